@@ -1,0 +1,122 @@
+"""imbal-jax: train, evaluate, methods. User mistakes are one line on stderr and exit status 2."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+USAGE = """usage: imbal-jax COMMAND ...
+
+  imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
+  imbal-jax evaluate WORKDIR
+  imbal-jax methods
+
+train CONFIG --help lists every option of that config with its value."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 stopped, 2 wrong input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if words else 2
+    name, *rest = words
+    from imbal_jax.errors import InputError, Stopped
+
+    try:
+        if name not in COMMANDS:
+            raise InputError(f"unknown command {name!r}: one of {', '.join(COMMANDS)}")
+        return COMMANDS[name](rest)
+    except InputError as error:
+        print(f"imbal-jax: {error}", file=sys.stderr)
+        return 1 if isinstance(error, Stopped) else 2
+    except KeyboardInterrupt:
+        print("imbal-jax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def train(words: list[str]) -> int:
+    """``train CONFIG [--workdir DIR] [options]``"""
+    from imbal_jax.config import load_config, override
+    from imbal_jax.errors import InputError
+
+    if not words or words[0].startswith("-"):
+        raise InputError("train needs a config file: imbal-jax train configs/NAME.py")
+    path, words = Path(words[0]), words[1:]
+    workdir, words = _take(words, "--workdir")
+    config = override(load_config(path), words)
+    use_all_cores(config.train.batch_size, config.train.devices)
+    from imbal_jax.train import fit
+
+    fit(config, Path(workdir) if workdir else Path("workdirs") / config.name)
+    return 0
+
+
+def evaluate(words: list[str]) -> int:
+    """``evaluate WORKDIR``"""
+    from imbal_jax.errors import InputError
+
+    if len(words) != 1 or words[0].startswith("-"):
+        raise InputError("evaluate needs one folder: imbal-jax evaluate WORKDIR")
+    from imbal_jax.evaluate import rescore
+    from imbal_jax.workdir import read_claim
+
+    config = read_claim(Path(words[0]))
+    use_all_cores(config.train.batch_size, config.train.devices)
+    rescore(config, Path(words[0]))
+    return 0
+
+
+def methods(words: list[str]) -> int:
+    """``methods``: the catalogue."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from imbal_jax.errors import InputError
+    from imbal_jax.methods import METHODS
+
+    if words:
+        raise InputError(f"methods takes no argument, got {words[0]!r}")
+    table = Table(title="Methods; combine as NAME,loss=focal,composition=balanced,weights=inverse")
+    for heading in ("name", "when to use it", "paper"):
+        table.add_column(heading)
+    for method in METHODS.values():
+        table.add_row(method.name, method.summary, method.paper)
+    Console().print(table)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "evaluate": evaluate, "methods": methods}
+
+
+def use_all_cores(batch_size: int, devices: int | None) -> None:
+    """Make XLA show a CPU as several devices, before it looks: one device keeps one core busy in a convolution.
+
+    The number is ``devices``, or the largest that divides the batch and is no more than the cores. Without effect
+    on a GPU or TPU, and where XLA_FLAGS already says a number.
+    """
+    flag = "--xla_force_host_platform_device_count"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag in flags:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = devices or max(n for n in range(1, cores + 1) if batch_size % n == 0)
+    os.environ["XLA_FLAGS"] = f"{flags} {flag}={count}".strip()
+
+
+def _take(words: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of ``flag`` and the words without it."""
+    from imbal_jax.errors import InputError
+
+    for place, word in enumerate(words):
+        if word == flag:
+            if place + 1 == len(words) or words[place + 1].startswith("--"):
+                raise InputError(f"{flag} needs a value")
+            return words[place + 1], words[:place] + words[place + 2 :]
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1], words[:place] + words[place + 1 :]
+    return None, words
+
+
+if __name__ == "__main__":
+    sys.exit(main())

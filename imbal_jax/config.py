@@ -1,0 +1,318 @@
+"""What a run is made of: frozen dataclasses, a config file that fills them in, overrides that are typed."""
+
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import io
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from imbal_jax.augment import Augment
+from imbal_jax.errors import InputError
+from imbal_jax.methods import Method, find_method
+
+_MethodArgument = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="METHOD",
+    instance_from_str=lambda words: find_method(words[0]),
+    is_instance=lambda value: isinstance(value, Method),
+    str_from_instance=lambda method: [method.name],
+)
+MethodField = Annotated[Method, _MethodArgument]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which images, and how they are split.
+
+    source: "phantom" (made on the spot), "folder" (DICOM, PNG or JPEG files with a labels.csv), or a public
+    set:
+        kermany, kermany_pneumonia, nih, pneumoniamnist.
+    dir: where the files lie; phantoms are written there.
+    image_size: side of the square the images are resized to, pixels.
+    negative_class: the class that is no finding; the rest are averaged in macro scores.
+    validation_share, test_share: shares of the patients; the remainder is for training.
+    imbalance: common to rare, drawn so in training and validation; the test set stays whole. None: as it is.
+    split_seed: the split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
+    labels_file, voi: of a folder: the table of labels, and the DICOM grey-scale window
+        (header, percentile or none).
+    download: fetch a public set that is missing, where its source allows.
+    """
+
+    source: str = "phantom"
+    dir: Path | None = None
+    image_size: int = 64
+    negative_class: str | None = None
+    validation_share: float = 0.16
+    test_share: float = 0.20
+    imbalance: float | None = None
+    split_seed: int = 0
+    labels_file: str = "labels.csv"
+    voi: Literal["header", "percentile", "none"] = "header"
+    download: bool = False
+    phantom_images: int = 8000
+    phantom_imbalance: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Which network. name: a key of ``models.MODELS``; options: its other arguments, as ``key=value``."""
+
+    name: str = "cnn"
+    norm: Literal["group", "batch"] = "group"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    dropout: float = 0.0
+    options: dict[str, int | float | bool | str | tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """How the parameters move.
+
+    learning_rate: the peak; reached after ``warmup`` (a share of the run), then a cosine to zero or constant.
+    weight_decay: not applied to biases and normalisation.
+    clip_norm: largest global norm of the gradient; 0 is no limit.
+    ema_decay: moving average of the parameters that evaluation uses; 0 is none.
+    """
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    ema_decay: float = 0.0
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long, how often, and on what.
+
+    epochs: one epoch is as many images as the training split holds, whatever the composition.
+    evaluations: how often in the run the validation split is scored and a checkpoint saved.
+    patience: evaluations without improvement after which the run stops early; 0 is never.
+    steps_per_dispatch: steps compiled into one call, with data resident on the device.
+    resident: keep the training images on the device; otherwise batches are fed from the host.
+    max_nonfinite: the run stops after so many updates in a row without a finite loss and gradient.
+    devices: how many; None is all.
+    """
+
+    epochs: float = 10.0
+    batch_size: int = 64
+    evaluations: int = 10
+    patience: int = 0
+    steps_per_dispatch: int = 10
+    resident: bool = True
+    max_nonfinite: int = 20
+    devices: int | None = None
+    backend: Literal["shard_map", "pmap", "jit"] = "shard_map"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run; a ``configs/NAME.py`` returns one from ``get_config()``.
+
+    methods: trained one after the other on the same split and seed; names of ``METHODS``, or combinations
+    such as
+        ``loss=focal,composition=balanced``.
+    select: which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a
+    constraint
+        (``specificity where sensitivity >= 0.95``).
+    """
+
+    name: str
+    title: str = ""
+    seed: int = 0
+    methods: tuple[MethodField, ...] = (find_method("ce"),)
+    select: str = "sensitivity + f_score"
+    data: Data = Data()
+    model: Model = Model()
+    optim: Optim = Optim()
+    train: Train = Train()
+    augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        check_config(self)
+
+
+def check_config(config: Config) -> None:
+    """Raise InputError for the first value out of its range."""
+
+    def require(holds: bool, key: str, value: Any, allowed: str) -> None:
+        if not holds:
+            raise InputError(f"{key} is {value}: {allowed}")
+
+    data, optim, train = config.data, config.optim, config.train
+    require(len(config.methods) > 0, "methods", "empty", "name at least one, see imbal-jax methods")
+    names = [method.name for method in config.methods]
+    require(len(set(names)) == len(names), "methods", " ".join(names), "each may be named once")
+    require(data.image_size >= 8, "data.image-size", data.image_size, "at least 8 pixels")
+    shares = data.validation_share + data.test_share
+    require(0 < data.validation_share < 1, "data.validation-share", data.validation_share, "between 0 and 1")
+    require(
+        0 < data.test_share < 1 and shares < 1,
+        "data.test-share",
+        data.test_share,
+        "leave a share to train on",
+    )
+    require(data.imbalance is None or data.imbalance >= 1, "data.imbalance", data.imbalance, "1 or more")
+    require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")
+    require(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "a share of the run, 0 to 1")
+    require(0 <= optim.ema_decay < 1, "optim.ema-decay", optim.ema_decay, "from 0 to below 1")
+    require(
+        0 <= optim.label_smoothing < 1, "optim.label-smoothing", optim.label_smoothing, "from 0 to below 1"
+    )
+    require(optim.clip_norm >= 0, "optim.clip-norm", optim.clip_norm, "0 or more")
+    require(train.epochs > 0, "train.epochs", train.epochs, "above 0")
+    for key in ("batch_size", "evaluations", "steps_per_dispatch", "max_nonfinite"):
+        require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
+    require(train.patience >= 0, "train.patience", train.patience, "0 or more")
+
+
+def load_config(path: Path | str) -> Config:
+    """The config that ``path``, a Python file with ``get_config()``, returns; InputError where it does not."""
+    path = Path(path)
+    if not path.is_file():
+        beside = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        known = f"; there are {', '.join(beside)}" if beside else ""
+        raise InputError(f"no config file {path}{known}")
+    spec = importlib.util.spec_from_file_location(f"imbal_jax_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file: a config is a .py file with get_config()")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except Exception as error:
+        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    if not hasattr(module, "get_config"):
+        raise InputError(f"{path} has no get_config(): define one that returns imbal_jax.config.Config")
+    try:
+        config = module.get_config()
+    except TypeError as error:  # a field that does not exist
+        raise InputError(f"{path}: {error}") from error
+    if not isinstance(config, Config):
+        raise InputError(
+            f"{path}: get_config() returned {type(config).__name__}, expected imbal_jax.config.Config"
+        )
+    return config
+
+
+def override(config: Config, arguments: list[str]) -> Config:
+    """``config`` changed by typed command line options such as ``--optim.learning-rate 1e-3``.
+
+    Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all
+    options with their present values and raises SystemExit(0).
+    """
+    allowed = {f"--{name}" for name in option_names(config)}
+    for word in arguments:
+        flag = word.split("=", 1)[0].replace("_", "-")
+        base = re.sub(r"\.no-", ".", re.sub(r"^--no-", "--", flag))
+        if flag.startswith("--") and flag != "--help" and flag not in allowed and base not in allowed:
+            close = difflib.get_close_matches(flag, allowed, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(close)}?" if close else "see --help for all options"
+            raise InputError(f"unknown option {flag}: {hint}")
+    if "--help" in arguments or "-h" in arguments:
+        return tyro.cli(Config, default=config, args=["--help"], prog="imbal-jax train CONFIG")
+    for method in _words_of("--methods", arguments):
+        find_method(method)  # tyro would hide which name is wrong
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(captured), contextlib.redirect_stderr(captured):
+            return tyro.cli(Config, default=config, args=arguments, prog="imbal-jax train CONFIG")
+    except SystemExit:
+        raise InputError(_one_line(captured.getvalue())) from None
+
+
+def option_names(value: Any, prefix: str = "") -> list[str]:
+    """The dotted names of all options under a config dataclass, as the command line spells them."""
+    names: list[str] = []
+    for f in dataclasses.fields(value):
+        name = prefix + f.name.replace("_", "-")
+        inner = getattr(value, f.name)
+        if dataclasses.is_dataclass(inner):
+            names += option_names(inner, name + ".")
+        elif isinstance(inner, dict):
+            names += [f"{name}.{key.replace('_', '-')}" for key in inner]
+        else:
+            names.append(name)
+    return names
+
+
+def _words_of(flag: str, arguments: list[str]) -> list[str]:
+    words: list[str] = []
+    taking = False
+    for word in arguments:
+        if word.startswith("--"):
+            taking = word == flag
+        elif taking:
+            words.append(word)
+    return words
+
+
+def _one_line(text: str) -> str:
+    """tyro's message without its frame, its heading and its usage text."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [re.sub(r"[^\x20-\x7e]", " ", line).strip() for line in plain.splitlines()]
+    lines = [line for line in lines if line and not set(line) <= set("- ")]
+    lines = lines[1:] if len(lines) > 1 else lines  # the heading says only that something is wrong
+    for place, line in enumerate(lines):
+        if line.startswith(("Argument helptext", "For full helptext", "usage:")):
+            lines = lines[:place]
+            break
+    message = re.sub(r"\s+", " ", " ".join(lines)).replace("Error parsing Config: ", "").strip()
+    return message or "the options could not be read, see --help"
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The config as plain JSON values, for ``config.json`` and the report."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, tuple | list):
+            return [plain(inner) for inner in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return json.loads(json.dumps(plain(config)))
+
+
+def from_json(values: dict[str, Any]) -> Config:
+    """The config that ``to_json`` wrote; InputError for a field that this version does not know."""
+
+    def build(cls: type, given: dict[str, Any], where: str) -> Any:
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise InputError(
+                f"config has unknown {where}{', '.join(unknown)}: it was written by another version"
+            )
+        return cls(**given)
+
+    def tupled(value: Any) -> Any:
+        return tuple(tupled(v) for v in value) if isinstance(value, list) else value
+
+    parts = {"data": Data, "model": Model, "optim": Optim, "train": Train, "augment": Augment}
+    values = dict(values)
+    for name, cls in parts.items():
+        values[name] = build(cls, {k: tupled(v) for k, v in values[name].items()}, f"{name}.")
+    if values["data"].dir is not None:
+        values["data"] = dataclasses.replace(values["data"], dir=Path(values["data"].dir))
+    values["model"] = dataclasses.replace(
+        values["model"], options={k: tupled(v) for k, v in values["model"].options.items()}
+    )
+    values["methods"] = tuple(
+        build(Method, {k: tupled(v) for k, v in m.items()}, "methods.") for m in values["methods"]
+    )
+    return build(Config, values, "")

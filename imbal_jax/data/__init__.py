@@ -1,0 +1,1 @@
+"""Where images, labels and patients come from."""

@@ -1,0 +1,75 @@
+"""One in-memory data set: images, labels, and the patient each image is of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from imbal_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their labels and patients.
+
+    images: uint8 [N, H, W, channels].
+    labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, or -1 (uncertain or missing).
+    groups: int [N] or str [N], the patient of each image: no patient is ever in two splits.
+    classes: the C class names, or the L label names.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def many_labels(self) -> bool:
+        return self.labels.ndim == 2
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: np.ndarray) -> "Dataset":
+        """The items at ``indices``, in that order."""
+        return Dataset(self.images[indices], self.labels[indices], self.groups[indices], self.classes)
+
+
+def check_dataset(data: Dataset) -> Dataset:
+    """Return ``data`` unchanged, or raise InputError naming the first thing wrong with it."""
+    count = len(data.images)
+    if count == 0:
+        raise InputError("the data set holds no image")
+    if data.images.ndim != 4:
+        raise InputError(f"images have shape {data.images.shape}, expected [N, height, width, channels]")
+    if data.images.dtype != np.uint8:
+        bad = int(np.count_nonzero(~np.isfinite(data.images).reshape(count, -1).all(axis=1)))
+        if bad:
+            raise InputError(f"{bad} of {count} images hold NaN or infinite pixels: remove or repair them")
+        raise InputError(f"images are {data.images.dtype}, expected uint8: scale them to 0..255 first")
+    for name, values in (("labels", data.labels), ("groups", data.groups)):
+        if len(values) != count:
+            raise InputError(f"{len(values)} {name} for {count} images")
+    width = len(data.classes)
+    if data.many_labels:
+        if data.labels.shape[1] != width:
+            raise InputError(f"labels have {data.labels.shape[1]} columns, {width} label names were given")
+        allowed = np.isin(data.labels, (-1, 0, 1))
+        if not allowed.all():
+            row = int(np.argmin(allowed.all(axis=1)))
+            raise InputError(
+                f"labels of item {row} are {data.labels[row].tolist()}, allowed are 1, 0 and -1 (unknown)"
+            )
+        present = (data.labels == 1).any(axis=0)
+    else:
+        outside = (data.labels < 0) | (data.labels >= width)
+        if outside.any():
+            item = int(np.argmax(outside))
+            raise InputError(
+                f"label {int(data.labels[item])} of item {item} is outside 0..{width - 1} ({width} classes: "
+                f"{', '.join(data.classes)})"
+            )
+        present = np.bincount(data.labels, minlength=width) > 0
+    if not present.all():
+        missing = ", ".join(name for name, has in zip(data.classes, present, strict=True) if not has)
+        raise InputError(f"no example of class {missing}: remove the class or add images")
+    return data

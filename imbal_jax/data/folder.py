@@ -1,0 +1,479 @@
+"""A hospital's folder of radiographs and its labels.csv as one data set in memory.
+
+Neither the data set, the cache nor any message holds a file name or a patient's identifier: patients become
+integers in the order of first appearance, and messages name rows of the table.
+"""
+
+import csv
+import os
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.dicom import (
+    PIXEL_LIMIT,
+    REASONS,
+    VOI,
+    Radiograph,
+    ReadError,
+    Voi,
+    attribute,
+    fit_square,
+    load_radiograph,
+    open_dicom,
+    quiet,
+)
+from imbal_jax.errors import InputError
+
+NORMAL_NAMES = ("normal", "negative", "no finding", "no_finding")
+KEY_COLUMNS = ("file", "accession")
+PICTURES = (".png", ".jpg", ".jpeg")
+# Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
+NO_IMAGES = (
+    ".csv",
+    ".tsv",
+    ".json",
+    ".txt",
+    ".md",
+    ".npz",
+    ".html",
+    ".pdf",
+    ".xml",
+    ".xls",
+    ".xlsx",
+    ".zip",
+    ".part",
+)
+CACHE_FORMAT = 1  # raised whenever the same file would be read as other pixels
+
+
+@dataclass(frozen=True)
+class FolderSummary:
+    """What became of every row and file; ``str`` gives the lines to print.
+
+    refused: files by reason, the keys of dicom.REASONS. unwindowed: read by percentiles although the header's
+    window was asked for. unknown_patients: images with no patient in table or header, each counted as a
+    patient of its own.
+    """
+
+    rows: int
+    files: int
+    read: int
+    refused: dict[str, int]
+    unmatched_rows: int
+    unmatched_files: int
+    patients: int
+    unknown_patients: int
+    unwindowed: int
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.read} images of {self.patients} patients read; {self.files} files, {self.rows} rows",
+            "labels: " + ", ".join(f"{name} {count}" for name, count in self.labels.items()),
+        ]
+        lines += [
+            f"refused {count}: {reason}: {REASONS[reason]}" for reason, count in sorted(self.refused.items())
+        ]
+        notes = (
+            (self.unmatched_rows, "rows of the table without a file"),
+            (self.unmatched_files, "files without a row, left out"),
+            (
+                self.unknown_patients,
+                "images without a patient: each counts as its own, splits may share patients",
+            ),
+            (self.unwindowed, "images without a usable window, scaled by percentiles"),
+        )
+        return "\n".join(lines + [f"{count} {what}" for count, what in notes if count])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``number`` counts as an editor does, the heading being 1."""
+
+    number: int
+    key: str
+    patient: str
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    key: str
+    has_patients: bool
+    classes: tuple[str, ...]
+    many: bool
+    rows: list[Row]
+
+
+def read_folder(
+    folder: str | Path,
+    *,
+    size: int,
+    labels_file: str = "labels.csv",
+    classes: Sequence[str] | None = None,
+    voi: Voi = "header",
+    cache: Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Dataset, FolderSummary]:
+    """Read every labelled DICOM, PNG and JPEG file below ``folder``; images uint8 [N, size, size, 1].
+
+    The table has a heading and, in any order:
+        file        the path below ``folder``, or the bare name where only one file has it (".dcm" may go),
+                    or the SOPInstanceUID; or instead
+        accession   the AccessionNumber: the labels are for all images of that study
+        patient     optional; without it PatientID from the header, else StudyInstanceUID
+        label       the name of a class; or instead one column for each of many labels, holding 1, 0,
+                    -1 (uncertain) or nothing (missing, read as -1)
+
+    classes: names and their order. Left out: for one label the sorted names, with "normal" ("negative",
+        "no finding") first, so that class 0 is the frequent one; for many labels every other column.
+    voi, size: as for ``read_radiograph``.
+    cache: a folder that keeps the decoded images, for files of the same names, sizes and times.
+    workers: threads, all cores by default; decoding and resizing large images run in parallel.
+    progress: called with (files done, files).
+    Raises InputError for a table that cannot be used, naming row or column, and when no file could be read.
+    Files that are refused are counted in the summary.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}")
+    if size < 1:
+        raise InputError(f"size={size}: a picture needs at least one pixel")
+    if voi not in VOI:
+        raise InputError(f"voi={voi!r} is not one of {', '.join(VOI)}")
+    table = read_table(folder / labels_file, classes)
+    files = image_files(folder, labels_file)
+    with quiet():
+        matched, unmatched_rows = match(folder, files, table)
+        paths = sorted(matched)
+        if not paths:
+            raise InputError(
+                f"none of the {len(table.rows)} rows of {labels_file} fits one of the {len(files)} files in {folder}: "
+                f"'file' is a path below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
+            )
+        decoded = read_all(folder, paths, size=size, voi=voi, cache=cache, workers=workers, progress=progress)
+
+    good = np.flatnonzero(decoded.status == 0)
+    refused = Counter(tuple(REASONS)[code - 1] for code in decoded.status if code)
+    if len(good) == 0:
+        reasons = "; ".join(
+            f"{count} {reason}: {REASONS[reason]}" for reason, count in sorted(refused.items())
+        )
+        raise InputError(f"none of {len(paths)} labelled files in {folder} could be read: {reasons}")
+    rows = [matched[paths[i]] for i in good]
+    groups, unknown = patient_groups(table, rows, decoded.patients[good])
+    labels = np.array([row.labels for row in rows], np.int8 if table.many else np.int32)
+    data = Dataset(
+        decoded.images[good][..., None], labels if table.many else labels[:, 0], groups, table.classes
+    )
+    present = (
+        (labels == 1).sum(axis=0) if table.many else np.bincount(labels[:, 0], minlength=len(table.classes))
+    )
+    summary = FolderSummary(
+        rows=len(table.rows),
+        files=len(files),
+        read=len(good),
+        refused=dict(refused),
+        unmatched_rows=unmatched_rows,
+        unmatched_files=len(files) - len(paths),
+        patients=len(np.unique(groups)),
+        unknown_patients=unknown,
+        unwindowed=int(decoded.unwindowed[good].sum()) if voi == "header" else 0,
+        labels=dict(zip(table.classes, present.tolist(), strict=True)),
+    )
+    return data, summary
+
+
+# The table
+
+
+def read_table(path: Path, classes: Sequence[str] | None) -> Table:
+    """The rows of labels.csv with labels as numbers, or InputError naming row and column."""
+    name = path.name
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError:
+        raise InputError(f"no table {path}: write one with the columns file and label") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not UTF-8: save it as 'CSV UTF-8'") from None
+    heading = text.partition("\n")[0]
+    delimiter = max(",;\t", key=heading.count)
+    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    columns = [column.strip() for column in next(reader, [])]
+    places = {column.lower(): place for place, column in enumerate(columns)}
+    if len(places) != len(columns):
+        raise InputError(f"{name} has two columns of the same name: {', '.join(columns)}")
+    key = next((column for column in KEY_COLUMNS if column in places), None)
+    if key is None:
+        raise InputError(
+            f"{name} has no column 'file' or 'accession'; it has: {', '.join(columns) or 'nothing'}"
+        )
+    lines = [
+        (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))
+    ]
+    for line, cells in lines:
+        if len(cells) != len(columns):
+            raise InputError(f"{name} row {line} has {len(cells)} cells under {len(columns)} headings")
+        if not cells[places[key]]:
+            raise InputError(f"{name} row {line} has nothing in column '{key}'")
+    if not lines:
+        raise InputError(f"{name} has a heading and no rows")
+
+    many = "label" not in places
+    if many:
+        others = [column for column in columns if column.lower() not in (*KEY_COLUMNS, "patient")]
+        names, labels = many_labels(name, lines, columns, others, classes)
+    else:
+        names, labels = one_label(name, lines, places["label"], classes)
+    patient = places.get("patient")
+    rows = [
+        Row(line, cells[places[key]], cells[patient] if patient is not None else "", label)
+        for (line, cells), label in zip(lines, labels, strict=True)
+    ]
+    return Table(key, patient is not None, names, many, rows)
+
+
+Lines = list[tuple[int, list[str]]]
+
+
+def one_label(
+    name: str, lines: Lines, place: int, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    """Class names and, per row, the class index."""
+    for line, cells in lines:
+        if not cells[place]:
+            raise InputError(f"{name} row {line} has no label: give one, or remove the row")
+    present = {cells[place] for _, cells in lines}
+    names = tuple(classes or sorted(present, key=lambda label: (label.lower() not in NORMAL_NAMES, label)))
+    index = {label: number for number, label in enumerate(names)}
+    for line, cells in lines:
+        if cells[place] not in index:
+            raise InputError(f"{name} row {line}: label '{cells[place]}' is not one of {', '.join(names)}")
+    return names, [(index[cells[place]],) for _, cells in lines]
+
+
+def many_labels(
+    name: str, lines: Lines, columns: list[str], others: list[str], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    """Label names and, per row, 1, 0 or -1 for each."""
+    names = tuple(classes or others)
+    if not names:
+        raise InputError(f"{name} has no column 'label' and no label columns; it has: {', '.join(columns)}")
+    missing = [label for label in names if label not in others]
+    if missing:
+        raise InputError(
+            f"{name} has no column {', '.join(missing)}; label columns are: {', '.join(others) or 'none'}"
+        )
+    values = {"": -1, "-1": -1, "-1.0": -1, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
+    places = [columns.index(label) for label in names]
+    labels = []
+    for line, cells in lines:
+        for place in places:
+            # The cell is not quoted: a column that is no label may hold a name.
+            if cells[place] not in values:
+                raise InputError(
+                    f"{name} row {line}, column '{columns[place]}' holds something else than 1, 0, -1 or nothing: "
+                    f"mend it, or name the label columns as classes"
+                )
+        labels.append(tuple(values[cells[place]] for place in places))
+    return names, labels
+
+
+# Files and rows
+
+
+def image_files(folder: Path, labels_file: str) -> list[str]:
+    """Paths below ``folder``, with "/", sorted: whatever is not hidden and may be an image."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(root).relative_to(folder)
+        for name in names:
+            path = (below / name).as_posix()
+            if (
+                name[0] != "."
+                and path != labels_file
+                and name != "DICOMDIR"
+                and not name.lower().endswith(NO_IMAGES)
+            ):
+                found.append(path)
+    return sorted(found)
+
+
+def match(folder: Path, files: list[str], table: Table) -> tuple[dict[str, Row], int]:
+    """The row of each file that has one, and the number of rows that have no file."""
+    found: dict[str, Row] = {}
+    left: list[Row] = []
+
+    def take(path: str, row: Row) -> None:
+        other = found.setdefault(path, row)
+        if (other.labels, other.patient) != (row.labels, row.patient):
+            raise InputError(f"rows {other.number} and {row.number} say different things about one file")
+
+    if table.key == "file":
+        known, names = set(files), defaultdict(list)
+        for path in files:
+            for name in {PurePosixPath(path).name, PurePosixPath(path).name.removesuffix(".dcm")}:
+                names[name].append(path)
+        for row in table.rows:
+            wanted = row.key.replace("\\", "/").removeprefix("./")
+            candidates = [path for path in (wanted, f"{wanted}.dcm") if path in known] or names.get(
+                wanted, []
+            )
+            if len(candidates) > 1:
+                raise InputError(
+                    f"row {row.number} names a file that {len(candidates)} folders hold: give the path below {folder}"
+                )
+            if candidates:
+                take(candidates[0], row)
+            else:
+                left.append(row)
+    else:
+        left = table.rows
+    if not left:
+        return found, 0
+
+    # Headers are read only for what names did not settle: a millisecond a file.
+    keyword = "SOPInstanceUID" if table.key == "file" else "AccessionNumber"
+    paths = defaultdict(list)
+    for path in files:
+        if path not in found and not path.lower().endswith(PICTURES):
+            with suppress(ReadError):
+                header = open_dicom(folder / path, pixels=False)
+                paths[str(attribute(header, keyword) or "").strip()].append(path)
+    unmatched = 0
+    for row in left:
+        unmatched += not paths.get(row.key)
+        for path in paths.get(row.key, ()):
+            take(path, row)
+    return found, unmatched
+
+
+def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tuple[np.ndarray, int]:
+    """int32 [N], one number a patient, and how many images have none and became a patient each."""
+    numbers: dict[object, int] = {}
+    groups, unknown = [], 0
+    for row, header in zip(rows, from_header.tolist(), strict=True):
+        if row.patient:
+            patient: object = row.patient
+        elif header >= 0 and not table.has_patients:
+            patient = header
+        else:
+            unknown += 1
+            patient = ("image", unknown)
+        groups.append(numbers.setdefault(patient, len(numbers)))
+    return np.array(groups, np.int32), unknown
+
+
+# Pixels
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Of each file: uint8 [M, size, size]; status 0 or 1 + the place of its reason in REASONS; the header's
+    patient as a number by first appearance, -1 unknown; whether no window of the header was used."""
+
+    images: np.ndarray
+    status: np.ndarray
+    patients: np.ndarray
+    unwindowed: np.ndarray
+
+
+def read_all(
+    folder: Path,
+    paths: list[str],
+    *,
+    size: int,
+    voi: Voi,
+    cache: Path | None,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> Decoded:
+    """Every file decoded, from the cache where it has exactly these files."""
+    store = Path(cache) / f"{digest(folder, paths, size, voi)}.npz" if cache is not None else None
+    if store is not None and store.exists():
+        # A cache cut off or written by another version is no cache; the files are still there.
+        with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(store) as kept:
+            decoded = Decoded(kept["images"], kept["status"], kept["patients"], kept["unwindowed"])
+            if progress is not None:
+                progress(len(paths), len(paths))
+            return decoded
+
+    images = np.zeros((len(paths), size, size), np.uint8)
+    status = np.zeros(len(paths), np.int8)
+    unwindowed = np.zeros(len(paths), bool)
+    patients = np.full(len(paths), -1, np.int32)
+    numbers: dict[str, int] = {}
+    codes = {reason: number for number, reason in enumerate(REASONS, start=1)}
+
+    def read(path: str) -> Radiograph | str:
+        try:
+            return load_picture(folder / path, size=size, voi=voi)
+        except ReadError as error:
+            return error.reason
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for place, result in enumerate(pool.map(read, paths)):
+            if isinstance(result, str):
+                status[place] = codes[result]
+            else:
+                images[place], unwindowed[place] = result.pixels, not result.windowed
+                if result.patient:
+                    patients[place] = numbers.setdefault(result.patient, len(numbers))
+            if progress is not None:
+                progress(place + 1, len(paths))
+    decoded = Decoded(images, status, patients, unwindowed)
+    if store is not None:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        part = store.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as stream:
+            np.savez(stream, images=images, status=status, patients=patients, unwindowed=unwindowed)
+        os.replace(part, store)
+    return decoded
+
+
+def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
+    """A name for exactly these files at these sizes and times, read this way."""
+    state = blake2b(f"{CACHE_FORMAT} {size} {voi}".encode(), digest_size=16)
+    for path in paths:
+        about = (folder / path).stat()
+        state.update(f"\0{path}\0{about.st_size}\0{about.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    return state.hexdigest()
+
+
+def load_picture(path: Path, *, size: int, voi: Voi) -> Radiograph:
+    """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come."""
+    if path.suffix.lower() not in PICTURES:
+        return load_radiograph(path, size=size, voi=voi)
+    grey, reason = None, ""
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > PIXEL_LIMIT:
+                reason = "too-large"
+            elif picture.mode.startswith("I"):  # 16 bits
+                wide = np.asarray(picture, np.float32)
+                grey = (wide - wide.min()) / max(float(np.ptp(wide)), 1.0)
+            else:
+                grey = np.asarray(picture.convert("L"), np.float32) / 255
+    except Image.UnidentifiedImageError:
+        reason = "not-an-image"
+    except FileNotFoundError:
+        reason = "missing"
+    except Exception:
+        reason = "undecodable"
+    if grey is None:
+        raise ReadError(reason)
+    if grey.min() == grey.max():
+        raise ReadError("constant")
+    return Radiograph(fit_square(grey, size), True, "")

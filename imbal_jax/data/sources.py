@@ -1,0 +1,150 @@
+"""One data set from a config: loaded, checked, split by patient, drawn at the asked imbalance."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imbal_jax.config import Config, Data
+from imbal_jax.data.dataset import Dataset, check_dataset
+from imbal_jax.data.folder import read_folder
+from imbal_jax.data.longtail import draw_imbalance
+from imbal_jax.data.phantom import write_phantoms
+from imbal_jax.data.public import PUBLIC
+from imbal_jax.data.splits import SplitSummary, split_by_group, split_summary
+from imbal_jax.errors import InputError
+
+Say = Callable[[str], None]
+Indices = Mapping[str, np.ndarray]
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train, validation and test, no patient in two of them; ``table`` is what the report shows of them."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    table: list[dict[str, object]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+
+def load(config: Config, folder: Path, say: Say = print) -> Splits:
+    """The splits that ``config.data`` asks for; ``folder`` is where phantoms and caches may be written.
+
+    ``say`` is told what was read and what is missing. Raises InputError for data that cannot be used.
+    """
+    options = config.data
+    data, given = _read(options, folder, say)
+    check_dataset(data)
+    if options.negative_class is not None and options.negative_class not in data.classes:
+        raise InputError(
+            f"data.negative-class is {options.negative_class!r}, the classes are {', '.join(data.classes)}"
+        )
+    indices = dict(given) if given is not None else _split(options, data)
+    if options.imbalance is not None:
+        indices = _draw(options, data, indices)
+    summary = split_summary(data.labels, data.groups, indices, data.classes)
+    for name, part in summary.missing:
+        if part == "train":
+            raise InputError(
+                f"the training split has no example of {name}: too few patients have it to split; "
+                "leave the class out, or take another --data.split-seed"
+            )
+        say(f"the {part} split has no example of {name}: its scores there are undefined")
+    return Splits(*(data.take(indices[name]) for name in SPLITS), table=_table(summary))
+
+
+def _read(options: Data, folder: Path, say: Say) -> tuple[Dataset, Indices | None]:
+    if options.source == "phantom":
+        return _phantoms(options, folder, say), None
+    if options.source == "folder":
+        if options.dir is None:
+            raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
+        return _folder(options, options.dir, folder, say), None
+    if options.source in PUBLIC:
+        source = PUBLIC[options.source]
+        return source.load(options.dir, size=options.image_size, download=options.download)
+    raise InputError(f"data.source is {options.source!r}, allowed are phantom, folder, {', '.join(PUBLIC)}")
+
+
+def _phantoms(options: Data, folder: Path, say: Say) -> Dataset:
+    where = options.dir or folder / "phantoms"
+    write_phantoms(
+        where,
+        images=options.phantom_images,
+        imbalance=options.phantom_imbalance,
+        size=max(96, options.image_size),
+        seed=options.split_seed,
+        progress=_counter(say, "phantom radiographs written"),
+    )
+    return _folder(options, where, folder, say)
+
+
+def _folder(options: Data, where: Path, folder: Path, say: Say) -> Dataset:
+    data, summary = read_folder(
+        where,
+        size=options.image_size,
+        labels_file=options.labels_file,
+        voi=options.voi,
+        cache=folder / "cache",
+        progress=_counter(say, "radiographs read"),
+    )
+    say(str(summary))
+    return data
+
+
+def _counter(say: Say, what: str) -> Callable[[int, int], None]:
+    """Says every quarter how far a long walk over files has come."""
+    said = [0]
+
+    def progress(done: int, total: int) -> None:
+        quarter = 4 * done // max(total, 1)
+        if quarter > said[0]:
+            said[0] = quarter
+            say(f"{done:,} of {total:,} {what}")
+
+    return progress
+
+
+def _split(options: Data, data: Dataset) -> Indices:
+    shares = {
+        "train": 1 - options.validation_share - options.test_share,
+        "validation": options.validation_share,
+        "test": options.test_share,
+    }
+    return split_by_group(data.labels, data.groups, shares, seed=options.split_seed)
+
+
+def _draw(options: Data, data: Dataset, indices: Indices) -> Indices:
+    if data.many_labels or options.negative_class is None:
+        raise InputError("data.imbalance needs one label an image and data.negative-class, the common class")
+    common = data.classes.index(options.negative_class)
+    rare = [c for c in range(len(data.classes)) if c != common]
+    drawn = dict(indices)
+    for name in ("train", "validation"):
+        part = indices[name]
+        kept = draw_imbalance(
+            data.labels[part], data.groups[part], ratio=options.imbalance, rare=rare, seed=options.split_seed
+        )
+        drawn[name] = part[kept]
+    return drawn
+
+
+def _table(summary: SplitSummary) -> list[dict[str, object]]:
+    """One row a split: images, patients, and how many images show each class."""
+    return [
+        {
+            "split": part,
+            "images": int(summary.images[s]),
+            "patients": int(summary.patients[s]),
+            **{name: int(n) for name, n in zip(summary.classes, summary.class_images[s], strict=True)},
+        }
+        for s, part in enumerate(summary.parts)
+    ]

@@ -1,0 +1,196 @@
+"""Restore a checkpoint, score images with it, say what the scores are worth."""
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from rich.console import Console
+
+import imbal_jax
+from imbal_jax.checkpoint import Checkpoints
+from imbal_jax.config import Config, to_json
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.pipeline import pixel_statistics, standardize
+from imbal_jax.data.sources import Splits, load
+from imbal_jax.errors import InputError
+from imbal_jax.parallel import AXIS, replicate
+from imbal_jax.recipe import build_model, make_mesh, make_optimizer
+from imbal_jax.report import RunResult, write_report
+from imbal_jax.state import init_state
+from imbal_jax.step import ApplyFn, make_eval_step
+from imbal_jax.tasks import Task, score, task_for
+from imbal_jax.tracking import read_history, results_table
+
+Scorer = Callable[[Mapping[str, Any], np.ndarray], np.ndarray]
+
+RESULT = "result.json"
+SCORES = "test_scores.npz"
+
+
+def make_scorer(
+    apply_fn: ApplyFn, task: Task, mesh: Mesh, shared: Mapping[str, Any], batch_size: int
+) -> Scorer:
+    """Return ``(variables, images uint8 [N, H, W, C]) -> probabilities float32 [N, C]``.
+
+    Images are scored in batches of one shape; the last one is padded, and the padding's scores are dropped,
+    so
+    the number of devices or the batch size decides nothing but the rounding.
+    """
+    eval_step = make_eval_step(apply_fn, task.predict)
+    mean, deviation = jnp.asarray(shared["mean"]), jnp.asarray(shared["deviation"])
+
+    def local(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+        return eval_step(variables, standardize(images.astype(jnp.float32) / 255, mean, deviation))
+
+    compiled = jax.jit(
+        jax.shard_map(local, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
+    )
+    size = -(-batch_size // mesh.size) * mesh.size
+
+    def scorer(variables: Mapping[str, Any], images: np.ndarray) -> np.ndarray:
+        parts = []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
+            placed = jax.device_put(padded, NamedSharding(mesh, P(AXIS)))
+            parts.append(np.asarray(compiled(variables, placed))[: len(part)])
+        return np.concatenate(parts)
+
+    return scorer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a finished run leaves besides its checkpoints; written to and read from its folder."""
+
+    best_step: int
+    seconds: float
+    skipped: int
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def write(self, folder: Path) -> None:
+        np.savez_compressed(folder / SCORES, labels=self.labels, scores=self.scores)
+        values = {"best_step": self.best_step, "seconds": round(self.seconds, 1), "skipped": self.skipped}
+        partial = folder / (RESULT + ".partial")  # the last file to appear says that the run is finished
+        partial.write_text(json.dumps(values) + "\n")
+        partial.replace(folder / RESULT)
+
+    @staticmethod
+    def read(folder: Path) -> "Scored | None":
+        """What was written to ``folder``, or None where the run did not finish."""
+        if not (folder / RESULT).is_file():
+            return None
+        try:
+            values = json.loads((folder / RESULT).read_text())
+            with np.load(folder / SCORES) as arrays:
+                return Scored(labels=arrays["labels"], scores=arrays["scores"], **values)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder / RESULT} cannot be read ({error}): delete it and run again"
+            ) from error
+
+
+def run_result(
+    folder: Path,
+    scored: Scored,
+    *,
+    method: str,
+    summary: str,
+    criterion: str,
+    data: Dataset,
+    negative: str | None,
+) -> RunResult:
+    """Everything the report shows of one finished run."""
+    return RunResult(
+        method=method,
+        summary=summary,
+        history=read_history(folder),
+        criterion=criterion,
+        best_step=scored.best_step,
+        table=score(scored.labels, scored.scores, data.classes, negative),
+        labels=scored.labels,
+        scores=scored.scores,
+        seconds=scored.seconds,
+        skipped_steps=scored.skipped,
+    )
+
+
+def write_run_report(config: Config, workdir: Path, results: list[RunResult], splits: Splits) -> Path:
+    """``report.html`` of the given results."""
+    return write_report(
+        workdir / "report.html",
+        title=config.title or config.name,
+        runs=results,
+        classes=splits.classes,
+        negative_class=config.data.negative_class,
+        images=splits.test.images,
+        split_table=splits.table,
+        config=_without_paths(to_json(config)),
+        environment={
+            "imbal_jax": imbal_jax.__version__,
+            "jax": jax.__version__,
+            "python": platform.python_version(),
+            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        },
+    )
+
+
+def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """A report is handed on: the folder's name may say whose data it is."""
+    return {**values, "data": {k: v for k, v in values["data"].items() if k != "dir"}}
+
+
+def rescore(config: Config, workdir: Path, console: Console | None = None) -> list[RunResult]:
+    """Score the chosen checkpoint of each finished run in ``workdir`` on the test split again; print and report.
+
+    Raises InputError where no run is finished or a checkpoint is damaged.
+    """
+    console = console or Console()
+    finished = [method for method in config.methods if (workdir / method.name / RESULT).is_file()]
+    if not finished:
+        raise InputError(f"no run in {workdir} is finished: train it to its end first")
+    splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
+    mesh = make_mesh(config)
+    apply_fn, variables = build_model(config, splits.train)
+    optimizer = make_optimizer(config.optim, 1)
+    like = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
+    scorer = make_scorer(
+        apply_fn,
+        task_for(splits.train),
+        mesh,
+        pixel_statistics(splits.train.images),
+        4 * config.train.batch_size,
+    )
+    results = []
+    for method in finished:
+        folder = workdir / method.name
+        before = Scored.read(folder)
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            state = checkpoints.restore(replicate(like, mesh), before.best_step)
+        scores = scorer(state.evaluation_variables, splits.test.images)
+        scored = replace(before, labels=splits.test.labels, scores=scores)
+        scored.write(folder)
+        results.append(
+            run_result(
+                folder,
+                scored,
+                method=method.name,
+                summary=method.summary,
+                criterion=config.select,
+                data=splits.test,
+                negative=config.data.negative_class,
+            )
+        )
+    write_run_report(config, workdir, results, splits)
+    console.print(results_table({result.method: result.table for result in results}))
+    console.print(f"report: {workdir / 'report.html'}", markup=False, highlight=False)
+    return results

@@ -1,0 +1,71 @@
+"""Checks of what a loss is given: shapes always, values where they are known while tracing."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def host_values(values: ArrayLike) -> np.ndarray | None:
+    """The values as a numpy array, or None where reading them would wait for a device."""
+    return None if isinstance(values, jax.Array) else np.asarray(values)
+
+
+def known_values(values: ArrayLike) -> np.ndarray | None:
+    """The values as a numpy array, or None where they are traced or held by another host."""
+    if isinstance(values, jax.core.Tracer):
+        return None
+    if isinstance(values, jax.Array) and not values.is_fully_addressable:
+        return None
+    return np.asarray(values)
+
+
+def check_broadcast(name: str, values: ArrayLike, to: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless ``values`` broadcast to ``shape``, that of the argument called ``to``."""
+    try:
+        fits = np.broadcast_shapes(np.shape(values), shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} of shape {np.shape(values)} do not broadcast to the {to} of shape {shape}")
+
+
+def check_scalar(name: str, value: ArrayLike) -> None:
+    """Raise ValueError unless ``value`` is a scalar and, where known, finite and 0 or more."""
+    if np.ndim(value) != 0:
+        raise ValueError(f"{name} has shape {np.shape(value)}, expected a scalar")
+    known = known_values(value)
+    if known is not None and not (np.isfinite(known) and known >= 0):
+        raise ValueError(f"{name} is {known:g}, expected a finite number zero or above")
+
+
+def per_class(
+    name: str,
+    values: ArrayLike,
+    num_classes: int,
+    dtype: jnp.dtype,
+    *,
+    bound: Literal["zero or above", "above zero"],
+    distribution: bool = False,
+) -> jax.Array:
+    """``values``, one a class, as an array [num_classes] of ``dtype``.
+
+    Raises ValueError if the shape is another, or if values known while tracing are not finite, not within
+    the ``bound``, or, being a ``distribution``, do not sum to 1 within 0.01.
+    """
+    if np.shape(values) != (num_classes,):
+        raise ValueError(f"{name} has shape {np.shape(values)}, expected ({num_classes},): one value a class")
+    known = known_values(values)
+    if known is not None:
+        known = known.astype(np.float64)
+        allowed = np.isfinite(known) & (known > 0 if bound == "above zero" else known >= 0)
+        if not allowed.all():
+            bad = int(np.argmin(allowed))
+            raise ValueError(f"{name}[{bad}] is {known[bad]:g}, expected a finite number {bound}")
+        if distribution and abs(known.sum() - 1) > 0.01:
+            raise ValueError(
+                f"the sum of {name} is {known.sum():g}, expected 1: divide counts by their total"
+            )
+    return jnp.asarray(values, dtype=dtype)

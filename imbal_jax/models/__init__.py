@@ -1,0 +1,39 @@
+"""Linen modules by name. All are called ``(images, train)`` and return float32 logits."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+
+from imbal_jax.errors import InputError
+from imbal_jax.models.cnn import CNN
+from imbal_jax.models.resnet import ResNet, resnet18, resnet32, resnet50, resnet_small
+
+__all__ = ["CNN", "MODELS", "ResNet", "make_model", "resnet18", "resnet32", "resnet50", "resnet_small"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN,
+    "resnet_small": resnet_small,
+    "resnet18": resnet18,
+    "resnet32": resnet32,
+    "resnet50": resnet50,
+}
+
+
+def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module:
+    """The model called ``name`` with ``num_outputs`` logits; ``options`` are fields of its class.
+
+    Raises ``InputError`` for an unknown name or option, saying which there are.
+    """
+    if name not in MODELS:
+        raise InputError(f"model {name!r} is unknown; choose from {', '.join(MODELS)}")
+    if num_outputs < 1:
+        raise InputError(f"num_outputs {num_outputs} of model {name!r}: must be at least 1")
+    allowed = set(inspect.signature(MODELS[name]).parameters) - {"parent", "name", "num_outputs"}
+    for option in options:
+        if option not in allowed:
+            raise InputError(
+                f"option {option!r} of model {name!r} is unknown; choose from {', '.join(sorted(allowed))}"
+            )
+    return MODELS[name](num_outputs=num_outputs, **options)

@@ -1,0 +1,186 @@
+"""Residual networks: CIFAR (He et al. 2016, section 4.2), ImageNet, and a small one for a laptop."""
+
+from functools import partial
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from imbal_jax.errors import InputError
+from imbal_jax.models.convolution import conv_general_dilated
+from imbal_jax.models.normalization import Norm, normalization
+
+Stem = Literal["conv", "imagenet", "space_to_depth"]
+Shortcut = Literal["identity", "projection"]
+
+he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class ResNet(nn.Module):
+    """Stem, stages of residual blocks, global average, one dense layer.
+
+    Attributes:
+      num_outputs: logits per image.
+      stage_sizes: blocks in each stage; every stage but the first halves height and width.
+      width: channels of the first stage, doubled by each later one (times 4 out of a bottleneck).
+      bottleneck: 1x1, 3x3, 1x1 blocks with the stride in the 3x3 (ResNet "v1.5") instead of two 3x3.
+      stem: "conv", a 3x3 convolution; "imagenet", 7x7 by 2 and a max-pool by 2; "space_to_depth",
+        2x2 pixels into channels, then a 3x3 convolution: the cheap way to halve a grey X-ray.
+      shortcut: where the shape changes, "identity" skips pixels and pads channels with zeros
+        (option A of He et al.), "projection" is a 1x1 convolution (option B).
+      norm: "group" or "batch".
+      axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
+      dropout: rate on the features before the dense layer; needs the "dropout" key in training.
+      dtype: of the computation, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
+    """
+
+    num_outputs: int
+    stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
+    width: int = 64
+    bottleneck: bool = False
+    stem: Stem = "conv"
+    shortcut: Shortcut = "projection"
+    norm: Norm = "group"
+    axis_name: str | None = None
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False, *, features: bool = False) -> Array:
+        """Images [B, H, W, channels] -> float32 logits [B, num_outputs].
+
+        With ``features=True``, the float32 input of the dense layer [B, D] instead.
+        """
+        conv = partial(
+            nn.Conv,
+            use_bias=False,
+            kernel_init=he_normal,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            conv_general_dilated=conv_general_dilated,
+        )
+        norm = partial(
+            normalization,
+            self.norm,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
+        x = jnp.asarray(x, self.dtype)
+        if self.stem == "conv":
+            x = conv(self.width, (3, 3), padding=1, name="stem")(x)
+        elif self.stem == "imagenet":
+            x = conv(self.width, (7, 7), strides=2, padding=3, name="stem")(x)
+        elif self.stem == "space_to_depth":
+            x = conv(self.width, (3, 3), padding=1, name="stem")(space_to_depth(x))
+        else:
+            raise InputError(f"stem {self.stem!r} of a ResNet: 'conv', 'imagenet' or 'space_to_depth'")
+        x = nn.relu(norm(name="stem_norm")(x, train))
+        if self.stem == "imagenet":
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+        block = BottleneckBlock if self.bottleneck else BasicBlock
+        for stage, size in enumerate(self.stage_sizes):
+            for index in range(size):
+                x = block(
+                    width=self.width * 2**stage,
+                    stride=2 if stage > 0 and index == 0 else 1,
+                    shortcut=self.shortcut,
+                    conv=conv,
+                    norm=norm,
+                    name=f"stage{stage}_block{index}",
+                )(x, train)
+
+        pooled = x.astype(jnp.float32).mean(axis=(1, 2))
+        if features:
+            return pooled
+        if self.dropout > 0.0:
+            pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+        head = nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype, name="head")
+        return head(pooled)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut. The last norm starts at 0, so the block at identity."""
+
+    width: int
+    stride: int
+    shortcut: Shortcut
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        y = self.conv(self.width, (3, 3), strides=self.stride, padding=1, name="conv0")(x)
+        y = nn.relu(self.norm(name="norm0")(y, train))
+        y = self.conv(self.width, (3, 3), padding=1, name="conv1")(y)
+        y = self.norm(scale_init=nn.initializers.zeros, name="norm1")(y, train)
+        return nn.relu(y + Skip(self.width, self.stride, self.shortcut, self.conv, self.norm, name="skip")(x, train))
+
+
+class BottleneckBlock(nn.Module):
+    """1x1, strided 3x3, 1x1 to four times the width, beside a shortcut; starts at the identity."""
+
+    width: int
+    stride: int
+    shortcut: Shortcut
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        y = self.conv(self.width, (1, 1), name="conv0")(x)
+        y = nn.relu(self.norm(name="norm0")(y, train))
+        y = self.conv(self.width, (3, 3), strides=self.stride, padding=1, name="conv1")(y)
+        y = nn.relu(self.norm(name="norm1")(y, train))
+        y = self.conv(4 * self.width, (1, 1), name="conv2")(y)
+        y = self.norm(scale_init=nn.initializers.zeros, name="norm2")(y, train)
+        skip = Skip(4 * self.width, self.stride, self.shortcut, self.conv, self.norm, name="skip")
+        return nn.relu(y + skip(x, train))
+
+
+class Skip(nn.Module):
+    """The shortcut: the input itself, or the input brought to the block's output shape."""
+
+    width: int
+    stride: int
+    shortcut: Shortcut
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        if self.stride == 1 and x.shape[-1] == self.width:
+            return x
+        if self.shortcut == "identity":
+            x = x[:, :: self.stride, :: self.stride]
+            before = (self.width - x.shape[-1]) // 2
+            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, self.width - x.shape[-1] - before)))
+        if self.shortcut == "projection":
+            x = self.conv(self.width, (1, 1), strides=self.stride, padding=0, name="conv")(x)
+            return self.norm(name="norm")(x, train)
+        raise InputError(f"shortcut {self.shortcut!r} of a ResNet: must be 'identity' or 'projection'")
+
+
+def space_to_depth(x: Array) -> Array:
+    """[B, H, W, C] -> [B, H/2, W/2, 4 C]. Raises ``InputError`` for an odd height or width."""
+    batch, height, width, channels = x.shape
+    if height % 2 or width % 2:
+        raise InputError(f"images of {height} x {width}: space_to_depth needs an even height and width")
+    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // 2, width // 2, 4 * channels)
+
+
+resnet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2), width=64, stem="imagenet")
+"""ResNet-18 of He et al. 2016, table 1; 11,689,512 parameters at 1000 classes with BatchNorm."""
+
+resnet50 = partial(ResNet, stage_sizes=(3, 4, 6, 3), width=64, stem="imagenet", bottleneck=True)
+"""ResNet-50 "v1.5" (stride in the 3x3); 25,557,032 parameters at 1000 classes with BatchNorm."""
+
+resnet32 = partial(ResNet, stage_sizes=(5, 5, 5), width=16, stem="conv", shortcut="identity")
+"""ResNet-32 for CIFAR, He et al. 2016, section 4.2; 464,154 parameters at 10 classes with BatchNorm."""
+
+resnet_small = partial(ResNet, stage_sizes=(1, 1, 1, 1), width=32, stem="space_to_depth")
+"""For chest X-rays of 64 to 128 pixels on a laptop: half resolution from the first layer on."""

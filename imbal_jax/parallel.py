@@ -1,0 +1,201 @@
+"""Run one pure step on many devices: shard_map, pmap, or jit over sharded arrays."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "data"
+Backend = Literal["shard_map", "pmap", "jit"]
+BACKENDS: tuple[Backend, ...] = ("shard_map", "pmap", "jit")
+
+
+def make_mesh(devices: Sequence[jax.Device] | int | None = None) -> Mesh:
+    """A one-axis mesh named ``data`` over ``devices`` (a list, the first so many, or all of them).
+
+    Raises ValueError when more devices are asked for than there are.
+    """
+    if devices is None or isinstance(devices, int):
+        present = jax.devices()
+        wanted = len(present) if devices is None else devices
+        if not 1 <= wanted <= len(present):
+            raise ValueError(f"{wanted} devices asked for, {len(present)} present ({present[0].platform})")
+        devices = present[:wanted]
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """``tree`` whole on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def shard_batch(batch: Any, mesh: Mesh) -> Any:
+    """A global batch [B, ...] cut along its first axis over the mesh; arrays under ``"shared"`` stay whole."""
+    return jax.device_put(
+        batch, jax.tree.map(lambda spec: NamedSharding(mesh, spec), _batch_specs(batch), is_leaf=_is_spec)
+    )
+
+
+def _is_spec(x: Any) -> bool:
+    return isinstance(x, P)
+
+
+def _batch_specs(batch: Any) -> Any:
+    sharded, whole = P(AXIS), P()
+    if not isinstance(batch, Mapping):
+        return jax.tree.map(lambda _: sharded, batch)
+    return {k: jax.tree.map(lambda _, s=whole if k == "shared" else sharded: s, v) for k, v in batch.items()}
+
+
+def parallelize(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    mesh: Mesh,
+    backend: Backend = "shard_map",
+    *,
+    donate: bool = True,
+) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Compile ``step`` for the mesh: ``(state, global batch) -> (state, metrics)``, the same under every backend.
+
+    state: whole on every device. batch: arrays [B, ...] with B divisible by the number of devices; arrays
+    under
+    ``batch["shared"]`` are seen whole by every device. The state is donated: do not use it again.
+
+    shard_map (default), pmap: ``step`` sees one device's share and reduces over the axis ``data``.
+    jit: ``step`` sees the global batch (a ``TrainStep`` is given ``axis_name=None``) and the compiler
+    partitions it.
+
+    Raises ValueError for an unknown backend or a batch that does not divide.
+    """
+    _check_backend(backend)
+    if backend == "jit":
+        step = _without_axis(step)
+    compiled: dict[Any, Callable[[Any, Any], tuple[Any, Any]]] = {}
+
+    def run(state: Any, batch: Any) -> tuple[Any, Any]:
+        structure = jax.tree.structure(batch)
+        if structure not in compiled:
+            compiled[structure] = _compile(step, mesh, backend, batch, donate)
+        _check_divides(batch, mesh)
+        if backend == "pmap":
+            batch = {
+                k: v if k == "shared" else jax.tree.map(lambda x: _split_leading(x, mesh.size), v)
+                for k, v in batch.items()
+            }
+        return compiled[structure](state, batch)
+
+    return run
+
+
+def scan_steps(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    make_batch: Callable[[Any, jax.Array, jax.Array | None], Any],
+    mesh: Mesh,
+    backend: Backend = "shard_map",
+    *,
+    donate: bool = True,
+) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+    """Compile many steps into one dispatch: ``(state, resident, count) -> (state, metrics)``.
+
+    ``make_batch(resident, step, shard)`` builds the batch of ``state.step`` on the device, from data that is
+    resident there: the share of device ``shard``, or the global batch where ``shard`` is None (backend jit).
+    ``count`` is a runtime integer: one compilation serves any number of steps. Metrics are means over the
+    steps that were not skipped, ``skipped`` is their sum.
+    """
+    _check_backend(backend)
+    inner = _without_axis(step) if backend == "jit" else step
+
+    def many(state: Any, resident: Any, count: jax.Array) -> tuple[Any, Any]:
+        shard = None if backend == "jit" else jax.lax.axis_index(AXIS)
+
+        def one(state: Any) -> tuple[Any, Any]:
+            batch = make_batch(resident, state.step, shard)
+            if backend == "jit":
+                specs = _batch_specs(batch)
+                batch = jax.tree.map(
+                    lambda s, x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, s)),
+                    specs,
+                    batch,
+                    is_leaf=_is_spec,
+                )
+            return inner(state, batch)
+
+        def body(_: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            state, sums = carry
+            state, metrics = one(state)
+            done = metrics["skipped"] == 0
+            sums = {
+                name: sums[name] + (value if name == "skipped" else jnp.where(done, value, 0))
+                for name, value in metrics.items()
+            }
+            return state, sums
+
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, state)[1])
+        state, sums = jax.lax.fori_loop(0, count, body, (state, zeros))
+        taken = jnp.maximum(count - sums["skipped"], 1)
+        return state, {name: value if name == "skipped" else value / taken for name, value in sums.items()}
+
+    if backend == "jit":
+        whole = NamedSharding(mesh, P())
+        compiled = jax.jit(
+            many, in_shardings=(whole, whole, None), out_shardings=whole, donate_argnums=0 if donate else ()
+        )
+    elif backend == "shard_map":
+        compiled = jax.jit(
+            jax.shard_map(many, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False),
+            donate_argnums=0 if donate else (),
+        )
+    else:
+        compiled = jax.pmap(
+            lambda _, *args: many(*args),
+            axis_name=AXIS,
+            in_axes=(0, None, None, None),
+            out_axes=None,
+            devices=list(mesh.devices.flat),
+        )
+        device_axis = np.zeros((mesh.size,), np.int8)  # pmap wants one mapped argument
+        return lambda state, resident, count: compiled(device_axis, state, resident, np.int32(count))
+    return lambda state, resident, count: compiled(state, resident, np.int32(count))
+
+
+def _compile(step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool) -> Callable[..., Any]:
+    donated = 0 if donate else ()
+    if backend == "pmap":
+        # The state goes in and comes out whole (in_axes None), so that checkpoints and evaluation use it as
+        # it
+        # is; pmap cannot donate such an argument.
+        axes = {k: None if k == "shared" else 0 for k in batch}
+        return jax.pmap(
+            step, axis_name=AXIS, in_axes=(None, axes), out_axes=None, devices=list(mesh.devices.flat)
+        )
+    specs = _batch_specs(batch)
+    if backend == "shard_map":
+        mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), specs), out_specs=P(), check_vma=False)
+        return jax.jit(mapped, donate_argnums=donated)
+    placed = jax.tree.map(lambda s: NamedSharding(mesh, s), specs, is_leaf=_is_spec)
+    whole = NamedSharding(mesh, P())
+    return jax.jit(step, in_shardings=(whole, placed), out_shardings=whole, donate_argnums=donated)
+
+
+def _without_axis(step: Any) -> Any:
+    return dataclasses.replace(step, axis_name=None) if dataclasses.is_dataclass(step) else step
+
+
+def _split_leading(x: Any, parts: int) -> Any:
+    return jnp.reshape(x, (parts, x.shape[0] // parts, *x.shape[1:]))
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}: one of {', '.join(BACKENDS)}")
+
+
+def _check_divides(batch: Any, mesh: Mesh) -> None:
+    local = {k: v for k, v in batch.items() if k != "shared"} if isinstance(batch, Mapping) else batch
+    for leaf in jax.tree.leaves(local):
+        if leaf.shape[0] % mesh.size:
+            raise ValueError(f"a batch of {leaf.shape[0]} does not divide over {mesh.size} devices")

@@ -1,0 +1,84 @@
+"""The folder of a run: whose it is, and how long the run has taken."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imbal_jax.config import Config, from_json, to_json
+from imbal_jax.errors import InputError
+
+
+def claim(workdir: Path, config: Config) -> None:
+    """Write the config to ``workdir``; InputError if another config's run is there already.
+
+    Methods may be added later, and the place of the data and the number of devices may change.
+    """
+    path = workdir / "config.json"
+    values = to_json(config)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            there = json.loads(path.read_text())
+            differing = _differences(_comparable(there), _comparable(values))
+            if differing:
+                raise InputError(
+                    f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
+                    "choose another --workdir, or delete it to start again"
+                )
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(values, indent=1) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path} is not readable as JSON ({error}): delete it, or choose another --workdir"
+        ) from error
+
+
+def read_claim(workdir: Path) -> Config:
+    """The config of the run in ``workdir``; InputError where there is none."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise InputError(f"no run in {workdir}: there is no config.json; train one first")
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+    train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
+    data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download")}
+    rest = {k: v for k, v in values.items() if k not in ("methods", "title")}
+    return {**rest, "train": train, "data": data}
+
+
+def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = sorted(there.keys() | here.keys())
+        return [
+            d for k in keys for d in _differences(there.get(k), here.get(k), f"{prefix}.{k}" if prefix else k)
+        ]
+    return [] if there == here else [prefix]
+
+
+class Clock:
+    """Seconds spent on a run, over all its restarts."""
+
+    def __init__(self, folder: Path, *, fresh: bool) -> None:
+        self._path = folder / "clock.json"
+        self._before = 0.0
+        if not fresh and self._path.is_file():
+            self._before = float(json.loads(self._path.read_text())["seconds"])
+        self._began = time.monotonic()
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._began
+
+    def save(self) -> None:
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(json.dumps({"seconds": round(self.seconds(), 1)}))
+        partial.replace(self._path)

@@ -1,0 +1,20 @@
+"""Four simulated devices for every test; set before jax is imported anywhere."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; the test is skipped, saying so, where it is absent."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("IMBAL_JAX_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data under {folder}: set IMBAL_JAX_DATA")
+    return folder

@@ -1,0 +1,451 @@
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
+
+from imbal_jax.data import dicom
+from imbal_jax.data.dicom import ReadError, fit_square, read_radiograph
+from imbal_jax.errors import InputError
+
+MARKER = "ZZMARKERZZ"
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+
+
+def write(
+    path: Path, pixels: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, **elements: object
+) -> Path:
+    """A DICOM file whose every free text holds MARKER."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = Dataset()
+    file.SOPClassUID = ComputedRadiographyImageStorage
+    file.SOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
+    file.PatientName = f"{MARKER}^NAME"
+    file.PatientID = f"{MARKER}-ID"
+    file.Modality = "CR"
+    file.SamplesPerPixel = 1
+    file.PhotometricInterpretation = "MONOCHROME2"
+    file.Rows, file.Columns = pixels.shape[-2:]
+    file.BitsAllocated = file.BitsStored = 8 * pixels.dtype.itemsize
+    file.HighBit = file.BitsAllocated - 1
+    file.PixelRepresentation = int(pixels.dtype.kind == "i")
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    file.PixelData = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    file["PixelData"].VR = "OW" if pixels.dtype.itemsize > 1 else "OB"
+    for keyword, value in elements.items():
+        setattr(file, keyword, value)
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = syntax
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.save_as(path, enforce_file_format=True)
+    return path
+
+
+def bytes_of(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Independent of the module, in float64: 0..255 from low to high."""
+    return np.rint(np.clip((values.astype(float) - low) / (high - low), 0, 1) * 255)
+
+
+def read(path: Path, **options: object) -> np.ndarray:
+    return read_radiograph(path, size=64, **options).astype(int)
+
+
+def reason_of(path: Path) -> str:
+    """The reason of the refusal, having made sure that nothing in the exception names anybody."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(ReadError) as refusal:
+            read_radiograph(path, size=16)
+    error = refusal.value
+    told = " ".join(map(repr, (error, str(error), error.args, error.__cause__, error.__context__, caught)))
+    assert MARKER not in told
+    assert path.name not in told
+    assert not caught
+    assert isinstance(error, InputError)
+    return error.reason
+
+
+# The order of the transforms
+
+
+def test_a_linear_window_is_the_standards_formula(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", RAMP, WindowCenter=2000, WindowWidth=1001)
+    np.testing.assert_array_equal(read(path), bytes_of(RAMP, 2000 - 0.5 - 500, 2000 - 0.5 + 500))
+
+
+def test_a_window_agrees_with_pydicom(tmp_path: Path) -> None:
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        path = write(
+            tmp_path / f"{function}.dcm",
+            RAMP,
+            BitsStored=12,
+            HighBit=11,
+            WindowCenter=1500,
+            WindowWidth=900,
+            VOILUTFunction=function,
+            RescaleSlope=2,
+            RescaleIntercept=-1024,
+            RescaleType="US",
+        )
+        file = pydicom.dcmread(path)
+        theirs = pydicom.pixels.apply_voi_lut(pydicom.pixels.apply_modality_lut(file.pixel_array, file), file)
+        low, high = -1024, 4095 * 2 - 1024  # the output range that pydicom uses
+        assert np.abs(read(path) - (theirs - low) / (high - low) * 255).max() <= 0.51
+
+
+def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.dcm", RAMP, RescaleSlope=0.5, RescaleIntercept=-100, WindowCenter=400.5, WindowWidth=401
+    )
+    np.testing.assert_array_equal(read(path), bytes_of(RAMP * 0.5 - 100, 200, 600))
+
+
+@pytest.mark.parametrize("shape", [None, "IDENTITY", "INVERSE"])
+def test_both_polarities_show_the_same_picture_inverted_once(tmp_path: Path, shape: str | None) -> None:
+    more = {} if shape is None else {"PresentationLUTShape": shape}
+    window = {"WindowCenter": 1700.5, "WindowWidth": 1201}
+    plain = read(write(tmp_path / "2.dcm", RAMP, **window))
+    turned = {"WindowCenter": 4096 - 1700.5, "WindowWidth": 1201, "PhotometricInterpretation": "MONOCHROME1"}
+    np.testing.assert_allclose(read(write(tmp_path / "1.dcm", 4095 - RAMP, **turned, **more)), plain, atol=1)
+    assert np.ptp(plain) == 255
+
+
+def test_the_shape_inverse_alone_inverts(tmp_path: Path) -> None:
+    plain = read(write(tmp_path / "a.dcm", RAMP), voi="none")
+    inverse = read(write(tmp_path / "b.dcm", RAMP, PresentationLUTShape="INVERSE"), voi="none")
+    np.testing.assert_allclose(inverse, 255 - plain, atol=1)
+
+
+def test_a_negative_slope_and_monochrome1_cancel(tmp_path: Path) -> None:
+    turned = write(
+        tmp_path / "a.dcm",
+        RAMP,
+        RescaleSlope=-1,
+        RescaleIntercept=4095,
+        PhotometricInterpretation="MONOCHROME1",
+    )
+    np.testing.assert_allclose(read(turned, voi="none"), bytes_of(RAMP, 0, 4095), atol=1)
+
+
+def lut(entries: np.ndarray, first: int, keyword: str) -> Sequence:
+    item = Dataset()
+    item.LUTDescriptor = [len(entries) % 65536, first, 16]
+    item.LUTData = entries.astype(np.uint16).tolist()
+    item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
+    if keyword == "modality":
+        item.ModalityLUTType = "US"
+    return Sequence([item])
+
+
+def test_a_voi_lut_is_preferred_to_a_window_and_scaled_by_its_own_range(tmp_path: Path) -> None:
+    table = np.linspace(0, 60, 256) ** 2  # 0..3600 of 16 bits: neither 8, 12 nor 16 bits
+    path = write(
+        tmp_path / "a.dcm",
+        RAMP,
+        VOILUTSequence=lut(table, 1000, "voi"),
+        WindowCenter=10,
+        WindowWidth=20,
+    )
+    expected = np.rint(table.astype(int)[np.clip(RAMP.astype(int) - 1000, 0, 255)] / 3600 * 255)
+    np.testing.assert_allclose(read(path), expected, atol=1)
+
+
+def test_a_modality_lut_comes_before_the_window(tmp_path: Path) -> None:
+    table = 5000 - np.arange(4096)
+    path = write(
+        tmp_path / "a.dcm",
+        RAMP,
+        ModalityLUTSequence=lut(table, 0, "modality"),
+        WindowCenter=3000.5,
+        WindowWidth=1001,
+    )
+    np.testing.assert_allclose(read(path), bytes_of(5000 - RAMP.astype(int), 2500, 3500), atol=1)
+
+
+def test_a_malformed_voi_lut_gives_way_to_the_window(tmp_path: Path) -> None:
+    broken = lut(np.array([7, 7, 7]), 0, "voi")
+    path = write(tmp_path / "a.dcm", RAMP, VOILUTSequence=broken, WindowCenter=2000, WindowWidth=1001)
+    np.testing.assert_array_equal(read(path), bytes_of(RAMP, 1499.5, 2499.5))
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {},
+        {"WindowWidth": 0},
+        {"WindowWidth": 1},
+        {"WindowWidth": -5},
+        {"WindowWidth": ""},
+        {"WindowCenter": 90000, "WindowWidth": 10},
+        {"WindowCenter": None, "WindowWidth": None},
+    ],
+)
+def test_an_unusable_window_falls_back_to_percentiles(tmp_path: Path, window: dict) -> None:
+    if window:
+        window = {"WindowCenter": 2000, **window}
+    path = write(tmp_path / "a.dcm", RAMP, **window)
+    np.testing.assert_allclose(read(path), bytes_of(RAMP, *np.percentile(RAMP, (0.5, 99.5))), atol=1)
+    with dicom.quiet():
+        assert not dicom.load_radiograph(path, size=64).windowed
+
+
+def test_of_several_windows_the_first_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", RAMP, WindowCenter=[2000, 100], WindowWidth=[1001, 11])
+    np.testing.assert_array_equal(read(path), bytes_of(RAMP, 1499.5, 2499.5))
+
+
+def test_voi_policies_ignore_the_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", RAMP, WindowCenter=2000, WindowWidth=101)
+    np.testing.assert_allclose(read(path, voi="none"), bytes_of(RAMP, 0, 4095), atol=1)
+    np.testing.assert_allclose(
+        read(path, voi="percentile"), bytes_of(RAMP, *np.percentile(RAMP, (0.5, 99.5))), atol=1
+    )
+    with pytest.raises(InputError, match=r"voi='window' is not one of header, percentile, none"):
+        read(path, voi="window")
+
+
+# Stored values
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.uint32])
+def test_bits_and_byte_order_do_not_matter(tmp_path: Path, kind: type) -> None:
+    pixels = (RAMP // 16).astype(kind)
+    if kind is np.int16:
+        pixels -= 100
+    if kind is np.uint32:
+        pixels += 2**30  # float32 would lose the picture
+    expected = bytes_of(pixels, pixels.min(), pixels.max())
+    for syntax in (ExplicitVRLittleEndian, ExplicitVRBigEndian):
+        np.testing.assert_allclose(
+            read(write(tmp_path / "a.dcm", pixels, syntax=syntax), voi="none"), expected, atol=1
+        )
+
+
+def test_garbage_above_the_stored_bits_is_ignored(tmp_path: Path) -> None:
+    dirty = RAMP | np.uint16(0xA000)
+    path = write(tmp_path / "a.dcm", dirty, BitsStored=12, HighBit=11)
+    np.testing.assert_allclose(read(path, voi="none"), bytes_of(RAMP, 0, 4095), atol=1)
+
+
+def test_a_compressed_file_shows_the_same_picture(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", RAMP, WindowCenter=2000, WindowWidth=1001)
+    plain = read(path)
+    file = pydicom.dcmread(path)
+    file.compress(RLELossless, generate_instance_uid=False)
+    file.save_as(path)
+    np.testing.assert_array_equal(read(path), plain)
+
+
+@pytest.mark.parametrize("polarity", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black_and_counts_in_no_percentile(tmp_path: Path, polarity: str) -> None:
+    pixels = RAMP + np.uint16(1000)
+    pixels[:, :20] = 65535
+    pixels[:, 20:30] = 65000
+    path = write(
+        tmp_path / "a.dcm",
+        pixels,
+        PhotometricInterpretation=polarity,
+        PixelPaddingValue=65000,
+        PixelPaddingRangeLimit=65535,
+    )
+    picture = read(path, voi="percentile")
+    assert not picture[:, :30].any()
+    expected = bytes_of(pixels[:, 30:], *np.percentile(pixels[:, 30:], (0.5, 99.5)))
+    np.testing.assert_allclose(
+        picture[:, 30:], 255 - expected if polarity == "MONOCHROME1" else expected, atol=1
+    )
+
+
+# Geometry
+
+
+def test_the_picture_keeps_its_proportions_on_black() -> None:
+    square = fit_square(np.ones((40, 80), np.float32), 32)
+    np.testing.assert_array_equal(square[8:24], 255)
+    assert not square[:8].any()
+    assert not square[24:].any()
+
+
+def test_the_pixel_spacing_gives_the_proportions_unless_it_is_zero(tmp_path: Path) -> None:
+    rows = {}
+    for name, spacing in {"tall": [0.4, 0.2], "wide": [0.2, 0.4], "none": ["0.000", "0.000"]}.items():
+        picture = read(
+            write(tmp_path / f"{name}.dcm", RAMP + np.uint16(500), PixelSpacing=spacing), voi="none"
+        )
+        rows[name] = int((picture > 0).any(axis=1).sum()), int((picture > 0).any(axis=0).sum())
+    assert rows == {"tall": (64, 32), "wide": (32, 64), "none": (64, 64)}
+
+
+def test_shrinking_averages_so_that_a_single_bright_pixel_is_not_lost() -> None:
+    shown = np.zeros((256, 256), np.float32)
+    shown[100:108, 50:58] = (
+        1  # 64 pixels: 4 of the small picture's 64 x 64 in each direction would be 16 x 16
+    )
+    small = fit_square(shown, 64).astype(float)
+    assert small.sum() / 255 == pytest.approx(shown.sum() / 16, rel=0.02)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 40), st.floats(0.1, 10))
+def test_any_shape_fits_the_square_without_leaving_its_range(
+    rows: int, columns: int, size: int, aspect: float
+) -> None:
+    square = fit_square(np.full((rows, columns), 0.5, np.float32), size, aspect)
+    assert square.shape == (size, size)
+    assert set(np.unique(square)) <= {0, 128}
+    assert (square == 128).any()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PhotometricInterpretation": "RGB"}, "colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
+        ({"PhotometricInterpretation": ""}, "bad-header"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "for-processing"),
+        ({"BurnedInAnnotation": "YES"}, "burned-in-text"),
+        ({"NumberOfFrames": 2}, "multi-frame"),
+        ({"Rows": 0}, "bad-header"),
+        ({"Rows": 20000, "Columns": 20000}, "too-large"),
+        ({"Rows": 128}, "undecodable"),
+        ({"BitsAllocated": 13}, "undecodable"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, "bad-header"),
+        ({"RescaleSlope": "1e500", "RescaleIntercept": 0}, "bad-header"),
+    ],
+)
+def test_a_header_that_promises_no_radiograph_is_refused(tmp_path: Path, elements: dict, reason: str) -> None:
+    assert reason_of(write(tmp_path / f"{MARKER}.dcm", RAMP, **elements)) == reason
+
+
+def test_constant_pixels_are_refused(tmp_path: Path) -> None:
+    assert reason_of(write(tmp_path / "a.dcm", np.full((8, 8), 7, np.uint16))) == "constant"
+    padded = np.full((8, 8), 9, np.uint16)
+    assert reason_of(write(tmp_path / "b.dcm", padded, PixelPaddingValue=9)) == "constant"
+
+
+def test_nan_pixels_are_refused(tmp_path: Path) -> None:
+    pixels = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    path = write(tmp_path / "a.dcm", pixels)
+    for value, reason in ((0.5, None), (np.nan, "non-finite"), (np.inf, "non-finite")):
+        pixels[3, 3] = value
+        file = pydicom.dcmread(path)
+        if "PixelData" in file:
+            del file.PixelData
+        file.FloatPixelData = pixels.tobytes()
+        file.save_as(path)
+        if reason is None:
+            assert np.ptp(read_radiograph(path, size=8)) == 255
+        else:
+            assert reason_of(path) == reason
+
+
+def test_files_that_are_no_images_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / f"{MARKER}.txt"
+    text.write_text(MARKER * 100)
+    assert reason_of(text) == "not-an-image"
+    empty = tmp_path / "empty.dcm"
+    empty.write_bytes(b"")
+    assert reason_of(empty) == "not-an-image"
+    assert reason_of(tmp_path / f"no-{MARKER}.dcm") == "missing"
+    assert reason_of(tmp_path) == "missing"
+    Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png")
+    assert reason_of(tmp_path / "a.png") == "not-an-image"
+
+
+def test_a_file_cut_anywhere_is_refused_with_a_reason_and_no_name(tmp_path: Path) -> None:
+    whole = write(tmp_path / f"{MARKER}.dcm", RAMP).read_bytes()
+    reasons = set()
+    for length in (1, 100, 131, 140, 200, 300, 420, 600, len(whole) - 5000, len(whole) - 2):
+        path = tmp_path / f"{MARKER}-{length}.dcm"
+        path.write_bytes(whole[:length])
+        reasons.add(reason_of(path))
+    assert reasons <= {"not-an-image", "bad-header", "no-pixels", "undecodable"}
+    assert len(reasons) >= 3
+
+
+def test_a_missing_decoder_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.dcm", RAMP)
+    file = pydicom.dcmread(path)
+    file.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xf7"])
+    file["PixelData"].is_undefined_length = True
+    file.file_meta.TransferSyntaxUID = JPEGLSLossless
+    file.save_as(path)
+
+    class Absent:
+        is_available = False
+
+    monkeypatch.setattr(dicom, "get_decoder", lambda syntax: Absent)
+    with pytest.raises(ReadError, match="pip install pyjpegls"):
+        read_radiograph(path, size=8)
+    assert reason_of(path) == "no-decoder"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(132, 700), st.integers(0, 255)), min_size=1, max_size=6))
+def test_damaged_headers_are_read_or_refused_and_never_crash(
+    tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    whole = folder / "whole.dcm"
+    if not whole.exists():
+        write(whole, RAMP, WindowCenter=2000, WindowWidth=1001, RescaleSlope=1, RescaleIntercept=0)
+    content = bytearray(whole.read_bytes())
+    for place, value in damage:
+        content[place] = value
+    broken = folder / "broken.dcm"
+    broken.write_bytes(content)
+    try:
+        assert read_radiograph(broken, size=16).shape == (16, 16)
+    except ReadError as error:
+        assert MARKER not in str(error)
+
+
+def test_no_file_of_pydicoms_own_collection_does_more_than_be_refused() -> None:
+    root = Path(get_testdata_file("CT_small.dcm", download=False)).parent
+    read_count, refused = 0, set()
+    for path in sorted(root.glob("*.dcm")):
+        try:
+            picture = read_radiograph(path, size=32)
+        except ReadError as error:
+            refused.add(error.reason)
+            assert error.__cause__ is None
+            assert error.__context__ is None
+        else:
+            read_count += 1
+            assert picture.dtype == np.uint8
+            assert picture.min() < picture.max()
+    assert read_count >= 15
+    assert refused >= {"colour", "multi-frame", "no-pixels", "undecodable", "not-an-image"}
+
+
+def test_big_endian_and_compressed_versions_of_one_image_agree() -> None:
+    little = read_radiograph(get_testdata_file("MR_small.dcm", download=False), size=64)
+    for name in ("MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR_small_implicit.dcm", "MR_small_expb.dcm"):
+        np.testing.assert_array_equal(
+            read_radiograph(get_testdata_file(name, download=False), size=64), little
+        )
+
+
+def test_a_refusal_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(ReadError("colour", "convert it")))
+    assert (error.reason, str(error)) == ("colour", "colour: not a grey image (convert it)")

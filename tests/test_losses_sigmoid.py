@@ -1,0 +1,173 @@
+"""Binary cross-entropy of many labels: oracles, unknown labels, and no NaN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imbal_jax import losses
+
+POS_WEIGHT = np.array([9.0, 1.0, 0.25])
+
+
+def batch(shape: tuple[int, ...] = (10, 3), seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, targets in {0, 1}, soft targets."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=shape).astype(np.float32) * 3
+    return logits, random.integers(2, size=shape), random.uniform(size=shape)
+
+
+def reference(logits: np.ndarray, targets: np.ndarray, pos_weight: np.ndarray | float = 1) -> np.ndarray:
+    s = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    return -(pos_weight * targets * np.log(s) + (1 - targets) * np.log(1 - s))
+
+
+def test_loss_has_the_value_computed_by_hand():
+    logits = np.log([[3.0, 3.0, 3.0]])  # s = 3/4
+    expected = [[2 * np.log(4 / 3), np.log(4), np.log(4 / 3) + 0.5 * np.log(4)]]
+    np.testing.assert_allclose(losses.binary_cross_entropy(logits, [[1, 0, 0.5]], 2.0), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (2, 5, 3), (3,)])
+@pytest.mark.parametrize("pos_weight", [None, 3.0, POS_WEIGHT])
+def test_loss_agrees_with_numpy_for_any_leading_dimensions(shape, pos_weight):
+    logits, hard, soft = batch(shape)
+    for targets in (hard, hard.astype(bool), hard.astype(np.int8), soft):
+        loss = losses.binary_cross_entropy(logits, targets, pos_weight)
+        assert loss.shape == shape
+        assert loss.dtype == jnp.float32
+        expected = reference(logits, targets.astype(np.float64), 1 if pos_weight is None else pos_weight)
+        np.testing.assert_allclose(loss, expected, rtol=2e-5, atol=1e-6)
+
+
+def test_loss_of_float64_logits_is_computed_in_float64():
+    logits, _, soft = batch()
+    with jax.enable_x64(True):
+        loss = losses.binary_cross_entropy(logits.astype(np.float64), soft, POS_WEIGHT)
+        assert loss.dtype == jnp.float64
+        np.testing.assert_allclose(loss, reference(logits, soft, POS_WEIGHT), rtol=1e-12)
+
+
+def test_value_and_gradient_agree_with_torch():
+    torch = pytest.importorskip("torch")
+    logits, hard, soft = batch()
+    for targets in (hard, soft):
+        z = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+        theirs = torch.nn.functional.binary_cross_entropy_with_logits(
+            z, torch.tensor(targets).double(), pos_weight=torch.tensor(POS_WEIGHT), reduction="none"
+        )
+        theirs.sum().backward()
+        ours, pull = jax.vjp(lambda z, t=targets: losses.binary_cross_entropy(z, t, POS_WEIGHT), logits)
+        np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(pull(jnp.ones_like(ours))[0], z.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_loss_agrees_with_optax():
+    logits, hard, _ = batch()
+    theirs = optax.sigmoid_binary_cross_entropy(jnp.asarray(logits), hard)
+    np.testing.assert_allclose(losses.binary_cross_entropy(logits, hard), theirs, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31))
+def test_two_class_cross_entropy_of_the_logits_z_and_0_is_the_same(seed):
+    logits, hard, _ = batch(seed=seed)
+    pair = np.stack([np.zeros_like(logits), logits], -1)
+    weighted = losses.weighted_cross_entropy(pair, hard, [1, 7])
+    loss = losses.binary_cross_entropy(logits, hard, 7.0)
+    np.testing.assert_allclose(loss, weighted, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31))
+def test_flipping_logits_and_targets_changes_nothing(seed):
+    logits, _, soft = batch(seed=seed)
+    flipped = losses.binary_cross_entropy(-logits, 1 - soft)
+    np.testing.assert_allclose(flipped, losses.binary_cross_entropy(logits, soft), rtol=1e-5, atol=1e-6)
+
+
+def test_masked_labels_have_loss_0_and_gradient_0_whatever_they_hold():
+    logits, hard, _ = batch()
+    mask = np.random.default_rng(1).integers(2, size=hard.shape)
+    expected = np.where(mask, reference(logits, hard, POS_WEIGHT), 0)
+    for unknown in (-1.0, np.nan, np.inf):
+        targets = np.where(mask, hard, unknown)
+        broken = np.where(mask, logits, np.nan).astype(np.float32)
+        for kind in (bool, np.int8, np.float32):
+            loss, pull = jax.vjp(
+                lambda z, t=targets, k=kind: losses.binary_cross_entropy(z, t, POS_WEIGHT, mask.astype(k)),
+                broken,
+            )
+            np.testing.assert_allclose(loss, expected, rtol=2e-5, atol=1e-6)
+            (gradient,) = pull(jnp.ones_like(loss))
+            np.testing.assert_array_equal(gradient == 0, mask == 0)
+            assert np.isfinite(gradient).all()
+    mean = losses.weighted_mean(losses.binary_cross_entropy(logits, targets, POS_WEIGHT, mask), mask)
+    np.testing.assert_allclose(mean, expected.sum() / mask.sum(), rtol=1e-5)
+
+
+def test_mask_of_one_value_a_row_hides_the_row():
+    logits, hard, _ = batch((4, 3))
+    loss = losses.binary_cross_entropy(logits, hard, mask=np.array([[1], [0], [1], [0]]))
+    np.testing.assert_allclose(loss[0], reference(logits, hard)[0], rtol=1e-5)
+    assert not loss[1::2].any()
+
+
+def test_traced_target_outside_0_and_1_shows_as_nan_with_gradient_0():
+    logits = jnp.zeros((1, 3))
+    targets = jnp.array([[1, -1, 2]])
+    loss, pull = jax.vjp(lambda z: losses.binary_cross_entropy(z, targets), logits)
+    np.testing.assert_allclose(loss, [[np.log(2), np.nan, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(pull(jnp.ones_like(loss))[0], [[-0.5, 0, 0]])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("value", [0, 1])
+def test_value_and_gradient_are_finite_for_huge_logits_and_a_batch_of_one_kind(dtype, value):
+    logits = jnp.asarray([[1e4, -1e4, 0], [6e4, -6e4, 1e-7]], dtype)
+    targets = np.full((2, 3), value)
+    loss, pull = jax.vjp(lambda z: losses.binary_cross_entropy(z, targets, POS_WEIGHT), logits)
+    (gradient,) = pull(jnp.ones_like(loss))
+    assert loss.dtype == jnp.float32
+    assert gradient.dtype == dtype
+    assert np.isfinite(loss).all()
+    assert np.isfinite(gradient).all()
+    wrong = value  # column 0 holds +1e4, column 1 holds -1e4
+    weight = POS_WEIGHT[1] if value else 1
+    np.testing.assert_allclose(loss[0, wrong], weight * abs(float(logits[0, wrong])))
+    assert loss[0, 1 - wrong] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda z, t: losses.binary_cross_entropy(z, t[:, 0]), r"targets have shape \(10,\)"),
+        (lambda z, t: losses.binary_cross_entropy(z, t[:, :1]), r"targets have shape \(10, 1\)"),
+        (lambda z, t: losses.binary_cross_entropy(1.0, 1.0), "logits are a scalar"),
+        (lambda z, t: losses.binary_cross_entropy(z, t, [1.0, 2.0]), r"pos_weight has shape \(2,\)"),
+        (lambda z, t: losses.binary_cross_entropy(z, t, [1.0, -2.0, 1.0]), r"pos_weight\[1\] is -2"),
+        (lambda z, t: losses.binary_cross_entropy(z, t, [1.0, 2.0, np.inf]), r"pos_weight\[2\] is inf"),
+        (lambda z, t: losses.binary_cross_entropy(z, t, -3.0), "pos_weight is -3"),
+        (lambda z, t: losses.binary_cross_entropy(z, t, mask=np.ones(10)), r"mask values of shape \(10,\)"),
+        (lambda z, t: losses.binary_cross_entropy(z, t, mask=np.ones((2, 10, 3))), "mask values of shape"),
+        (lambda z, t: losses.binary_cross_entropy(z, -t - 1), r"targets\[0, 0\] is -"),
+    ],
+)
+def test_bad_static_input_raises_naming_the_value(call, message):
+    logits, hard, _ = batch()
+    with pytest.raises(ValueError, match=message):
+        call(logits, hard)
+    with pytest.raises(ValueError, match=message):
+        jax.jit(lambda z: call(z, hard))(logits)
+
+
+def test_traced_weights_targets_and_masks_give_the_same_values_and_one_compilation():
+    logits, hard, soft = batch()
+    jitted = jax.jit(losses.binary_cross_entropy)
+    for pos_weight, mask in ((POS_WEIGHT, hard == 1), (POS_WEIGHT * 2, hard == 0)):
+        expected = losses.binary_cross_entropy(logits, soft, pos_weight, mask)
+        np.testing.assert_allclose(jitted(logits, soft, pos_weight, mask), expected, rtol=1e-5, atol=1e-6)
+    assert jitted._cache_size() == 1
