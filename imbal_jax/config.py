@@ -198,7 +198,7 @@ def load_config(path: Path | str) -> Config:
         raise InputError(f"{path} has no get_config(): define one that returns imbal_jax.config.Config")
     try:
         config = module.get_config()
-    except TypeError as error:  # a field that does not exist
+    except (TypeError, InputError) as error:  # a field that does not exist, or a value out of its range
         raise InputError(f"{path}: {error}") from error
     if not isinstance(config, Config):
         raise InputError(

@@ -70,7 +70,7 @@ def class_weights(
     inverse           w_c = (N / (C n_c))^power
     sqrt_inverse      w_c = (N / (C n_c))^(power / 2)
     effective         w_c proportional to (1 / E_c)^power, E_c = (1 - beta^n_c) / (1 - beta), summing to C
-                      (Cui et al., CVPR 2019, eq. 2 and section 4)
+                      (Cui et al., CVPR 2019, proposition 1)
     median_frequency  w_c = (median_k f_k / f_c)^power (Eigen and Fergus, ICCV 2015). Counts alone say
                       f_c = n_c / N, which is right for images of one class each; in segmentation, f_c is the
                       pixels of c over the pixels of the images that hold c: pass those f as counts.

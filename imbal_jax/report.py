@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path, PurePath
+from zlib import crc32
 
 import matplotlib
 import numpy as np
@@ -30,7 +31,7 @@ NAMES = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "precision": "precision",
-    "f_score": "F-score",
+    "f_score": "F\N{NON-BREAKING HYPHEN}score",
     "geometric_mean": "geometric mean",
     "mcc": "MCC",
     "auroc": "AUROC",
@@ -277,7 +278,7 @@ def _found(
     cards = []
     for k, counts in present[:6]:
         bars = ""
-        for i, run in enumerate(runs):
+        for i in range(len(runs)):
             here = decided[i].counts(k)
             share = here["found"] / here["positives"]
             bars += (
@@ -292,7 +293,7 @@ def _found(
         )
     rest = len(present) - len(cards)
     more = f"<p class=muted>The {rest} more frequent classes follow in the tables.</p>" if rest else ""
-    return f'<div class="grid">{"".join(cards)}</div>{more}'
+    return f'<div class="grid cards">{"".join(cards)}</div>{more}'
 
 
 def _cautions(
@@ -336,7 +337,7 @@ def _flat(row: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     shares = row.get("prevalence")
     shares = dict(shares) if isinstance(shares, Mapping) else {}
     for key, value in row.items():
-        if key == "prevalence" and shares:
+        if key == "prevalence" and isinstance(value, Mapping):
             continue
         for name, cell in value.items() if isinstance(value, Mapping) else ((key, value),):
             text = _cell(str(name), cell)
@@ -370,7 +371,7 @@ def _comparison(runs: Sequence[RunResult]) -> str:
     bold = " The highest of each column is bold." if len(runs) > 1 else ""
     return (
         f"<p>Macro averages over the classes on the test set, each class counting the same however rare.{bold}</p>"
-        + _table(["method", *NAMES.values(), "chosen step", "training time"], rows)
+        + _table(["method", *NAMES.values(), "chosen step", "time"], rows)
         + _undefined_note(runs)
         + f'<ul class="plain">{summaries}</ul>'
     )
@@ -378,7 +379,13 @@ def _comparison(runs: Sequence[RunResult]) -> str:
 
 def _per_class(runs: Sequence[RunResult], decided: Sequence[_Decisions]) -> str:
     keys = ("sensitivity", "specificity", "precision", "f_score", "auroc", "average_precision")
-    headings = ["class", "positives", "found", "false alarms per 1,000", *(NAMES[key] for key in keys)]
+    headings = [
+        "class",
+        "positives",
+        "found",
+        "false\N{NO-BREAK SPACE}alarms per\N{NO-BREAK SPACE}1,000",
+        *(NAMES[key] for key in keys),
+    ]
     parts = []
     for i, run in enumerate(runs):
         rows = []
@@ -821,6 +828,8 @@ def _svg(figure: Figure, caption: str) -> str:
         svg = svg.replace(colour, f"var(--{name})")
     svg = re.sub(r"#0a000(\d)", r"var(--m\1)", svg)
     svg = re.sub(r">\s+<", "><", svg).strip()
+    # names are unique in a figure only, and a page holds many
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>f{crc32(svg.encode()):08x}", svg)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(caption, quote=True)}"', 1)
     return f'<figure class="plot">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
 
@@ -875,7 +884,7 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
 "Helvetica Neue",Arial,sans-serif;-webkit-text-size-adjust:100%}
-main{max-width:62rem;margin:0 auto;padding:2rem 1.25rem 4rem}
+main{max-width:66rem;margin:0 auto;padding:2rem 1.25rem 4rem}
 h1{font-size:1.9rem;line-height:1.2;margin:.1rem 0 .4rem;overflow-wrap:anywhere}
 h2{font-size:1.3rem;margin:0 0 .6rem}
 h3{font-size:1rem;margin:1.4rem 0 .5rem;overflow-wrap:anywhere}
@@ -889,11 +898,13 @@ a{color:var(--accent);text-decoration:none}a:hover{text-decoration:underline}
 section{margin-top:2.6rem;scroll-margin-top:1rem}
 .lead{font-size:1.15rem;line-height:1.5;max-width:52rem;overflow-wrap:anywhere}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:1rem;align-items:start}
+.cards{grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr))}
 .card{border:1px solid var(--line);border-radius:.6rem;padding:.2rem 1rem .8rem}
-.card h3{margin:.7rem 0 .5rem}
+.cards{align-items:stretch}.card h3{margin:.7rem 0 .5rem}.card h3 small{display:block}
+.bars .method{flex:0 0 100%}
 ul.bars,ul.plain{list-style:none;margin:0;padding:0}ul.plain li{margin:.3rem 0;font-size:.925rem}
-.bars li{display:grid;grid-template-columns:1fr auto;gap:0 .8rem;margin:.5rem 0;font-size:.875rem}
-.bar{grid-column:1/-1;grid-row:2;height:.5rem;border-radius:.25rem;background:var(--line);overflow:hidden}
+.bars li{display:flex;flex-wrap:wrap;justify-content:space-between;column-gap:.8rem;margin:.5rem 0;font-size:.875rem}
+.bar{order:3;flex:0 0 100%;height:.5rem;border-radius:.25rem;background:var(--line);overflow:hidden}
 .bar span{display:block;height:100%}
 .count{color:var(--muted);text-align:right}.count b{color:var(--ink)}
 .method{font-weight:600;overflow-wrap:anywhere}
@@ -927,6 +938,8 @@ th,td{padding:.4rem .5rem}.pictures{grid-template-columns:repeat(3,1fr);gap:.5re
 --wrong:#c2410c;--m0:#7b8794;--m1:#0b63ce;--m2:#c2410c;--m3:#0f8a5f;--m4:#8a4fd0;--m5:#b7791f;--m6:#00838f;
 --m7:#c2428b}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}nav{display:none}body{font-size:10.5pt}
 main{max-width:none;padding:0}section{margin-top:1.6rem}h2,h3,h4{break-after:avoid}
-figure,tr,.card,aside{break-inside:avoid}.scroll{overflow:visible}th,td{white-space:normal;padding:.25rem .35rem}
+figure,tr,.card,aside{break-inside:avoid}.scroll{overflow:visible}
+table{font-size:8pt}th{font-size:7.5pt}th,td{white-space:normal;padding:.2rem .25rem}
+td:first-child{white-space:nowrap}
 details::details-content{content-visibility:visible;height:auto}}
 """

@@ -23,9 +23,8 @@ from imbal_jax.priors import class_counts
 
 COMPOSITIONS = ("natural", "balanced", "sqrt", "reversed", "progressive", "repeat_factor")
 MAX_STAGES = 64  # of "progressive": a batch of 128 rarely changes by more than one item from stage to stage
-DOUBLE_ROUNDS = (
-    8  # of the permutation; six leave the places of some pairs in classes of five or six 4 % off uniform
-)
+# Of the permutation. Six leave the places of some pairs of items in classes of six 4 % off uniform.
+DOUBLE_ROUNDS = 8
 
 Counter = tuple[jax.Array, jax.Array]  # a pass and a position in it, uint32
 
@@ -72,7 +71,7 @@ def make_plan(
         natural        every item once a pass, spread so that any run of items has its share of each class
         balanced       p_c equal
         sqrt           p_c proportional to n_c^(1/2) (Kang et al., ICLR 2020, eq. 1)
-        reversed       p_c proportional to n_max / n_c (Zhou et al., BBN, CVPR 2020, section 4.2)
+        reversed       p_c proportional to n_max / n_c (Zhou et al., BBN, CVPR 2020)
         progressive    p = (1 - t/T) p_natural + (t/T) p_balanced (Kang et al., ICLR 2020, eq. 2), in at most
                        64 stages of whole counts, from natural in the first to balanced in the last and after
                        it; T = ``total_steps``, which the other compositions ignore

@@ -67,6 +67,13 @@ def read(path: Path, **options: object) -> np.ndarray:
     return read_radiograph(path, size=64, **options).astype(int)
 
 
+def attempt(path: Path, size: int) -> np.ndarray | ReadError:
+    try:
+        return read_radiograph(path, size=size)
+    except ReadError as error:
+        return error
+
+
 def reason_of(path: Path) -> str:
     """The reason of the refusal, having made sure that nothing in the exception names anybody."""
     with warnings.catch_warnings(record=True) as caught:
@@ -114,7 +121,7 @@ def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.dcm", RAMP, RescaleSlope=0.5, RescaleIntercept=-100, WindowCenter=400.5, WindowWidth=401
     )
-    np.testing.assert_array_equal(read(path), bytes_of(RAMP * 0.5 - 100, 200, 600))
+    np.testing.assert_allclose(read(path), bytes_of(RAMP * 0.5 - 100, 200, 600), atol=1)
 
 
 @pytest.mark.parametrize("shape", [None, "IDENTITY", "INVERSE"])
@@ -414,26 +421,26 @@ def test_damaged_headers_are_read_or_refused_and_never_crash(
         content[place] = value
     broken = folder / "broken.dcm"
     broken.write_bytes(content)
-    try:
-        assert read_radiograph(broken, size=16).shape == (16, 16)
-    except ReadError as error:
-        assert MARKER not in str(error)
+    result = attempt(broken, size=16)
+    if isinstance(result, ReadError):
+        assert MARKER not in str(result)
+    else:
+        assert result.shape == (16, 16)
 
 
 def test_no_file_of_pydicoms_own_collection_does_more_than_be_refused() -> None:
     root = Path(get_testdata_file("CT_small.dcm", download=False)).parent
     read_count, refused = 0, set()
     for path in sorted(root.glob("*.dcm")):
-        try:
-            picture = read_radiograph(path, size=32)
-        except ReadError as error:
-            refused.add(error.reason)
-            assert error.__cause__ is None
-            assert error.__context__ is None
+        result = attempt(path, size=32)
+        if isinstance(result, ReadError):
+            refused.add(result.reason)
+            assert result.__cause__ is None
+            assert result.__context__ is None
         else:
             read_count += 1
-            assert picture.dtype == np.uint8
-            assert picture.min() < picture.max()
+            assert result.dtype == np.uint8
+            assert result.min() < result.max()
     assert read_count >= 15
     assert refused >= {"colour", "multi-frame", "no-pixels", "undecodable", "not-an-image"}
 

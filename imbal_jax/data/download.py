@@ -37,6 +37,9 @@ def fetch(
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder of {destination}: {error}") from error
+    try:
         with partial.open("wb") as out:
             _transfer(url, out, progress)
         _verify(partial, f"what {url} sent", md5, sha256)

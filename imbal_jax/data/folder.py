@@ -159,7 +159,7 @@ def read_folder(
         paths = sorted(matched)
         if not paths:
             raise InputError(
-                f"none of the {len(table.rows)} rows of {labels_file} fits one of the {len(files)} files in {folder}: "
+                f"none of {len(table.rows)} rows of {labels_file} fits one of {len(files)} files in {folder}: "
                 f"'file' is a path below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
             )
         decoded = read_all(folder, paths, size=size, voi=voi, cache=cache, workers=workers, progress=progress)

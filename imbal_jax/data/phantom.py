@@ -37,11 +37,11 @@ PATIENTS_PER_FINDING = 9
 
 # Attenuation added by a finding, where the body is 1, the air of a full lung -0.62, a rib 0.11 and the noise
 # in a lung about 0.02. Lower values need more examples; at half of these a careful eye misses one in three.
-NODULE_CONTRAST = (0.22, 0.30)
-CONSOLIDATION_CONTRAST = (0.20, 0.30)
+NODULE_CONTRAST = (0.36, 0.48)
+CONSOLIDATION_CONTRAST = (0.24, 0.34)
 EFFUSION_CONTRAST = (0.42, 0.55)
 # Size as a fraction of the image width: diameter of a nodule, of a patch; height of fluid at the wall.
-NODULE_DIAMETER = (0.035, 0.06)
+NODULE_DIAMETER = (0.045, 0.06)
 CONSOLIDATION_DIAMETER = (0.15, 0.25)
 EFFUSION_HEIGHT = (0.12, 0.24)
 

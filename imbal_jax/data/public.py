@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,7 @@ def kermany(folder: Path | None, *, size: int, binary: bool = False, download: b
     elif jpeg:
         with np.load(jpeg) as arrays:
             data, ends = arrays["jpeg"], arrays["offsets"]
-            images = _stack(
-                [_decode(data[a:b].tobytes(), size) for a, b in zip(ends, ends[1:], strict=False)]
-            )
+            images = _stack([_decode(data[a:b].tobytes(), size) for a, b in pairwise(ends)])
             names, labels = arrays["patient"], arrays["labels"]
     elif small:
         raise InputError(f"{small} holds 64x64 images, {size} is asked: place kermany_224_jpeg.npz beside it")
@@ -96,9 +95,7 @@ def _kermany_label(name: str) -> int:
     for label, mark in ((1, "bacteria"), (2, "virus"), (0, "normal"), (0, "im-")):
         if mark in name.lower():
             return label
-    raise InputError(
-        f"{name} names no class: expected person1_bacteria_1.jpeg, IM-0115-0001.jpeg or the like"
-    )
+    raise InputError(f"{name} names no class: expected person1_bacteria_1.jpeg, IM-0115-0001.jpeg or so")
 
 
 def _kermany_patient(name: str) -> str:
@@ -109,9 +106,7 @@ def _kermany_patient(name: str) -> str:
     normal = re.match(r"(NORMAL2|N2)?(?:NORMAL|N)?-?(?:IM-)?0*(\d+)", name)
     if normal:
         return f"{'N2-' if normal[1] else 'N'}{normal[2]}"
-    raise InputError(
-        f"{name} names no patient: expected person1_bacteria_1.jpeg, IM-0115-0001.jpeg or the like"
-    )
+    raise InputError(f"{name} names no patient: expected person1_bacteria_1.jpeg, IM-0115-0001.jpeg or so")
 
 
 NIH_LABELS = (
@@ -285,9 +280,7 @@ def _pictures(folder: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
 def _decode(data: bytes, size: int, name: str = "an image") -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data))
-        image.draft(
-            "L", (2 * size, 2 * size)
-        )  # a JPEG far larger than asked is decoded at a fraction of its size
+        image.draft("L", (2 * size, 2 * size))  # a much larger JPEG is decoded at a fraction of its size
         return _square(image.convert("L"), size)
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{name} cannot be decoded ({error}): fetch it again") from error

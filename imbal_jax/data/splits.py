@@ -20,7 +20,8 @@ def split_by_group(
     fractions: the share of each part, e.g. {"train": 0.64, "validation": 0.16, "test": 0.2}; they sum to 1.
 
     A class gets into every part if at least as many patients have it as there are parts and no rarer class
-    of theirs wants them elsewhere; ``split_summary`` tells where it did not. Returns sorted int64 indices for each name, the same for the same ``seed``.
+    of theirs wants them elsewhere; ``split_summary`` tells where it did not. Returns sorted int64 indices for
+    each name, the same for the same ``seed``.
 
     Patients are placed one at a time, those with the rarest class first and, among these, those with many
     items first, each where it leaves the least sum over parts s and classes c of

@@ -97,7 +97,8 @@ def _conv_by_slices(x: Array, kernel: Array, strides: Pair, pads: tuple[Pair, Pa
     rows, columns, _, out = kernel.shape
     out_height = (height + sum(pads[0]) - rows) // strides[0] + 1
     out_width = (width + sum(pads[1]) - columns) // strides[1] + 1
-    row_kernels = kernel.reshape(rows, columns * channels, out)
+    # [rows, out, columns * in]: the order in which XLA calls its fast matrix product in the backward pass.
+    row_kernels = jnp.swapaxes(kernel.reshape(rows, columns * channels, out), 1, 2)
 
     # Nothing is saved but x: its shifted copies are made again, slice by slice, in the backward pass.
     @partial(jax.checkpoint, prevent_cse=False)
@@ -107,7 +108,7 @@ def _conv_by_slices(x: Array, kernel: Array, strides: Pair, pads: tuple[Pair, Pa
         x = jnp.concatenate([x[:, :, j : j + last : strides[1]] for j in range(columns)], axis=-1)
         last = (out_height - 1) * strides[0] + 1
         y = sum(
-            lax.dot_general(row_kernels[i], x[:, i : i + last : strides[0]], (((0,), (3,)), ((), ())))
+            lax.dot_general(row_kernels[i], x[:, i : i + last : strides[0]], (((1,), (3,)), ((), ())))
             for i in range(rows)
         )
         return jnp.moveaxis(y, 0, -1)

@@ -117,7 +117,9 @@ class BasicBlock(nn.Module):
         y = nn.relu(self.norm(name="norm0")(y, train))
         y = self.conv(self.width, (3, 3), padding=1, name="conv1")(y)
         y = self.norm(scale_init=nn.initializers.zeros, name="norm1")(y, train)
-        return nn.relu(y + Skip(self.width, self.stride, self.shortcut, self.conv, self.norm, name="skip")(x, train))
+        return nn.relu(
+            y + Skip(self.width, self.stride, self.shortcut, self.conv, self.norm, name="skip")(x, train)
+        )
 
 
 class BottleneckBlock(nn.Module):

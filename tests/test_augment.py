@@ -1,0 +1,201 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from scipy import ndimage
+
+from imbal_jax.augment import Augment, augment
+from imbal_jax.errors import InputError
+
+EVERYTHING = Augment(
+    flip=True, shift=0.1, rotation=15, zoom=0.2, brightness=0.2, contrast=0.3, noise=0.1, erase=0.4
+)
+CONFIGS = [
+    Augment(),
+    Augment(flip=True, shift=0.2, fill="zero"),
+    EVERYTHING,
+]
+jitted = jax.jit(augment, static_argnums=2)
+
+
+def pictures(batch=6, height=13, width=10, channels=2):
+    rng = np.random.default_rng(0)
+    return jnp.asarray(rng.integers(0, 256, (batch, height, width, channels)).astype(np.uint8))
+
+
+def keys(batch=6, seed=0):
+    return jax.random.split(jax.random.key(seed), batch)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_strength_zero_gives_exactly_the_image(config):
+    images = pictures()
+    out = jitted(keys(), images, config, 0.0)
+    assert out.dtype == jnp.float32
+    np.testing.assert_array_equal(out, images.astype(jnp.float32) / 255)
+
+
+def test_strength_is_per_image():
+    images, strength = pictures(), jnp.array([0.0, 1.0, 0.0, 1.0, 0.5, 0.0])
+    out = np.asarray(jitted(keys(), images, EVERYTHING, strength))
+    changed = (out != np.asarray(images.astype(jnp.float32) / 255)).any((1, 2, 3))
+    assert changed.tolist() == [False, True, False, True, True, False]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_result_depends_on_the_key_and_not_on_the_place_in_the_batch(config):
+    images, order = pictures(), jnp.array([3, 0, 5, 1, 4, 2])
+    whole = jitted(keys(), images, config)
+    np.testing.assert_array_equal(jitted(keys()[order], images[order], config), whole[order])
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_result_is_the_same_on_one_and_four_devices(config):
+    images, key = pictures(8), keys(8)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    spread = jitted(
+        jax.device_put(key, sharding), jax.device_put(images, sharding), config
+    ).block_until_ready()
+    # Fusion may differ between the two programs in the last bit.
+    np.testing.assert_allclose(spread, jitted(key, images, config), atol=1e-6)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
+def test_pixels_stay_between_zero_and_one(config, strength):
+    out = jitted(keys(), pictures(), config, strength)
+    assert float(out.min()) >= 0
+    assert float(out.max()) <= 1
+
+
+def test_float_images_are_taken_as_they_are():
+    images = pictures().astype(jnp.float32) / 255
+    np.testing.assert_allclose(
+        jitted(keys(), images, EVERYTHING), jitted(keys(), pictures(), EVERYTHING), atol=1e-6
+    )
+
+
+def test_half_of_the_images_are_mirrored_and_nothing_else_changes():
+    images = jnp.broadcast_to(pictures(1), (2000, 13, 10, 2))
+    out = np.asarray(jitted(keys(2000), images, Augment(flip=True)))
+    image = np.asarray(images[0], np.float32) / 255
+    same = (np.abs(out - image) < 1e-6).all((1, 2, 3))
+    mirrored = (np.abs(out - image[:, ::-1]) < 1e-6).all((1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert abs(mirrored.mean() - 0.5) < 0.05  # 4.5 standard deviations
+
+
+@pytest.mark.parametrize("fill", ["edge", "zero"])
+def test_shifts_are_whole_pixels_uniform_over_the_range(fill):
+    size, reach, count = 20, 2, 3000
+    image = np.random.default_rng(1).integers(1, 256, (size, size, 1)).astype(np.uint8)
+    config = Augment(shift=reach / size, fill=fill)
+    out = np.asarray(jitted(keys(count), jnp.broadcast_to(image, (count, *image.shape)), config))
+    mode = "edge" if fill == "edge" else "constant"
+    padded = np.pad(image[..., 0], reach, mode=mode) / np.float32(255)
+    seen = np.zeros((2 * reach + 1, 2 * reach + 1), int)
+    for y in range(2 * reach + 1):
+        for x in range(2 * reach + 1):
+            moved = padded[y : y + size, x : x + size]
+            seen[y, x] = (np.abs(out[..., 0] - moved) < 1e-6).all((1, 2)).sum()
+    assert seen.sum() == count  # every result is one of the 25 whole-pixel moves
+    expected = count / seen.size
+    assert ((seen - expected) ** 2 / expected).sum() < 52  # chi-square, 24 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("fill", ["edge", "zero"])
+def test_affine_warp_is_scipys_affine_transform(fill):
+    config = Augment(flip=True, shift=0.2, rotation=25, zoom=0.3, fill=fill)
+    images, batch = pictures(), 6
+    out = np.asarray(jitted(keys(), images, config))
+    for i in range(batch):
+        # The draws, in the documented order; everything after them is computed in numpy.
+        draws = np.asarray(jax.random.uniform(jax.random.split(keys()[i])[0], 9, minval=-1.0), np.float64)
+        flip, dy, dx, angle, zoom = draws[:5]
+        radians, scale = np.deg2rad(25) * angle, 1.3**-zoom
+        turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+        if flip < 0:
+            turn = np.diag([1, -1]) @ turn
+        middle = np.array([(13 - 1) / 2, (10 - 1) / 2])
+        offset = middle - turn @ (middle + np.array([0.2 * dy * 13, 0.2 * dx * 10]))
+        for channel in range(2):
+            expected = ndimage.affine_transform(
+                np.asarray(images[i, ..., channel], np.float64) / 255,
+                turn,
+                offset,
+                order=1,
+                mode="nearest" if fill == "edge" else "grid-constant",
+            )
+            np.testing.assert_allclose(out[i, ..., channel], expected, atol=2e-5)
+
+
+def test_brightness_and_contrast_are_one_affine_map_of_the_pixels_within_their_ranges():
+    images = (96 + pictures() // 4).astype(jnp.uint8)  # far from 0 and 1: nothing is clipped
+    out = np.asarray(jitted(keys(), images, Augment(brightness=0.1, contrast=0.2)))
+    for before, after in zip(np.asarray(images, np.float64) / 255, out, strict=True):
+        gain, offset = np.polyfit(before.ravel(), after.ravel(), 1)
+        np.testing.assert_allclose(after, gain * before + offset, atol=1e-5)
+        assert 0.8 <= gain <= 1.2
+        assert abs(after.mean() - before.mean()) <= 0.1  # contrast leaves the mean, brightness moves it
+
+
+def test_noise_has_the_asked_deviation():
+    images = jnp.full((4, 64, 64, 1), 0.5)
+    out = np.asarray(jitted(keys(4), images, Augment(noise=0.05), jnp.array([0.0, 0.5, 1.0, 1.0])))
+    np.testing.assert_allclose(out.std((1, 2, 3)), [0, 0.025, 0.05, 0.05], rtol=0.05)
+    assert (out[2] != out[3]).any()
+
+
+def test_erase_replaces_one_square_by_the_mean():
+    images = pictures(32, 20, 20, 1)
+    out = np.asarray(jitted(keys(32), images, Augment(erase=0.5)))
+    before = np.asarray(images, np.float32) / 255
+    areas = []
+    for a, b in zip(before, out, strict=True):
+        ys, xs = np.nonzero((np.abs(a - b) > 1e-6)[..., 0])
+        box = (slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1))
+        np.testing.assert_allclose(b[box], a.mean(), atol=1e-6)
+        assert max(np.ptp(ys), np.ptp(xs)) < 10  # half of 20
+        areas.append(b[box].size)
+    assert max(areas) == 100  # whole, where the border does not cut it
+
+
+def test_another_strength_compiles_nothing():
+    traced = []
+
+    @jax.jit
+    def run(strength):
+        traced.append(1)
+        return augment(keys(), pictures(), EVERYTHING, strength)
+
+    for strength in (0.0, 0.5, 1.0):
+        run(jnp.full(6, strength)).block_until_ready()
+    assert len(traced) == 1
+
+
+def test_vmap_over_strengths_is_a_loop_over_strengths():
+    strengths = jnp.array([0.0, 0.5, 1.0])
+    many = jax.jit(jax.vmap(lambda s: augment(keys(), pictures(), EVERYTHING, s)))(strengths)
+    for s, out in zip(strengths, many, strict=True):
+        np.testing.assert_allclose(out, jitted(keys(), pictures(), EVERYTHING, s), atol=1e-5)
+
+
+def test_config_is_hashable_and_refuses_what_is_out_of_range():
+    assert len({Augment(), Augment(flip=True), Augment()}) == 2
+    with pytest.raises(InputError, match=r"augment shift is 1.5: give a value from 0 to 1"):
+        Augment(shift=1.5)
+    with pytest.raises(InputError, match="rotation is -3"):
+        Augment(rotation=-3)
+    with pytest.raises(InputError, match="fill is 'mirror'"):
+        Augment(fill="mirror")
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(InputError, match="5 keys for 6 images"):
+        augment(keys(5), pictures(), Augment())
+    with pytest.raises(InputError, match="expected \\[batch, height, width, channels\\]"):
+        augment(keys(), pictures()[..., 0], Augment())
+    with pytest.raises(InputError, match="strength has shape \\(4,\\)"):
+        augment(keys(), pictures(), Augment(), jnp.ones(4))

@@ -1,0 +1,294 @@
+"""Whole runs, small: what they leave behind, what they survive, what they refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from imbal_jax import evaluate, train
+from imbal_jax.augment import Augment
+from imbal_jax.config import Config, Data, Model, Optim, Train, to_json
+from imbal_jax.errors import InputError, Stopped
+from imbal_jax.methods import METHODS, find_method
+from imbal_jax.workdir import claim, read_claim
+
+QUIET = Console(quiet=True)
+
+
+def write_pictures(folder: Path, *, patients: int = 60, many_labels: bool = False) -> Path:
+    """A folder of 16x16 pictures: "bright" ones are rare and easy to see, two pictures a patient."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["file,patient,bright,dark" if many_labels else "file,patient,label"]
+    for patient in range(patients):
+        bright = patient % 6 == 0
+        for view in range(2):
+            pixels = rng.integers(60, 120, (16, 16))
+            pixels[4:9, 4:9] += 90 * bright
+            name = f"{patient}_{view}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+            known = "" if patient % 7 == 3 else int(not bright)
+            label = f"{int(bright)},{known}" if many_labels else ("bright" if bright else "normal")
+            rows.append(f"{name},p{patient},{label}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def small(pictures: Path, **changes: object) -> Config:
+    base = Config(
+        name="small",
+        methods=(METHODS["stratified"],),
+        data=Data(source="folder", dir=pictures, image_size=16, negative_class="normal"),
+        model=Model(name="cnn", options={"width": 4, "stages": 2}),
+        optim=Optim(learning_rate=1e-2, ema_decay=0.9),
+        train=Train(epochs=6, batch_size=8, evaluations=3, steps_per_dispatch=4, devices=1),
+        augment=Augment(flip=True, shift=0.1),
+    )
+    return replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a run of two methods that nobody disturbed."""
+    workdir = tmp_path_factory.mktemp("finished")
+    train.fit(small(pictures, methods=(METHODS["ce"], METHODS["stratified"])), workdir, QUIET)
+    return workdir
+
+
+def arrays(workdir: Path, method: str) -> dict[str, np.ndarray]:
+    with np.load(workdir / method / "test_scores.npz") as read:
+        return dict(read)
+
+
+def test_a_run_leaves_checkpoints_metrics_events_and_a_report(finished: Path) -> None:
+    for method in ("ce", "stratified"):
+        folder = finished / method
+        assert len(list((folder / "checkpoints").iterdir())) in (2, 3)
+        assert list((folder / "tensorboard").iterdir())
+        kinds = [json.loads(line)["kind"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert kinds.count("validation") == 3
+        assert kinds.count("test") == 1
+        assert kinds.count("train") >= 6
+    assert "<html" in (finished / "report.html").read_text()
+    assert read_claim(finished).name == "small"
+
+
+def test_the_rare_class_is_learned(finished: Path) -> None:
+    scores = arrays(finished, "stratified")
+    rare = scores["labels"] == 0  # sorted with "normal" first, so bright is 1
+    assert (scores["scores"][~rare, 1] > 0.5).mean() > 0.9
+    assert (scores["scores"][rare, 1] < 0.5).mean() > 0.9
+
+
+def test_a_finished_run_is_not_trained_again_and_gives_the_same_results(
+    finished: Path, pictures: Path
+) -> None:
+    before = (finished / "ce" / "metrics.jsonl").read_bytes()
+    config = small(pictures, methods=(METHODS["ce"], METHODS["stratified"]))
+    again = train.fit(config, finished, QUIET)
+    assert [result.method for result in again] == ["ce", "stratified"]
+    assert (finished / "ce" / "metrics.jsonl").read_bytes() == before
+
+
+def test_evaluate_scores_the_chosen_checkpoint_to_the_same_numbers(finished: Path) -> None:
+    before = arrays(finished, "stratified")
+    results = evaluate.rescore(read_claim(finished), finished, QUIET)
+    after = arrays(finished, "stratified")
+    np.testing.assert_allclose(after["scores"], before["scores"], atol=1e-6)
+    assert set(results[0].table) == {"normal", "bright", "macro"}
+
+
+KILLED = """
+import os, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_train import QUIET, small
+from imbal_jax import train
+train.fit(small(Path({pictures!r})), Path(sys.argv[1]), QUIET)
+"""
+
+
+def run_in_a_process(pictures: Path, workdir: Path) -> subprocess.Popen[bytes]:
+    code = KILLED.format(tests=str(Path(__file__).parent), pictures=str(pictures))
+    return subprocess.Popen([sys.executable, "-c", code, str(workdir)], stderr=subprocess.PIPE)
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(pictures: Path, tmp_path: Path) -> None:
+    """Killed as soon as the metrics file has n lines, for several n, and started again each time."""
+    straight = run_in_a_process(pictures, tmp_path / "straight")
+    killed_at = []
+    for lines in (1, 5, 8, 12):
+        process = run_in_a_process(pictures, tmp_path / "killed")
+        metrics = tmp_path / "killed" / "stratified" / "metrics.jsonl"
+        while process.poll() is None:
+            if metrics.is_file() and metrics.read_bytes().count(b"\n") >= lines:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        process.communicate()
+        killed_at.append(process.returncode)
+    assert killed_at.count(-signal.SIGKILL) >= 3, "the run ended before it could be killed"
+    last = run_in_a_process(pictures, tmp_path / "killed")
+    _, said = last.communicate()
+    assert last.returncode == 0, said.decode()
+    straight.communicate()
+
+    for name in ("metrics.jsonl",):
+        first, second = (tmp_path / run / "stratified" / name for run in ("straight", "killed"))
+        assert first.read_bytes() == second.read_bytes()
+    one, other = arrays(tmp_path / "straight", "stratified"), arrays(tmp_path / "killed", "stratified")
+    np.testing.assert_array_equal(one["scores"], other["scores"])
+    digests = [
+        sorted(p.read_text() for p in (tmp_path / run).glob("stratified/checkpoints/*/digest/metadata"))
+        for run in ("straight", "killed")
+    ]
+    assert digests[0] == digests[1] != []
+
+
+def test_a_run_resumed_on_another_number_of_devices_agrees_to_float_tolerance(
+    pictures: Path, tmp_path: Path
+) -> None:
+    config = small(pictures)
+    whole = train.fit(config, tmp_path / "one", QUIET)[0]
+
+    class StopHere(Exception):
+        pass
+
+    real, calls = train._validate, []
+
+    def stop_at_the_second(*arguments: object) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise StopHere
+        return real(*arguments)
+
+    train._validate = stop_at_the_second
+    try:
+        with pytest.raises(StopHere):
+            train.fit(config, tmp_path / "other", QUIET)
+    finally:
+        train._validate = real
+    four = replace(config, train=replace(config.train, devices=4))
+    resumed = train.fit(four, tmp_path / "other", QUIET)[0]
+    assert resumed.best_step == whole.best_step
+    np.testing.assert_allclose(resumed.scores, whole.scores, atol=2e-4)
+
+
+@pytest.mark.parametrize("backend", ["shard_map", "pmap", "jit"])
+def test_feeding_from_the_host_trains_like_resident_data(
+    pictures: Path, tmp_path: Path, backend: str
+) -> None:
+    results = []
+    for resident in (True, False):
+        base = small(pictures).train
+        options = replace(base, epochs=1, evaluations=1, resident=resident, devices=2, backend=backend)
+        results.append(train.fit(small(pictures, train=options), tmp_path / str(resident), QUIET)[0])
+    np.testing.assert_allclose(results[0].scores, results[1].scores, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "bayesian_ce",
+        "logit_adjusted",
+        "undersample",
+        "perturbed_oversample",
+        "composition=progressive,loss=focal",
+    ],
+)
+def test_any_method_runs_through_the_same_trainer(pictures: Path, tmp_path: Path, method: str) -> None:
+    base = small(pictures).train
+    config = small(pictures, methods=(find_method(method),), train=replace(base, epochs=1, evaluations=1))
+    result = train.fit(config, tmp_path, QUIET)[0]
+    assert np.isfinite(result.scores).all()
+
+
+def test_many_labels_train_with_unknown_ones_left_out(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", many_labels=True)
+    config = small(folder, methods=(METHODS["weighted_ce"], METHODS["stratified"]), select="auroc")
+    config = replace(config, data=replace(config.data, negative_class=None))
+    first, second = train.fit(config, tmp_path / "work", QUIET)
+    assert (first.labels == -1).any()
+    assert first.table["bright"]["auroc"] > 0.95
+    assert second.table["bright"]["auroc"] > 0.95
+
+
+def test_training_stops_early_when_validation_does_not_improve(pictures: Path, tmp_path: Path) -> None:
+    options = replace(small(pictures).train, epochs=20, evaluations=20, patience=2)
+    config = small(pictures, train=options, optim=Optim(learning_rate=1e-12))
+    result = train.fit(config, tmp_path, QUIET)[0]
+    validations = [record for record in result.history if record["kind"] == "validation"]
+    assert len(validations) == 3
+
+
+def test_a_run_without_finite_updates_is_stopped_with_the_count_and_the_remedy(
+    pictures: Path, tmp_path: Path
+) -> None:
+    options = replace(small(pictures).train, epochs=20, max_nonfinite=5)
+    config = small(
+        pictures, train=options, optim=Optim(optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup=0.0)
+    )
+    with pytest.raises(
+        Stopped, match=r"updates in a row had no finite loss or gradient .*lower --optim.learning-rate"
+    ):
+        train.fit(config, tmp_path, QUIET)
+
+
+def test_a_workdir_of_another_config_is_refused_by_the_name_of_what_differs(
+    pictures: Path, tmp_path: Path
+) -> None:
+    claim(tmp_path, small(pictures))
+    other = small(pictures, seed=3, optim=Optim(learning_rate=1e-2, ema_decay=0.5))
+    with pytest.raises(
+        InputError, match=r"holds a run of another config \(differs in optim.ema_decay, seed\)"
+    ):
+        claim(tmp_path, other)
+    claim(tmp_path, small(pictures, methods=(METHODS["focal"],)))  # a method more is no other config
+
+
+def test_a_damaged_config_json_is_named(pictures: Path, tmp_path: Path) -> None:
+    claim(tmp_path, small(pictures))
+    (tmp_path / "config.json").write_text(json.dumps(to_json(small(pictures)))[:50])
+    with pytest.raises(InputError, match=r"config.json is not readable as JSON"):
+        claim(tmp_path, small(pictures))
+
+
+def test_a_workdir_that_is_a_file_is_named(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to"):
+        claim(tmp_path / "file", small(pictures))
+
+
+def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
+    pictures: Path, tmp_path: Path
+) -> None:
+    config = small(pictures)
+    whole = train.fit(config, tmp_path / "whole", QUIET)[0]
+    train.fit(config, tmp_path / "hurt", QUIET)
+    folder = tmp_path / "hurt" / "stratified"
+    (folder / "result.json").unlink()
+    last = max(int(p.name) for p in (folder / "checkpoints").iterdir())
+    for path in (folder / "checkpoints" / str(last) / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:20])
+    said = Console(record=True, quiet=False, file=open(os.devnull, "w"))  # noqa: SIM115
+    resumed = train.fit(config, tmp_path / "hurt", said)[0]
+    text = said.export_text()
+    assert f"the checkpoint of step {last} is damaged" in text
+    assert "going on from step" in text
+    np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-6)
