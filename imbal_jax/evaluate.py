@@ -27,7 +27,7 @@ from imbal_jax.report import RunResult, write_report
 from imbal_jax.state import init_state
 from imbal_jax.step import ApplyFn, make_eval_step
 from imbal_jax.tasks import Task, score, task_for
-from imbal_jax.tracking import read_history, results_table
+from imbal_jax.tracking import make_console, read_history, results_table
 
 Scorer = Callable[[Mapping[str, Any], np.ndarray], np.ndarray]
 
@@ -154,7 +154,7 @@ def rescore(config: Config, workdir: Path, console: Console | None = None) -> li
 
     Raises InputError where no run is finished or a checkpoint is damaged.
     """
-    console = console or Console()
+    console = console or make_console()
     finished = [method for method in config.methods if (workdir / method.name / RESULT).is_file()]
     if not finished:
         raise InputError(f"no run in {workdir} is finished: train it to its end first")
@@ -191,6 +191,6 @@ def rescore(config: Config, workdir: Path, console: Console | None = None) -> li
             )
         )
     write_run_report(config, workdir, results, splits)
-    console.print(results_table({result.method: result.table for result in results}))
-    console.print(f"report: {workdir / 'report.html'}", markup=False, highlight=False)
+    console.print(results_table({r.method: r.table for r in results}, console.width))
+    console.print(f"report: {workdir / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
     return results

@@ -31,6 +31,14 @@ HISTORY = "metrics.jsonl"
 PLAIN_LINE_SECONDS = 10.0  # a log file wants a sign of life, not a film
 WINDOW = 30  # dispatches in the moving average of the speed
 UNDEFINED = "–"
+WIDE = 124  # characters: the results table with its headings spelled out
+SHORT = {
+    "sensitivity": "sens.",
+    "specificity": "spec.",
+    "f_score": "F",
+    "auroc": "AUROC",
+    "average_precision": "AP",
+}
 COLUMNS = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
@@ -198,18 +206,27 @@ def read_history(folder: Path) -> list[dict]:
     return [record for _, record in _complete_lines(Path(folder) / HISTORY)]
 
 
-def results_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+def make_console() -> Console:
+    """The console of a run: as wide as the terminal, or wide enough for the results table in a log file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def results_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]], width: int = WIDE) -> Table:
     """The end of a run as a rich table: for each row (classes, then "macro") one line per method.
 
     Args:
       tables: method -> row -> metrics, as ``metrics.classification_summary`` gives them. The best method
         of each column is bold in the macro rows; undefined numbers are a dash, with a footnote.
+      width: of the console, characters; on a narrow one the headings are short, with a footnote.
     """
     table = Table(title="Results at the true prevalence of the test set")
     table.add_column("class")
     table.add_column("method")
-    for heading in (*COLUMNS.values(), "positives (prevalence)"):
-        table.add_column(heading, justify="right")
+    headings = COLUMNS.values() if width >= WIDE else SHORT.values()
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("positives" if width < WIDE else "positives (prevalence)", justify="right")
     first = next(iter(tables.values()), {})
     rows = [row for row in first if row != "macro"] + ["macro"] * ("macro" in first)
     footnotes: set[str] = set()
@@ -226,6 +243,8 @@ def results_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Ta
                 cells.append(Text(number(value), style="bold" if best else ""))
             table.add_row(Text(row), Text(method), *cells, _positives(metrics))
         table.add_section()
+    if width < WIDE:
+        footnotes.add(", ".join(f"{SHORT[key]} {COLUMNS[key]}" for key in SHORT if SHORT[key] != COLUMNS[key]))
     table.caption = "\n".join(sorted(footnotes)) or None
     return table
 

@@ -27,7 +27,7 @@ from imbal_jax.selection import Criterion, best_step, parse_criterion, should_st
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import score, task_for
-from imbal_jax.tracking import Tracker, duration, read_history, results_table
+from imbal_jax.tracking import Tracker, duration, make_console, read_history, results_table
 from imbal_jax.workdir import Clock, claim
 
 
@@ -40,7 +40,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
         checkpoint is; a finished one is not trained again.
     Returns the results in the order of ``config.methods``. Raises InputError for what the user can mend.
     """
-    console = console or Console()
+    console = console or make_console()
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -59,7 +59,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
 
     # What the user came for
     write_run_report(config, workdir, results, splits)
-    console.print(results_table({result.method: result.table for result in results}))
+    console.print(results_table({r.method: r.table for r in results}, console.width))
     say(f"report: {workdir / 'report.html'}")
     return results
 
@@ -100,7 +100,7 @@ def train_method(
     state = parallel.replicate(state, mesh)
     scorer = make_scorer(apply_fn, task, mesh, shared, 4 * options.batch_size)
     pipeline = Pipeline(augmentation(config, method))
-    advance = _advance(config, pipeline, step, mesh, splits.train, plan, items, shared)
+    advance = make_advance(config, pipeline, step, mesh, splits.train, plan, items, shared)
 
     with Checkpoints(folder / "checkpoints", lambda text: console.print(text, markup=False)) as checkpoints:
         # Resume
@@ -174,7 +174,7 @@ def _train_until(
     return state
 
 
-def _advance(
+def make_advance(
     config: Config,
     pipeline: Pipeline,
     step: Callable[..., Any],

@@ -1,9 +1,13 @@
-"""Four simulated devices for every test; set before jax is imported anywhere."""
+"""Four simulated devices for every test, and one compilation of equal programs; set before jax is imported."""
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# shared by the workers and by the processes that tests start: the tests' time is mostly XLA's
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="imbal_jax_tests_"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 from pathlib import Path
 

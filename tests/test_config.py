@@ -104,7 +104,8 @@ def write(folder: Path, text: str) -> Path:
         ("import nothing_of_that_name\n", "cannot be run: ModuleNotFoundError"),
         ("def get_config(:\n", "cannot be run: SyntaxError"),
         (
-            "from imbal_jax.config import *\ndef get_config():\n    return Config(name='x', optim=Optim(learning_rate=0))\n",
+            "from imbal_jax.config import *\n"
+            "def get_config():\n    return Config(name='x', optim=Optim(learning_rate=0))\n",
             "optim.learning-rate is 0: above 0",
         ),
     ],

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from flax import linen as nn
 
 from imbal_jax.errors import InputError
 from imbal_jax.models.cnn import CNN
-from imbal_jax.models.resnet import ResNet, resnet18, resnet32, resnet50, resnet_small
+from imbal_jax.models.normalization import Norm
+from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
 
 __all__ = ["CNN", "MODELS", "ResNet", "make_model", "resnet18", "resnet32", "resnet50", "resnet_small"]
 
@@ -20,11 +21,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": resnet50,
 }
 
+CHOICES = {"norm": get_args(Norm), "stem": get_args(Stem), "shortcut": get_args(Shortcut)}
+
 
 def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module:
     """The model called ``name`` with ``num_outputs`` logits; ``options`` are fields of its class.
 
-    Raises ``InputError`` for an unknown name or option, saying which there are.
+    Raises ``InputError`` for an unknown name, option or choice, saying which there are.
     """
     if name not in MODELS:
         raise InputError(f"model {name!r} is unknown; choose from {', '.join(MODELS)}")
@@ -35,5 +38,10 @@ def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module:
         if option not in allowed:
             raise InputError(
                 f"option {option!r} of model {name!r} is unknown; choose from {', '.join(sorted(allowed))}"
+            )
+    for option, choices in CHOICES.items():
+        if option in allowed and options.get(option, choices[0]) not in choices:
+            raise InputError(
+                f"{option} {options[option]!r} of model {name!r}: choose from {', '.join(map(repr, choices))}"
             )
     return MODELS[name](num_outputs=num_outputs, **options)

@@ -1,4 +1,4 @@
-"""A plain convolutional network: the smallest model worth training, for tests and first runs."""
+"""A small convolutional network: seconds on a laptop, enough for a demonstration or a first look at new data."""
 
 from typing import Any
 
@@ -6,17 +6,22 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from imbal_jax.errors import InputError
 from imbal_jax.models.convolution import conv_general_dilated
 from imbal_jax.models.normalization import Norm, normalization
+from imbal_jax.models.resnet import space_to_depth
 
 
 class CNN(nn.Module):
-    """Stages of 3x3 convolution, norm, ReLU and 2x2 max-pool; global average; one dense layer.
+    """Patches into channels, then convolution, normalisation, ReLU, each stage but the first by stride 2.
+
+    The last map is pooled to its mean and its maximum: a finding of a few pixels moves the maximum.
 
     Attributes:
       num_outputs: logits per image.
       width: channels of the first stage, doubled by each later one.
-      stages: how many; images need at least ``2**stages`` pixels a side.
+      stages: how many; images need at least ``patch * 2**(stages - 1)`` pixels a side.
+      patch: side of the squares of pixels that become the channels of one place.
       norm: "group" or "batch".
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
       dropout: rate on the features before the dense layer; needs the "dropout" key in training.
@@ -24,8 +29,9 @@ class CNN(nn.Module):
     """
 
     num_outputs: int
-    width: int = 16
+    width: int = 32
     stages: int = 3
+    patch: int = 4
     norm: Norm = "group"
     axis_name: str | None = None
     dropout: float = 0.0
@@ -38,11 +44,17 @@ class CNN(nn.Module):
 
         With ``features=True``, the float32 input of the dense layer [B, D] instead.
         """
-        x = jnp.asarray(x, self.dtype)
+        if min(x.shape[1:3]) < self.patch * 2 ** (self.stages - 1):
+            raise InputError(
+                f"images of {x.shape[1]} x {x.shape[2]} are too small for patches of {self.patch} and "
+                f"{self.stages} stages: give larger images, or fewer model.options stages"
+            )
+        x = space_to_depth(jnp.asarray(x, self.dtype), self.patch)
         for stage in range(self.stages):
             x = nn.Conv(
                 self.width * 2**stage,
                 (3, 3),
+                strides=1 if stage == 0 else 2,
                 padding=1,
                 use_bias=False,
                 dtype=self.dtype,
@@ -58,8 +70,8 @@ class CNN(nn.Module):
                 name=f"norm{stage}",
             )
             x = nn.relu(norm(x, train))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        pooled = x.astype(jnp.float32).mean(axis=(1, 2))
+        x = x.astype(jnp.float32)
+        pooled = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
         if features:
             return pooled
         if self.dropout > 0.0:

@@ -26,7 +26,8 @@ class ResNet(nn.Module):
       width: channels of the first stage, doubled by each later one (times 4 out of a bottleneck).
       bottleneck: 1x1, 3x3, 1x1 blocks with the stride in the 3x3 (ResNet "v1.5") instead of two 3x3.
       stem: "conv", a 3x3 convolution; "imagenet", 7x7 by 2 and a max-pool by 2; "space_to_depth",
-        2x2 pixels into channels, then a 3x3 convolution: the cheap way to halve a grey X-ray.
+        patches of pixels into channels, then a 3x3 convolution: the cheap way to shrink a grey X-ray.
+      patch: side of the squares of pixels that "space_to_depth" makes into channels.
       shortcut: where the shape changes, "identity" skips pixels and pads channels with zeros
         (option A of He et al.), "projection" is a 1x1 convolution (option B).
       norm: "group" or "batch".
@@ -40,6 +41,7 @@ class ResNet(nn.Module):
     width: int = 64
     bottleneck: bool = False
     stem: Stem = "conv"
+    patch: int = 2
     shortcut: Shortcut = "projection"
     norm: Norm = "group"
     axis_name: str | None = None
@@ -74,7 +76,7 @@ class ResNet(nn.Module):
         elif self.stem == "imagenet":
             x = conv(self.width, (7, 7), strides=2, padding=3, name="stem")(x)
         elif self.stem == "space_to_depth":
-            x = conv(self.width, (3, 3), padding=1, name="stem")(space_to_depth(x))
+            x = conv(self.width, (3, 3), padding=1, name="stem")(space_to_depth(x, self.patch))
         else:
             raise InputError(f"stem {self.stem!r} of a ResNet: 'conv', 'imagenet' or 'space_to_depth'")
         x = nn.relu(norm(name="stem_norm")(x, train))
@@ -166,13 +168,17 @@ class Skip(nn.Module):
         raise InputError(f"shortcut {self.shortcut!r} of a ResNet: must be 'identity' or 'projection'")
 
 
-def space_to_depth(x: Array) -> Array:
-    """[B, H, W, C] -> [B, H/2, W/2, 4 C]. Raises ``InputError`` for an odd height or width."""
+def space_to_depth(x: Array, patch: int = 2) -> Array:
+    """[B, H, W, C] -> [B, H/patch, W/patch, patch^2 C]. Raises ``InputError`` where patches do not fit."""
     batch, height, width, channels = x.shape
-    if height % 2 or width % 2:
-        raise InputError(f"images of {height} x {width}: space_to_depth needs an even height and width")
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // 2, width // 2, 4 * channels)
+    if height % patch or width % patch:
+        raise InputError(
+            f"images of {height} x {width} do not divide into patches of {patch} pixels: change --data.image-size"
+        )
+    x = x.reshape(batch, height // patch, patch, width // patch, patch, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(
+        batch, height // patch, width // patch, patch * patch * channels
+    )
 
 
 resnet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2), width=64, stem="imagenet")

@@ -1,0 +1,136 @@
+"""The command line as a user meets it: exit statuses, one line for a mistake, never a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imbal_jax import cli
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+from pathlib import Path
+from imbal_jax.config import Config, Data, Model, Train
+def get_config():
+    return Config(
+        name="tiny",
+        data=Data(source="folder", dir=Path({folder!r}), image_size=16, negative_class="normal"),
+        model=Model(name="cnn", options={{"width": 4, "stages": 2}}),
+        train=Train(epochs=1, batch_size=8, evaluations=1),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from test_train import write_pictures
+
+    folder = tmp_path_factory.mktemp("cli")
+    write_pictures(folder / "pictures")
+    path = folder / "tiny.py"
+    path.write_text(CONFIG.format(folder=str(folder / "pictures")))
+    return path
+
+
+def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "imbal_jax.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd or ROOT,
+        check=False,
+    )
+
+
+def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp_path: Path) -> None:
+    trained = run("train", str(config), "--workdir", str(tmp_path / "w"), "--methods", "ce", "stratified")
+    assert trained.returncode == 0, trained.stderr
+    assert "Results at the true prevalence of the test set" in trained.stdout
+    assert "images/s" in trained.stdout
+    assert (tmp_path / "w" / "report.html").is_file()
+    assert "\x1b" not in trained.stdout, "control codes in a log file"
+    scored = run("evaluate", str(tmp_path / "w"))
+    assert scored.returncode == 0, scored.stderr
+    assert "stratified" in scored.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "unknown command 'trian': one of train, evaluate, methods"),
+        (["train"], "train needs a config file"),
+        (["train", "configs/nothing.py"], "no config file configs/nothing.py"),
+        (["train", "CONFIG", "--optim.learning-rat", "1"], "did you mean --optim.learning-rate"),
+        (["train", "CONFIG", "--workdir"], "--workdir needs a value"),
+        (["train", "CONFIG", "--data.dir", "/nowhere", "--workdir", "W"], "/nowhere"),
+        (
+            ["train", "CONFIG", "--data.source", "mimic", "--workdir", "W"],
+            "data.source is 'mimic', allowed are phantom",
+        ),
+        (
+            ["train", "CONFIG", "--data.negative-class", "healthy", "--workdir", "W"],
+            "the classes are normal, bright",
+        ),
+        (["train", "CONFIG", "--model.name", "resnet19", "--workdir", "W"], "resnet19"),
+        (["train", "CONFIG", "--select", "sensitivity +", "--workdir", "W"], "sensitivity +"),
+        (["train", "CONFIG", "--select", "sensitivty", "--workdir", "W"], "unknown metric 'sensitivty'"),
+        (
+            ["train", "CONFIG", "--train.batch-size", "1", "--workdir", "W", "--methods", "stratified"],
+            "batch",
+        ),
+        (
+            ["train", "CONFIG", "--train.devices", "64", "--train.batch-size", "64", "--workdir", "W"],
+            "64 devices",
+        ),
+        (["evaluate"], "evaluate needs one folder"),
+        (["evaluate", "/nowhere"], "no run in /nowhere"),
+        (["methods", "x"], "methods takes no argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_exit_status_2(
+    words: list[str], said: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [{"CONFIG": str(config), "W": str(tmp_path / "w")}.get(word, word) for word in words]
+    assert cli.main(filled) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1, error
+    assert error.startswith("imbal-jax: ")
+
+
+def test_a_run_that_cannot_go_on_ends_with_status_1(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--optim.optimizer sgd --optim.learning-rate 1e30 --optim.warmup 0 --train.epochs 40 --optim.clip-norm 0"
+    assert cli.main(["train", str(config), *words.split(), "--workdir", str(tmp_path)]) == 1
+    assert "updates in a row had no finite loss or gradient" in capsys.readouterr().err
+
+
+def test_methods_lists_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["methods"]) == 0
+    shown = capsys.readouterr().out
+    assert "stratified" in shown
+    assert "perturbed" in shown
+
+
+def test_help_shows_every_option_with_its_value(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    assert "imbal-jax train" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(["train", str(config), "--help"])
+    assert leaving.value.code == 0
+    assert "--optim.learning-rate" in capsys.readouterr().out
+
+
+def test_all_cores_are_used_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_a=1")
+    cli.use_all_cores(64, None)
+    assert cli.os.environ["XLA_FLAGS"] == "--xla_a=1 --xla_force_host_platform_device_count=4"
+    cli.use_all_cores(64, 2)
+    assert cli.os.environ["XLA_FLAGS"].endswith("=4"), "a number that is already there stays"
+    monkeypatch.setenv("XLA_FLAGS", "")
+    cli.use_all_cores(64, 2)
+    assert cli.os.environ["XLA_FLAGS"] == "--xla_force_host_platform_device_count=2"
