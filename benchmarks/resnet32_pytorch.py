@@ -8,6 +8,9 @@ all of them: XLA's own convolution, ours, ours on two XLA CPU devices (half the 
 synchronised), PyTorch eager channels_last with as many threads as cores. Medians over the repeats,
 and the median of the ratio to PyTorch within a repeat, go to benchmarks/results/resnet32_pytorch.json.
 `cpu_ms_per_image` is processor time (all threads): it says how much of the machine each way was given.
+Run it on an idle machine: where other programs take the cores, PyTorch's OpenMP threads wait for each
+other spinning, which shows as processor time and makes its images/s look far worse than they are.
+`hardware.load` in the result tells (it should be near the number of cores).
 """
 
 import os

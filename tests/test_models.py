@@ -112,7 +112,7 @@ def test_a_block_starts_as_its_shortcut() -> None:
     scales = {
         path[:-1]: leaf
         for path, leaf in flatten_dict(
-            model.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
+            jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
         ).items()
         if path[-1] == "scale"
     }

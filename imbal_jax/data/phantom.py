@@ -43,14 +43,14 @@ NODULE_CONTRAST = (0.36, 0.48)
 CONSOLIDATION_CONTRAST = (0.30, 0.42)
 EFFUSION_CONTRAST = (0.42, 0.55)
 # Size as a fraction of the image width: diameter of a nodule, of a patch; height of fluid at the wall.
-NODULE_DIAMETER = (0.045, 0.06)
+NODULE_DIAMETER = (0.07, 0.10)
 CONSOLIDATION_DIAMETER = (0.15, 0.25)
 EFFUSION_HEIGHT = (0.12, 0.24)
 
 # Stored value = OFFSET + GAIN * attenuation, 12 bits, before polarity.
 BITS, OFFSET, GAIN = 12, 300.0, 2500.0
 NUMBERS = {"US": "<H", "SS": "<h", "UL": "<I"}
-FORMAT = 1  # raised whenever the same arguments would give other files
+FORMAT = 2  # raised whenever the same arguments would give other files
 
 
 @dataclass(frozen=True)
