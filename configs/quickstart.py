@@ -10,9 +10,9 @@ def get_config() -> Config:
         name="quickstart",
         title="Quickstart: three rare findings in phantom radiographs, 1 abnormal in 100",
         methods=(METHODS["ce"], METHODS["stratified"]),
-        data=Data(source="phantom", image_size=64, negative_class="normal", phantom_images=8000, validation_share=0.2, test_share=0.3),
+        data=Data(source="phantom", image_size=64, negative_class="normal", phantom_images=10000, validation_share=0.2, test_share=0.3),
         model=Model(name="cnn", options={"patch": 2, "width": 32, "stages": 3}),
-        optim=Optim(learning_rate=2e-3, weight_decay=0.05, ema_decay=0.98, label_smoothing=0.1),
-        train=Train(epochs=8, batch_size=64, evaluations=8),
+        optim=Optim(learning_rate=2e-3, weight_decay=0.05, ema_decay=0.98),
+        train=Train(epochs=7, batch_size=64, evaluations=7),
         augment=Augment(flip=True, shift=0.1, rotation=10, zoom=0.1, brightness=0.1, contrast=0.2),
     )

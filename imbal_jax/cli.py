@@ -1,5 +1,6 @@
 """imbal-jax: train, evaluate, methods. User mistakes are one line on stderr and exit status 2."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"imbal-jax: {error}", file=sys.stderr)
         return 1 if isinstance(error, Stopped) else 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        print(
+            f"imbal-jax: cannot write{where}: {error.strerror}; nothing saved is lost: mend that and run the same "
+            "command to continue",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("imbal-jax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

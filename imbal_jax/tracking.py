@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, Stopped
 
 if TYPE_CHECKING:
     from tensorboardX.proto.event_pb2 import Event
@@ -244,7 +244,9 @@ def results_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]], width
             table.add_row(Text(row), Text(method), *cells, _positives(metrics))
         table.add_section()
     if width < WIDE:
-        footnotes.add(", ".join(f"{SHORT[key]} {COLUMNS[key]}" for key in SHORT if SHORT[key] != COLUMNS[key]))
+        footnotes.add(
+            ", ".join(f"{SHORT[key]} {COLUMNS[key]}" for key in SHORT if SHORT[key] != COLUMNS[key])
+        )
     table.caption = "\n".join(sorted(footnotes)) or None
     return table
 
@@ -346,7 +348,7 @@ def _explained(path: Path, verb: str = "write") -> Iterator[None]:
         remedy = (
             "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"make it possible to {verb}"
         )
-        raise InputError(
+        raise Stopped(
             f"cannot {verb} {path}: {error.strerror or error}; nothing saved is lost: {remedy} "
             "and run the same command to continue"
         ) from error

@@ -17,7 +17,7 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.pipeline import Pipeline, host_batches, resident_arrays
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.errors import Stopped
-from imbal_jax.evaluate import Scored, Scorer, make_scorer, run_result, write_run_report
+from imbal_jax.evaluate import Scored, make_scorer, run_result, write_run_report
 from imbal_jax.methods import Method
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.recipe import augmentation, build_model, compose, make_mesh, make_optimizer
@@ -53,8 +53,11 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     for line in describe(splits, config.data.negative_class):
         say(line)
 
-    # Methods, one after the other
+    # What is wrong with any method is said before the first step of the first
     mesh = make_mesh(config)
+    check_methods(config, splits, mesh)
+
+    # Methods, one after the other
     results = [train_method(config, method, splits, workdir, mesh, console) for method in config.methods]
 
     # What the user came for
@@ -122,8 +125,8 @@ def train_method(
                     min(total_steps, (int(state.step) // every + 1) * every), state, advance, config, tracker
                 )
                 # Evaluate, record, then save: a resumed run drops the records after its checkpoint
-                values = _validate(scorer, state, splits.validation, negative)
-                criterion.check(values)
+                scores = scorer(state.evaluation_variables, splits.validation.images)
+                values = measure(splits.validation, scores, negative)
                 at = int(state.step)
                 history.append({"step": at, **values})
                 tracker.evaluation(
@@ -145,6 +148,16 @@ def train_method(
             )
     scored.write(folder)
     return result_of(scored)
+
+
+def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
+    """Raise InputError for a method, a batch size or a criterion that this data cannot be trained with."""
+    task = task_for(splits.train)
+    for method in config.methods:
+        task.objective(method)
+        compose(config, method, task, splits.train, mesh.size, total_steps=1)
+    blank = np.full((len(splits.validation), len(splits.classes)), 1 / len(splits.classes))
+    parse_criterion(config.select).check(measure(splits.validation, blank, config.data.negative_class))
 
 
 # Update steps
@@ -209,8 +222,8 @@ def make_advance(
 # Evaluation
 
 
-def _validate(scorer: Scorer, state: TrainState, data: Dataset, negative: str | None) -> dict[str, float]:
-    scores = scorer(state.evaluation_variables, data.images)
+def measure(data: Dataset, scores: np.ndarray, negative: str | None) -> dict[str, float]:
+    """Every metric that a criterion may name: the macro ones, those of each class, and the loss for one label."""
     values = flat_metrics(score(data.labels, scores, data.classes, negative))
     if not data.many_labels:
         logs = np.log(np.maximum(scores, 1e-30))
