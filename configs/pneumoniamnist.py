@@ -1,6 +1,20 @@
-"""PneumoniaMNIST: 28x28 X-rays, normal or pneumonia, with the source's own split.
+"""PneumoniaMNIST: 28x28 paediatric X-rays, normal or pneumonia, with the source's own split.
 
     imbal-jax train configs/pneumoniamnist.py --data.dir DIR [--data.download]
+
+Source: Yang et al. 2023, MedMNIST v2, CC BY 4.0, zenodo.org/records/10519652, pneumoniamnist.npz (MD5
+28209eda62fecd6e6a2d98b1501bb15f, checked after a download). The file carries no patients, so its own split
+into
+4,708, 524 and 624 images is kept.
+
+Seen on 2 cores (AMD EPYC, jax 0.10.2), 1 minute 12 seconds a method; one seed; on a repacked copy of the
+file (SHA-256
+20568c3c...d11900d8b0), 390 pneumonias in 624 test images:
+
+    ce           sensitivity 0.982, specificity 0.803, F-score 0.935, AUROC 0.973, average precision 0.978
+    stratified   sensitivity 0.949, specificity 0.902, F-score 0.945, AUROC 0.976, average precision 0.981
+
+Here pneumonia is the common class: stratified batches give the rarer normal its say.
 """
 
 from imbal_jax.augment import Augment

@@ -1,4 +1,19 @@
-"""Quickstart."""
+"""Phantom radiographs with three rare findings, one abnormal in a hundred: no download, no accelerator.
+
+    imbal-jax train configs/quickstart.py
+
+Writes 10,000 synthetic DICOM radiographs (9,901 normal; nodule, consolidation, effusion 5:3:2) under the
+workdir,
+reads them back as it would a hospital's folder, trains plain cross-entropy and stratified batches, and
+reports both
+at the true prevalence.
+
+Seen on 2 cores (AMD EPYC, jax 0.10.2), otherwise idle: 1 minute 48 seconds in all. On 3,000 test images with
+30
+findings: macro sensitivity 0.000 and 0.559, specificity 1.000 and 0.965, AUROC 0.591 and 0.877. One seed;
+one finding
+more or less moves the sensitivity of its class by 0.07 to 0.17.
+"""
 
 from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train
@@ -10,7 +25,14 @@ def get_config() -> Config:
         name="quickstart",
         title="Quickstart: three rare findings in phantom radiographs, 1 abnormal in 100",
         methods=(METHODS["ce"], METHODS["stratified"]),
-        data=Data(source="phantom", image_size=64, negative_class="normal", phantom_images=10000, validation_share=0.2, test_share=0.3),
+        data=Data(
+            source="phantom",
+            image_size=64,
+            negative_class="normal",
+            phantom_images=10000,
+            validation_share=0.2,
+            test_share=0.3,
+        ),
         model=Model(name="cnn", options={"patch": 2, "width": 32, "stages": 3}),
         optim=Optim(learning_rate=2e-3, weight_decay=0.05, ema_decay=0.98),
         train=Train(epochs=7, batch_size=64, evaluations=7),
