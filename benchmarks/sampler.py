@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from environment import processor
 from torch.utils.data import WeightedRandomSampler
 
 from imbal_jax.priors import class_counts, class_weights
@@ -139,15 +140,6 @@ def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return platform.processor()
-    return next(
-        line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
-    )
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from rich.console import Console
 import imbal_jax
 from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config, to_json
-from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.pipeline import pixel_statistics, standardize
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.errors import InputError
+from imbal_jax.methods import Method
 from imbal_jax.parallel import AXIS, replicate
 from imbal_jax.recipe import build_model, make_mesh, make_optimizer
 from imbal_jax.report import RunResult, write_report
@@ -99,24 +99,15 @@ class Scored:
             ) from error
 
 
-def run_result(
-    folder: Path,
-    scored: Scored,
-    *,
-    method: str,
-    summary: str,
-    criterion: str,
-    data: Dataset,
-    negative: str | None,
-) -> RunResult:
+def run_result(config: Config, method: Method, splits: Splits, folder: Path, scored: Scored) -> RunResult:
     """Everything the report shows of one finished run."""
     return RunResult(
-        method=method,
-        summary=summary,
+        method=method.name,
+        summary=method.summary,
         history=read_history(folder),
-        criterion=criterion,
+        criterion=config.select,
         best_step=scored.best_step,
-        table=score(scored.labels, scored.scores, data.classes, negative),
+        table=score(scored.labels, scored.scores, splits.classes, config.data.negative_class),
         labels=scored.labels,
         scores=scored.scores,
         seconds=scored.seconds,
@@ -179,17 +170,7 @@ def rescore(config: Config, workdir: Path, console: Console | None = None) -> li
         scores = scorer(state.evaluation_variables, splits.test.images)
         scored = replace(before, labels=splits.test.labels, scores=scores)
         scored.write(folder)
-        results.append(
-            run_result(
-                folder,
-                scored,
-                method=method.name,
-                summary=method.summary,
-                criterion=config.select,
-                data=splits.test,
-                negative=config.data.negative_class,
-            )
-        )
+        results.append(run_result(config, method, splits, folder, scored))
     write_run_report(config, workdir, results, splits)
     console.print(results_table({r.method: r.table for r in results}, console.width))
     console.print(f"report: {workdir / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

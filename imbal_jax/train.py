@@ -50,7 +50,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
 
     # Data
     splits = load(config, workdir, say)
-    for line in describe(splits, config.data.negative_class):
+    for line in describe(splits):
         say(line)
 
     # What is wrong with any method is said before the first step of the first
@@ -76,14 +76,9 @@ def train_method(
     task = task_for(splits.train)
     criterion = parse_criterion(config.select)
     negative = config.data.negative_class
-    named = {"method": method.name, "summary": method.summary, "criterion": config.select}
-
-    def result_of(scored: Scored) -> RunResult:
-        return run_result(folder, scored, **named, data=splits.test, negative=negative)
-
     if (finished := Scored.read(folder)) is not None:
         console.print(f"{method.name}: finished before, not trained again", markup=False, highlight=False)
-        return result_of(finished)
+        return run_result(config, method, splits, folder, finished)
 
     # Batches
     total_steps = max(1, round(options.epochs * len(splits.train) / options.batch_size))
@@ -147,7 +142,7 @@ def train_method(
                 f"{method.name}: best at step {best} by {config.select}, {duration(scored.seconds)}"
             )
     scored.write(folder)
-    return result_of(scored)
+    return run_result(config, method, splits, folder, scored)
 
 
 def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
@@ -245,8 +240,8 @@ def _validation_history(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def describe(splits: Splits, negative: str | None) -> list[str]:
-    """One line a split: images, patients, prevalence of what is looked for."""
+def describe(splits: Splits) -> list[str]:
+    """One line a split: images, patients, images of each class."""
     return [
         "  ".join(
             f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in row.items()

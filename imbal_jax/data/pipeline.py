@@ -30,8 +30,7 @@ class Pipeline:
         """The batch of ``step`` (the part of ``shard``, or all of it), from arrays that are on the device.
 
         resident: what ``resident_arrays`` gives. Pure and jittable; the global batch, perturbations
-        included, is
-        the same for any number of shards.
+        included, is the same for any number of shards.
         """
         plan: Plan = resident["plan"]
         drawn = batch_indices(plan, step, shard)
@@ -48,8 +47,7 @@ class Pipeline:
         """Raw images as network inputs: perturbed, then standardised.
 
         raw: ``images`` uint8 [B, H, W, C], ``labels`` [B] or [B, L], ``slots`` int32 [B], each image's place
-        in the
-        global batch, which with the step determines its perturbation.
+        in the global batch, which with the step determines its perturbation.
         """
         key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, raw["slots"])

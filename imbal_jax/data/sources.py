@@ -12,7 +12,7 @@ from imbal_jax.data.folder import read_folder
 from imbal_jax.data.longtail import draw_imbalance
 from imbal_jax.data.phantom import write_phantoms
 from imbal_jax.data.public import PUBLIC
-from imbal_jax.data.splits import SplitSummary, split_by_group, split_summary
+from imbal_jax.data.splits import split_by_group, split_summary
 from imbal_jax.errors import InputError
 
 Say = Callable[[str], None]
@@ -58,7 +58,7 @@ def load(config: Config, folder: Path, say: Say = print) -> Splits:
                 "leave the class out, or take another --data.split-seed"
             )
         say(f"the {part} split has no example of {name}: its scores there are undefined")
-    return Splits(*(data.take(indices[name]) for name in SPLITS), table=_table(summary))
+    return Splits(*(data.take(indices[name]) for name in SPLITS), table=summary.rows())
 
 
 def _read(options: Data, folder: Path, say: Say) -> tuple[Dataset, Indices | None]:
@@ -135,16 +135,3 @@ def _draw(options: Data, data: Dataset, indices: Indices) -> Indices:
         )
         drawn[name] = part[kept]
     return drawn
-
-
-def _table(summary: SplitSummary) -> list[dict[str, object]]:
-    """One row a split: images, patients, and how many images show each class."""
-    return [
-        {
-            "split": part,
-            "images": int(summary.images[s]),
-            "patients": int(summary.patients[s]),
-            **{name: int(n) for name, n in zip(summary.classes, summary.class_images[s], strict=True)},
-        }
-        for s, part in enumerate(summary.parts)
-    ]
