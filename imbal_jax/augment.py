@@ -18,6 +18,8 @@ class Augment:
     shift: largest move along each axis, as a fraction of that axis.
     rotation: largest angle, in degrees.
     zoom: largest magnification less one; factors are drawn from 1 / (1 + zoom) to 1 + zoom, log-uniform.
+    stretch: largest change of the aspect ratio, less one; height over width is multiplied by a factor drawn
+        from 1 / (1 + stretch) to 1 + stretch, log-uniform, and the area stays.
     brightness: largest value added to every pixel.
     contrast: largest relative change of the deviation from the image's mean.
     noise: standard deviation of Gaussian noise, drawn for every pixel.
@@ -34,6 +36,7 @@ class Augment:
     shift: float = 0.0
     rotation: float = 0.0
     zoom: float = 0.0
+    stretch: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     noise: float = 0.0
@@ -62,7 +65,7 @@ def augment(
     strength: [B] or one number, 0 or more; multiplies every range of ``config`` for that image. At 0 the
         image comes back exactly; the probability of a flip is 1/2 at any other strength.
 
-    Flip, shift, rotation and zoom are one affine map, sampled once (bilinear). Flip and shift alone move
+    Flip, shift, rotation, zoom and stretch are one affine map, sampled once (bilinear). Flip and shift alone move
     whole pixels and interpolate nothing. Returns float32 [B, H, W, C] in [0, 1]. Raises InputError for
     wrong shapes.
     """
@@ -78,16 +81,19 @@ def augment(
 
 def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
     draws_key, noise_key = jax.random.split(key)
-    flip, dy, dx, angle, zoom, brightness, contrast, cy, cx = jax.random.uniform(draws_key, 9, minval=-1.0)
+    draws = jax.random.uniform(draws_key, 10, minval=-1.0)
+    flip, dy, dx, angle, zoom, brightness, contrast, cy, cx, stretch = draws
     mirror = (flip < 0) & (strength > 0) & config.flip
     # Of the image as it came: averaging the warped image makes XLA warp it twice.
     mean = _to_float(image).mean()
 
-    if config.rotation or config.zoom:
+    if config.rotation or config.zoom or config.stretch:
         radians = jnp.deg2rad(config.rotation) * strength * angle
         scale = jnp.exp(-jnp.log1p(config.zoom) * strength * zoom)
         shift = config.shift * strength * jnp.stack([dy, dx])
-        image = _warp(_to_float(image), mirror, radians, scale, shift, config.fill)
+        wider = jnp.exp(jnp.log1p(config.stretch) * strength * stretch / 2)
+        scales = scale * jnp.stack([wider, 1 / wider])
+        image = _warp(_to_float(image), mirror, radians, scales, shift, config.fill)
     elif config.flip or config.shift:
         height, width = image.shape[:2]
         down = _whole_pixels(dy, config.shift * strength * height)
@@ -132,16 +138,17 @@ def _move(image: jax.Array, mirror: jax.Array, down: jax.Array, right: jax.Array
 
 
 def _warp(
-    image: jax.Array, mirror: jax.Array, radians: jax.Array, scale: jax.Array, shift: jax.Array, fill: str
+    image: jax.Array, mirror: jax.Array, radians: jax.Array, scales: jax.Array, shift: jax.Array, fill: str
 ) -> jax.Array:
     # Where each output pixel comes from: undo the shift, then rotate, scale and mirror about the centre.
+    # scales: output pixels to input pixels along y and x of the input.
     height, width = image.shape[:2]
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y = (jnp.arange(height) - middle_y - shift[0] * height)[:, None]
     x = (jnp.arange(width) - middle_x - shift[1] * width)[None, :]
-    cos, sin = scale * jnp.cos(radians), scale * jnp.sin(radians)
-    from_y = cos * y - sin * x + middle_y
-    from_x = jnp.where(mirror, -1.0, 1.0) * (sin * y + cos * x) + middle_x
+    cos, sin = jnp.cos(radians), jnp.sin(radians)
+    from_y = scales[0] * (cos * y - sin * x) + middle_y
+    from_x = jnp.where(mirror, -1.0, 1.0) * scales[1] * (sin * y + cos * x) + middle_x
     mode = "nearest" if fill == "edge" else "constant"
     # One vmap over channels: a Python loop over them costs five times as much at [16, 224, 224, 3].
     sample = jax.vmap(lambda plane: map_coordinates(plane, (from_y, from_x), order=1, mode=mode), 2, 2)

@@ -103,6 +103,7 @@ class Train:
     resident: keep the training images on the device; otherwise batches are fed from the host.
     max_nonfinite: the run stops after so many updates in a row without a finite loss and gradient.
     devices: how many; None is all.
+    mirror_scores: score the mean of the probabilities of each image and of its mirror image.
     """
 
     epochs: float = 10.0
@@ -114,6 +115,7 @@ class Train:
     max_nonfinite: int = 20
     devices: int | None = None
     backend: Literal["shard_map", "pmap", "jit"] = "shard_map"
+    mirror_scores: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,19 +36,27 @@ SCORES = "test_scores.npz"
 
 
 def make_scorer(
-    apply_fn: ApplyFn, task: Task, mesh: Mesh, shared: Mapping[str, Any], batch_size: int
+    apply_fn: ApplyFn,
+    task: Task,
+    mesh: Mesh,
+    shared: Mapping[str, Any],
+    batch_size: int,
+    mirror: bool = False,
 ) -> Scorer:
     """Return ``(variables, images uint8 [N, H, W, C]) -> probabilities float32 [N, C]``.
 
     Images are scored in batches of one shape; the last one is padded, and the padding's scores are dropped,
     so
-    the number of devices or the batch size decides nothing but the rounding.
+    the number of devices or the batch size decides nothing but the rounding. ``mirror``: the mean of the
+    probabilities of each image and of its mirror image, at twice the cost.
     """
     eval_step = make_eval_step(apply_fn, task.predict)
     mean, deviation = jnp.asarray(shared["mean"]), jnp.asarray(shared["deviation"])
 
     def local(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        return eval_step(variables, standardize(images.astype(jnp.float32) / 255, mean, deviation))
+        inputs = standardize(images.astype(jnp.float32) / 255, mean, deviation)
+        scores = eval_step(variables, inputs)
+        return (scores + eval_step(variables, inputs[:, :, ::-1])) / 2 if mirror else scores
 
     compiled = jax.jit(
         jax.shard_map(local, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
@@ -160,6 +168,7 @@ def rescore(config: Config, workdir: Path, console: Console | None = None) -> li
         mesh,
         pixel_statistics(splits.train.images),
         4 * config.train.batch_size,
+        config.train.mirror_scores,
     )
     results = []
     for method in finished:

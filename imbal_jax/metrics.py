@@ -194,7 +194,7 @@ def _matthews(matrices: np.ndarray) -> np.ndarray:
     total, hit = truth.sum(axis=-1), np.diagonal(matrices, axis1=-2, axis2=-1).sum(axis=-1)
     covariance = hit * total - (truth * decided).sum(axis=-1)
     spread = [np.sqrt((total**2 - (side**2).sum(axis=-1)).astype(np.float64)) for side in (truth, decided)]
-    return _ratio(covariance, spread[0] * spread[1])
+    return np.clip(_ratio(covariance, spread[0] * spread[1]), -1.0, 1.0)  # the roots round: -1 - 2e-16
 
 
 # Ranking: the negatives below, and level with, each distinct positive score

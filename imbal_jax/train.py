@@ -96,7 +96,7 @@ def train_method(
     )
     state = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
     state = parallel.replicate(state, mesh)
-    scorer = make_scorer(apply_fn, task, mesh, shared, 4 * options.batch_size)
+    scorer = make_scorer(apply_fn, task, mesh, shared, 4 * options.batch_size, options.mirror_scores)
     pipeline = Pipeline(augmentation(config, method))
     advance = make_advance(config, pipeline, step, mesh, splits.train, plan, items, shared)
 

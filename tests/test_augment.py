@@ -9,7 +9,15 @@ from imbal_jax.augment import Augment, augment
 from imbal_jax.errors import InputError
 
 EVERYTHING = Augment(
-    flip=True, shift=0.1, rotation=15, zoom=0.2, brightness=0.2, contrast=0.3, noise=0.1, erase=0.4
+    flip=True,
+    shift=0.1,
+    rotation=15,
+    zoom=0.2,
+    stretch=0.1,
+    brightness=0.2,
+    contrast=0.3,
+    noise=0.1,
+    erase=0.4,
 )
 CONFIGS = [
     Augment(),
@@ -105,17 +113,20 @@ def test_shifts_are_whole_pixels_uniform_over_the_range(fill):
     assert ((seen - expected) ** 2 / expected).sum() < 52  # chi-square, 24 degrees of freedom, p = 0.001
 
 
+@pytest.mark.parametrize("stretch", [0.0, 0.4])
 @pytest.mark.parametrize("fill", ["edge", "zero"])
-def test_affine_warp_is_scipys_affine_transform(fill):
-    config = Augment(flip=True, shift=0.2, rotation=25, zoom=0.3, fill=fill)
+def test_affine_warp_is_scipys_affine_transform(fill, stretch):
+    config = Augment(flip=True, shift=0.2, rotation=25, zoom=0.3, stretch=stretch, fill=fill)
     images, batch = pictures(), 6
     out = np.asarray(jitted(keys(), images, config))
     for i in range(batch):
         # The draws, in the documented order; everything after them is computed in numpy.
-        draws = np.asarray(jax.random.uniform(jax.random.split(keys()[i])[0], 9, minval=-1.0), np.float64)
+        draws = np.asarray(jax.random.uniform(jax.random.split(keys()[i])[0], 10, minval=-1.0), np.float64)
         flip, dy, dx, angle, zoom = draws[:5]
+        aspect = (1 + stretch) ** (draws[9] / 2)  # the height grows as the width shrinks, the area stays
         radians, scale = np.deg2rad(25) * angle, 1.3**-zoom
         turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+        turn = np.diag([aspect, 1 / aspect]) @ turn
         if flip < 0:
             turn = np.diag([1, -1]) @ turn
         middle = np.array([(13 - 1) / 2, (10 - 1) / 2])

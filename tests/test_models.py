@@ -262,6 +262,34 @@ def test_identity_shortcut_skips_pixels_and_pads_channels_on_both_sides() -> Non
     np.testing.assert_array_equal(skip[..., [0, 3]], 0.0)
 
 
+def test_pooled_shortcut_averages_two_by_two_pixels_before_its_convolution() -> None:
+    model = make_model("resnet_small", num_outputs=2, shortcut="pooled", stem="conv", **TINY_RESNET)
+    images = jax.random.normal(jax.random.key(1), (1, 4, 4, 1))
+    variables = initial(model, images)
+    seen = model.apply(variables, images, capture_intermediates=True, mutable=["intermediates"])[1]
+    before = np.asarray(seen["intermediates"]["stage0_block0"]["__call__"][0])
+    pooled = before.reshape(1, 2, 2, 2, 2, -1).mean(axis=(2, 4))
+    kernel = variables["params"]["stage1_block0"]["skip"]["conv"]["kernel"]
+    np.testing.assert_allclose(
+        seen["intermediates"]["stage1_block0"]["skip"]["conv"]["__call__"][0],
+        pooled @ kernel[0, 0],
+        atol=1e-5,
+    )
+
+
+def test_groups_of_a_resnet_are_those_of_flax_group_norm() -> None:
+    model = make_model("resnet_small", num_outputs=2, groups=2, stem="conv", **TINY_RESNET)
+    images = jax.random.normal(jax.random.key(1), (2, 4, 4, 1))
+    variables = initial(model, images)
+    seen = model.apply(variables, images, capture_intermediates=True, mutable=["intermediates"])[1]
+    norm = {"params": variables["params"]["stem_norm"]}
+    np.testing.assert_allclose(
+        seen["intermediates"]["stem_norm"]["__call__"][0],
+        nn.GroupNorm(num_groups=2, epsilon=1e-5).apply(norm, seen["intermediates"]["stem"]["__call__"][0]),
+        atol=1e-5,
+    )
+
+
 def test_space_to_depth_moves_two_by_two_pixels_into_channels() -> None:
     x = jnp.arange(16).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(space_to_depth(x)[0, 0, 1], [2, 3, 6, 7])

@@ -1,7 +1,7 @@
 """Whole runs, small: what they leave behind, what they survive, what they refuse."""
 
+import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -286,7 +286,7 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
     for path in (folder / "checkpoints" / str(last) / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:20])
-    said = Console(record=True, quiet=False, file=open(os.devnull, "w"))  # noqa: SIM115
+    said = Console(record=True, quiet=False, file=io.StringIO())
     resumed = train.fit(config, tmp_path / "hurt", said)[0]
     text = said.export_text()
     assert f"the checkpoint of step {last} is damaged" in text

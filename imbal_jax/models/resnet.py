@@ -12,7 +12,7 @@ from imbal_jax.models.convolution import conv_general_dilated
 from imbal_jax.models.normalization import Norm, normalization
 
 Stem = Literal["conv", "imagenet", "space_to_depth"]
-Shortcut = Literal["identity", "projection"]
+Shortcut = Literal["identity", "projection", "pooled"]
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -29,8 +29,10 @@ class ResNet(nn.Module):
         patches of pixels into channels, then a 3x3 convolution: the cheap way to shrink a grey X-ray.
       patch: side of the squares of pixels that "space_to_depth" makes into channels.
       shortcut: where the shape changes, "identity" skips pixels and pads channels with zeros
-        (option A of He et al.), "projection" is a 1x1 convolution (option B).
+        (option A of He et al.), "projection" is a 1x1 convolution (option B), "pooled" averages 2x2 pixels
+        before that convolution, so that it sees all of them (ResNet-D: He et al. 2019).
       norm: "group" or "batch".
+      groups: of GroupNorm; by default 32, fewer where that would leave less than 8 channels in one.
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
       dropout: rate on the features before the dense layer; needs the "dropout" key in training.
       dtype: of the computation, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
@@ -44,6 +46,7 @@ class ResNet(nn.Module):
     patch: int = 2
     shortcut: Shortcut = "projection"
     norm: Norm = "group"
+    groups: int | None = None
     axis_name: str | None = None
     dropout: float = 0.0
     dtype: Any = jnp.float32
@@ -69,6 +72,7 @@ class ResNet(nn.Module):
             axis_name=self.axis_name,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
+            **({"max_groups": self.groups, "min_group_size": 1} if self.groups else {}),
         )
         x = jnp.asarray(x, self.dtype)
         if self.stem == "conv":
@@ -162,10 +166,15 @@ class Skip(nn.Module):
             x = x[:, :: self.stride, :: self.stride]
             before = (self.width - x.shape[-1]) // 2
             return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, self.width - x.shape[-1] - before)))
-        if self.shortcut == "projection":
-            x = self.conv(self.width, (1, 1), strides=self.stride, padding=0, name="conv")(x)
-            return self.norm(name="norm")(x, train)
-        raise InputError(f"shortcut {self.shortcut!r} of a ResNet: must be 'identity' or 'projection'")
+        stride = self.stride
+        if self.shortcut == "pooled" and stride > 1:
+            x, stride = nn.avg_pool(x, (stride, stride), (stride, stride), "SAME", count_include_pad=False), 1
+        elif self.shortcut not in ("projection", "pooled"):
+            raise InputError(
+                f"shortcut {self.shortcut!r} of a ResNet: must be 'identity', 'projection' or 'pooled'"
+            )
+        x = self.conv(self.width, (1, 1), strides=stride, padding=0, name="conv")(x)
+        return self.norm(name="norm")(x, train)
 
 
 def space_to_depth(x: Array, patch: int = 2) -> Array:
