@@ -42,7 +42,7 @@ def main() -> None:
     from imbal_jax.data.dataset import Dataset
     from imbal_jax.data.pipeline import Pipeline, resident_arrays
     from imbal_jax.methods import find_method
-    from imbal_jax.recipe import augmentation, build_model, compose
+    from imbal_jax.recipe import augmentation, build_network, compose
     from imbal_jax.state import init_state
     from imbal_jax.step import make_train_step
     from imbal_jax.tasks import ONE_LABEL
@@ -60,11 +60,11 @@ def main() -> None:
         ("plain", base, find_method("ce")),
         ("balanced", perturbed, find_method("composition=balanced,weights=inverse")),
     ):
-        plan, items, shared = compose(config, method, ONE_LABEL, data, mesh.size, 1000)
-        apply_fn, variables = build_model(config, data)
-        step = make_train_step(apply_fn, optax.sgd(1e-3, momentum=0.9), ONE_LABEL.objective(method))
+        plans, shared = compose(config, method, ONE_LABEL, data, mesh.size, 1000)
+        network, variables = build_network(config, method, data)
+        step = make_train_step(network.apply, optax.sgd(1e-3, momentum=0.9), ONE_LABEL.objective(method))
         state = parallel.replicate(init_state(variables, step.optimizer, jax.random.key(0)), mesh)
-        resident = parallel.replicate(resident_arrays(images, labels, plan, items, shared), mesh)
+        resident = parallel.replicate(resident_arrays(images, labels, plans, shared), mesh)
         many = parallel.scan_steps(step, Pipeline(augmentation(config, method)).from_device, mesh)
         state, metrics = many(state, resident, 1)
         jax.block_until_ready(metrics)

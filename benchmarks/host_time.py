@@ -29,7 +29,7 @@ from imbal_jax.config import Config, Model, Train
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.pipeline import Pipeline
 from imbal_jax.methods import find_method
-from imbal_jax.recipe import augmentation, build_model, compose
+from imbal_jax.recipe import augmentation, build_network, compose
 from imbal_jax.state import init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import ONE_LABEL
@@ -86,13 +86,12 @@ def make_run(config: Config, data: Dataset) -> Callable[[int], None]:
     """``count -> None``: so many training steps, warmed up, the result awaited at each dispatch."""
     method = find_method("stratified")
     mesh = parallel.make_mesh(1)
-    plan, items, shared = compose(config, method, ONE_LABEL, data, 1, 10_000)
-    apply_fn, variables = build_model(config, data)
-    step = make_train_step(apply_fn, optax.sgd(1e-2, momentum=0.9), ONE_LABEL.objective(method))
+    plans, shared = compose(config, method, ONE_LABEL, data, 1, 10_000)
+    network, variables = build_network(config, method, data)
+    step = make_train_step(network.apply, optax.sgd(1e-2, momentum=0.9), ONE_LABEL.objective(method))
     carried: list[Any] = [parallel.replicate(init_state(variables, step.optimizer, jax.random.key(0)), mesh)]
-    advance = make_advance(
-        config, Pipeline(augmentation(config, method)), step, mesh, data, plan, items, shared
-    )
+    pipeline = Pipeline(augmentation(config, method))
+    advance = make_advance(config, pipeline, step, mesh, data.images, data.labels, plans, shared)
 
     def run(count: int) -> None:
         while count > 0:

@@ -40,6 +40,10 @@ class Data:
     validation_share, test_share: shares of the patients; the remainder is for training.
     imbalance: common to rare, drawn so in training and validation; the test set stays whole. None: as it is.
     split_seed: the split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
+    deployment_priors: share of each class where the model will be used, for methods that correct for it; None:
+        as in the training split.
+    uncertain: what a label that is neither yes nor no (-1) is trained as: left out, a negative, a positive, or
+        drawn between (losses.targets_and_mask).
     labels_file, voi: of a folder: the table of labels, and the DICOM grey-scale window
         (header, percentile or none).
     download: fetch a public set that is missing, where its source allows.
@@ -53,6 +57,8 @@ class Data:
     test_share: float = 0.20
     imbalance: float | None = None
     split_seed: int = 0
+    deployment_priors: tuple[float, ...] | None = None
+    uncertain: Literal["ignore", "zeros", "ones", "soft"] = "ignore"
     labels_file: str = "labels.csv"
     voi: Literal["header", "percentile", "none"] = "header"
     download: bool = False

@@ -15,18 +15,21 @@ from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
 import imbal_jax
+from imbal_jax import priors
 from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config, to_json
-from imbal_jax.data.pipeline import pixel_statistics, standardize
+from imbal_jax.correction import make_corrector
+from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
+from imbal_jax.network import Network, SecondStageNetwork
 from imbal_jax.parallel import AXIS, replicate
-from imbal_jax.recipe import build_model, make_mesh, make_optimizer
+from imbal_jax.recipe import build, compose, make_mesh, make_optimizer, steps_of
 from imbal_jax.report import RunResult, write_report
-from imbal_jax.state import init_state
+from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import ApplyFn, make_eval_step
-from imbal_jax.tasks import Task, score, task_for
+from imbal_jax.tasks import score, task_for
 from imbal_jax.tracking import make_console, read_history, results_table
 
 Scorer = Callable[[Mapping[str, Any], np.ndarray], np.ndarray]
@@ -37,20 +40,22 @@ SCORES = "test_scores.npz"
 
 def make_scorer(
     apply_fn: ApplyFn,
-    task: Task,
+    predict: Callable[[Any], jax.Array],
     mesh: Mesh,
     shared: Mapping[str, Any],
     batch_size: int,
     mirror: bool = False,
 ) -> Scorer:
-    """Return ``(variables, images uint8 [N, H, W, C]) -> probabilities float32 [N, C]``.
+    """Return ``(variables, images uint8 [N, H, W, C]) -> scores float32 [N, C]``.
+
+    predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features.
 
     Images are scored in batches of one shape; the last one is padded, and the padding's scores are dropped,
     so
     the number of devices or the batch size decides nothing but the rounding. ``mirror``: the mean of the
     probabilities of each image and of its mirror image, at twice the cost.
     """
-    eval_step = make_eval_step(apply_fn, task.predict)
+    eval_step = make_eval_step(apply_fn, predict)
     mean, deviation = jnp.asarray(shared["mean"]), jnp.asarray(shared["deviation"])
 
     def local(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
@@ -73,6 +78,38 @@ def make_scorer(
         return np.concatenate(parts)
 
     return scorer
+
+
+def score_test(
+    config: Config,
+    method: Method,
+    splits: Splits,
+    shared: Mapping[str, Any],
+    scorer: Scorer,
+    variables: Mapping[str, Any],
+) -> np.ndarray:
+    """Probabilities of the test split, corrected as ``method`` says by what validation teaches."""
+    scores = scorer(variables, splits.test.images)
+    if method.correction == "none":
+        return scores
+    seen = scorer(variables, splits.validation.images)
+    correct = make_corrector(method, shared, data_priors(config, splits), splits.validation.labels, seen)
+    return correct(scores).astype(np.float32)
+
+
+def data_priors(config: Config, splits: Splits) -> np.ndarray | None:
+    """The class priors where the model will be used: those of the config, or of the training split."""
+    if splits.train.many_labels:
+        return None
+    given = config.data.deployment_priors
+    if given is None:
+        return priors.class_priors(priors.class_counts(splits.train.labels, len(splits.classes)))
+    if len(given) != len(splits.classes) or not np.isclose(sum(given), 1) or min(given) <= 0:
+        raise InputError(
+            f"data.deployment-priors are {' '.join(map(str, given))}: give {len(splits.classes)} shares above 0, "
+            f"one for each of {', '.join(splits.classes)}, with sum 1"
+        )
+    return np.asarray(given)
 
 
 @dataclass(frozen=True)
@@ -148,6 +185,17 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "data": {k: v for k, v in values["data"].items() if k != "dir"}}
 
 
+def restore(
+    config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh, step: int
+) -> tuple[Network | SecondStageNetwork, TrainState]:
+    """The network of a finished run and its state at ``step``; InputError where the checkpoint is damaged."""
+    network, variables = build(config, method, splits.train)
+    optimizer = make_optimizer(config.optim, 1, method)
+    like = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        return network, checkpoints.restore(replicate(like, mesh), step)
+
+
 def rescore(config: Config, workdir: Path, console: Console | None = None) -> list[RunResult]:
     """Score the chosen checkpoint of each finished run in ``workdir`` on the test split again; print and report.
 
@@ -159,24 +207,23 @@ def rescore(config: Config, workdir: Path, console: Console | None = None) -> li
         raise InputError(f"no run in {workdir} is finished: train it to its end first")
     splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
     mesh = make_mesh(config)
-    apply_fn, variables = build_model(config, splits.train)
-    optimizer = make_optimizer(config.optim, 1)
-    like = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
-    scorer = make_scorer(
-        apply_fn,
-        task_for(splits.train),
-        mesh,
-        pixel_statistics(splits.train.images),
-        4 * config.train.batch_size,
-        config.train.mirror_scores,
-    )
+    task = task_for(splits.train)
     results = []
     for method in finished:
         folder = workdir / method.name
         before = Scored.read(folder)
-        with Checkpoints(folder / "checkpoints") as checkpoints:
-            state = checkpoints.restore(replicate(like, mesh), before.best_step)
-        scores = scorer(state.evaluation_variables, splits.test.images)
+        network, state = restore(config, method, splits, folder, mesh, before.best_step)
+        total = steps_of(config, method, splits.train)
+        _, shared = compose(config, method, task, splits.train, mesh.size, total)
+        scorer = make_scorer(
+            network.apply,
+            task.predictor(method),
+            mesh,
+            shared,
+            4 * config.train.batch_size,
+            config.train.mirror_scores,
+        )
+        scores = score_test(config, method, splits, shared, scorer, state.evaluation_variables)
         scored = replace(before, labels=splits.test.labels, scores=scores)
         scored.write(folder)
         results.append(run_result(config, method, splits, folder, scored))

@@ -12,10 +12,10 @@ def class_counts(labels: ArrayLike, num_classes: int) -> np.ndarray | jax.Array:
     """How many items each class has: n_c.
 
     labels: int [N], class indices in [0, num_classes); or multi-hot [N, num_classes] with entries 1
-        (positive), 0 (negative) and -1 (uncertain or missing, not counted).
+        (positive), 0 (negative), -1 (uncertain) and -2 (missing); only 1 is counted.
     Returns int64 [num_classes]. Of a traced JAX array, int32 [num_classes] and no check of the values: an
         index out of range is then not counted.
-    Raises ValueError on a label out of range, an entry other than 1, 0, -1, or another shape or type.
+    Raises ValueError on a label out of range, an entry other than 1, 0, -1, -2, or another shape or type.
     """
     if isinstance(labels, jax.core.Tracer):
         if labels.ndim == 1:
@@ -27,11 +27,12 @@ def class_counts(labels: ArrayLike, num_classes: int) -> np.ndarray | jax.Array:
         if labels.shape[1] != num_classes:
             raise ValueError(f"multi-hot labels have {labels.shape[1]} columns, expected {num_classes}")
         positive = labels == 1
-        allowed = positive | (labels == 0) | (labels == -1)
+        allowed = positive | (labels == 0) | (labels == -1) | (labels == -2)
         if not allowed.all():
             item, column = np.argwhere(~allowed)[0]
             raise ValueError(
-                f"multi-hot label {labels[item, column]} of item {item}, class {column}: allowed are 1, 0, -1"
+                f"multi-hot label {labels[item, column]} of item {item}, class {column}: "
+                "allowed are 1, 0, -1, -2"
             )
         return positive.sum(axis=0, dtype=np.int64)
     if labels.ndim != 1:

@@ -12,11 +12,13 @@ from imbal_jax import models, parallel
 from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Optim
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.pipeline import REPEATED, pixel_statistics
+from imbal_jax.data.pipeline import REPEATED, Plans, pixel_statistics
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
+from imbal_jax.minimax import pesg
+from imbal_jax.mixing import PARTNER
+from imbal_jax.network import Network, SecondStageNetwork
 from imbal_jax.sampling import Plan, make_plan, plan_counts, resample
-from imbal_jax.step import ApplyFn, linen_apply
 from imbal_jax.tasks import Task, class_arrays
 
 NO_AUGMENTATION = Augment()
@@ -24,8 +26,9 @@ NO_AUGMENTATION = Augment()
 
 def compose(
     config: Config, method: Method, task: Task, train: Dataset, num_shards: int, total_steps: int
-) -> tuple[Plan, np.ndarray | None, dict[str, np.ndarray]]:
-    """The plan of every batch, the items behind it (None: the data set's own order), and the method's arrays."""
+) -> tuple[Plans, dict[str, np.ndarray]]:
+    """The plans of every batch, and the method's arrays."""
+    task.check(method)
     labels = train.labels
     items = None
     if method.resample != "none":
@@ -33,36 +36,72 @@ def compose(
             raise InputError(f"method {method.name}: resample={method.resample} needs one label an image")
         items = resample(labels, method.resample, config.seed)
     drawn = labels if items is None else labels[items]
-    composition = method.composition if isinstance(method.composition, str) else np.array(method.composition)
-    try:
-        plan = make_plan(
-            drawn,
-            config.train.batch_size,
-            composition,
-            seed=config.seed,
-            num_shards=num_shards,
-            total_steps=total_steps,
-        )
-    except ValueError as error:
-        raise InputError(
-            f"method {method.name}, train.batch-size {config.train.batch_size}: {error}"
-        ) from error
+
+    def plan_of(composition: str | tuple[float, ...], seed: int) -> Plan:
+        try:
+            return make_plan(
+                drawn,
+                config.train.batch_size,
+                composition if isinstance(composition, str) else np.array(composition),
+                seed=seed,
+                num_shards=num_shards,
+                total_steps=total_steps,
+            )
+        except ValueError as error:
+            raise InputError(
+                f"method {method.name}, train.batch-size {config.train.batch_size}: {error}"
+            ) from error
+
+    plan = plan_of(method.composition, config.seed)
+    late = "composition" in method.deferred
+    partner = PARTNER.get(method.mixing)
+    plans = Plans(
+        plan=plan,
+        before=plan_of("natural", config.seed) if late else None,
+        # another seed, or every image would be its own partner
+        partner=plan_of(method.composition if partner == "same" else partner, config.seed + 1)
+        if partner
+        else None,
+        items=items,
+    )
+
+    # Arrays
     classes = len(train.classes)
     drawn_counts = np.bincount(drawn, minlength=classes) if drawn.ndim == 1 else drawn.sum(axis=0)
     stream = drawn_counts if method.composition == "natural" else plan_counts(plan)[:classes]
-    shared = class_arrays(method, labels, classes, stream)
+    negative = config.data.negative_class
+    shared = class_arrays(
+        method, labels, classes, stream, train.classes.index(negative) if negative in train.classes else None
+    )
     shared |= pixel_statistics(train.images)
     shared["augment_key"] = np.asarray(jax.random.key_data(jax.random.key(config.seed + 1)))
+    if method.deferred:
+        shared["switch"] = np.array(
+            [round(method.defer * total_steps), round(method.ramp * total_steps)], np.int32
+        )
+    if late and labels.ndim == 1:
+        shared["priors_before"] = (drawn_counts / drawn_counts.sum()).astype(np.float32)
     if method.perturb_repeats:
         counts = np.bincount(labels, minlength=classes)
         repeats = (drawn_counts / counts) / (drawn_counts / counts).min()
         base = 0.0 if config.augment == NO_AUGMENTATION else 1.0
         shared["strength"] = (base + 1 - 1 / repeats).astype(np.float32)
-    return plan, items, shared
+    return plans, shared
 
 
-def build_model(config: Config, train: Dataset) -> tuple[ApplyFn, dict[str, Any]]:
-    """The model's pure function and its initial variables."""
+def steps_of(config: Config, method: Method, train: Dataset) -> int:
+    """How many steps the first stage of ``method`` takes."""
+    items = len(train)
+    if method.epoch == "rarest":
+        if train.many_labels:
+            raise InputError(f"method {method.name}: epoch=rarest needs one label an image")
+        counts = np.bincount(train.labels, minlength=len(train.classes))
+        items = len(counts) * counts.min()
+    return max(1, round(config.train.epochs * items / config.train.batch_size))
+
+
+def build_network(config: Config, method: Method, train: Dataset) -> tuple[Network, dict[str, Any]]:
+    """The network of the first stage of ``method``, and its initial variables."""
     options: dict[str, Any] = {
         "norm": config.model.norm,
         "dtype": jnp.dtype(config.model.dtype),
@@ -70,14 +109,33 @@ def build_model(config: Config, train: Dataset) -> tuple[ApplyFn, dict[str, Any]
         "axis_name": None if config.train.backend == "jit" else parallel.AXIS,
         **config.model.options,
     }
+    if method.head != "linear":
+        options["head"] = method.head
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
+    network = Network(model, method)
     example = jnp.zeros((1, *train.images.shape[1:]), jnp.float32)
-    variables = jax.jit(lambda key: model.init(key, example, train=False))(jax.random.key(config.seed))
-    return linen_apply(model), dict(variables)
+    return network, jax.jit(network.init)(jax.random.key(config.seed), example)
 
 
-def make_optimizer(options: Optim, total_steps: int) -> optax.GradientTransformation:
-    """The optimiser with its schedule over ``total_steps``, decay on kernels only, and clipping."""
+def build(
+    config: Config, method: Method, train: Dataset
+) -> tuple[Network | SecondStageNetwork, dict[str, Any]]:
+    """The network that a run of ``method`` saves, and variables of the shapes that it saves."""
+    network, variables = build_network(config, method, train)
+    if method.second_stage == "none":
+        return network, variables
+    stage = SecondStageNetwork(network, method.second_stage)
+    return stage, stage.init(jax.random.key(config.seed + 2), variables)
+
+
+def make_optimizer(
+    options: Optim, total_steps: int, method: Method | None = None
+) -> optax.GradientTransformation:
+    """The optimiser with its schedule over ``total_steps``, decay on kernels only, and clipping.
+
+    A method with the AUC margin as its loss has a saddle to find: its dual variable ascends
+    (``minimax.pesg``), in ten stages.
+    """
     warmup = round(options.warmup * total_steps)
     if options.schedule == "cosine":
         rate = optax.warmup_cosine_decay_schedule(
@@ -94,6 +152,14 @@ def make_optimizer(options: Optim, total_steps: int) -> optax.GradientTransforma
     def kernels(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
+    if method is not None and method.loss == "auc_margin" and method.second_stage == "none":
+        adam = options.optimizer == "adamw"
+        return pesg(
+            rate,
+            period=max(1, total_steps // 10),
+            weight_decay=options.weight_decay,
+            direction=optax.scale_by_adam() if adam else optax.trace(options.momentum),
+        )
     if options.optimizer == "adamw":
         core = optax.adamw(rate, weight_decay=options.weight_decay, mask=kernels)
     else:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,42 @@ from rich.console import Console
 from imbal_jax import losses, parallel
 from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config
+from imbal_jax.correction import make_corrector
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.pipeline import Pipeline, host_batches, resident_arrays
+from imbal_jax.data.pipeline import Pipeline, Plans, host_batches, resident_arrays
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.errors import Stopped
-from imbal_jax.evaluate import Scored, make_scorer, run_result, write_run_report
-from imbal_jax.methods import Method
+from imbal_jax.evaluate import (
+    Scored,
+    data_priors,
+    make_scorer,
+    restore,
+    run_result,
+    score_test,
+    write_run_report,
+)
+from imbal_jax.methods import METHODS, Method, first_stage
 from imbal_jax.metrics import flat_metrics
-from imbal_jax.recipe import augmentation, build_model, compose, make_mesh, make_optimizer
+from imbal_jax.network import Network, SecondStageNetwork
+from imbal_jax.recipe import (
+    augmentation,
+    build,
+    build_network,
+    compose,
+    make_mesh,
+    make_optimizer,
+    steps_of,
+)
 from imbal_jax.report import RunResult
-from imbal_jax.sampling import Plan
+from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean
 from imbal_jax.selection import Criterion, best_step, parse_criterion, should_stop
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
-from imbal_jax.tasks import score, task_for
+from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.tracking import Tracker, duration, make_console, read_history, results_table
 from imbal_jax.workdir import Clock, claim
+
+Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 
 
 def fit(config: Config, workdir: Path, console: Console | None = None) -> list[RunResult]:
@@ -70,35 +91,36 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
 def train_method(
     config: Config, method: Method, splits: Splits, workdir: Path, mesh: Mesh, console: Console
 ) -> RunResult:
-    """Train one method to its end, from its last checkpoint if it has one, and score it on the test split."""
+    """Train one method to its end, from its last checkpoint if it has one, and score it on the test split.
+
+    A second stage builds on a run of its first stage in the same workdir, which is trained if it is not there.
+    """
     folder = workdir / method.name
     options = config.train
     task = task_for(splits.train)
     criterion = parse_criterion(config.select)
-    negative = config.data.negative_class
     if (finished := Scored.read(folder)) is not None:
         console.print(f"{method.name}: finished before, not trained again", markup=False, highlight=False)
         return run_result(config, method, splits, folder, finished)
 
-    # Batches
-    total_steps = max(1, round(options.epochs * len(splits.train) / options.batch_size))
-    plan, items, shared = compose(config, method, task, splits.train, mesh.size, total_steps)
-
-    # Model, objective, optimiser, step
-    apply_fn, variables = build_model(config, splits.train)
-    optimizer = make_optimizer(config.optim, total_steps)
-    step = make_train_step(
-        apply_fn,
-        optimizer,
-        task.objective(method, label_smoothing=config.optim.label_smoothing),
-        None if options.backend == "jit" else parallel.AXIS,
-        ema_decay=config.optim.ema_decay,
+    # What is trained, on which batches
+    if method.second_stage == "none":
+        stage = begin(config, method, task, splits, mesh)
+    else:
+        first = first_stage(method, {m.name: m for m in (*config.methods, *METHODS.values())})
+        done = train_method(config, first, splits, workdir, mesh, console)
+        _, state = restore(config, first, splits, workdir / first.name, mesh, done.best_step)
+        stage = begin_second(config, method, task, splits, mesh, jax.device_get(state.evaluation_variables))
+    state = parallel.replicate(stage.state, mesh)
+    scorer = make_scorer(
+        stage.network.apply,
+        task.predictor(method),
+        mesh,
+        stage.shared,
+        4 * options.batch_size,
+        options.mirror_scores,
     )
-    state = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
-    state = parallel.replicate(state, mesh)
-    scorer = make_scorer(apply_fn, task, mesh, shared, 4 * options.batch_size, options.mirror_scores)
-    pipeline = Pipeline(augmentation(config, method))
-    advance = make_advance(config, pipeline, step, mesh, splits.train, plan, items, shared)
+    total_steps = stage.total_steps
 
     with Checkpoints(folder / "checkpoints", lambda text: console.print(text, markup=False)) as checkpoints:
         # Resume
@@ -114,14 +136,17 @@ def train_method(
             console=console,
         ) as tracker:
             history = _validation_history(folder)
-            every = -(-total_steps // options.evaluations)
-            while int(state.step) < total_steps and not should_stop(history, criterion, options.patience):
-                state = _train_until(
-                    min(total_steps, (int(state.step) // every + 1) * every), state, advance, config, tracker
-                )
+            every = max(1, -(-total_steps // options.evaluations))
+            # A head in closed form takes no step, and is evaluated once
+            while int(state.step) < total_steps or not history:
+                if should_stop(history, criterion, options.patience):
+                    tracker.message(f"stopped early: {options.patience} evaluations without improvement")
+                    break
+                target = min(total_steps, (int(state.step) // every + 1) * every)
+                state = _train_until(target, state, stage.advance, config, tracker)
                 # Evaluate, record, then save: a resumed run drops the records after its checkpoint
                 scores = scorer(state.evaluation_variables, splits.validation.images)
-                values = measure(splits.validation, scores, negative)
+                values = measure(splits.validation, _corrected(config, method, splits, stage, scores), config)
                 at = int(state.step)
                 history.append({"step": at, **values})
                 tracker.evaluation(
@@ -129,15 +154,14 @@ def train_method(
                 )
                 clock.save()
                 checkpoints.save(state, criterion.score(values))
-            if should_stop(history, criterion, options.patience):
-                tracker.message(f"stopped early: {options.patience} evaluations without improvement")
 
             # Test the best checkpoint
             best = best_step(history, criterion)
             chosen = checkpoints.restore(state, best)
-            scores = scorer(chosen.evaluation_variables, splits.test.images)
+            scores = score_test(config, method, splits, stage.shared, scorer, chosen.evaluation_variables)
             scored = Scored(best, clock.seconds(), int(state.skipped), splits.test.labels, scores)
-            tracker.test(best, flat_metrics(score(scored.labels, scores, splits.classes, negative)))
+            table = score(scored.labels, scores, splits.classes, config.data.negative_class)
+            tracker.test(best, flat_metrics(table))
             tracker.message(
                 f"{method.name}: best at step {best} by {config.select}, {duration(scored.seconds)}"
             )
@@ -148,11 +172,132 @@ def train_method(
 def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
     """Raise InputError for a method, a batch size or a criterion that this data cannot be trained with."""
     task = task_for(splits.train)
+    data_priors(config, splits)
     for method in config.methods:
-        task.objective(method)
+        task.check(method)
+        steps_of(config, method, splits.train)
         compose(config, method, task, splits.train, mesh.size, total_steps=1)
     blank = np.full((len(splits.validation), len(splits.classes)), 1 / len(splits.classes))
-    parse_criterion(config.select).check(measure(splits.validation, blank, config.data.negative_class))
+    parse_criterion(config.select).check(measure(splits.validation, blank, config))
+
+
+# Stages
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is trained, from where, on which batches, for how long."""
+
+    network: Network | SecondStageNetwork
+    state: TrainState
+    shared: Mapping[str, np.ndarray]
+    total_steps: int
+    advance: Advance
+
+
+def begin(config: Config, method: Method, task: Task, splits: Splits, mesh: Mesh) -> Stage:
+    """The first stage of ``method``, at its start."""
+    total_steps = steps_of(config, method, splits.train)
+    plans, shared = compose(config, method, task, splits.train, mesh.size, total_steps)
+    network, variables = build(config, method, splits.train)
+    return _stage(
+        config,
+        method,
+        network,
+        variables,
+        make_optimizer(config.optim, total_steps, method),
+        task,
+        mesh,
+        Pipeline(augmentation(config, method), method.image_mixing),
+        splits.train.images,
+        splits.train.labels,
+        plans,
+        shared,
+        total_steps,
+    )
+
+
+def begin_second(
+    config: Config, method: Method, task: Task, splits: Splits, mesh: Mesh, trained: Mapping[str, Any]
+) -> Stage:
+    """The second stage of ``method``, on the variables that the first left."""
+    training = second_stage(method)
+    total_steps = round(method.second_epochs * steps_of(config, method, splits.train))
+    plans, shared = compose(config, training, task, splits.train, mesh.size, max(1, total_steps))
+    network, _ = build_network(config, method, splits.train)
+    stage = SecondStageNetwork(network, method.second_stage)
+    variables = stage.init(jax.random.key(config.seed + 2), trained)
+    pipeline: Any = Pipeline(augmentation(config, method))
+    images, extra = splits.train.images, {}
+
+    if method.second_stage in ("tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"):
+        look = make_scorer(
+            lambda v, x, train, rngs: network.features(v, x),
+            lambda x: x,
+            mesh,
+            shared,
+            config.train.batch_size,
+        )
+        if method.second_stage == "tau_norm":
+            seen = look(trained, splits.validation.images)
+
+            def criterion_of(head: Mapping[str, Any]) -> float:
+                scores = np.asarray(task.predict(seen @ head["kernel"] + head["bias"]))
+                return parse_criterion(config.select).score(measure(splits.validation, scores, config))
+
+            variables["params"] = {"head": choose_tau(trained["params"]["head"], criterion_of)[1]}
+        else:
+            seen = look(trained, images)
+            if method.second_stage == "nearest_mean":
+                head = nearest_mean(seen, splits.train.labels, len(splits.classes))
+                variables["params"] = {"head": head}
+            else:
+                pipeline = FeaturePipeline(method.second_stage)
+                images, extra = seen, pipeline.arrays(seen, splits.train.labels, len(splits.classes))
+    return _stage(
+        config,
+        training,
+        stage,
+        variables,
+        make_optimizer(config.optim, max(1, total_steps)),
+        task,
+        mesh,
+        pipeline,
+        images,
+        splits.train.labels,
+        plans,
+        shared,
+        total_steps,
+        extra,
+    )
+
+
+def _stage(
+    config: Config,
+    method: Method,
+    network: Network | SecondStageNetwork,
+    variables: dict[str, Any],
+    optimizer: Any,
+    task: Task,
+    mesh: Mesh,
+    pipeline: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    plans: Plans,
+    shared: Mapping[str, np.ndarray],
+    total_steps: int,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Stage:
+    step = make_train_step(
+        network.apply,
+        optimizer,
+        task.objective(method, label_smoothing=config.optim.label_smoothing, uncertain=config.data.uncertain),
+        None if config.train.backend == "jit" else parallel.AXIS,
+        ema_decay=config.optim.ema_decay,
+    )
+    state = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
+    advance = make_advance(config, pipeline, step, mesh, images, labels, plans, shared, extra)
+    return Stage(network, state, shared, total_steps, advance)
 
 
 # Update steps
@@ -161,7 +306,7 @@ def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
 def _train_until(
     target: int,
     state: TrainState,
-    advance: Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]],
+    advance: Advance,
     config: Config,
     tracker: Tracker,
 ) -> TrainState:
@@ -184,18 +329,23 @@ def _train_until(
 
 def make_advance(
     config: Config,
-    pipeline: Pipeline,
+    pipeline: Any,
     step: Callable[..., Any],
     mesh: Mesh,
-    train: Dataset,
-    plan: Plan,
-    items: np.ndarray | None,
+    images: np.ndarray,
+    labels: np.ndarray,
+    plans: Plans,
     shared: Mapping[str, np.ndarray],
-) -> Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]:
-    """``(state, at most so many steps) -> (state, metrics, steps taken)``: on resident data, or fed by the host."""
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Advance:
+    """``(state, at most so many steps) -> (state, metrics, steps taken)``: on resident data, or fed by the host.
+
+    pipeline: a ``Pipeline``, or another with its ``from_device``, which reads ``extra`` too and is never fed.
+    """
     backend = config.train.backend
-    if config.train.resident:
-        resident = parallel.replicate(resident_arrays(train.images, train.labels, plan, items, shared), mesh)
+    if config.train.resident or extra:
+        arrays = {**resident_arrays(images, labels, plans, shared), **(extra or {})}
+        resident = parallel.replicate(arrays, mesh)
         many = parallel.scan_steps(step, pipeline.from_device, mesh, backend)
         return lambda state, count: (*many(state, resident, count), count)
 
@@ -204,7 +354,7 @@ def make_advance(
         return step(state, pipeline.inputs(raw, batch["shared"], state.step))
 
     one = parallel.parallelize(fed, mesh, backend)
-    raw_batch = host_batches(train.images, train.labels, plan, items)
+    raw_batch = host_batches(images, labels, plans, int(shared["switch"][0]) if "switch" in shared else 0)
     shared = parallel.replicate(dict(shared), mesh)
 
     def advance(state: TrainState, count: int) -> tuple[TrainState, Mapping[str, jax.Array], int]:
@@ -217,9 +367,17 @@ def make_advance(
 # Evaluation
 
 
-def measure(data: Dataset, scores: np.ndarray, negative: str | None) -> dict[str, float]:
+def _corrected(
+    config: Config, method: Method, splits: Splits, stage: Stage, scores: np.ndarray
+) -> np.ndarray:
+    """Validation's scores as ``method`` corrects them."""
+    labels = splits.validation.labels
+    return make_corrector(method, stage.shared, data_priors(config, splits), labels, scores)(scores)
+
+
+def measure(data: Dataset, scores: np.ndarray, config: Config) -> dict[str, float]:
     """Every metric that a criterion may name: the macro ones, those of each class, and the loss for one label."""
-    values = flat_metrics(score(data.labels, scores, data.classes, negative))
+    values = flat_metrics(score(data.labels, scores, data.classes, config.data.negative_class))
     if not data.many_labels:
         logs = np.log(np.maximum(scores, 1e-30))
         values["loss"] = float(np.mean(np.asarray(losses.cross_entropy(logs, data.labels))))

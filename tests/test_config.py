@@ -48,7 +48,11 @@ def test_overrides_are_typed() -> None:
 def test_methods_are_named_or_combined_on_the_command_line() -> None:
     changed = override(CONFIG, ["--methods", "ce", "stratified,loss=focal,gamma=1", "--seed", "1"])
     assert changed.methods[0] == METHODS["ce"]
-    assert (changed.methods[1].composition, changed.methods[1].loss, changed.methods[1].gamma) == (
+    assert (
+        changed.methods[1].composition,
+        changed.methods[1].loss,
+        changed.methods[1].loss_options["gamma"],
+    ) == (
         "balanced",
         "focal",
         1.0,

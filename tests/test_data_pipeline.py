@@ -5,9 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from imbal_jax.augment import Augment
-from imbal_jax.data.pipeline import Pipeline, host_batches, pixel_statistics, resident_arrays
+from imbal_jax.data.pipeline import Pipeline, Plans, host_batches, pixel_statistics, resident_arrays
+from imbal_jax.mixing import Mixing
 from imbal_jax.sampling import make_plan
 
 RNG = np.random.default_rng(0)
@@ -22,9 +24,8 @@ def shared() -> dict[str, Any]:
 
 def resident(shards: int, items: np.ndarray | None = None) -> Any:
     labels = LABELS if items is None else LABELS[items]
-    arrays = resident_arrays(
-        IMAGES, LABELS, make_plan(labels, 16, "balanced", num_shards=shards), items, shared()
-    )
+    plans = Plans(plan=make_plan(labels, 16, "balanced", num_shards=shards), items=items)
+    arrays = resident_arrays(IMAGES, LABELS, plans, shared())
     return jax.tree.map(jnp.asarray, arrays)
 
 
@@ -73,7 +74,7 @@ def test_the_host_and_the_device_gather_the_same_items() -> None:
     items = np.concatenate([np.arange(45), np.repeat(np.arange(45, 50), 9)]).astype(np.int32)
     for given in (None, items):
         plan = make_plan(LABELS if given is None else LABELS[given], 16, "balanced")
-        raw = host_batches(IMAGES, LABELS, plan, given)(3)
+        raw = host_batches(IMAGES, LABELS, Plans(plan=plan, items=given))(3)
         on_device = Pipeline(Augment()).from_device(resident(1, given), jnp.int32(3), None)
         np.testing.assert_array_equal(raw["labels"], on_device["labels"])
         expected = Pipeline(Augment()).inputs(jax.tree.map(jnp.asarray, raw), shared(), jnp.int32(3))[
@@ -89,3 +90,55 @@ def test_an_image_is_perturbed_as_far_as_its_class_says() -> None:
     plain = (IMAGES[:2] / 255 - values["mean"]) / values["deviation"]
     np.testing.assert_allclose(found[0], plain[0], atol=1e-5)
     assert not np.allclose(found[1], plain[1], atol=0.1)
+
+
+def mixed_arrays(shards: int) -> Any:
+    plans = Plans(
+        plan=make_plan(LABELS, 16, "natural", num_shards=shards),
+        partner=make_plan(LABELS, 16, "balanced", num_shards=shards, seed=1),
+    )
+    values = {**shared(), "counts": np.array([45, 5], np.float32)}
+    return jax.tree.map(jnp.asarray, resident_arrays(IMAGES, LABELS, plans, values)), plans, values
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "remix", "balanced_mixup", "cmo"])
+def test_mixed_batches_are_the_same_on_any_number_of_shards_and_from_the_host(kind: str) -> None:
+    pipeline = Pipeline(AUGMENT, Mixing(kind=kind))
+    arrays, plans, values = mixed_arrays(1)
+    whole = pipeline.from_device(arrays, jnp.int32(5), None)
+    assert np.asarray(whole["partner_labels"]).sum() == 8
+    assert 0 < np.asarray(whole["share"]).mean() < 1
+    parts = [pipeline.from_device(mixed_arrays(4)[0], jnp.int32(5), jnp.int32(s)) for s in range(4)]
+    for name in ("inputs", "labels", "partner_labels", "share"):
+        np.testing.assert_allclose(np.concatenate([p[name] for p in parts]), whole[name], atol=1e-5)
+    raw = jax.tree.map(jnp.asarray, host_batches(IMAGES, LABELS, plans)(5))
+    fed = pipeline.inputs(raw, values, jnp.int32(5))
+    np.testing.assert_allclose(fed["inputs"], whole["inputs"], atol=1e-5)
+    np.testing.assert_array_equal(fed["share"], whole["share"])
+
+
+def test_a_deferred_composition_changes_at_its_step_on_device_and_host() -> None:
+    plans = Plans(plan=make_plan(LABELS, 20, "balanced"), before=make_plan(LABELS, 20, "natural"))
+    values = {**shared(), "switch": np.array([6, 0], np.int32)}
+    values |= {"priors": np.array([0.5, 0.5], np.float32), "priors_before": np.array([0.9, 0.1], np.float32)}
+    arrays = jax.tree.map(jnp.asarray, resident_arrays(IMAGES, LABELS, plans, values))
+    for step, positives, rare in ((5, 2, 0.1), (6, 10, 0.5), (7, 10, 0.5)):
+        batch = Pipeline(Augment()).from_device(arrays, jnp.int32(step), None)
+        assert int(batch["labels"].sum()) == positives
+        assert float(batch["shared"]["priors"][1]) == pytest.approx(rare)
+        raw = host_batches(IMAGES, LABELS, plans, switch=6)(step)
+        np.testing.assert_array_equal(raw["labels"], batch["labels"])
+
+
+@pytest.mark.parametrize(
+    ("switch", "expected"), [((3, 0), [0, 0, 0, 1, 1, 1, 1]), ((2, 4), [0, 0, 0.25, 0.5, 0.75, 1, 1])]
+)
+def test_what_is_deferred_comes_in_at_once_or_linearly(
+    switch: tuple[int, int], expected: list[float]
+) -> None:
+    values = {**shared(), "switch": np.array(switch, np.int32)}
+    raw = {"images": jnp.asarray(IMAGES[:2]), "labels": jnp.array([0, 1]), "slots": jnp.arange(2)}
+    found = [
+        float(Pipeline(Augment()).inputs(raw, values, jnp.int32(t))["shared"]["blend"]) for t in range(7)
+    ]
+    np.testing.assert_allclose(found, expected)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imbal_jax.evaluate import make_scorer
+from imbal_jax.methods import METHODS
 from imbal_jax.parallel import make_mesh
 from imbal_jax.tasks import ONE_LABEL
 
@@ -25,11 +26,11 @@ def by_hand(images):
 
 @pytest.mark.parametrize(("devices", "batch"), [(1, 3), (1, 64), (4, 2), (4, 8)])
 def test_neither_devices_nor_padding_change_the_scores(devices, batch):
-    scorer = make_scorer(linear, ONE_LABEL, make_mesh(devices), SHARED, batch)
+    scorer = make_scorer(linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(devices), SHARED, batch)
     np.testing.assert_allclose(scorer({"params": KERNEL}, IMAGES), by_hand(IMAGES), atol=1e-5)
 
 
 def test_mirrored_scores_are_the_mean_of_both_views():
-    scorer = make_scorer(linear, ONE_LABEL, make_mesh(2), SHARED, 8, mirror=True)
+    scorer = make_scorer(linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(2), SHARED, 8, mirror=True)
     expected = (by_hand(IMAGES) + by_hand(IMAGES[:, :, ::-1])) / 2
     np.testing.assert_allclose(scorer({"params": KERNEL}, IMAGES), expected, atol=1e-5)

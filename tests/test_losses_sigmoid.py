@@ -1,4 +1,4 @@
-"""Binary cross-entropy of many labels: oracles, unknown labels, and no NaN."""
+"""Losses of each label by itself: oracles, special cases, unknown labels, and no NaN."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbal_jax import losses
+from imbal_jax.losses.sigmoid import asymmetric, sigmoid_focal
 
 POS_WEIGHT = np.array([9.0, 1.0, 0.25])
 
@@ -171,3 +172,175 @@ def test_traced_weights_targets_and_masks_give_the_same_values_and_one_compilati
         expected = losses.binary_cross_entropy(logits, soft, pos_weight, mask)
         np.testing.assert_allclose(jitted(logits, soft, pos_weight, mask), expected, rtol=1e-5, atol=1e-6)
     assert jitted._cache_size() == 1
+
+
+# The loss of every label by itself, written from the formulas in float64.
+
+
+def sigmoid_focal_reference(z, t, gamma=2.0, alpha=None):
+    s = 1 / (1 + np.exp(-np.asarray(z, np.float64)))
+    positive, negative = (1 - s) ** gamma * -np.log(s), s**gamma * -np.log(1 - s)
+    if alpha is not None:
+        positive, negative = alpha * positive, (1 - alpha) * negative
+    return t * positive + (1 - t) * negative
+
+
+def asymmetric_reference(z, t, gamma_positive=1.0, gamma_negative=4.0, clip=0.05):
+    s = 1 / (1 + np.exp(-np.asarray(z, np.float64)))
+    clipped = np.maximum(s - clip, 0)
+    positive, negative = (
+        (1 - s) ** gamma_positive * -np.log(s),
+        clipped**gamma_negative * -np.log(1 - clipped),
+    )
+    return t * positive + (1 - t) * negative
+
+
+ELEMENTWISE = [
+    (sigmoid_focal, sigmoid_focal_reference, {}),
+    (sigmoid_focal, sigmoid_focal_reference, {"gamma": 0.5, "alpha": 0.25}),
+    (sigmoid_focal, sigmoid_focal_reference, {"gamma": 0.0, "alpha": np.array([0.0, 0.7, 1.0])}),
+    (asymmetric, asymmetric_reference, {}),
+    (asymmetric, asymmetric_reference, {"gamma_positive": 0.0, "gamma_negative": 0.5, "clip": 0.2}),
+    (asymmetric, asymmetric_reference, {"gamma_positive": 2.5, "gamma_negative": 0.0, "clip": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("loss", "formula", "options"), ELEMENTWISE)
+@pytest.mark.parametrize("shape", [(10, 3), (2, 5, 3), (3,)])
+def test_values_agree_with_the_formula_for_any_leading_dimensions(loss, formula, options, shape):
+    logits, hard, soft = batch(shape)
+    for targets in (hard, hard.astype(bool), soft):
+        ours = loss(logits, targets, **options)
+        assert ours.shape == shape
+        assert ours.dtype == jnp.float32
+        expected = formula(logits, targets.astype(np.float64), **options)
+        np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "formula", "options"), ELEMENTWISE)
+def test_float64_values_and_gradients_agree_with_the_formula_and_its_differences(loss, formula, options):
+    logits, _, soft = batch((40, 3))
+    logits = logits.astype(np.float64)
+    step = 1e-5
+    slope = (formula(logits + step, soft, **options) - formula(logits - step, soft, **options)) / (2 * step)
+    with jax.enable_x64(True):
+        ours, pull = jax.vjp(lambda z: loss(z, soft, **options), jnp.asarray(logits))
+        assert ours.dtype == jnp.float64
+        np.testing.assert_allclose(ours, formula(logits, soft, **options), rtol=1e-11, atol=1e-14)
+        np.testing.assert_allclose(pull(jnp.ones_like(ours))[0], slope, rtol=1e-6, atol=1e-8)
+
+
+def test_focal_loss_has_the_value_computed_by_hand():
+    logits = np.log([[3.0, 3.0, 1 / 3]])  # s = 3/4, 3/4, 1/4
+    expected = [[0.25**2 * np.log(4 / 3), 0.75**2 * np.log(4), 0.25**2 * np.log(4 / 3)]]
+    np.testing.assert_allclose(sigmoid_focal(logits, [[1, 0, 0]]), expected, rtol=1e-6)
+    weights = [[0.25, 0.75, 0.75]]
+    loss = sigmoid_focal(logits, [[1, 0, 0]], alpha=0.25)
+    np.testing.assert_allclose(loss, np.multiply(weights, expected), rtol=1e-6)
+
+
+def test_asymmetric_loss_has_the_value_computed_by_hand():
+    logits = np.log([[3.0, 3.0, 1 / 24]])  # s = 3/4, 3/4, 1/25
+    expected = [[0.25 * np.log(4 / 3), 0.7**4 * -np.log(0.3), 0]]
+    np.testing.assert_allclose(asymmetric(logits, [[1, 0, 0]]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("alpha", [None, 0.25, np.array([0.1, 0.5, 0.9])])
+def test_focal_value_and_gradient_agree_with_optax_for_targets_0_and_1(gamma, alpha):
+    logits, hard, _ = batch((40, 3))
+    for ours, theirs in zip(
+        jax.vjp(lambda z: sigmoid_focal(z, hard, gamma, alpha), logits),
+        jax.vjp(lambda z: optax.losses.sigmoid_focal_loss(z, hard, alpha=alpha, gamma=gamma), logits),
+        strict=True,
+    ):
+        a, b = (x(jnp.ones_like(logits))[0] if callable(x) else x for x in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 5))
+def test_special_cases_of_the_focal_and_asymmetric_losses(seed, gamma):
+    logits, hard, soft = batch(seed=seed)
+    gamma = np.float32(gamma)
+    for targets in (hard, soft):
+        cross_entropy = losses.binary_cross_entropy(logits, targets)
+        focal = sigmoid_focal(logits, targets, gamma)
+        close = {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(sigmoid_focal(logits, targets, np.float32(0)), cross_entropy, **close)
+        np.testing.assert_allclose(asymmetric(logits, targets, 0, 0, 0), cross_entropy, **close)
+        np.testing.assert_allclose(asymmetric(logits, targets, gamma, gamma, np.float32(0)), focal, **close)
+        half = sigmoid_focal(logits, targets, gamma, alpha=0.5)
+        np.testing.assert_allclose(2 * half, focal, **close)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31))
+def test_sigmoid_focal_is_the_softmax_focal_loss_of_the_logits_z_and_0(seed):
+    logits, _, soft = batch(seed=seed)
+    pair = losses.focal(np.stack([np.zeros_like(logits), logits], -1), np.stack([1 - soft, soft], -1), 1.5)
+    np.testing.assert_allclose(sigmoid_focal(logits, soft, 1.5), pair, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 1))
+def test_loss_of_mixed_targets_is_the_mix_of_the_losses(seed, share):
+    logits, hard, soft = batch(seed=seed)
+    mixed = share * hard + (1 - share) * soft
+    for loss in (losses.binary_cross_entropy, sigmoid_focal, asymmetric):
+        expected = share * loss(logits, hard) + (1 - share) * loss(logits, soft)
+        np.testing.assert_allclose(loss(logits, mixed), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_easy_negatives_of_the_asymmetric_loss_have_loss_0_and_gradient_0():
+    logits = np.array([[-3.0, -1e4, -100, 0]])  # s = 0.047 and less; 1/2
+    loss, pull = jax.vjp(lambda z: asymmetric(z, np.zeros((1, 4))), logits)
+    np.testing.assert_array_equal(loss == 0, [[True, True, True, False]])
+    np.testing.assert_array_equal(pull(jnp.ones_like(loss))[0] == 0, loss == 0)
+
+
+def test_asymmetric_loss_of_the_worst_positive_is_exact_and_pulls():
+    logits = np.array([[-100.0, -1e4]])  # their code stops at -log 1e-8 = 18.4
+    loss, pull = jax.vjp(lambda z: asymmetric(z, np.ones((1, 2))), logits)
+    np.testing.assert_allclose(loss, [[100, 1e4]])
+    np.testing.assert_allclose(pull(jnp.ones_like(loss))[0], [[-1, -1]])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda z, t: sigmoid_focal(z, t[:, 0]), r"targets have shape \(10,\)"),
+        (lambda z, t: sigmoid_focal(z, t, -1.0), "gamma is -1"),
+        (lambda z, t: sigmoid_focal(z, t, [1.0, 2.0]), r"gamma has shape \(2,\)"),
+        (lambda z, t: sigmoid_focal(z, t, alpha=1.5), "alpha is 1.5, expected 0 to 1"),
+        (lambda z, t: sigmoid_focal(z, t, alpha=[0.1, 0.2, 3.0]), "alpha is 3, expected 0 to 1"),
+        (lambda z, t: sigmoid_focal(z, t, alpha=[0.1, -0.2, 0.3]), r"alpha\[1\] is -0.2"),
+        (lambda z, t: sigmoid_focal(z, t, alpha=[0.1, 0.2]), r"alpha has shape \(2,\)"),
+        (lambda z, t: sigmoid_focal(z, t, mask=np.ones(10)), r"mask values of shape \(10,\)"),
+        (lambda z, t: sigmoid_focal(z, -t - 1), r"targets\[0, 0\] is -"),
+        (lambda z, t: asymmetric(z, t, -1.0), "gamma_positive is -1"),
+        (lambda z, t: asymmetric(z, t, 1.0, np.nan), "gamma_negative is nan"),
+        (lambda z, t: asymmetric(z, t, clip=1.1), "clip is 1.1, expected 0 to 1"),
+        (lambda z, t: asymmetric(z, t, clip=-0.1), "clip is -0.1"),
+        (lambda z, t: asymmetric(1.0, 1.0), "logits are a scalar"),
+    ],
+)
+def test_bad_options_of_the_focal_losses_raise_naming_the_value(call, message):
+    logits, hard, _ = batch()
+    with pytest.raises(ValueError, match=message):
+        call(logits, hard)
+    with pytest.raises(ValueError, match=message):
+        jax.jit(lambda z: call(z, hard))(logits)
+
+
+def test_traced_exponents_weights_and_clips_do_not_recompile():
+    logits, _, soft = batch()
+    focal, clipped = jax.jit(sigmoid_focal), jax.jit(asymmetric)
+    for gamma, alpha, clip in ((0.0, [0.1, 0.2, 0.3], 0.0), (3.0, [0.9, 0.0, 1.0], 0.1)):
+        alpha = np.array(alpha)
+        expected = sigmoid_focal_reference(logits, soft, gamma, alpha)
+        np.testing.assert_allclose(focal(logits, soft, gamma, alpha), expected, rtol=2e-5, atol=1e-6)
+        expected = asymmetric_reference(logits, soft, gamma, 2 * gamma, clip)
+        ours = clipped(logits, soft, gamma, 2 * gamma, clip)
+        np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-6)
+    assert focal._cache_size() == clipped._cache_size() == 1

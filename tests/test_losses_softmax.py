@@ -26,6 +26,7 @@ LOSSES = {
     "focal_0": lambda z, y: losses.focal(z, y, 0.0),
     "focal_half": lambda z, y: losses.focal(z, y, 0.5),
     "focal_2": lambda z, y: losses.focal(z, y),
+    "focal_alpha": lambda z, y: losses.focal(z, y, 2.0, WEIGHTS),
     "logit_adjusted": lambda z, y: losses.logit_adjusted(z, y, PRIORS),
     "logit_adjusted_half": lambda z, y: losses.logit_adjusted(z, y, PRIORS, 0.5),
     "balanced_softmax": lambda z, y: losses.balanced_softmax(z, y, COUNTS),
@@ -48,7 +49,8 @@ def reference(name: str, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     elif name == "bayesian_batch":
         factor = 0.25 / targets.reshape(-1, 4).mean(0)
     elif name.startswith("focal"):
-        factor = (1 - np.exp(log_p)) ** {"focal_0": 0, "focal_half": 0.5, "focal_2": 2}[name]
+        gammas = {"focal_0": 0, "focal_half": 0.5, "focal_2": 2, "focal_alpha": 2}
+        factor = (1 - np.exp(log_p)) ** gammas[name] * (WEIGHTS if name == "focal_alpha" else 1)
     return -(factor * targets * log_p).sum(-1)
 
 
@@ -72,6 +74,7 @@ def test_losses_have_the_values_computed_by_hand():
         "weighted": [2 * log(4), 0.5 * log(4 / 3)],
         "bayesian": [5 * log(4), log(4 / 3) / 1.8],
         "focal": [9 / 16 * log(4), 1 / 16 * log(4 / 3)],
+        "focal_alpha": [9 / 8 * log(4), 1 / 32 * log(4 / 3)],
         "logit_adjusted": [log(10), log(10 / 9)],  # 1 * 1/4 against 3 * 3/4
         "balanced_softmax": [log(10), log(10 / 9)],
     }
@@ -80,6 +83,7 @@ def test_losses_have_the_values_computed_by_hand():
         "weighted": losses.weighted_cross_entropy(logits, labels, [2, 0.5]),
         "bayesian": losses.bayesian_cross_entropy(logits, labels, [0.1, 0.9]),
         "focal": losses.focal(logits, labels),
+        "focal_alpha": losses.focal(logits, labels, alpha=[2, 0.5]),
         "logit_adjusted": losses.logit_adjusted(logits, labels, [0.25, 0.75]),
         "balanced_softmax": losses.balanced_softmax(logits, labels, [1, 3]),
     }
@@ -114,6 +118,12 @@ def test_loss_of_float64_logits_is_computed_in_float64(name):
         loss = LOSSES[name](logits.astype(np.float64), labels)
         assert loss.dtype == jnp.float64
         np.testing.assert_allclose(loss, reference(name, logits, np.eye(4)[labels]), rtol=1e-12)
+
+
+def test_labels_may_be_a_list():
+    logits, labels, _ = batch((4,))
+    expected = losses.cross_entropy(logits, labels)
+    np.testing.assert_array_equal(losses.cross_entropy(logits, labels.tolist()), expected)
 
 
 def test_loss_without_leading_dimensions_is_a_scalar():
@@ -156,6 +166,7 @@ def test_gradient_agrees_with_torch_autograd(name):
             "bayesian_batch": 0.25 / t.mean(0),
             "focal_half": (1 - log_p.exp()) ** 0.5,
             "focal_2": (1 - log_p.exp()) ** 2,
+            "focal_alpha": (1 - log_p.exp()) ** 2 * torch.tensor(WEIGHTS),
         }
         torch.sum(-factors.get(name, torch.ones(4)) * t * log_p).backward()
         gradient = jax.grad(lambda z, y=given_labels: LOSSES[name](z, y).sum())(logits)
@@ -204,6 +215,17 @@ def test_focal_at_gamma_0_and_logit_adjusted_at_tau_0_are_cross_entropy(seed):
     plain = losses.cross_entropy(logits, labels)
     np.testing.assert_array_equal(losses.focal(logits, labels, 0.0), plain)
     np.testing.assert_array_equal(losses.logit_adjusted(logits, labels, priors, 0.0), plain)
+
+
+@few
+@given(seeds)
+def test_focal_with_alpha_at_gamma_0_is_weighted_cross_entropy(seed):
+    logits, labels, weights = random_problem(seed)
+    weighted = losses.weighted_cross_entropy(logits, labels, weights)
+    np.testing.assert_array_equal(losses.focal(logits, labels, 0.0, weights), weighted)
+    np.testing.assert_array_equal(
+        losses.focal(logits, labels, 1.5, np.ones(5)), losses.focal(logits, labels, 1.5)
+    )
 
 
 @few
@@ -389,6 +411,8 @@ def test_label_outside_the_classes_shows_as_nan_unless_its_weight_is_0(name):
         (lambda z, y: losses.bayesian_cross_entropy(z, y, None, [1, 1, 1, 1]), "sum of target_priors is 4"),
         (lambda z, y: losses.focal(z, y, -1), "gamma is -1"),
         (lambda z, y: losses.focal(z, y, [1.0, 2.0]), r"gamma has shape \(2,\)"),
+        (lambda z, y: losses.focal(z, y, 2.0, [1.0, 2.0]), r"alpha has shape \(2,\)"),
+        (lambda z, y: losses.focal(z, y, 2.0, -WEIGHTS), r"alpha\[0\] is -0.5"),
         (lambda z, y: losses.logit_adjusted(z, y, PRIORS, np.nan), "tau is nan"),
         (lambda z, y: losses.logit_adjusted(z, y, [1.0, 0, 0, 0]), r"priors\[1\] is 0"),
         (lambda z, y: losses.logit_adjusted(z, y, PRIORS[:3]), r"priors has shape \(3,\)"),
@@ -418,6 +442,7 @@ def test_zero_in_a_jax_array_raises_too():
         (losses.logit_adjusted, [PRIORS, TARGET]),
         (losses.balanced_softmax, [COUNTS, COUNTS[::-1].copy()]),
         (losses.focal, [np.float64(0.0), np.float64(1.5)]),
+        (lambda z, y, alpha: losses.focal(z, y, 2.0, alpha), [WEIGHTS, 1 / PRIORS]),
     ],
 )
 def test_traced_parameters_give_the_same_values_and_one_compilation(loss, sweep):

@@ -1,9 +1,11 @@
 """The catalogue of methods, and how they are written down."""
 
+from dataclasses import replace
+
 import pytest
 
 from imbal_jax.errors import InputError
-from imbal_jax.methods import LOSSES, METHODS, Method, find_method
+from imbal_jax.methods import LOSSES, METHODS, Method, find_method, first_stage
 
 
 def test_every_method_says_when_to_use_it_and_who_proposed_it() -> None:
@@ -11,21 +13,20 @@ def test_every_method_says_when_to_use_it_and_who_proposed_it() -> None:
         assert method.name == name
         assert method.summary.endswith(".")
         assert method.paper or name == "ce"
+    assert len(METHODS) >= 40
 
 
 def test_the_catalogue_holds_what_is_promised() -> None:
     promised = (
         "ce weighted_ce bayesian_ce effective_number focal logit_adjusted balanced_softmax stratified undersample "
-        "oversample perturbed_oversample"
+        "oversample perturbed_oversample ldam ldam_drw crt lws tau_norm nearest_mean mixup cutmix remix cmo "
+        "balanced_mixup asymmetric distribution_balanced auc_margin smote progressive repeat_factor ce_drs ce_drw"
     )
     assert set(promised.split()) <= set(METHODS)
 
 
 def test_names_differ_from_each_other_in_what_they_do() -> None:
-    recipes = [
-        (m.composition, m.resample, m.weights, m.normalize, m.loss, m.perturb_repeats)
-        for m in METHODS.values()
-    ]
+    recipes = [replace(m, name="", summary="", paper="") for m in METHODS.values()]
     assert len(set(recipes)) == len(recipes)
 
 
@@ -56,7 +57,16 @@ def test_a_combination_starts_from_a_name_or_from_plain_cross_entropy() -> None:
         ("perturb_repeats=maybe", "expected true or false"),
         ("composition=3:x", "expected shares such as 3:1:1"),
         ("los=focal", "unknown field 'los' in method"),
-        ("undersample,composition=balanced", "resample=under already balances"),
+        ("undersample_fixed,composition=balanced", "resample=under already balances"),
+        ("mixing=blend", "mixing kind is 'blend'"),
+        ("mixup,mixing_alpha=-1", "mixing alpha is -1"),
+        ("deferred=weights", "give both or neither"),
+        ("ce,defer=0.5", "give both or neither"),
+        ("deferred=head,defer=0.5", "deferred is 'head', allowed are weights, composition, loss"),
+        ("ce_drw,defer=2", "defer is 2.0, give a share of the run"),
+        ("second_stage=retrain", "give second_epochs"),
+        ("ce,gamma=2", "unknown field 'gamma' in method"),
+        ("hard_negatives=-1", "hard_negatives is -1.0"),
     ],
 )
 def test_a_wrong_method_is_told_what_is_allowed(text: str, said: str) -> None:
@@ -68,3 +78,44 @@ def test_a_wrong_method_is_told_what_is_allowed(text: str, said: str) -> None:
 def test_a_method_value_is_checked_when_it_is_made() -> None:
     with pytest.raises(InputError, match="method mine: normalize is 'sum'"):
         Method(name="mine", normalize="sum")
+
+
+def test_options_belong_to_the_loss_and_leave_with_it() -> None:
+    assert find_method("focal,gamma=1").loss_options == {"gamma": 1.0}
+    assert find_method("loss=vector_scaling,tau=0.5").loss_options == {"gamma": 0.15, "tau": 0.5}
+    assert replace(METHODS["ldam"], options=(("scale", 20.0),)).loss_options == {
+        "max_margin": 0.5,
+        "scale": 20.0,
+    }
+    with pytest.raises(InputError, match="loss focal has no option 'tau', allowed are gamma"):
+        Method(name="mine", loss="focal", options=(("tau", 1.0),))
+
+
+def test_deferred_parts_are_joined_by_a_plus() -> None:
+    method = find_method("logit_adjusted,weights=inverse,deferred=weights+loss,defer=0.8,ramp=0.1")
+    assert method.deferred == ("weights", "loss")
+    assert (method.defer, method.ramp) == (0.8, 0.1)
+
+
+def test_settings_are_what_differs_from_plain_cross_entropy() -> None:
+    assert METHODS["ce"].settings == {}
+    assert METHODS["ldam_drw"].settings == {
+        "weights": "effective",
+        "loss": "ldam",
+        "head": "cosine",
+        "deferred": ("weights",),
+        "defer": 0.8,
+        "max_margin": 0.5,
+        "scale": 30.0,
+    }
+
+
+def test_methods_that_share_a_first_stage_find_the_same_one() -> None:
+    for name in ("crt", "lws", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"):
+        assert first_stage(METHODS[name], METHODS) is METHODS["ce"]
+    of_mislas = first_stage(METHODS["mislas"], METHODS)
+    assert (of_mislas.name, of_mislas.second_stage, of_mislas.mixing) == (
+        "mislas_first_stage",
+        "none",
+        "mixup",
+    )

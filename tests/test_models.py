@@ -34,7 +34,7 @@ def initial(model: nn.Module, images: Any) -> Any:
 
 
 def apply(model: nn.Module, variables: Any, images: Any, **options: Any) -> jax.Array:
-    return jax.jit(model.apply, static_argnames=("train", "features"))(variables, images, **options)
+    return jax.jit(model.apply, static_argnames=("train", "outputs"))(variables, images, **options)
 
 
 def shapes(model: nn.Module, image: tuple[int, int, int]) -> Any:
@@ -63,7 +63,7 @@ def test_every_model_maps_images_to_float32_logits_with_float32_parameters(name:
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     logits = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, jnp.zeros((2, 32, 32, 1)))
     features = jax.eval_shape(
-        lambda v, x: model.apply(v, x, train=False, features=True), variables, jnp.zeros((2, 32, 32, 1))
+        lambda v, x: model.apply(v, x, train=False, outputs="features"), variables, jnp.zeros((2, 32, 32, 1))
     )
     assert (logits.shape, logits.dtype) == ((2, 3), jnp.float32)
     assert (features.shape, features.dtype) == (
@@ -88,7 +88,7 @@ def test_features_are_the_input_of_the_dense_layer() -> None:
     for name, options in (("cnn", {"stages": 2}), ("resnet_small", TINY_RESNET)):
         model = make_model(name, num_outputs=2, **options)
         variables = initial(model, images)
-        features = apply(model, variables, images, features=True)
+        features = apply(model, variables, images, outputs="features")
         head = variables["params"]["head"]
         np.testing.assert_allclose(
             features @ head["kernel"] + head["bias"], apply(model, variables, images), rtol=1e-5, atol=1e-6

@@ -17,8 +17,8 @@ def test_counts_of_class_indices_include_absent_classes():
     assert isinstance(counts, np.ndarray)
 
 
-def test_counts_of_many_labels_leave_out_negative_and_uncertain():
-    labels = np.array([[1, 0, -1], [1, -1, -1], [0, 1, -1], [1, 1, 0]], np.int8)
+def test_counts_of_many_labels_leave_out_negative_uncertain_and_missing():
+    labels = np.array([[1, 0, -1], [1, -1, -2], [-2, 1, -1], [1, 1, 0]], np.int8)
     assert class_counts(labels, 3).tolist() == [3, 2, 0]
 
 
@@ -26,7 +26,7 @@ def test_counts_of_more_than_127_int8_labels_do_not_overflow():
     assert class_counts(np.ones((1000, 2), np.int8), 2).tolist() == [1000, 1000]
 
 
-@pytest.mark.parametrize("labels", [np.array([1, 0, 1, 3]), np.array([[1, 0], [1, 1], [-1, 0]])])
+@pytest.mark.parametrize("labels", [np.array([1, 0, 1, 3]), np.array([[1, 0], [1, 1], [-1, -2]])])
 def test_counts_and_priors_of_jax_arrays_agree_inside_and_outside_jit(labels):
     classes = 4 if labels.ndim == 1 else 2
     expected = class_counts(labels, classes)
@@ -129,7 +129,8 @@ def test_weights_enter_a_jitted_step_as_arrays_and_do_not_recompile_it():
         (lambda: class_counts([0, 3], 3), "label 3 is outside 0..2"),
         (lambda: class_counts([0, -1], 3), "label -1 is outside 0..2"),
         (lambda: class_counts([0.0, 1.0], 2), "labels are float64"),
-        (lambda: class_counts([[1, 0], [2, 0]], 2), "multi-hot label 2 of item 1, class 0"),
+        (lambda: class_counts([[1, 0], [2, 0]], 2), "multi-hot label 2 of item 1, class 0.* 1, 0, -1, -2"),
+        (lambda: class_counts([[1, 0], [-3, 0]], 2), "multi-hot label -3 of item 1, class 0"),
         (lambda: class_counts([[1, 0]], 3), "2 columns, expected 3"),
         (lambda: class_counts(np.zeros((1, 1, 1), int), 3), r"shape \(1, 1, 1\)"),
         (lambda: class_priors([0, 0]), "sum to zero"),

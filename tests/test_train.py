@@ -9,16 +9,19 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from imbal_jax import evaluate, train
+from imbal_jax import evaluate, parallel, recipe, train
 from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train, to_json
+from imbal_jax.data import sources
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
+from imbal_jax.tasks import ONE_LABEL
 from imbal_jax.workdir import claim, read_claim
 
 QUIET = Console(quiet=True)
@@ -292,3 +295,94 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
     assert f"the checkpoint of step {last} is damaged" in text
     assert "going on from step" in text
     np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-6)
+
+
+# Any method
+
+
+def test_second_stages_share_one_first_stage_and_leave_its_features_alone(
+    pictures: Path, tmp_path: Path
+) -> None:
+    names = ("crt", "lws", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap")
+    methods = tuple(
+        replace(METHODS[name], second_epochs=0.5 * bool(METHODS[name].second_epochs)) for name in names
+    )
+    config = small(pictures, methods=methods)
+    results = train.fit(config, tmp_path, QUIET)
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} >= {"ce", *names}
+    again = evaluate.rescore(config, tmp_path, QUIET)
+    splits = sources.load(config, tmp_path, lambda _: None)
+    mesh = parallel.make_mesh(1)
+    first = train.restore(config, METHODS["ce"], splits, tmp_path / "ce", mesh, best_of(tmp_path / "ce"))[1]
+    trained = first.evaluation_variables["params"]
+    for method, result, rescored in zip(methods, results, again, strict=True):
+        np.testing.assert_allclose(rescored.scores, result.scores, atol=1e-6)
+        assert result.table["macro"]["auroc"] > 0.7
+        folder = tmp_path / method.name
+        state = train.restore(config, method, splits, folder, mesh, best_of(folder))[1]
+        kept = state.evaluation_variables["frozen"]
+        jax.tree.map(np.testing.assert_array_equal, kept, trained)
+
+
+def best_of(folder: Path) -> int:
+    return json.loads((folder / "result.json").read_text())["best_step"]
+
+
+def test_methods_of_every_kind_train_and_score_the_same_again(pictures: Path, tmp_path: Path) -> None:
+    names = "ldam_drw ce_drs cmo balanced_contrastive auc_margin influence_balanced stratified_corrected"
+    config = small(
+        pictures,
+        methods=(*(METHODS[n] for n in names.split()), METHODS["threshold_moving"], METHODS["saerens_em"]),
+        train=Train(epochs=3, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=2),
+    )
+    results = train.fit(config, tmp_path, QUIET)
+    again = evaluate.rescore(config, tmp_path, QUIET)
+    for result, rescored in zip(results, again, strict=True):
+        np.testing.assert_allclose(rescored.scores, result.scores, atol=1e-6)
+        np.testing.assert_allclose(result.scores.sum(axis=1), 1, atol=1e-5)
+        assert result.skipped_steps == 0
+
+
+def test_many_labels_train_with_their_own_losses(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "in", many_labels=True)
+    config = small(
+        folder,
+        data=Data(source="folder", dir=folder, image_size=16, uncertain="zeros"),
+        methods=(METHODS["asymmetric"], METHODS["distribution_balanced"], METHODS["smooth_ap"]),
+        train=Train(epochs=2, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
+    )
+    for result in train.fit(config, tmp_path / "run", QUIET):
+        assert result.scores.shape[1] == 2
+        assert np.isfinite(result.scores).all()
+
+
+def test_undersampling_takes_epochs_of_the_rarest_class(pictures: Path, tmp_path: Path) -> None:
+    config = small(pictures, methods=(METHODS["undersample"], METHODS["stratified"]))
+    splits = sources.load(config, tmp_path, lambda _: None)
+    counts = np.bincount(splits.train.labels)
+    few, many = (recipe.steps_of(config, method, splits.train) for method in config.methods)
+    assert few == round(6 * 2 * counts.min() / 8)
+    assert many == round(6 * counts.sum() / 8)
+
+
+def test_deployment_priors_that_are_none_are_refused(pictures: Path, tmp_path: Path) -> None:
+    data = replace(small(pictures).data, deployment_priors=(0.9, 0.2))
+    with pytest.raises(InputError, match="give 2 shares above 0, one for each of"):
+        train.fit(small(pictures, data=data, methods=(METHODS["stratified_corrected"],)), tmp_path, QUIET)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [m.name for m in METHODS.values()])
+def test_every_method_of_the_catalogue_trains(name: str, pictures: Path, tmp_path: Path) -> None:
+    method = METHODS[name]
+    one = method.loss in (*ONE_LABEL.losses, *ONE_LABEL.ranking)
+    folder = pictures if one else write_pictures(tmp_path / "in", many_labels=True)
+    config = small(
+        folder,
+        data=Data(source="folder", dir=folder, image_size=16),
+        methods=(method,),
+        train=Train(epochs=2, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
+    )
+    result = train.fit(config, tmp_path / "run", QUIET)[0]
+    assert np.isfinite(result.scores).all()
+    assert result.skipped_steps == 0

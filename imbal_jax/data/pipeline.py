@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imbal_jax.augment import Augment, augment
+from imbal_jax.mixing import Mixing, mix
 from imbal_jax.sampling import Plan, batch_indices
 
 Resident = Mapping[str, Any]
@@ -16,15 +17,33 @@ Resident = Mapping[str, Any]
 REPEATED = Augment(shift=0.1, rotation=10.0, zoom=0.1, brightness=0.1, contrast=0.2)
 """What perturbs repeated images where the config has no augmentation of its own."""
 
+_STEP_KEY = 2**31 - 1  # folded in where an image's place is; no batch has so many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plans:
+    """Which items the batches hold.
+
+    plan: of every batch. before: of those before ``shared["switch"]``, where the composition is deferred.
+    partner: of the images that the batch is mixed with. items: int32 [M], the data set's item behind each
+    entry of the plans; None where they are the same.
+    """
+
+    plan: Plan
+    before: Plan | None = None
+    partner: Plan | None = None
+    items: np.ndarray | None = None
+
 
 @dataclass(frozen=True)
 class Pipeline:
     """How a batch is made; static, so that it may be closed over by a compiled step.
 
-    augmentation: what every image is perturbed by at strength 1.
+    augmentation: what every image is perturbed by at strength 1. mixing: of each image with its partner.
     """
 
     augmentation: Augment
+    mixing: Mixing = Mixing()  # noqa: RUF009
 
     def from_device(self, resident: Resident, step: jax.Array, shard: jax.Array | None) -> dict[str, Any]:
         """The batch of ``step`` (the part of ``shard``, or all of it), from arrays that are on the device.
@@ -32,34 +51,71 @@ class Pipeline:
         resident: what ``resident_arrays`` gives. Pure and jittable; the global batch, perturbations
         included, is the same for any number of shards.
         """
-        plan: Plan = resident["plan"]
-        drawn = batch_indices(plan, step, shard)
-        items = resident["items"][drawn] if "items" in resident else drawn
+
+        def item_of(drawn: jax.Array) -> jax.Array:
+            return resident["items"][drawn] if "items" in resident else drawn
+
+        drawn = batch_indices(resident["plan"], step, shard)
+        if "before" in resident:
+            early = step < resident["shared"]["switch"][0]
+            drawn = jnp.where(early, batch_indices(resident["before"], step, shard), drawn)
         slots = jnp.arange(len(drawn), dtype=jnp.int32)
         if shard is not None:
             slots = slots + shard.astype(jnp.int32) * len(drawn)
+        items = item_of(drawn)
         raw = {"images": resident["images"][items], "labels": resident["labels"][items], "slots": slots}
+        if "partner" in resident:
+            others = item_of(batch_indices(resident["partner"], step, shard))
+            raw |= {
+                "partner_images": resident["images"][others],
+                "partner_labels": resident["labels"][others],
+            }
         return self.inputs(raw, resident["shared"], step)
 
     def inputs(
         self, raw: Mapping[str, jax.Array], shared: Mapping[str, Any], step: jax.Array
     ) -> dict[str, Any]:
-        """Raw images as network inputs: perturbed, then standardised.
+        """Raw images as network inputs: perturbed, mixed, then standardised.
 
         raw: ``images`` uint8 [B, H, W, C], ``labels`` [B] or [B, L], ``slots`` int32 [B], each image's place
-        in the global batch, which with the step determines its perturbation.
+        in the global batch, which with the step determines its perturbation; ``partner_images`` and
+        ``partner_labels`` where images are mixed.
         """
         key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, raw["slots"])
-        strength: Any = 1.0
-        if "strength" in shared:
-            strength = shared["strength"][raw["labels"]]
-        images = augment(keys, raw["images"], self.augmentation, strength)
-        return {
-            "inputs": standardize(images, shared["mean"], shared["deviation"]),
-            "labels": raw["labels"],
-            "shared": shared,
-        }
+
+        def perturbed(keys: jax.Array, images: jax.Array, labels: jax.Array) -> jax.Array:
+            strength: Any = shared["strength"][labels] if "strength" in shared else 1.0
+            return augment(keys, images, self.augmentation, strength)
+
+        shared = {**shared, "step_key": jax.random.key_data(jax.random.fold_in(key, _STEP_KEY))}
+        if "switch" in shared:
+            shared |= _schedule(shared, step)
+        batch = {"labels": raw["labels"], "shared": shared}
+        images = perturbed(keys, raw["images"], raw["labels"])
+        if self.mixing.kind != "none":
+            mixing_keys, partner_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+            images, batch["share"] = mix(
+                mixing_keys,
+                images,
+                raw["labels"],
+                perturbed(partner_keys, raw["partner_images"], raw["partner_labels"]),
+                raw["partner_labels"],
+                shared["counts"],
+                self.mixing,
+            )
+            batch["partner_labels"] = raw["partner_labels"]
+        return {"inputs": standardize(images, shared["mean"], shared["deviation"]), **batch}
+
+
+def _schedule(shared: Mapping[str, jax.Array], step: jax.Array) -> dict[str, jax.Array]:
+    """How far what is deferred has come in, 0 to 1, and the priors of this step's batches."""
+    start, ramp = shared["switch"]
+    blend = jnp.clip((step - start + 1) / jnp.maximum(ramp, 1), 0.0, 1.0).astype(jnp.float32)
+    priors = {}
+    if "priors_before" in shared:
+        priors["priors"] = jnp.where(step < start, shared["priors_before"], shared["priors"])
+    return {"blend": blend, **priors}
 
 
 def standardize(images: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.Array:
@@ -68,30 +124,35 @@ def standardize(images: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax
 
 
 def resident_arrays(
-    images: np.ndarray,
-    labels: np.ndarray,
-    plan: Plan,
-    items: np.ndarray | None,
-    shared: Mapping[str, np.ndarray],
+    images: np.ndarray, labels: np.ndarray, plans: Plans, shared: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """What ``Pipeline.from_device`` reads; put it on the mesh with ``parallel.replicate``.
-
-    items: int32 [M], the data set's item behind each entry of the plan; None where they are the same.
-    """
-    arrays = {"images": images, "labels": labels, "plan": plan, "shared": dict(shared)}
-    return arrays if items is None else {**arrays, "items": items}
+    """What ``Pipeline.from_device`` reads; put it on the mesh with ``parallel.replicate``."""
+    optional = {"before": plans.before, "partner": plans.partner, "items": plans.items}
+    arrays = {"images": images, "labels": labels, "plan": plans.plan, "shared": dict(shared)}
+    return arrays | {name: value for name, value in optional.items() if value is not None}
 
 
 def host_batches(
-    images: np.ndarray, labels: np.ndarray, plan: Plan, items: np.ndarray | None
+    images: np.ndarray, labels: np.ndarray, plans: Plans, switch: int = 0
 ) -> Callable[[int], dict[str, np.ndarray]]:
-    """``step -> raw global batch`` gathered on the host, for images that do not fit on the device."""
-    slots = np.arange(plan.batch_size, dtype=np.int32)
+    """``step -> raw global batch`` gathered on the host, for images that do not fit on the device.
+
+    switch: the first step that ``plans.before`` no longer makes.
+    """
+    slots = np.arange(plans.plan.batch_size, dtype=np.int32)
+
+    def items_of(plan: Plan, step: int) -> np.ndarray:
+        drawn = np.asarray(batch_indices(plan, step))
+        return drawn if plans.items is None else plans.items[drawn]
 
     def raw(step: int) -> dict[str, np.ndarray]:
-        drawn = np.asarray(batch_indices(plan, step))
-        drawn = drawn if items is None else items[drawn]
-        return {"images": images[drawn], "labels": labels[drawn], "slots": slots}
+        early = plans.before is not None and step < switch
+        items = items_of(plans.before if early else plans.plan, step)
+        batch = {"images": images[items], "labels": labels[items], "slots": slots}
+        if plans.partner is not None:
+            others = items_of(plans.partner, step)
+            batch |= {"partner_images": images[others], "partner_labels": labels[others]}
+        return batch
 
     return raw
 

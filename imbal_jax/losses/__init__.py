@@ -1,7 +1,19 @@
 """Losses for imbalanced data: pure, unreduced, one value for each example or label; and one reduction."""
 
+from imbal_jax.losses.contrastive import balanced_contrastive, has_positive, sup_con
+from imbal_jax.losses.margin import class_dependent_temperature, ldam, vector_scaling
+from imbal_jax.losses.mining import hard_negatives
+from imbal_jax.losses.multilabel import class_balanced_sigmoid_focal, distribution_balanced
+from imbal_jax.losses.ranking import auc_margin, pairwise_auc, partial_auc, smooth_ap, soft_partial_auc
 from imbal_jax.losses.reduction import weighted_mean
-from imbal_jax.losses.sigmoid import binary_cross_entropy
+from imbal_jax.losses.reweighting import (
+    class_balanced_focal,
+    equalization,
+    influence_balanced,
+    label_aware_smoothing,
+    poly1,
+)
+from imbal_jax.losses.sigmoid import asymmetric, binary_cross_entropy, sigmoid_focal
 from imbal_jax.losses.softmax import (
     balanced_softmax,
     bayesian_cross_entropy,
@@ -10,14 +22,37 @@ from imbal_jax.losses.softmax import (
     logit_adjusted,
     weighted_cross_entropy,
 )
+from imbal_jax.losses.uncertainty import targets_and_mask
 
 __all__ = [
+    "asymmetric",
+    "auc_margin",
+    "balanced_contrastive",
     "balanced_softmax",
     "bayesian_cross_entropy",
     "binary_cross_entropy",
+    "class_balanced_focal",
+    "class_balanced_sigmoid_focal",
+    "class_dependent_temperature",
     "cross_entropy",
+    "distribution_balanced",
+    "equalization",
     "focal",
+    "hard_negatives",
+    "has_positive",
+    "influence_balanced",
+    "label_aware_smoothing",
+    "ldam",
     "logit_adjusted",
+    "pairwise_auc",
+    "partial_auc",
+    "poly1",
+    "sigmoid_focal",
+    "smooth_ap",
+    "soft_partial_auc",
+    "sup_con",
+    "targets_and_mask",
+    "vector_scaling",
     "weighted_cross_entropy",
     "weighted_mean",
 ]

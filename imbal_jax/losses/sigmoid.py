@@ -1,11 +1,25 @@
-"""Many labels: each is a yes or no of its own, and some are unknown."""
+"""Many labels: each is a yes or no of its own, and some are unknown.
+
+Every loss here takes logits [..., C], targets of the same shape (0, 1, or between) and an optional mask,
+and returns [..., C], float32 (float64 for float64 logits). ``losses.multilabel`` holds those that weigh a
+label by the others of its item.
+
+- Logits are first cast to ``promote_types(dtype, float32)``.
+- A soft target t is t of a positive and 1 - t of a negative: every loss is linear in the target, so that
+  the loss of mixed targets is the mix of their losses.
+- ``mask`` is broadcastable to [..., C] and nonzero where the target is known. Elsewhere the loss and its
+  gradient are 0, whatever the target; average with ``weighted_mean(loss, mask)``.
+- A target below 0 or above 1 that the mask does not hide (-1 for "unknown") gives NaN with gradient 0, and
+  raises where targets are numpy arrays. ``targets_and_mask`` makes targets and mask of uncertain labels.
+- Weights, counts and exponents may be traced; their values are then not checked.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast, check_scalar, host_values, per_class
+from imbal_jax.losses.arguments import check_broadcast, check_scalar, host_values, known_values, per_class
 
 # Mixing targets in half precision may leave [0, 1] by a rounding; -1, the usual mark of an unknown label,
 # is far outside.
@@ -19,23 +33,138 @@ def binary_cross_entropy(
 
         loss = -[w t log s + (1 - t) log(1 - s)],   s = sigmoid(z)
 
-    Logits are cast to ``promote_types(dtype, float32)``. Below 0 or above 1 the formula has no lower
-    bound, so a target there that the mask does not hide (-1 for "unknown") gives NaN with gradient 0, and
-    raises where targets are numpy arrays.
-
     Args:
       logits: [..., C], z.
       targets: [..., C], t: 0, 1, or between.
       pos_weight: scalar or [C], w, usually the negatives over the positives of each label
-        (``priors.positive_weights``); None for 1. May be traced; values are then not checked.
-      mask: broadcastable to [..., C], nonzero where the target is known. Elsewhere the loss and its
-        gradient are 0, whatever the target; average with ``weighted_mean(loss, mask)``.
+        (``priors.positive_weights``); None for 1.
+      mask: broadcastable to [..., C], nonzero where the target is known.
 
     Returns:
       [..., C], float32 (float64 for float64 logits).
 
     Raises:
       ValueError: shapes that do not fit; a ``pos_weight`` that is negative or not finite.
+    """
+    logits, targets, known, otherwise = known_labels(logits, targets, mask)
+    positive = targets * jax.nn.softplus(-logits)
+    negative = (1 - targets) * jax.nn.softplus(logits)
+    if pos_weight is not None:
+        positive *= per_label("pos_weight", pos_weight, logits)
+    return jnp.where(known, positive + negative, otherwise)
+
+
+def sigmoid_focal(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    gamma: ArrayLike = 2.0,
+    alpha: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+) -> jax.Array:
+    """Focal loss of each label: what is already classified well counts less.
+
+        loss = -[a t (1 - s)^gamma log s + (1 - a)(1 - t) s^gamma log(1 - s)],   s = sigmoid(z)
+
+    Lin et al., ICCV 2017, eq. 4-5. Without alpha both sides have weight 1 (not 1/2), and gamma = 0 is then
+    ``binary_cross_entropy``. (For a soft target, optax raises the mean error t (1 - s) + (1 - t) s to gamma;
+    the two are the same for targets 0 and 1.)
+
+    Args:
+      logits: [..., C], z.
+      targets: [..., C], t: 0, 1, or between.
+      gamma: scalar, 0 or more.
+      alpha: scalar or [C], a in [0, 1], the weight of positives, that of negatives being 1 - a; None for
+        neither. Lin et al. use 0.25 with gamma = 2, less for positives: the focus has raised them already.
+      mask: broadcastable to [..., C], nonzero where the target is known.
+
+    Returns:
+      [..., C], float32 (float64 for float64 logits).
+
+    Raises:
+      ValueError: shapes that do not fit; a negative ``gamma``; an ``alpha`` outside [0, 1].
+    """
+    check_scalar("gamma", gamma)
+    logits, targets, known, otherwise = known_labels(logits, targets, mask)
+    positive = targets * focal_term(logits, gamma)
+    negative = (1 - targets) * focal_term(-logits, gamma)
+    if alpha is not None:
+        _check_at_most_one("alpha", alpha)
+        alpha = per_label("alpha", alpha, logits)
+        positive, negative = alpha * positive, (1 - alpha) * negative
+    return jnp.where(known, positive + negative, otherwise)
+
+
+def asymmetric(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    gamma_positive: ArrayLike = 1.0,
+    gamma_negative: ArrayLike = 4.0,
+    clip: ArrayLike = 0.05,
+    mask: ArrayLike | None = None,
+    *,
+    differentiate_weight: bool = True,
+) -> jax.Array:
+    """Asymmetric loss: easy negatives fade faster than easy positives, and the easiest count for nothing.
+
+        loss = -[t (1 - s)^g+ log s + (1 - t) s_m^g- log(1 - s_m)],   s = sigmoid(z),   s_m = max(s - m, 0)
+
+    Ridnik et al., ICCV 2021. With g+ = g- and m = 0 it is ``sigmoid_focal``, with both 0
+    ``binary_cross_entropy``. A negative with s <= m has loss 0 and gradient 0. For m > 0 the loss of a
+    negative is at most -log m. Their code takes log max(s, 1e-8), which stops at z = -18.4 and pulls no more;
+    here log s is exact.
+
+    Args:
+      logits: [..., C], z.
+      targets: [..., C], t: 0, 1, or between.
+      gamma_positive: scalar, g+, 0 or more.
+      gamma_negative: scalar, g-, 0 or more.
+      clip: scalar in [0, 1], m, the probability below which a negative is left alone.
+      mask: broadcastable to [..., C], nonzero where the target is known.
+      differentiate_weight: False holds (1 - s)^g+ and s_m^g- constant in the gradient, as an option of
+        their code does.
+
+    Returns:
+      [..., C], float32 (float64 for float64 logits).
+
+    Raises:
+      ValueError: shapes that do not fit; a negative exponent; a ``clip`` outside [0, 1].
+    """
+    check_scalar("gamma_positive", gamma_positive)
+    check_scalar("gamma_negative", gamma_negative)
+    check_scalar("clip", clip)
+    _check_at_most_one("clip", clip)
+    logits, targets, known, otherwise = known_labels(logits, targets, mask)
+    clip = jnp.asarray(clip, logits.dtype)
+
+    # s_m = 0 has loss 0, but for g- < 1 its power has no finite slope: keep it out.
+    clipped = jax.nn.sigmoid(logits) - clip
+    active = clipped > jnp.finfo(logits.dtype).tiny
+    weight_positive = _focal_weight(logits, gamma_positive)
+    weight_negative = jnp.where(active, clipped, 1) ** jnp.asarray(gamma_negative, logits.dtype)
+    if not differentiate_weight:
+        weight_positive = jax.lax.stop_gradient(weight_positive)
+        weight_negative = jax.lax.stop_gradient(weight_negative)
+    # log(1 - s_m) = log(1 - s + m), exact also where 1 - s rounds to 0 and m is 0
+    log_rest = jnp.logaddexp(-jax.nn.softplus(logits), jnp.log(clip))
+    positive = targets * weight_positive * jax.nn.softplus(-logits)
+    negative = (1 - targets) * jnp.where(active, weight_negative * -log_rest, 0)
+    return jnp.where(known, positive + negative, otherwise)
+
+
+def focal_term(logits: jax.Array, gamma: ArrayLike) -> jax.Array:
+    """-(1 - s)^gamma log s, s = sigmoid(z): the focal loss of a positive, and of a negative with -z for z."""
+    return _focal_weight(logits, gamma) * jax.nn.softplus(-logits)
+
+
+def known_labels(
+    logits: ArrayLike, targets: ArrayLike, mask: ArrayLike | None
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Logits, targets, where they are known, and the loss elsewhere: 0 if masked, NaN if not a target.
+
+    Logits and targets are in the dtype to compute in, and 0 where unknown: a NaN that a select after the
+    arithmetic does not take would still reach the gradient.
+
+    Raises ValueError: shapes that do not fit; a target outside 0 to 1 in a numpy array.
     """
     logits = jnp.asarray(logits)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -48,20 +177,31 @@ def binary_cross_entropy(
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "logits", logits.shape)
     _check_targets(targets, mask)
-
-    # Hidden before the arithmetic and after it: NaN in the branch not taken would still reach the gradient.
     keep = jnp.broadcast_to(jnp.asarray(mask) != 0, logits.shape)
     targets = jnp.asarray(targets, dtype=logits.dtype)
-    logits = jnp.where(keep, logits, 0)
-    positive = targets * jax.nn.softplus(-logits)
-    negative = (1 - targets) * jax.nn.softplus(logits)
-    if pos_weight is not None:
-        num_labels = logits.shape[-1]
-        if np.ndim(pos_weight) == 0:
-            check_scalar("pos_weight", pos_weight)
-            pos_weight = jnp.broadcast_to(pos_weight, num_labels)
-        positive *= per_class("pos_weight", pos_weight, num_labels, logits.dtype, bound="zero or above")
-    return jnp.where(keep, jnp.where(_is_target(targets), positive + negative, jnp.nan), 0)
+    known = keep & _is_target(targets)
+    otherwise = jnp.where(keep, jnp.asarray(jnp.nan, logits.dtype), 0)
+    return jnp.where(known, logits, 0), jnp.where(known, targets, 0), known, otherwise
+
+
+def per_label(name: str, values: ArrayLike, logits: jax.Array) -> jax.Array:
+    """``values``, one for all labels or one a label, as an array [C]; ValueError if one is negative."""
+    num_labels = logits.shape[-1]
+    if np.ndim(values) == 0:
+        check_scalar(name, values)
+        values = jnp.broadcast_to(values, num_labels)
+    return per_class(name, values, num_labels, logits.dtype, bound="zero or above")
+
+
+def _focal_weight(logits: jax.Array, gamma: ArrayLike) -> jax.Array:
+    # (1 - s)^gamma by its logarithm, which has a finite slope for gamma < 1 too
+    return jnp.exp(-jnp.asarray(gamma, logits.dtype) * jax.nn.softplus(logits))
+
+
+def _check_at_most_one(name: str, values: ArrayLike) -> None:
+    known = known_values(values)
+    if known is not None and (known > 1).any():
+        raise ValueError(f"{name} is {known[known > 1].flat[0]:g}, expected 0 to 1")
 
 
 def _is_target(targets: ArrayLike) -> ArrayLike:

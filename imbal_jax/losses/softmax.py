@@ -35,8 +35,8 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     Raises:
       ValueError: labels that do not fit the logits.
     """
-    logits, targets, valid = _prepare(logits, labels)
-    return _cross_entropy(targets, _log_softmax(logits, targets), valid)
+    logits, labels, valid = prepare(logits, labels)
+    return expectation(-log_probability(logits, labels), labels, valid)
 
 
 def weighted_cross_entropy(logits: ArrayLike, labels: ArrayLike, class_weights: ArrayLike) -> jax.Array:
@@ -59,9 +59,9 @@ def weighted_cross_entropy(logits: ArrayLike, labels: ArrayLike, class_weights: 
     Raises:
       ValueError: labels that do not fit; weights not [C], negative, or not finite.
     """
-    logits, targets, valid = _prepare(logits, labels)
+    logits, labels, valid = prepare(logits, labels)
     weights = per_class("class_weights", class_weights, logits.shape[-1], logits.dtype, bound="zero or above")
-    return _cross_entropy(weights * targets, _log_softmax(logits, targets), valid)
+    return expectation(at_labels(weights, labels) * -log_probability(logits, labels), labels, valid)
 
 
 def bayesian_cross_entropy(
@@ -105,9 +105,10 @@ def bayesian_cross_entropy(
     Raises:
       ValueError: labels that do not fit; priors not [C], out of range, or without sum 1.
     """
-    logits, targets, valid = _prepare(logits, labels)
+    logits, labels, valid = prepare(logits, labels)
     num_classes, dtype = logits.shape[-1], logits.dtype
     if priors is None:
+        targets = jnp.where(valid[..., None], one_hot(labels, logits), 0)
         mass = jax.lax.stop_gradient(jnp.sum(targets, axis=range(targets.ndim - 1)))
         if axis_name is not None:
             mass = jax.lax.psum(mass, axis_name)
@@ -122,35 +123,43 @@ def bayesian_cross_entropy(
             "target_priors", target_priors, num_classes, dtype, bound="zero or above", distribution=True
         )
     weights = jnp.where(source > 0, target / jnp.where(source > 0, source, 1), 0)
-    return _cross_entropy(weights * targets, _log_softmax(logits, targets), valid)
+    return expectation(at_labels(weights, labels) * -log_probability(logits, labels), labels, valid)
 
 
-def focal(logits: ArrayLike, labels: ArrayLike, gamma: ArrayLike = 2.0) -> jax.Array:
+def focal(
+    logits: ArrayLike, labels: ArrayLike, gamma: ArrayLike = 2.0, alpha: ArrayLike | None = None
+) -> jax.Array:
     """Focal loss of the softmax: what is already classified well counts less.
 
-        loss = -sum_c t_c (1 - p_c)^gamma log p_c;   for a class index y: -(1 - p_y)^gamma log p_y
+        loss = -sum_c alpha_c t_c (1 - p_c)^gamma log p_c
+        for a class index y: -alpha_y (1 - p_y)^gamma log p_y
 
-    Lin et al., ICCV 2017, eq. 4, for C classes. gamma = 0 is ``cross_entropy``.
+    Lin et al., ICCV 2017, eq. 4 and, with alpha, eq. 5, for C classes. gamma = 0 is ``cross_entropy``, with
+    alpha ``weighted_cross_entropy``.
 
     Args:
       logits: [..., C], z.
       labels: int [...], y, or probabilities [..., C], t.
       gamma: scalar, 0 or more.
+      alpha: [C], 0 or more (``priors.class_weights``); None for 1.
 
     Returns:
       float32 [...].
 
     Raises:
-      ValueError: labels that do not fit; a negative ``gamma``.
+      ValueError: labels that do not fit; a negative ``gamma``; alpha not [C], negative, or not finite.
     """
     check_scalar("gamma", gamma)
-    logits, targets, valid = _prepare(logits, labels)
-    log_p = _log_softmax(logits, targets)
+    logits, labels, valid = prepare(logits, labels)
+    log_p = log_probability(logits, labels)
     gamma = jnp.asarray(gamma, log_p.dtype)
     # For gamma < 1 the power has no finite slope at p = 1, though the loss has slope 0: keep 0 out of it.
     rest = -jnp.expm1(log_p)
     power = jnp.where(rest > 0, jnp.where(rest > 0, rest, 1) ** gamma, gamma == 0)
-    return _cross_entropy(targets * power, log_p, valid)
+    if alpha is not None:
+        alpha = per_class("alpha", alpha, logits.shape[-1], logits.dtype, bound="zero or above")
+        power *= at_labels(alpha, labels)
+    return expectation(power * -log_p, labels, valid)
 
 
 def logit_adjusted(
@@ -178,9 +187,9 @@ def logit_adjusted(
       ValueError: labels that do not fit; priors not [C], not above 0, or not finite; a negative ``tau``.
     """
     check_scalar("tau", tau)
-    logits, targets, valid = _prepare(logits, labels)
-    logits += jnp.asarray(tau, logits.dtype) * _log_per_class("priors", priors, logits)
-    return _cross_entropy(targets, _log_softmax(logits, targets), valid)
+    logits, labels, valid = prepare(logits, labels)
+    logits += jnp.asarray(tau, logits.dtype) * log_per_class("priors", priors, logits)
+    return expectation(-log_probability(logits, labels), labels, valid)
 
 
 def balanced_softmax(logits: ArrayLike, labels: ArrayLike, counts: ArrayLike) -> jax.Array:
@@ -202,25 +211,31 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, counts: ArrayLike) ->
     Raises:
       ValueError: labels that do not fit; counts not [C], not above 0, or not finite.
     """
-    logits, targets, valid = _prepare(logits, labels)
-    logits += _log_per_class("counts", counts, logits)
-    return _cross_entropy(targets, _log_softmax(logits, targets), valid)
+    logits, labels, valid = prepare(logits, labels)
+    logits += log_per_class("counts", counts, logits)
+    return expectation(-log_probability(logits, labels), labels, valid)
 
 
-def _prepare(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Logits in the dtype to compute in, labels as probabilities [..., C], and where the labels are valid."""
+# What the losses of one label share. A loss is a value of the label: for class indices it is computed at the
+# label alone, [...]; for probabilities at every class, [..., C], then weighted with them and summed.
+
+
+def prepare(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Logits in the dtype to compute in; labels, int32 [...] within 0..C-1 or probabilities [..., C] of
+    that dtype; and where the labels were valid, bool [...]."""
     logits = jnp.asarray(logits)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     if logits.ndim == 0:
         raise ValueError("logits are a scalar, expected [..., C]")
     shape, num_classes = np.shape(labels), logits.shape[-1]
     if shape == logits.shape:
-        return logits, jnp.asarray(labels, dtype=logits.dtype), jnp.asarray(True)
+        return logits, jnp.asarray(labels, dtype=logits.dtype), jnp.ones(shape[:-1], bool)
     if shape != logits.shape[:-1]:
         raise ValueError(
             f"labels have shape {shape} and logits {logits.shape}: "
             f"expected class indices {logits.shape[:-1]} or probabilities {logits.shape}"
         )
+    labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
     dtype = jnp.result_type(labels)
     if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)):
         raise ValueError(f"labels of shape {shape} are {dtype}, expected integers: class indices")
@@ -230,24 +245,55 @@ def _prepare(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array
         if outside.size:
             raise ValueError(f"labels hold {outside.flat[0]}, allowed are 0 to {num_classes - 1}")
     labels = jnp.asarray(labels, dtype=jnp.int32)
-    # One-hot is a comparison that fuses with the sum; the gradient of a gather would be a scatter.
-    return (
-        logits,
-        jax.nn.one_hot(labels, num_classes, dtype=logits.dtype),
-        (labels >= 0) & (labels < num_classes),
-    )
+    valid = (labels >= 0) & (labels < num_classes)
+    return logits, jnp.where(valid, labels, 0), valid
 
 
-def _log_softmax(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """log p; but 0 for a class with logit -inf that has no target, since 0 * -inf is NaN."""
-    log_p = jax.nn.log_softmax(logits, axis=-1)
-    return jnp.where((targets == 0) & jnp.isneginf(log_p), 0, log_p)
+def are_indices(labels: jax.Array) -> bool:
+    """Whether prepared labels are class indices, not probabilities."""
+    return jnp.issubdtype(labels.dtype, jnp.integer)
 
 
-def _cross_entropy(targets: jax.Array, log_p: jax.Array, valid: jax.Array) -> jax.Array:
-    return jnp.where(valid, jnp.sum(targets * -log_p, axis=-1), jnp.nan)
+def one_hot(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    """Prepared labels as probabilities [..., C]."""
+    return jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype) if are_indices(labels) else labels
 
 
-def _log_per_class(name: str, values: ArrayLike, logits: jax.Array) -> jax.Array:
+def at_labels(values: jax.Array, labels: jax.Array) -> jax.Array:
+    """Values [C] or [..., C] at the class index; unchanged where labels are probabilities."""
+    if not are_indices(labels):
+        return values
+    if values.ndim == 1 and labels.ndim > 0:
+        return values[labels]
+    return jnp.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
+
+
+def normalizer(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest logit and log sum_c exp(z_c - largest), [..., 1] both. log p = (z - largest) - log sum
+    keeps its digits where z is large, as z - (largest + log sum) would not."""
+    top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    return top, jnp.log(jnp.sum(jnp.exp(logits - top), axis=-1, keepdims=True))
+
+
+def log_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """log p at the class index, [...]; or of each class, [..., C], but 0 where the label has no probability:
+    of a logit of -inf it is -inf, and 0 * -inf is NaN."""
+    top, log_total = normalizer(logits)
+    if are_indices(labels):
+        # Gathered from the logits themselves: XLA would write logits - top out to gather from it.
+        return at_labels(logits, labels) - top[..., 0] - log_total[..., 0]
+    return jnp.where(labels == 0, 0, logits - top - log_total)
+
+
+def expectation(values: jax.Array, labels: jax.Array, valid: jax.Array) -> jax.Array:
+    """sum_c t_c v_c of values [..., C] for probabilities t; for class indices the values [...] themselves,
+    and NaN with gradient 0 where not valid."""
+    if are_indices(labels):
+        return jnp.where(valid, values, jnp.nan)
+    return jnp.sum(labels * values, axis=-1)
+
+
+def log_per_class(name: str, values: ArrayLike, logits: jax.Array) -> jax.Array:
+    """log of values [C] above zero; of a traced 0, of the smallest normal number."""
     values = per_class(name, values, logits.shape[-1], logits.dtype, bound="above zero")
     return jnp.log(jnp.maximum(values, jnp.finfo(logits.dtype).tiny))

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from imbal_jax.errors import InputError
 from imbal_jax.models.cnn import CNN
+from imbal_jax.models.head import Head
 from imbal_jax.models.normalization import Norm
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
 
@@ -21,7 +22,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": resnet50,
 }
 
-CHOICES = {"norm": get_args(Norm), "stem": get_args(Stem), "shortcut": get_args(Shortcut)}
+CHOICES = {
+    "head": get_args(Head),
+    "norm": get_args(Norm),
+    "stem": get_args(Stem),
+    "shortcut": get_args(Shortcut),
+}
 
 
 def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module:

@@ -8,6 +8,7 @@ from jax import Array
 
 from imbal_jax.errors import InputError
 from imbal_jax.models.convolution import conv_general_dilated
+from imbal_jax.models.head import HEADS, Head, Outputs, outputs_of
 from imbal_jax.models.normalization import Norm, normalization
 from imbal_jax.models.resnet import space_to_depth
 
@@ -23,8 +24,9 @@ class CNN(nn.Module):
       stages: how many; images need at least ``patch * 2**(stages - 1)`` pixels a side.
       patch: side of the squares of pixels that become the channels of one place.
       norm: "group" or "batch".
+      head: "linear" or "cosine".
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
-      dropout: rate on the features before the dense layer; needs the "dropout" key in training.
+      dropout: rate on the features before the head; needs the "dropout" key in training.
       dtype: of the computation, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
     """
 
@@ -33,16 +35,18 @@ class CNN(nn.Module):
     stages: int = 3
     patch: int = 4
     norm: Norm = "group"
+    head: Head = "linear"
     axis_name: str | None = None
     dropout: float = 0.0
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False, *, features: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, *, outputs: Outputs = "logits") -> Any:
         """Images [B, H, W, channels] -> float32 logits [B, num_outputs].
 
-        With ``features=True``, the float32 input of the dense layer [B, D] instead.
+        ``outputs="features"``: the float32 input of the head [B, D] (before dropout) instead; "both": a
+        dict of ``logits`` and ``features``.
         """
         if min(x.shape[1:3]) < self.patch * 2 ** (self.stages - 1):
             raise InputError(
@@ -72,9 +76,8 @@ class CNN(nn.Module):
             x = nn.relu(norm(x, train))
         x = x.astype(jnp.float32)
         pooled = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
-        if features:
-            return pooled
-        if self.dropout > 0.0:
-            pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
-        head = nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype, name="head")
-        return head(pooled)
+        dropped = pooled
+        if self.dropout > 0.0 and outputs != "features":
+            dropped = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+        head = HEADS[self.head](self.num_outputs, param_dtype=self.param_dtype, name="head")
+        return outputs_of(head, pooled, dropped, outputs)

@@ -9,6 +9,7 @@ from jax import Array
 
 from imbal_jax.errors import InputError
 from imbal_jax.models.convolution import conv_general_dilated
+from imbal_jax.models.head import HEADS, Head, Outputs, outputs_of
 from imbal_jax.models.normalization import Norm, normalization
 
 Stem = Literal["conv", "imagenet", "space_to_depth"]
@@ -18,7 +19,7 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ResNet(nn.Module):
-    """Stem, stages of residual blocks, global average, one dense layer.
+    """Stem, stages of residual blocks, global average, one linear or cosine layer.
 
     Attributes:
       num_outputs: logits per image.
@@ -33,8 +34,9 @@ class ResNet(nn.Module):
         before that convolution, so that it sees all of them (ResNet-D: He et al. 2019).
       norm: "group" or "batch".
       groups: of GroupNorm; by default 32, fewer where that would leave less than 8 channels in one.
+      head: "linear" or "cosine".
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
-      dropout: rate on the features before the dense layer; needs the "dropout" key in training.
+      dropout: rate on the features before the head; needs the "dropout" key in training.
       dtype: of the computation, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
     """
 
@@ -47,16 +49,18 @@ class ResNet(nn.Module):
     shortcut: Shortcut = "projection"
     norm: Norm = "group"
     groups: int | None = None
+    head: Head = "linear"
     axis_name: str | None = None
     dropout: float = 0.0
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False, *, features: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, *, outputs: Outputs = "logits") -> Any:
         """Images [B, H, W, channels] -> float32 logits [B, num_outputs].
 
-        With ``features=True``, the float32 input of the dense layer [B, D] instead.
+        ``outputs="features"``: the float32 input of the head [B, D] (before dropout) instead; "both": a
+        dict of ``logits`` and ``features``.
         """
         conv = partial(
             nn.Conv,
@@ -100,12 +104,11 @@ class ResNet(nn.Module):
                 )(x, train)
 
         pooled = x.astype(jnp.float32).mean(axis=(1, 2))
-        if features:
-            return pooled
-        if self.dropout > 0.0:
-            pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
-        head = nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype, name="head")
-        return head(pooled)
+        dropped = pooled
+        if self.dropout > 0.0 and outputs != "features":
+            dropped = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+        head = HEADS[self.head](self.num_outputs, param_dtype=self.param_dtype, name="head")
+        return outputs_of(head, pooled, dropped, outputs)
 
 
 class BasicBlock(nn.Module):

@@ -1,0 +1,74 @@
+"""Methods written as text: a name, or a combination such as ``stratified,loss=focal,gamma=1``."""
+
+import difflib
+from dataclasses import fields, replace
+
+from imbal_jax.errors import InputError
+from imbal_jax.methods.catalogue import METHODS
+from imbal_jax.methods.method import LOSSES, Method
+
+NOT_SETTABLE = ("name", "summary", "paper", "options")
+
+
+def find_method(text: str) -> Method:
+    """The method called ``text``, or a combination written as ``loss=focal,composition=balanced,weights=inverse``.
+
+    A combination may begin with a name to start from, and may give options of the loss:
+    ``stratified,loss=focal,gamma=1``. Deferred parts are joined by a plus: ``deferred=weights+loss,defer=0.8``.
+    Raises InputError for an unknown name, field or value, saying what is allowed.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    base = Method(name=text)
+    if parts and "=" not in parts[0]:
+        name = parts.pop(0)
+        if name not in METHODS:
+            close = difflib.get_close_matches(name, METHODS, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise InputError(f"unknown method {name!r}: {hint}allowed are {', '.join(METHODS)}")
+        base = METHODS[name]
+    if not parts:
+        if not text.strip():
+            raise InputError(f"no method given: allowed are {', '.join(METHODS)}")
+        return base
+    given = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in parts)}
+    loss = given.get("loss", base.loss)
+    options = dict(base.options) if loss == base.loss else {}
+    settable = {f.name: f.type for f in fields(Method) if f.name not in NOT_SETTABLE}
+    changes: dict[str, object] = {}
+    for key, value in given.items():
+        if key in settable:
+            changes[key] = _parse(text, key, value, settable[key])
+        elif key in LOSSES.get(loss, {}):
+            options[key] = _parse(text, key, value, float)
+        else:
+            having = ", ".join([*settable, *LOSSES.get(loss, {})])
+            raise InputError(f"unknown field {key!r} in method {text!r}: allowed are {having}")
+    return replace(
+        base,
+        name=text.replace(" ", ""),
+        summary=f"Combination: {', '.join(parts)}.",
+        options=tuple(options.items()),
+        **changes,
+    )
+
+
+def _parse(text: str, key: str, value: str, kind: object) -> object:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[value.lower()]
+        if kind is float or kind == float | None:
+            return float(value)
+    except (KeyError, ValueError):
+        raise InputError(
+            f"{key}={value} in method {text!r}: expected {'true or false' if kind is bool else 'a number'}"
+        ) from None
+    if key == "deferred":
+        return tuple(value.split("+")) if value else ()
+    if key == "composition" and ":" in value:
+        try:
+            return tuple(float(share) for share in value.split(":"))
+        except ValueError:
+            raise InputError(
+                f"composition={value} in method {text!r}: expected shares such as 3:1:1"
+            ) from None
+    return value

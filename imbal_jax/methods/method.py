@@ -1,0 +1,205 @@
+"""One remedy for imbalance, or several combined, as a frozen value that the trainer reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from imbal_jax.errors import InputError
+from imbal_jax.mixing import Mixing
+from imbal_jax.priors import SCHEMES
+from imbal_jax.sampling import COMPOSITIONS
+
+LOSSES: dict[str, dict[str, float]] = {
+    # one label, many labels
+    "cross_entropy": {},
+    "focal": {"gamma": 2.0},
+    # one label
+    "bayesian": {},
+    "class_balanced_focal": {"gamma": 0.5},
+    "poly1": {"epsilon": 1.0},
+    "logit_adjusted": {"tau": 1.0},
+    "balanced_softmax": {},
+    "vector_scaling": {"gamma": 0.15, "tau": 1.0},
+    "class_dependent_temperature": {"gamma": 0.15},
+    "ldam": {"max_margin": 0.5, "scale": 30.0},
+    "equalization": {"threshold": 5e-3, "gamma": 0.9},
+    "influence_balanced": {"alpha": 1000.0},
+    "label_aware_smoothing": {"head": 0.4, "tail": 0.1},
+    # many labels
+    "asymmetric": {"gamma_positive": 1.0, "gamma_negative": 4.0, "clip": 0.05},
+    "distribution_balanced": {"kappa": 0.05, "scale": 2.0, "gamma": 2.0},
+    "class_balanced_sigmoid_focal": {"gamma": 2.0},
+    # ranking: one number for a batch
+    "auc_margin": {"margin": 1.0},
+    "pairwise_auc": {"margin": 1.0},
+    "partial_auc": {"max_fpr": 0.1, "margin": 1.0},
+    "smooth_ap": {"temperature": 0.01},
+}
+"""What a ``Method`` may name as its loss, with the options of each and their defaults; tasks.py says which task has
+which."""
+
+Deferred = Literal["weights", "composition", "loss"]
+SecondStage = Literal["none", "retrain", "scale", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"]
+Correction = Literal["none", "logit_adjusted", "prior", "em", "threshold"]
+Auxiliary = Literal["none", "sup_con", "balanced_contrastive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One remedy for imbalance, or several combined; the trainer reads it and never asks for its name.
+
+    What a batch holds
+      composition: natural, balanced, sqrt, reversed, progressive, repeat_factor, or a share for each class.
+      resample: which items the batches are drawn from: all (none), a fixed random subset with as many of
+        each class as the rarest has (under), or copies until every class has as many as the commonest (over).
+      epoch: how many images make one: as many as there are (all), or as many of each class as the rarest has
+        (rarest). The latter with a balanced composition is undersampling with a fresh subset every epoch.
+      perturb_repeats: an image that is drawn r times as often as one of the commonest class is perturbed
+        1 - 1/r further than the configured augmentation (twice as far in the limit).
+      mixing: of each image with a partner (mixing.py): none, mixup, cutmix, remix, balanced_mixup, cmo.
+      mixing_alpha: of the Beta distribution that the shares are drawn from; None: that of the paper.
+      mixing_probability: the share of images that are mixed at all.
+
+    What is minimised
+      weights: scheme of ``priors.class_weights`` on the class counts of the training split; for many labels,
+        that scheme's weight on the positives. beta, power: its parameters.
+      normalize: the weighted sum of losses is divided by the sum of the weights (as PyTorch does) or by the
+        number of items (as Cui et al. do).
+      loss: a key of ``LOSSES``. logit_adjusted, balanced_softmax and vector_scaling correct for the priors of
+        the batches as they are drawn, not of the data: with a balanced composition nothing is left to correct.
+      options: of the loss, name and value; the rest are as in ``LOSSES``.
+      hard_negatives: of the negative class, only so many per other item count in the loss: those with the
+        largest loss. 0: all.
+      head: of the network, linear or cosine (which ldam wants).
+      auxiliary: a contrastive loss on a projection of the features, added with ``auxiliary_weight``.
+
+    When
+      deferred: what waits: the weights, the composition, the loss (plain cross-entropy until then).
+      defer: for how long, as a share of the run. ramp: the share of the run over which weights and loss then
+        come in, linearly; 0 is at once.
+
+    Afterwards
+      second_stage: with the features frozen, a new head is trained on balanced batches (retrain) or on
+        synthetic features (smote, smoothed_bootstrap), or a factor for each class (scale), or the head's
+        columns are brought to one length (tau_norm), or replaced by the class means (nearest_mean).
+      second_epochs: its length, in epochs of the first stage.
+      second_loss: of the trained kinds; its options are the defaults.
+      correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), to
+        the priors of the data from those that training made up (prior), to the priors that the test images
+        themselves suggest (em), or by factors that balance the accuracies on validation (threshold).
+    """
+
+    name: str
+    summary: str = ""
+    paper: str = ""
+    composition: str | tuple[float, ...] = "natural"
+    resample: Literal["none", "under", "over"] = "none"
+    epoch: Literal["all", "rarest"] = "all"
+    perturb_repeats: bool = False
+    mixing: Literal["none", "mixup", "cutmix", "remix", "balanced_mixup", "cmo"] = "none"
+    mixing_alpha: float | None = None
+    mixing_probability: float = 1.0
+    weights: str = "none"
+    beta: float = 0.9999
+    power: float = 1.0
+    normalize: Literal["weights", "count"] = "weights"
+    loss: str = "cross_entropy"
+    options: tuple[tuple[str, float], ...] = ()
+    hard_negatives: float = 0.0
+    head: Literal["linear", "cosine"] = "linear"
+    auxiliary: Auxiliary = "none"
+    auxiliary_weight: float = 1.0
+    deferred: tuple[Deferred, ...] = ()
+    defer: float = 0.0
+    ramp: float = 0.0
+    second_stage: SecondStage = "none"
+    second_epochs: float = 0.0
+    second_loss: str = "cross_entropy"
+    correction: Correction = "none"
+    correction_tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        allowed: dict[str, Any] = {
+            "resample": ("none", "under", "over"),
+            "epoch": ("all", "rarest"),
+            "weights": SCHEMES,
+            "normalize": ("weights", "count"),
+            "loss": LOSSES,
+            "head": ("linear", "cosine"),
+            "auxiliary": get_args(Auxiliary),
+            "second_stage": get_args(SecondStage),
+            "second_loss": LOSSES,
+            "correction": get_args(Correction),
+        }
+        if isinstance(self.composition, str):
+            allowed["composition"] = COMPOSITIONS
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                self._refuse(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(values)}")
+        for name, _ in self.options:
+            if name not in LOSSES[self.loss]:
+                having = ", ".join(LOSSES[self.loss]) or "none"
+                self._refuse(f"loss {self.loss} has no option {name!r}, allowed are {having}")
+        for part in self.deferred:
+            if part not in get_args(Deferred):
+                self._refuse(f"deferred is {part!r}, allowed are {', '.join(get_args(Deferred))}")
+        for name in ("defer", "ramp"):
+            if not 0 <= getattr(self, name) <= 1:
+                self._refuse(f"{name} is {getattr(self, name)}, give a share of the run from 0 to 1")
+        if bool(self.deferred) != bool(self.defer or self.ramp):
+            self._refuse("deferred says what waits, defer or ramp how long: give both or neither")
+        if self.resample != "none" and self.composition != "natural":
+            self._refuse(f"resample={self.resample} already balances, composition must be natural")
+        for name in ("hard_negatives", "auxiliary_weight", "second_epochs", "correction_tau"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                self._refuse(f"{name} is {getattr(self, name)}, expected a finite number zero or above")
+        try:
+            self.image_mixing  # noqa: B018
+        except InputError as error:
+            self._refuse(str(error))
+        if (
+            self.second_stage in ("retrain", "scale", "smote", "smoothed_bootstrap")
+            and not self.second_epochs
+        ):
+            self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
+
+    def _refuse(self, what: str) -> None:
+        raise InputError(f"method {self.name}: {what}")
+
+    @property
+    def loss_options(self) -> dict[str, float]:
+        """Every option of the loss with its value."""
+        return LOSSES[self.loss] | dict(self.options)
+
+    @property
+    def image_mixing(self) -> Mixing:
+        """How images are mixed."""
+        return Mixing(kind=self.mixing, alpha=self.mixing_alpha, probability=self.mixing_probability)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What differs from plain cross-entropy: field -> value, with all options of the loss."""
+        named = {"name", "summary", "paper"}
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in named and getattr(self, f.name) != f.default
+        }
+        changed.pop("options", None)
+        return changed | (self.loss_options if self.loss != "cross_entropy" else {})
+
+
+def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
+    """What is trained before ``method``'s second stage; named as in ``catalogue`` where that has it.
+
+    Methods with the same first stage so find each other's: it is trained once in a workdir.
+    """
+    bare = replace(
+        method, second_stage="none", second_epochs=0.0, second_loss="cross_entropy", correction="none"
+    )
+    for known in catalogue.values():
+        if replace(known, name="", summary="", paper="") == replace(bare, name="", summary="", paper=""):
+            return known
+    return replace(
+        bare, name=f"{method.name}_first_stage", summary=f"First stage of {method.name}.", paper=""
+    )

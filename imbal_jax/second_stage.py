@@ -1,0 +1,93 @@
+"""What follows once features are learned: heads in closed form, and batches of features for a head's training."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imbal_jax.errors import InputError
+from imbal_jax.sampling import batch_indices
+from imbal_jax.synthesis import kernel_deviations, nearest_neighbours, smoothed_bootstrap, smote
+
+TAUS = np.linspace(0.0, 2.0, 21)
+"""The exponents that are tried; the grid of Kang et al., ICLR 2020."""
+
+
+def tau_normalized(head: Mapping[str, Any], tau: float) -> dict[str, np.ndarray]:
+    """The linear head with column c divided by |w_c|^tau, and no bias (Kang et al., ICLR 2020, eq. 4).
+
+    head: ``kernel`` [D, C] and ``bias`` [C]. tau: 0 drops the bias only, 1 gives every column length 1.
+    """
+    kernel = np.asarray(head["kernel"], np.float32)
+    length = np.linalg.norm(kernel, axis=0)
+    return {
+        "kernel": kernel / np.maximum(length, 1e-12) ** np.float32(tau),
+        "bias": np.zeros(kernel.shape[1], np.float32),
+    }
+
+
+def choose_tau(
+    head: Mapping[str, Any], score: Callable[[Mapping[str, Any]], float], taus: np.ndarray = TAUS
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The exponent whose head has the best ``score`` (on validation), the smallest of equals; and that head."""
+    scores = [score(tau_normalized(head, tau)) for tau in taus]
+    best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
+    return float(taus[best]), tau_normalized(head, taus[best])
+
+
+def nearest_mean(features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """A linear head whose logits are the cosine between a feature and each class's mean, times the feature's length.
+
+    Kang et al., ICLR 2020, section 4.2. features: [N, D], of the training split. labels: int [N], every class
+    present. Raises InputError for a class without items or whose mean is zero.
+    """
+    means = np.zeros((classes, features.shape[1]))
+    np.add.at(means, labels, features.astype(np.float64))
+    length = np.linalg.norm(means, axis=1)
+    if not (length > 0).all():
+        raise InputError(
+            f"class {int(np.argmin(length))} has no mean feature: it has no items, or they are zero"
+        )
+    return {
+        "kernel": (means / length[:, None]).T.astype(np.float32),
+        "bias": np.zeros(classes, np.float32),
+    }
+
+
+@dataclass(frozen=True)
+class FeaturePipeline:
+    """Batches of synthetic features for the training of a head: takes the place of ``data.pipeline.Pipeline``.
+
+    An item that is drawn stands for a point near it: between it and a neighbour of its class (smote), or from a
+    kernel around it (smoothed_bootstrap).
+    """
+
+    kind: Literal["smote", "smoothed_bootstrap"]
+
+    def from_device(
+        self, resident: Mapping[str, Any], step: jax.Array, shard: jax.Array | None
+    ) -> dict[str, Any]:
+        """The batch of ``step``; pure, and the same global batch for any number of shards."""
+        items = batch_indices(resident["plan"], step, shard)
+        slots = jnp.arange(len(items), dtype=jnp.int32)
+        if shard is not None:
+            slots = slots + shard.astype(jnp.int32) * len(items)
+        shared = resident["shared"]
+        key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
+        features, labels = resident["images"], resident["labels"]
+        if self.kind == "smote":
+            points = smote(keys, items, features, resident["neighbours"])
+        else:
+            points = smoothed_bootstrap(keys, items, features, labels, resident["deviations"])
+        shared = {**shared, "step_key": jax.random.key_data(key)}
+        return {"inputs": points, "labels": labels[items], "shared": shared}
+
+    def arrays(self, features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+        """What ``from_device`` reads besides the features."""
+        if self.kind == "smote":
+            return {"neighbours": nearest_neighbours(features, labels)}
+        return {"deviations": kernel_deviations(features, labels, classes)}
