@@ -88,13 +88,26 @@ def methods(words: list[str]) -> int:
 
     if words:
         raise InputError(f"methods takes no argument, got {words[0]!r}")
-    table = Table(title="Methods; combine as NAME,loss=focal,composition=balanced,weights=inverse")
-    for heading in ("name", "when to use it", "paper"):
+    table = Table(
+        title="Methods; combine as NAME,loss=focal,composition=balanced,weights=inverse", show_lines=True
+    )
+    for heading in ("name", "settings", "when to use it", "paper"):
         table.add_column(heading)
     for method in METHODS.values():
-        table.add_row(method.name, method.summary, method.paper)
+        settings = ", ".join(f"{name}={_shown(value)}" for name, value in method.settings.items())
+        table.add_row(method.name, settings, method.summary, method.paper)
     Console().print(table)
     return 0
+
+
+def _shown(value: object) -> str:
+    return (
+        "+".join(value)
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "evaluate": evaluate, "methods": methods}

@@ -32,8 +32,7 @@ class Data:
     """Which images, and how they are split.
 
     source: "phantom" (made on the spot), "folder" (DICOM, PNG or JPEG files with a labels.csv), or a public
-    set:
-        kermany, kermany_pneumonia, nih, pneumoniamnist.
+        set: kermany, kermany_pneumonia, nih, pneumoniamnist, cifar10.
     dir: where the files lie; phantoms are written there.
     image_size: side of the square the images are resized to, pixels.
     negative_class: the class that is no finding; the rest are averaged in macro scores.
@@ -129,11 +128,9 @@ class Config:
     """A whole run; a ``configs/NAME.py`` returns one from ``get_config()``.
 
     methods: trained one after the other on the same split and seed; names of ``METHODS``, or combinations
-    such as
-        ``loss=focal,composition=balanced``.
+        such as ``loss=focal,composition=balanced``.
     select: which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a
-    constraint
-        (``specificity where sensitivity >= 0.95``).
+        constraint (``specificity where sensitivity >= 0.95``).
     """
 
     name: str

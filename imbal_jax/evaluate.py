@@ -50,8 +50,7 @@ def make_scorer(
 
     predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features.
 
-    Images are scored in batches of one shape; the last one is padded, and the padding's scores are dropped,
-    so
+    Images are scored in batches of one shape; the last one is padded, and the padding's scores are dropped, so
     the number of devices or the batch size decides nothing but the rounding. ``mirror``: the mean of the
     probabilities of each image and of its mirror image, at twice the cost.
     """

@@ -62,8 +62,7 @@ def parallelize(
     """Compile ``step`` for the mesh: ``(state, global batch) -> (state, metrics)``, the same under every backend.
 
     state: whole on every device. batch: arrays [B, ...] with B divisible by the number of devices; arrays
-    under
-    ``batch["shared"]`` are seen whole by every device. The state is donated: do not use it again.
+    under ``batch["shared"]`` are seen whole by every device. The state is donated: do not use it again.
 
     shard_map (default), pmap: ``step`` sees one device's share and reduces over the axis ``data``.
     jit: ``step`` sees the global batch (a ``TrainStep`` is given ``axis_name=None``) and the compiler
@@ -165,9 +164,8 @@ def scan_steps(
 def _compile(step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool) -> Callable[..., Any]:
     donated = 0 if donate else ()
     if backend == "pmap":
-        # The state goes in and comes out whole (in_axes None), so that checkpoints and evaluation use it as
-        # it
-        # is; pmap cannot donate such an argument.
+        # The state goes in and comes out whole (in_axes None), so that checkpoints and evaluation use it
+        # as it is; pmap cannot donate such an argument.
         axes = {k: None if k == "shared" else 0 for k in batch}
         return jax.pmap(
             step, axis_name=AXIS, in_axes=(None, axes), out_axes=None, devices=list(mesh.devices.flat)

@@ -93,22 +93,18 @@ def make_train_step(
     """Return the pure step ``(state, batch) -> (state, metrics)``.
 
     The step runs on one device's share of the batch inside ``shard_map`` or ``pmap`` over ``axis_name``, or
-    on
-    the whole batch with ``axis_name=None``; ``parallel.parallelize`` wraps it either way. An update whose
+    on the whole batch with ``axis_name=None``; ``parallel.parallelize`` wraps it either way. An update whose
     loss or gradient is not finite is left out and counted.
 
     apply_fn: ``(variables, inputs, *, train, rngs)`` -> outputs or (outputs, updated collections); for a
-    linen
-        module use ``linen_apply(model)``; any framework whose model is a pure function plugs in.
+        linen module use ``linen_apply(model)``; any framework whose model is a pure function plugs in.
     objective: ``(outputs, batch, axis_name)`` -> (mean loss over the global batch, metrics); its gradient is
-    the
-        local share, as ``losses.weighted_mean`` returns it.
+        the local share, as ``losses.weighted_mean`` returns it.
     batch: mapping with ``inputs`` and what the objective reads; leaves are [B, ...], except under
-    ``"shared"``,
-        whose arrays every device sees whole (class weights, priors).
+        ``"shared"``, whose arrays every device sees whole (class weights, priors).
     ema_decay: decay of the moving average of the parameters, used where ``state.ema_params`` is not None.
     metrics: ``loss``, ``gradient_norm``, ``skipped`` (0 or 1) and those of the objective; equal on all
-    devices.
+        devices.
     """
     return TrainStep(apply_fn, optimizer, objective, axis_name, ema_decay)
 

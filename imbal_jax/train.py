@@ -57,8 +57,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
 
     workdir: receives ``config.json``, ``report.html`` and for each method a folder with ``checkpoints/``,
         ``metrics.jsonl``, ``tensorboard/`` and ``result.json``. A run that was stopped continues where its
-        last
-        checkpoint is; a finished one is not trained again.
+        last checkpoint is; a finished one is not trained again.
     Returns the results in the order of ``config.methods``. Raises InputError for what the user can mend.
     """
     console = console or make_console()

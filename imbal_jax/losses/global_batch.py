@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from imbal_jax.losses.reduction import AxisName
 
-# 4 MB of float32, which stay in cache. B = 4096 with gradient took 4 to 30 MB instead of the 220 to 340 of one
+# 4 MB of float32 stay in cache. B = 4096 with gradient took 4 to 30 MB instead of the 220 to 340 of one
 # piece, depending on the loss, and on a CPU as long or up to seven times less.
 _PAIRS_AT_ONCE = 2**20
 
