@@ -38,6 +38,8 @@ class Data:
     negative_class: the class that is no finding; the rest are averaged in macro scores.
     validation_share, test_share: shares of the patients; the remainder is for training.
     imbalance: common to rare, drawn so in training and validation; the test set stays whole. None: as it is.
+    long_tail: the largest class over the smallest, drawn so in training, with the classes between in their order.
+    profile: of that: exponential, or step, in which half of the classes are rare.
     split_seed: the split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
     deployment_priors: share of each class where the model will be used, for methods that correct for it; None:
         as in the training split.
@@ -55,6 +57,8 @@ class Data:
     validation_share: float = 0.16
     test_share: float = 0.20
     imbalance: float | None = None
+    long_tail: float | None = None
+    profile: Literal["exponential", "step"] = "exponential"
     split_seed: int = 0
     deployment_priors: tuple[float, ...] | None = None
     uncertain: Literal["ignore", "zeros", "ones", "soft"] = "ignore"
@@ -80,7 +84,8 @@ class Model:
 class Optim:
     """How the parameters move.
 
-    learning_rate: the peak; reached after ``warmup`` (a share of the run), then a cosine to zero or constant.
+    learning_rate: the peak; reached after ``warmup`` (a share of the run), then a cosine to zero, constant, or
+        times ``decay`` at each of ``milestones`` (shares of the run).
     weight_decay: not applied to biases and normalisation.
     clip_norm: largest global norm of the gradient; 0 is no limit.
     ema_decay: moving average of the parameters that evaluation uses; 0 is none.
@@ -88,9 +93,12 @@ class Optim:
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    milestones: tuple[float, ...] = (0.8, 0.9)
+    decay: float = 0.01
     warmup: float = 0.05
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     ema_decay: float = 0.0
@@ -130,7 +138,7 @@ class Config:
     methods: trained one after the other on the same split and seed; names of ``METHODS``, or combinations
         such as ``loss=focal,composition=balanced``.
     select: which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a
-        constraint (``specificity where sensitivity >= 0.95``).
+        constraint (``specificity where sensitivity >= 0.95``); ``step`` takes the last.
     """
 
     name: str

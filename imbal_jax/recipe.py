@@ -137,17 +137,18 @@ def make_optimizer(
     (``minimax.pesg``), in ten stages.
     """
     warmup = round(options.warmup * total_steps)
+    peak = options.learning_rate
+    start = 0.0 if warmup else peak
     if options.schedule == "cosine":
-        rate = optax.warmup_cosine_decay_schedule(
-            0.0 if warmup else options.learning_rate,
-            options.learning_rate,
-            warmup,
-            max(total_steps, warmup + 1),
+        rate = optax.warmup_cosine_decay_schedule(start, peak, warmup, max(total_steps, warmup + 1))
+    elif options.schedule == "steps":
+        milestones = {round(share * total_steps) - warmup: options.decay for share in options.milestones}
+        rate = optax.join_schedules(
+            [optax.linear_schedule(start, peak, warmup), optax.piecewise_constant_schedule(peak, milestones)],
+            [warmup],
         )
     else:
-        rate = optax.warmup_constant_schedule(
-            0.0 if warmup else options.learning_rate, options.learning_rate, warmup
-        )
+        rate = optax.warmup_constant_schedule(start, peak, warmup)
 
     def kernels(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)
@@ -165,7 +166,9 @@ def make_optimizer(
     else:
         core = optax.chain(
             optax.add_decayed_weights(options.weight_decay, mask=kernels),
-            optax.sgd(rate, momentum=options.momentum or None, nesterov=options.momentum > 0),
+            optax.sgd(
+                rate, momentum=options.momentum or None, nesterov=options.nesterov and options.momentum > 0
+            ),
         )
     return optax.chain(optax.clip_by_global_norm(options.clip_norm), core) if options.clip_norm else core
 

@@ -152,7 +152,7 @@ def train_method(
                     at, _lead_with(values, criterion), best=best_step(history, criterion) == at
                 )
                 clock.save()
-                checkpoints.save(state, criterion.score(values))
+                checkpoints.save(state, criterion.score(history[-1]))
 
             # Test the best checkpoint
             best = best_step(history, criterion)
@@ -177,7 +177,7 @@ def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
         steps_of(config, method, splits.train)
         compose(config, method, task, splits.train, mesh.size, total_steps=1)
     blank = np.full((len(splits.validation), len(splits.classes)), 1 / len(splits.classes))
-    parse_criterion(config.select).check(measure(splits.validation, blank, config))
+    parse_criterion(config.select).check({"step": 0, **measure(splits.validation, blank, config)})
 
 
 # Stages
@@ -386,7 +386,7 @@ def measure(data: Dataset, scores: np.ndarray, config: Config) -> dict[str, floa
 def _lead_with(values: Mapping[str, float], criterion: Criterion) -> dict[str, float]:
     """The metrics with those that decide first, since the console shows the first few."""
     order = [*criterion.names, "sensitivity", "specificity", "f_score", "auroc"]
-    return {name: values[name] for name in dict.fromkeys([*order, *values])}
+    return {name: values[name] for name in dict.fromkeys([*order, *values]) if name in values}
 
 
 def _validation_history(folder: Path) -> list[dict[str, Any]]:

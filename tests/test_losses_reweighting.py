@@ -31,18 +31,15 @@ def features_for(logits: jax.Array) -> np.ndarray:
 # Every loss as a function of logits and labels over four classes; with gamma 1, chance has no part.
 LOSSES = {
     "equalization": lambda z, y: equalization(z, y, COUNTS, KEY, 0.2, 1.0),
-    "influence": lambda z, y: influence_balanced(z, y, features_for(z), WEIGHTS),
+    "influence": lambda z, y: influence_balanced(z, y, features_for(z), WEIGHTS, 10.0),
     "influence_through": lambda z, y: influence_balanced(
         z, y, features_for(z), WEIGHTS, 10.0, constant_weight=False
     ),
     "smoothing_concave": lambda z, y: label_aware_smoothing(z, y, COUNTS),
-    "smoothing_linear": lambda z, y: label_aware_smoothing(z, y, COUNTS, shape="linear"),
     "smoothing_convex": lambda z, y: label_aware_smoothing(z, y, COUNTS, 0.3, 0.0, shape="convex"),
     "poly1": lambda z, y: poly1(z, y),
-    "poly1_flat": lambda z, y: poly1(z, y, -0.5),
     "class_balanced_focal": lambda z, y: class_balanced_focal(z, y, COUNTS),
     "class_balanced_focal_2": lambda z, y: class_balanced_focal(z, y, COUNTS, 0.99, 2.0),
-    "class_balanced_focal_0": lambda z, y: class_balanced_focal(z, y, COUNTS, 0.999, 0.0),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
 JITTED = {name: jax.jit(loss) for name, loss in LOSSES.items()}
@@ -52,7 +49,6 @@ def smoothing(name: str) -> np.ndarray:
     rank = (COUNTS - 50) / 550
     return {
         "smoothing_concave": 0.1 + 0.3 * np.sin(rank * np.pi / 2),
-        "smoothing_linear": 0.1 + 0.3 * rank,
         "smoothing_convex": 0.3 + 0.3 * np.sin(1.5 * np.pi + rank * np.pi / 2),
     }[name]
 
@@ -73,12 +69,9 @@ def of_label(name: str, logits: np.ndarray, c: int) -> np.ndarray:
     if name.startswith("smoothing"):
         amount = smoothing(name)[c]
         return -(1 - amount) * log_p[..., c] - amount * log_p.mean(-1)
-    if name.startswith("poly1"):
-        epsilon = {"poly1": 1.0, "poly1_flat": -0.5}[name]
-        return -log_p[..., c] + epsilon * (1 - np.exp(log_p[..., c]))
-    beta, gamma = {"": (0.9999, 0.5), "_2": (0.99, 2.0), "_0": (0.999, 0.0)}[
-        name[len("class_balanced_focal") :]
-    ]
+    if name == "poly1":
+        return -log_p[..., c] + 1 - np.exp(log_p[..., c])
+    beta, gamma = {"": (0.9999, 0.5), "_2": (0.99, 2.0)}[name[len("class_balanced_focal") :]]
     s = 1 / (1 + np.exp(-logits))
     q = np.where(np.arange(4) == c, s, 1 - s)
     return effective(beta)[c] * (-((1 - q) ** gamma) * np.log(q)).sum(-1)
@@ -91,7 +84,7 @@ def reference(name: str, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     if name.startswith("influence"):
         p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         norms = np.abs(p - targets).sum(-1) * np.abs(features_for(logits)).sum(-1)
-        total *= {"influence": 1000.0, "influence_through": 10.0}[name] / (norms + 1e-3)
+        total *= 10 / (norms + 1e-3)
     return total
 
 
@@ -112,7 +105,8 @@ def test_losses_have_the_values_computed_by_hand():
     features = np.array([[1.0, -2.0], [0.0, 4.0]])  # norms 3 and 4; distances 2 * 3/4 and 2 * 1/4
     expected = {
         "equalization": [log(4), 0],  # class 0 is rare: it stays in its own denominator alone
-        "influence": [2 * log(4) / 4.5, log(4 / 3) / 2],
+        "influence": [1000 * log(4) / 4.501, 1000 * log(4 / 3) / 2.001],
+        "influence_weighted": [2 * log(4) / 4.5, log(4 / 3) / 2],
         "smoothing": [0.9 * log(4) + 0.1 * log(16 / 3) / 2, 0.6 * log(4 / 3) + 0.4 * log(16 / 3) / 2],
         "poly1": [log(4) + 3 / 4, log(4 / 3) + 1 / 4],
         # weights 4/3 and 2/3; (1 - q) of the label and of the other class
@@ -120,7 +114,8 @@ def test_losses_have_the_values_computed_by_hand():
     }
     found = {
         "equalization": equalization(logits, labels, [1, 999], KEY, gamma=1.0),
-        "influence": influence_balanced(logits, labels, features, [2, 1], alpha=1.0, epsilon=0.0),
+        "influence": influence_balanced(logits, labels, features),
+        "influence_weighted": influence_balanced(logits, labels, features, [2, 1], alpha=1.0, epsilon=0.0),
         "smoothing": label_aware_smoothing(logits, labels, [1, 9]),
         "poly1": poly1(logits, labels),
         "focal": class_balanced_focal(logits, labels, [1, 10**6], beta=0.5, gamma=1.0),
@@ -199,16 +194,15 @@ def test_gradient_agrees_with_torch_autograd(name):
             h = torch.tensor(features_for(z.detach().numpy()))
             norms = torch.abs(log_p.exp() - t).sum(-1) * h.abs().sum(-1)
             norms = norms.detach() if name == "influence" else norms
-            alpha = {"influence": 1000.0, "influence_through": 10.0}[name]
-            loss = (alpha / (norms + 1e-3) * (torch.tensor(WEIGHTS) * t * -log_p).sum(-1)).sum()
+            loss = (10 / (norms + 1e-3) * (torch.tensor(WEIGHTS) * t * -log_p).sum(-1)).sum()
         elif name.startswith("smoothing"):
             amount = torch.tensor(smoothing(name))
             loss = (t * (-(1 - amount) * log_p - amount * log_p.mean(-1, keepdim=True))).sum()
-        elif name.startswith("poly1"):
-            loss = (t * (-log_p + {"poly1": 1.0, "poly1_flat": -0.5}[name] * (1 - log_p.exp()))).sum()
+        elif name == "poly1":
+            loss = (t * (-log_p + 1 - log_p.exp())).sum()
         else:
             suffix = name[len("class_balanced_focal") :]
-            beta, gamma = {"": (0.9999, 0.5), "_2": (0.99, 2.0), "_0": (0.999, 0.0)}[suffix]
+            beta, gamma = {"": (0.9999, 0.5), "_2": (0.99, 2.0)}[suffix]
             loss = 0
             for c in range(4):
                 one_hot = torch.eye(4, dtype=torch.float64)[c].expand(16, 4)
@@ -252,7 +246,7 @@ def test_mean_of_class_balanced_focal_agrees_with_balanced_loss():
 # Laws
 
 seeds = st.integers(0, 2**31)
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=10, deadline=None)
 
 
 def random_problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

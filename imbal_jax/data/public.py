@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from imbal_jax.data.cifar import read_cifar10
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.download import fetch
 from imbal_jax.errors import InputError
@@ -233,6 +234,16 @@ def _medmnist_file(stem: str) -> File:
     return File(f"{stem}.npz", url, md5=MEDMNIST_MD5[stem])
 
 
+def cifar10(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
+    """CIFAR-10 with its own split: see ``cifar.read_cifar10``."""
+    folder = _folder(folder, "cifar10")
+    found = read_cifar10(folder, size)
+    if found is None:
+        _download("cifar10", folder, download)
+        found = read_cifar10(folder, size)
+    return found
+
+
 # Reading
 
 
@@ -355,5 +366,23 @@ PUBLIC: dict[str, PublicSet] = {
         placement="place pneumoniamnist.npz from https://zenodo.org/records/10519652 there",
         files=tuple(_medmnist_file(stem) for stem in MEDMNIST_MD5 if stem.startswith("pneumonia")),
         prepared={"pneumoniamnist.npz": "20568c3c8f7ddebe016ab049006f1eb241ab4249e8eff13c3a5d09d11900d8b0"},
+    ),
+    "cifar10": PublicSet(
+        load=cifar10,
+        homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="none stated",
+        citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        placement="place cifar-10-binary.tar.gz (170 MB) from https://www.cs.toronto.edu/~kriz/cifar.html there",
+        files=(
+            File(
+                "cifar-10-binary.tar.gz",
+                "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                md5="c32a1d4ab5d03f1284b67883e8d87530",  # as the site states it
+            ),
+        ),
+        prepared={
+            "train.npz": "3f8743ce242504238dd3e283dd3906c479b37ba595f0952dc8f33c9467dc6cd4",
+            "test.npz": "95e2e82dd7fb09f8a7cd79a85f21c3f16d9c4dafaeb6e26e85193169d9e5b5c7",
+        },
     ),
 }

@@ -9,7 +9,7 @@ import numpy as np
 from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.folder import read_folder
-from imbal_jax.data.longtail import draw_imbalance
+from imbal_jax.data.longtail import draw_imbalance, draw_profile, exponential_profile, step_profile
 from imbal_jax.data.phantom import write_phantoms
 from imbal_jax.data.public import PUBLIC
 from imbal_jax.data.splits import split_by_group, split_summary
@@ -48,8 +48,12 @@ def load(config: Config, folder: Path, say: Say = print) -> Splits:
             f"data.negative-class is {options.negative_class!r}, the classes are {', '.join(data.classes)}"
         )
     indices = dict(given) if given is not None else _split(options, data)
+    if options.long_tail is not None and (data.many_labels or options.imbalance is not None):
+        raise InputError("data.long-tail needs one label an image, and no data.imbalance beside it")
     if options.imbalance is not None:
         indices = _draw(options, data, indices)
+    if options.long_tail is not None:
+        indices = _long_tail(options, data, indices)
     summary = split_summary(data.labels, data.groups, indices, data.classes)
     for name, part in summary.missing:
         if part == "train":
@@ -120,6 +124,13 @@ def _split(options: Data, data: Dataset) -> Indices:
         "test": options.test_share,
     }
     return split_by_group(data.labels, data.groups, shares, seed=options.split_seed)
+
+
+def _long_tail(options: Data, data: Dataset, indices: Indices) -> Indices:
+    labels = data.labels[indices["train"]]
+    profile = {"exponential": exponential_profile, "step": step_profile}[options.profile]
+    target = profile(np.bincount(labels, minlength=len(data.classes)), options.long_tail)
+    return {**indices, "train": indices["train"][draw_profile(labels, target, seed=options.split_seed)]}
 
 
 def _draw(options: Data, data: Dataset, indices: Indices) -> Indices:

@@ -104,7 +104,7 @@ def influence_balanced(
       labels: int [...], y, or probabilities [..., C], t.
       features: [..., D], h, the input of the last dense layer.
       class_weights: [C], w, 0 or more (``priors.class_weights``); None for 1.
-      alpha: scalar, 0 or more.
+      alpha: scalar, 0 or more. At 1000 a gradient can exceed 65504, where float16 ends.
       epsilon: scalar, 0 or more; at 0 an example without influence gives NaN.
       constant_weight: whether the influence is a constant, so that the loss is a re-weighted cross-entropy.
         False sends the gradient through it too, to logits and features, as the authors' code does

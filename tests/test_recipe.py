@@ -1,0 +1,97 @@
+"""What a config calls for: learning rates, steps, plans, networks."""
+
+import jax
+import numpy as np
+import pytest
+
+from imbal_jax.config import Config, Data, Model, Optim, Train
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.methods import METHODS, find_method
+from imbal_jax.recipe import build, compose, make_optimizer
+from imbal_jax.sampling import batch_indices, plan_counts
+from imbal_jax.tasks import ONE_LABEL
+
+LABELS = np.repeat([0, 1], [90, 10]).astype(np.int32)
+IMAGES = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 1)).astype(np.uint8)
+DATA = Dataset(IMAGES, LABELS, np.arange(100), ("normal", "rare"))
+CONFIG = Config(
+    name="recipe",
+    data=Data(negative_class="normal"),
+    model=Model(name="cnn", options={"width": 4, "stages": 2}),
+    train=Train(batch_size=20, epochs=2),
+)
+
+
+def rates(options: Optim, steps: int) -> np.ndarray:
+    """The learning rate of each step, seen as the change of a parameter whose gradient is 1."""
+    optimizer = make_optimizer(options, steps)
+    params = {"w": np.zeros((1, 1), np.float32)}
+    state, seen = optimizer.init(params), []
+    for _ in range(steps):
+        updates, state = optimizer.update({"w": np.ones((1, 1), np.float32)}, state, params)
+        seen.append(-float(updates["w"][0, 0]))
+    return np.array(seen)
+
+
+def test_steps_warm_up_linearly_and_drop_at_the_milestones() -> None:
+    options = Optim(
+        optimizer="sgd",
+        learning_rate=0.1,
+        schedule="steps",
+        warmup=0.1,
+        momentum=0.0,
+        weight_decay=0.0,
+        clip_norm=0.0,
+        milestones=(0.8, 0.9),
+        decay=0.01,
+    )
+    seen = rates(options, 100)
+    np.testing.assert_allclose(seen[:10], 0.1 * np.arange(10) / 10, atol=1e-7)
+    np.testing.assert_allclose(seen[10:80], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(seen[81:90], 1e-3, rtol=1e-5)
+    np.testing.assert_allclose(seen[91:], 1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mixup", "balanced_mixup", "cmo", "ce_drs"])
+def test_plans_hold_what_the_method_says(name: str) -> None:
+    plans, shared = compose(CONFIG, METHODS[name], ONE_LABEL, DATA, 1, total_steps=10)
+    expected = {"mixup": [18, 2], "balanced_mixup": [10, 10], "cmo": [2, 18]}
+    if name == "ce_drs":
+        assert plan_counts(plans.before).tolist() == [18, 2]
+        assert plan_counts(plans.plan).tolist() == [10, 10]
+        assert shared["switch"].tolist() == [8, 0]
+        np.testing.assert_allclose(shared["priors_before"], [0.9, 0.1])
+        np.testing.assert_allclose(shared["priors"], [0.5, 0.5])
+    else:
+        assert plan_counts(plans.partner).tolist() == expected[name]
+        assert not np.array_equal(batch_indices(plans.partner, 3), batch_indices(plans.plan, 3))
+
+
+def test_the_model_starts_the_same_whatever_the_method_adds() -> None:
+    _, plain = build(CONFIG, METHODS["ce"], DATA)
+    for name in ("balanced_contrastive", "auc_margin", "influence_balanced"):
+        network, variables = build(CONFIG, METHODS[name], DATA)
+        for part, value in plain["params"].items():
+            jax.tree.map(np.testing.assert_array_equal, variables["params"][part], value)
+        outputs, _ = network.apply(variables, IMAGES[:3].astype(np.float32), train=True, rngs={})
+        assert outputs["logits"].shape == (3, 2)
+    assert set(variables["params"]) == set(plain["params"])
+
+
+def test_a_second_stage_holds_the_first_frozen_and_trains_the_head_or_its_scale() -> None:
+    images = IMAGES[:3].astype(np.float32)
+    for kind, trained in (("retrain", {"head"}), ("scale", {"scale"})):
+        network, variables = build(CONFIG, find_method(f"second_stage={kind},second_epochs=1"), DATA)
+        assert set(variables["params"]) == trained
+        first = {"params": variables["frozen"]}
+        logits = network.apply(variables, images, train=True, rngs={})
+        if kind == "scale":
+            np.testing.assert_allclose(
+                logits, network.network.apply(first, images, train=False, rngs={}), atol=1e-5
+            )
+        gradient = jax.grad(
+            lambda frozen, net=network, given=variables: net.apply(
+                {**given, "frozen": frozen}, images, train=True, rngs={}
+            ).sum()
+        )(variables["frozen"])
+        assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(gradient))

@@ -1,0 +1,69 @@
+"""Heads in closed form, and synthetic features."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imbal_jax.errors import InputError
+from imbal_jax.sampling import make_plan
+from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean, tau_normalized
+
+RNG = np.random.default_rng(0)
+HEAD = {"kernel": RNG.normal(size=(4, 3)) * [1.0, 2.0, 5.0], "bias": np.array([1.0, 2.0, 3.0])}
+FEATURES = RNG.normal(size=(40, 4)).astype(np.float32) + np.repeat([[0], [3]], 20, axis=0)
+LABELS = np.repeat([0, 1], 20).astype(np.int32)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.7, 1.0, 2.0])
+def test_columns_are_divided_by_their_length_to_the_power_tau(tau):
+    found = tau_normalized(HEAD, tau)
+    for c in range(3):
+        w = HEAD["kernel"][:, c]
+        np.testing.assert_allclose(found["kernel"][:, c], w / np.sqrt((w**2).sum()) ** tau, rtol=1e-5)
+    assert (found["bias"] == 0).all()
+
+
+def test_tau_is_the_best_of_its_grid_and_the_smallest_of_equals():
+    def length(head):
+        return float(np.linalg.norm(head["kernel"][:, 2]))
+
+    assert choose_tau(HEAD, length)[0] == 0.0
+    assert choose_tau(HEAD, lambda head: -abs(length(head) - 1))[0] == pytest.approx(1.0)
+    assert choose_tau(HEAD, lambda head: 1.0)[0] == 0.0
+    assert choose_tau(HEAD, lambda head: float("nan"))[0] == 0.0
+
+
+def test_nearest_mean_decides_by_the_cosine_to_the_class_means():
+    head = nearest_mean(FEATURES, LABELS, 2)
+    means = np.stack([FEATURES[c == LABELS].mean(axis=0) for c in (0, 1)])
+    cosine = (FEATURES @ means.T) / np.linalg.norm(means, axis=1) / np.linalg.norm(FEATURES, axis=1)[:, None]
+    logits = FEATURES @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(logits / np.linalg.norm(FEATURES, axis=1)[:, None], cosine, atol=1e-5)
+    with pytest.raises(InputError, match="class 2 has no mean feature"):
+        nearest_mean(FEATURES, LABELS, 3)
+
+
+@pytest.mark.parametrize("kind", ["smote", "smoothed_bootstrap"])
+def test_synthetic_batches_are_near_their_class_and_the_same_on_any_number_of_shards(kind):
+    pipeline = FeaturePipeline(kind)
+    shared = {"augment_key": np.asarray(jax.random.key_data(jax.random.key(1)))}
+
+    def batch(shards, shard):
+        arrays = {
+            "images": FEATURES,
+            "labels": LABELS,
+            "plan": make_plan(LABELS, 16, "balanced", num_shards=shards),
+            "shared": shared,
+            **pipeline.arrays(FEATURES, LABELS, 2),
+        }
+        return pipeline.from_device(jax.tree.map(jnp.asarray, arrays), jnp.int32(3), shard)
+
+    whole = batch(1, None)
+    assert np.bincount(whole["labels"]).tolist() == [8, 8]
+    parts = [batch(4, jnp.int32(s)) for s in range(4)]
+    np.testing.assert_allclose(np.concatenate([p["inputs"] for p in parts]), whole["inputs"], atol=1e-6)
+    sides = np.asarray(whole["inputs"]).mean(axis=1) > 1.5
+    np.testing.assert_array_equal(sides, np.asarray(whole["labels"]) == 1)
+    distance = np.abs(np.asarray(whole["inputs"])[:, None] - FEATURES[None]).max(axis=2).min(axis=1)
+    assert distance.max() > 1e-3  # new points, not copies
