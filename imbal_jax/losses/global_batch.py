@@ -38,14 +38,39 @@ def batch_positions(size: int, axis_name: AxisName | None) -> jax.Array:
     return positions + size * jax.lax.axis_index(axis_name)
 
 
-def map_anchors(function: Callable[[Any], jax.Array], anchors: Any, pairs: int) -> jax.Array:
+def map_anchors(
+    function: Callable[[Any], jax.Array], anchors: Any, pairs: int, active: jax.Array | None = None
+) -> jax.Array:
     """``function`` of each anchor, the first axis of the leaves of ``anchors``; ``pairs`` are formed by each.
 
     Vectorised. Where there are more than 2^20 pairs in all, they are formed in blocks of that many, and once
-    more when differentiating, instead of being kept.
+    more when differentiating, instead of being kept. Anchors that are not ``active`` (bool [b]; of no weight)
+    then get 0, without a pair where they fill a block: of a rare class, a block or two is all there is.
     """
     count = jax.tree.leaves(anchors)[0].shape[0]
     block = max(1, _PAIRS_AT_ONCE // max(1, pairs))
     if count <= block:
         return jax.vmap(function)(anchors)
-    return jax.lax.map(jax.checkpoint(function), anchors, batch_size=block)
+    if active is None:
+        return jax.lax.map(jax.checkpoint(function), anchors, batch_size=block)
+
+    order = jnp.argsort(~active, stable=True)
+    padding = -count % block
+    rows = jnp.concatenate([order, jnp.broadcast_to(order[:1], padding)]).reshape(-1, block)
+    busy = jnp.any(active[rows] & (jnp.arange(rows.size).reshape(rows.shape) < count), axis=1)
+
+    @jax.checkpoint
+    def of_block(row: jax.Array, busy: jax.Array) -> jax.Array:
+        part = jax.tree.map(lambda leaf: leaf[row], anchors)
+        shape = jax.eval_shape(jax.vmap(function), part)
+
+        def nothing(part: Any) -> jax.Array:
+            # zeros that vary over the mesh as the values do, which check_vma asks of both branches
+            one = jax.tree.leaves(part)[0].reshape(-1)[0]
+            return jnp.broadcast_to(jnp.where(one == one, 0, 0).astype(shape.dtype), shape.shape)
+
+        return jax.lax.cond(busy, jax.vmap(function), nothing, part)
+
+    values = jax.lax.map(lambda args: of_block(*args), (rows, busy))
+    values = values.reshape(-1, *values.shape[2:])[:count]
+    return values[jnp.argsort(order)]

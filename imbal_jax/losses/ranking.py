@@ -26,6 +26,8 @@ from imbal_jax.losses.arguments import check_broadcast, check_scalar, host_value
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName, weighted_mean
 
+_KEYS_AT_ONCE = 512
+
 Surrogate = Literal["squared", "squared_hinge", "hinge", "logistic"]
 
 
@@ -246,7 +248,7 @@ def soft_partial_auc(
         log_sum = jax.nn.logsumexp(phi(score - keys) / temperature, axis=0, where=present)
         return temperature * (log_sum - log_count)
 
-    values = map_anchors(of_anchor, batch.scores, keys.size)
+    values = map_anchors(of_anchor, batch.scores, keys.size, batch.positive.any(axis=1))
     return _mean_of_classes(_class_means(values, batch.positive, axis_name), batch.both_kinds, batch)
 
 
@@ -295,7 +297,7 @@ def smooth_ap(
         return 1 - of_positives / (of_positives + jnp.sum(above, axis=0, where=negative))
 
     own_rows = batch_positions(batch.scores.shape[0], axis_name)
-    values = map_anchors(of_anchor, (batch.scores, own_rows), keys.size)
+    values = map_anchors(of_anchor, (batch.scores, own_rows), keys.size, batch.positive.any(axis=1))
     return _mean_of_classes(_class_means(values, batch.positive, axis_name), batch.both_kinds, batch)
 
 
@@ -405,7 +407,30 @@ def _mean_over_pairs(
 ) -> jax.Array:
     """[C], mean over positives of the sum over the global batch [B, C] of weights times phi."""
     keys = gather_batch(batch.scores, axis_name)
-    values = map_anchors(lambda s: jnp.sum(weights * phi(s - keys), axis=0), batch.scores, keys.size)
+    # The few that have a weight come first, and blocks of the others are passed over.
+    order = jnp.argsort(~weights.any(axis=1), stable=True)
+    size = min(_KEYS_AT_ONCE, len(order))
+    rows = jnp.concatenate([order, jnp.broadcast_to(order[:1], -len(order) % size)]).reshape(-1, size)
+    real = (jnp.arange(rows.size) < len(order)).reshape(rows.shape)
+    parts = jnp.where(real[..., None], weights[rows], 0)
+    blocks = (keys[rows], parts, parts.any(axis=(1, 2)))
+
+    def of_anchor(score: jax.Array) -> jax.Array:
+        def add(total: jax.Array, block: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            some_keys, some_weights, busy = block
+            more = jax.lax.cond(
+                busy,
+                lambda s, total: total + jnp.sum(some_weights * phi(s - some_keys), axis=0),
+                lambda s, total: total + jnp.where(s == s, 0, 0),
+                score,
+                total,
+            )
+            return more, None
+
+        nothing = jnp.where(score == score, 0, 0) + jnp.zeros_like(keys[0])
+        return jax.lax.scan(add, nothing.astype(score.dtype), blocks)[0]
+
+    values = map_anchors(of_anchor, batch.scores, keys.size, batch.positive.any(axis=1))
     return _class_means(values, batch.positive, axis_name)
 
 

@@ -1,0 +1,119 @@
+"""Overlap of a segmentation with the truth, image by image or pooled."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from imbal_jax.metrics.averages import average_of, check_average, defined_mean
+from imbal_jax.metrics.cases import check_cases, check_mask
+from imbal_jax.metrics.tables import tables_of
+
+
+def dice(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    spatial: int = 0,
+    pooled: bool = False,
+    ignore_empty: bool = True,
+    threshold: ArrayLike = 0.5,
+    mask: ArrayLike | None = None,
+    average: str = "macro",
+) -> float | np.ndarray:
+    """2 TP / (2 TP + FP + FN) (Dice 1945), of each image, averaged over the images where it is defined.
+
+    Args:
+      labels, scores, threshold, mask: as in the package's docstring, the cases being pixels, with ``spatial``
+        axes after the first: labels [N, *space] with scores [N, *space] (a class or none) or
+        [N, *space, C] (one class a pixel), or both [N, *space, L] (classes that overlap).
+      spatial: axes of an image: 2, or 3 of a volume. 0 for pixels in a row, of one image.
+      pooled: count the pixels of all images together, as if they were one.
+      ignore_empty: an image without the class is left out of its mean. Otherwise it counts as 1 where no
+        pixel is decided for the class, and as 0 where one is.
+      average: over the classes, of the means over the images. Of one class a pixel, all C count:
+        ``macro_mean(dice(..., average="none")[1:])`` leaves the background out.
+
+    Returns:
+      A float, or float64 [K] for average "none"; NaN without the class.
+
+    Raises:
+      ValueError: shapes that do not fit ``spatial``; as the other metrics.
+    """
+    return _overlap(
+        2, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
+    )
+
+
+def iou(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    spatial: int = 0,
+    pooled: bool = False,
+    ignore_empty: bool = True,
+    threshold: ArrayLike = 0.5,
+    mask: ArrayLike | None = None,
+    average: str = "macro",
+) -> float | np.ndarray:
+    """TP / (TP + FP + FN), intersection over union (Jaccard 1912); arguments and averages as ``dice``."""
+    return _overlap(
+        1, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
+    )
+
+
+def _overlap(
+    weight: int,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    spatial: int,
+    pooled: bool,
+    ignore_empty: bool,
+    *,
+    threshold: ArrayLike,
+    mask: ArrayLike | None,
+    average: str,
+) -> float | np.ndarray:
+    check_average(average)
+    tables, binary = _tables_of_images(labels, scores, spatial, threshold, mask)
+    if pooled:
+        tables = tables.sum(axis=0, keepdims=True)
+    if average == "micro" or binary:
+        tables = tables.sum(axis=1, keepdims=True)
+    hit, missed, false_alarm = tables[..., 1, 1], tables[..., 1, 0], tables[..., 0, 1]
+    union = weight * hit + missed + false_alarm
+    values = np.where(union > 0, weight * hit / np.maximum(union, 1), 1.0)
+    undefined = hit + missed == 0 if ignore_empty else tables.sum(axis=(-2, -1)) == 0
+    values = defined_mean(np.where(undefined, np.nan, values), axis=0)
+    if average == "micro" or binary:
+        return float(values[0])
+    return average_of(values, (hit + missed).sum(axis=0), average)
+
+
+def _tables_of_images(
+    labels: ArrayLike, scores: ArrayLike, spatial: int, threshold: ArrayLike, mask: ArrayLike | None
+) -> tuple[np.ndarray, bool]:
+    """Counts int64 [images, K, 2, 2], and whether K is the one class of a binary problem."""
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    if spatial == 0:
+        labels, scores = labels[None], scores[None]
+        mask = None if mask is None else np.asarray(mask)[None]
+    pixels = max(spatial, 1) + 1  # axes up to the last of space
+    if labels.ndim not in (pixels, pixels + 1) or labels.shape[:pixels] != scores.shape[:pixels]:
+        raise ValueError(
+            f"labels {list(np.shape(labels))} do not fit scores {list(np.shape(scores))} with "
+            f"spatial={spatial}: expected [N, *space] with [N, *space] or [N, *space, C], or both "
+            "[N, *space, L]"
+        )
+    known = np.broadcast_to(check_mask(mask, labels), labels.shape)
+    images = [
+        check_cases(_flat(labels[i], pixels), _flat(scores[i], pixels), _flat(known[i], pixels))
+        for i in range(len(labels))
+    ] or [check_cases(_flat_all(labels, pixels), _flat_all(scores, pixels), None)]
+    return np.array([tables_of(image, threshold) for image in images]), images[0].is_binary
+
+
+def _flat(image: np.ndarray, pixels: int) -> np.ndarray:
+    return image.reshape(-1, *image.shape[pixels - 1 :])
+
+
+def _flat_all(images: np.ndarray, pixels: int) -> np.ndarray:
+    return images.reshape(0, *images.shape[pixels:])

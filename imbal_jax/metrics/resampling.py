@@ -1,0 +1,228 @@
+"""Bootstrap intervals of any metric: patients are drawn with replacement, and rare classes survive.
+
+A replicate draws as many patients as there are, from each stratum as many as it holds (a patient's stratum is
+the rarest class that he has: of a binary problem, positive or negative). So no replicate is without the rare
+class, and the interval is that of a study of as many patients with and without it, not of its prevalence.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri
+
+from imbal_jax.metrics.cases import UNKNOWN, check_mask, whole_numbers
+from imbal_jax.metrics.clusters import classes_held, patient_numbers, strata_of
+from imbal_jax.metrics.intervals import Interval, check_confidence
+from imbal_jax.metrics.replicates import Evaluate, Metric, replicates_of
+
+METHODS = ("percentile", "bca")
+_CHUNK = 2**17  # counts in flight: they stay in the processor's cache
+_BLOCKS = 200  # of patients, left out in turn: enough for the skewness, few for N evaluations
+
+
+class PairedBootstrap(NamedTuple):
+    """The metric of the first score less that of the second."""
+
+    difference: float | np.ndarray
+    low: float | np.ndarray
+    high: float | np.ndarray
+    p_value: float | np.ndarray
+
+
+def bootstrap(
+    metric: Metric,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    method: str = "percentile",
+    stratified: bool = True,
+    mask: ArrayLike | None = None,
+) -> Interval:
+    """The bootstrap interval of ``metric(labels, scores)`` (Efron 1979), clustered by patient.
+
+    AUROC, average precision and the other metrics of rank in this package, also as
+    ``functools.partial(partial_auroc, max_fpr=0.2)``, are evaluated on counts without sorting again.
+
+    Args:
+      metric: of labels and scores, to a float or [K]; called with the cases of a replicate.
+      labels: [N], [N, L] or [N, *space].
+      scores: [N, ...].
+      groups: [N], whose a case is; None where every case has its own patient.
+      samples: replicates.
+      seed: the same gives the same replicates, also of another metric or other scores.
+      confidence: of the interval.
+      method: "percentile", the quantiles of the replicates; or "bca", bias-corrected and accelerated (Efron,
+        JASA 1987), the acceleration by a jackknife over at most 200 blocks of patients a stratum.
+      stratified: False draws from all patients alike: a replicate may be without the rare class.
+      mask: the shape of the labels; False excludes, as a label of -1 or -2 does.
+
+    Returns:
+      (low, high), floats or float64 [K]. Replicates where the metric is NaN are left out. NaN where the metric
+      is NaN, and with fewer than two patients. No bootstrap sees beyond the cases: of a perfect AUROC it gives
+      (1, 1), where ``delong`` gives a bound, and with ten positives it is too short.
+
+    Raises:
+      ValueError: shapes that do not fit; an unknown method; a confidence not in (0, 1); less than one sample;
+        what the metric raises.
+    """
+    study = _study(labels, groups, mask, stratified)
+    evaluate = replicates_of(metric, study.labels, study.select(scores), study.patients)
+    return _resample(evaluate, study, samples, seed, confidence, method)[1]
+
+
+def paired_bootstrap(
+    metric: Metric,
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    method: str = "percentile",
+    stratified: bool = True,
+    mask: ArrayLike | None = None,
+) -> PairedBootstrap:
+    """The metric of ``first`` less that of ``second``, two scores of the same cases, in the same replicates.
+
+    Returns:
+      difference, low, high, p_value: floats or float64 [K]. The p-value is two-sided, of no difference: twice
+      the smaller share of replicates on either side of 0 (0 itself on both), one added to each, at most 1.
+
+    Arguments and errors as ``bootstrap``.
+    """
+    study = _study(labels, groups, mask, stratified)
+    one, other = (
+        replicates_of(metric, study.labels, study.select(scores), study.patients)
+        for scores in (first, second)
+    )
+    estimate, interval, values = _resample(
+        lambda counts: one(counts) - other(counts), study, samples, seed, confidence, method
+    )
+    known = (~np.isnan(values)).sum(axis=0)
+    sides = np.minimum((values <= 0).sum(axis=0), (values >= 0).sum(axis=0))
+    p_value = np.where(np.isnan(interval.low), np.nan, np.minimum(2 * (sides + 1) / (known + 1), 1))
+    return PairedBootstrap(_plain(estimate), *interval, _plain(p_value))
+
+
+class _Study(NamedTuple):
+    labels: np.ndarray  # without the excluded cases of [N]; -1 where an entry of others is excluded
+    patients: np.ndarray  # 0 to G - 1, whose each case is
+    strata: list[np.ndarray]  # the patients of each
+    kept: np.ndarray  # bool, of the cases that were given
+
+    @property
+    def number(self) -> int:
+        """G."""
+        return int(self.patients.max(initial=-1)) + 1
+
+    def select(self, scores: ArrayLike) -> np.ndarray:
+        scores = np.asarray(scores)
+        if scores.shape[:1] != self.kept.shape:
+            raise ValueError(f"scores {list(scores.shape)} do not fit {self.kept.size} labels")
+        return scores[self.kept]
+
+
+def _study(labels: ArrayLike, groups: ArrayLike | None, mask: ArrayLike | None, stratified: bool) -> _Study:
+    labels = np.asarray(labels)
+    if labels.ndim == 0:
+        raise ValueError("labels are a scalar, expected [N], [N, L] or [N, *space]")
+    labels = whole_numbers(labels)
+    if labels.size and labels.min() < min(UNKNOWN):
+        raise ValueError(f"label {labels.min()} is out of range: expected 0 or above, or -1 or -2 to exclude")
+    known = (labels >= 0) & check_mask(mask, labels)
+    kept = known if labels.ndim == 1 else np.ones(len(labels), bool)
+    labels = labels[kept] if labels.ndim == 1 else np.where(known, labels, -1)
+    patients = patient_numbers(groups, kept)
+    strata = [np.unique(patients)]
+    if stratified:
+        strata = strata_of(classes_held(labels, patients))
+    return _Study(labels, patients, strata, kept)
+
+
+def _resample(
+    evaluate: Evaluate, study: _Study, samples: int, seed: int, confidence: float, method: str
+) -> tuple[np.ndarray, Interval, np.ndarray]:
+    """The estimate [...], its interval, and the values of the replicates [samples, ...]."""
+    tail = (1 - check_confidence(confidence)) / 2
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}")
+    if samples != int(samples) or samples < 1:
+        raise ValueError(f"samples is {samples:g}, expected a whole number of 1 or more")
+    rng = np.random.default_rng(seed)
+    estimate = evaluate(np.ones((1, study.number), np.int64))[0]
+    undefined = np.full(np.shape(estimate), np.nan)
+    if study.number < 2 or np.isnan(estimate).all():
+        return estimate, Interval(_plain(undefined), _plain(undefined)), undefined[None]
+    values = np.concatenate([evaluate(counts) for counts in _draws(study, int(samples), rng)])
+
+    shares = np.broadcast_to(
+        np.expand_dims([tail, 1 - tail], tuple(range(1, values.ndim))), (2, *estimate.shape)
+    )
+    if method == "bca":
+        shares = _bca_shares(shares, estimate, values, _acceleration(evaluate, study, estimate, rng))
+    bounds = np.full((2, *estimate.shape), np.nan)
+    for at in np.ndindex(estimate.shape):
+        column = values[(slice(None), *at)]
+        column = column[~np.isnan(column)]
+        if column.size and not np.isnan(estimate[at]):
+            bounds[(slice(None), *at)] = np.quantile(column, shares[(slice(None), *at)])
+    return estimate, Interval(_plain(bounds[0]), _plain(bounds[1])), values
+
+
+def _draws(study: _Study, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each patient is drawn: int64 [R, G] at a time, multinomial in each stratum."""
+    rows = max(1, _CHUNK // study.number)
+    for start in range(0, samples, rows):
+        R = min(rows, samples - start)
+        counts = np.zeros((R, study.number), np.int32)
+        for stratum in study.strata:
+            drawn = rng.integers(stratum.size, size=(R, stratum.size))
+            drawn += stratum.size * np.arange(R)[:, None]
+            counts[:, stratum] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        yield counts
+
+
+def _bca_shares(
+    shares: np.ndarray, estimate: np.ndarray, values: np.ndarray, acceleration: np.ndarray
+) -> np.ndarray:
+    """Where among the replicates the bounds are: Phi(z0 + (z0 + z) / (1 - a (z0 + z))), Efron 1987, eq. 2.3."""
+    known = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+    below = ((values < estimate).sum(axis=0) + (values == estimate).sum(axis=0) / 2) / known
+    bias = ndtri(np.clip(below, 1 / (2 * known), 1 - 1 / (2 * known)))
+    z = bias + ndtri(shares)
+    return ndtr(bias + z / (1 - acceleration * z))
+
+
+def _acceleration(
+    evaluate: Evaluate, study: _Study, estimate: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """sum l^3 / (6 (sum l^2)^(3/2)), l what a block of patients adds to the estimate, in its stratum."""
+    squares, cubes = np.zeros(estimate.shape), np.zeros(estimate.shape)
+    for stratum in study.strata:
+        if stratum.size < 2:
+            continue
+        blocks = np.array_split(rng.permutation(stratum), min(stratum.size, _BLOCKS))
+        counts = np.ones((1, study.number), np.int64)
+        left_out = []
+        for block in blocks:
+            counts[0, block] = 0
+            left_out.append(evaluate(counts)[0])
+            counts[0, block] = 1
+        sizes = np.array([block.size for block in blocks]).reshape(-1, *(1,) * estimate.ndim)
+        added = np.nan_to_num((estimate - np.array(left_out)) * (stratum.size - sizes) / stratum.size)
+        added -= added.mean(axis=0)
+        squares += (added**2).sum(axis=0)
+        cubes += (added**3).sum(axis=0)
+    return np.where(squares > 0, cubes / (6 * np.where(squares > 0, squares, 1) ** 1.5), 0.0)
+
+
+def _plain(values: np.ndarray) -> float | np.ndarray:
+    return float(values) if np.ndim(values) == 0 else values

@@ -1,0 +1,189 @@
+"""The variance of the area under the ROC curve, and of the difference of two on the same cases."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit, ndtr
+
+from imbal_jax.metrics.cases import Cases, Column, check_cases, columns
+from imbal_jax.metrics.clusters import patient_numbers
+from imbal_jax.metrics.intervals import normal_quantile
+
+SCALES = ("logit", "linear")
+
+
+class DeLong(NamedTuple):
+    """An AUROC with its variance and interval; floats, or float64 [K]."""
+
+    auroc: float | np.ndarray
+    variance: float | np.ndarray
+    low: float | np.ndarray
+    high: float | np.ndarray
+
+
+class DeLongDifference(NamedTuple):
+    """The first AUROC less the second; floats, or float64 [K]."""
+
+    difference: float | np.ndarray
+    variance: float | np.ndarray
+    low: float | np.ndarray
+    high: float | np.ndarray
+    p_value: float | np.ndarray
+
+
+def delong(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    confidence: float = 0.95,
+    scale: str = "logit",
+    mask: ArrayLike | None = None,
+) -> DeLong:
+    """The AUROC with the variance of DeLong, DeLong and Clarke-Pearson (Biometrics 1988), in O(N log N).
+
+        var = var(V+) / P + var(V-) / N
+
+    V+ is, for a positive, the share of the N negatives that it outranks, ties half; V- is, for a negative, the
+    share of the P positives that outrank it: differences of midranks (Sun and Xu, IEEE Signal Processing
+    Letters 2014). With ``groups`` they are summed by patient first (Obuchowski, Biometrics 1997), who may
+    bring positives and negatives both.
+
+    Args:
+      labels, scores, mask: as in the package's docstring; each class against the rest.
+      groups: [N], whose a case is; None where every case has its own patient.
+      confidence: of the interval.
+      scale: "logit", symmetric in log(A / (1 - A)), which never leaves (0, 1) and covers better near 1; or
+        "linear", A -+ z sd, cut at 0 and 1.
+
+    Returns:
+      auroc, variance, low, high: floats, or float64 [K]. NaN without a positive or without a negative, and
+      but for the AUROC also where only one patient has positives, or negatives. An AUROC of 1 or 0 has
+      variance 0, which says nothing: its other bound is that of Clopper and Pearson for as many wins in
+      disjoint pairs, a positive and a negative of two patients each: tail^(1 / pairs), on either scale.
+
+    Raises:
+      ValueError: as the metrics; groups that are not [N]; a confidence not in (0, 1); an unknown scale.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}: expected one of {', '.join(SCALES)}")
+    z = normal_quantile(confidence)
+    cases = check_cases(labels, scores, mask)
+    patients = patient_numbers(groups, cases.kept)
+
+    def row(column: Column) -> tuple[float, ...]:
+        placed = _place([column], patients)
+        area, variance = placed.areas[0], _variance(placed, np.ones(1))
+        return area, variance, *_auroc_interval(area, variance, placed.pairs, z, scale)
+
+    return DeLong(*_by_column(cases, [row(column) for column in columns(cases)], 4))
+
+
+def delong_difference(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    confidence: float = 0.95,
+    mask: ArrayLike | None = None,
+) -> DeLongDifference:
+    """AUROC of ``first`` less that of ``second``, two scores of the same cases (DeLong et al. 1988).
+
+    var = var(A1) + var(A2) - 2 cov(A1, A2): the variance in ``delong`` of the differences of V+ and V-.
+
+    Returns:
+      difference, variance, low, high, p_value: floats, or float64 [K]. The interval is difference -+ z sd,
+      cut at -1 and 1; the p-value is two-sided, of no difference. Scores of the same ranks differ by 0 with
+      variance 0 and p-value 1; where another difference has variance 0, interval and p-value are NaN.
+
+    Arguments and errors as ``delong``.
+    """
+    z = normal_quantile(confidence)
+    one, other = (check_cases(labels, scores, mask) for scores in (first, second))
+    if one.scores.shape != other.scores.shape:
+        raise ValueError(f"scores {list(np.shape(first))} and {list(np.shape(second))} must have one shape")
+    patients = patient_numbers(groups, one.kept)
+
+    def row(pair: Sequence[Column]) -> tuple[float, ...]:
+        placed = _place(pair, patients)
+        difference, variance = placed.areas[0] - placed.areas[1], _variance(placed, np.array([1.0, -1.0]))
+        if variance == 0 and difference == 0:
+            return 0.0, 0.0, 0.0, 0.0, 1.0
+        sd = np.sqrt(variance) if variance > 0 else np.nan
+        low, high = np.clip([difference - z * sd, difference + z * sd], -1, 1)
+        return difference, variance, low, high, 2 * ndtr(-abs(difference) / sd)
+
+    pairs = zip(columns(one), columns(other), strict=True)
+    return DeLongDifference(*_by_column(one, [row(pair) for pair in pairs], 5))
+
+
+def _by_column(cases: Cases, rows: list[tuple[float, ...]], width: int) -> list[float] | list[np.ndarray]:
+    if cases.is_binary:
+        return [float(value) for value in rows[0]]
+    return list(np.array(rows, np.float64).reshape(-1, width).T)
+
+
+class _Placed(NamedTuple):
+    """What each patient adds to the error of the areas of S scores of the same cases."""
+
+    areas: np.ndarray  # [S]
+    up: np.ndarray  # [S, G]: sum over the patient's positives of V+ - A, over P
+    down: np.ndarray  # [S, G]: sum over his negatives of V- - A, over N
+    with_positive: int  # patients
+    with_negative: int
+    either: int
+
+    @property
+    def pairs(self) -> int:
+        """Disjoint pairs of a patient with a positive and another with a negative."""
+        return min(self.with_positive, self.with_negative, self.either // 2)
+
+
+def _place(scored: Sequence[Column], patients: np.ndarray) -> _Placed:
+    number = int(patients.max(initial=-1)) + 1
+    owner = [patients[side] for side in (scored[0].positive, scored[0].negative)]
+    P, N = (side.size for side in owner)
+    holds = [np.bincount(side, minlength=number) > 0 for side in owner]
+    held = int(holds[0].sum()), int(holds[1].sum()), int((holds[0] | holds[1]).sum())
+    if not (P and N):
+        return _Placed(np.full(len(scored), np.nan), *np.full((2, len(scored), number), np.nan), *held)
+    areas, up, down = [], [], []
+    for scores, positive, negative in scored:
+        wins = _beaten(scores[positive], scores[negative])
+        losses = _beaten(scores[negative], scores[positive])
+        area = int(wins.sum()) / (2 * P * N)
+        areas.append(area)
+        up.append(np.bincount(owner[0], (wins / (2 * N) - area) / P, number))
+        down.append(np.bincount(owner[1], (1 - losses / (2 * P) - area) / N, number))
+    return _Placed(np.array(areas), np.array(up), np.array(down), *held)
+
+
+def _beaten(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Twice the others below each score, and once those level with it: int64."""
+    others = np.sort(others)
+    return np.searchsorted(others, scores, side="left") + np.searchsorted(others, scores, side="right")
+
+
+def _variance(placed: _Placed, contrast: np.ndarray) -> float:
+    """Of ``contrast`` @ areas; NaN where it cannot be known."""
+    if min(placed.with_positive, placed.with_negative) < 2:
+        return np.nan
+    unbiased = [n / (n - 1) for n in (placed.with_positive, placed.with_negative, placed.either)]
+    up, down = contrast @ placed.up, contrast @ placed.down
+    # Obuchowski (1997); a patient who holds one side only adds nothing to the third sum
+    value = unbiased @ np.array([up @ up, down @ down, 2 * (up @ down)])
+    return max(float(value), 0.0)  # the third sum may be negative
+
+
+def _auroc_interval(area: float, variance: float, pairs: int, z: float, scale: str) -> tuple[float, float]:
+    if area in (0, 1) and pairs:
+        bound = float(ndtr(-z)) ** (1 / pairs)
+        return (bound, 1.0) if area == 1 else (0.0, 1 - bound)
+    sd = np.sqrt(variance)
+    if scale == "linear" or not 0 < area < 1:
+        return tuple(np.clip([area - z * sd, area + z * sd], 0, 1))
+    half = z * sd / (area * (1 - area))
+    return float(expit(logit(area) - half)), float(expit(logit(area) + half))
