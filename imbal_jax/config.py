@@ -89,6 +89,8 @@ class Optim:
     weight_decay: not applied to biases and normalisation.
     clip_norm: largest global norm of the gradient; 0 is no limit.
     ema_decay: moving average of the parameters that evaluation uses; 0 is none.
+    swa_start: share of the run from which on evaluation uses the plain mean of the parameters (stochastic weight
+        averaging), in place of ema_decay; 1 is never. BatchNorm's running averages are the last ones, not the mean's.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -102,7 +104,13 @@ class Optim:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     ema_decay: float = 0.0
+    swa_start: float = 1.0
     label_smoothing: float = 0.0
+
+    @property
+    def averages(self) -> bool:
+        """Whether evaluation uses averaged parameters."""
+        return self.ema_decay > 0 or self.swa_start < 1
 
 
 @dataclass(frozen=True, kw_only=True)

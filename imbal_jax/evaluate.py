@@ -190,7 +190,7 @@ def restore(
     """The network of a finished run and its state at ``step``; InputError where the checkpoint is damaged."""
     network, variables = build(config, method, splits.train)
     optimizer = make_optimizer(config.optim, 1, method)
-    like = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
+    like = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.averages)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         return network, checkpoints.restore(replicate(like, mesh), step)
 

@@ -33,6 +33,7 @@ class TrainStep:
     objective: Objective
     axis_name: str | None = "data"
     ema_decay: float = 0.0
+    average_from: int | None = None
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         axis = self.axis_name
@@ -64,6 +65,9 @@ class TrainStep:
         if ema_params is not None:
             # the first steps average over a short past, or the initial weights would linger
             decay = jnp.minimum(self.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            if self.average_from is not None:
+                since = jnp.maximum(state.step - self.average_from, 0).astype(jnp.float32)
+                decay = since / (since + 1)
             ema_params = optax.incremental_update(new_params, ema_params, 1.0 - decay)
 
         def keep(new: Any, old: Any) -> Any:
@@ -89,6 +93,7 @@ def make_train_step(
     axis_name: str | None = "data",
     *,
     ema_decay: float = 0.0,
+    average_from: int | None = None,
 ) -> TrainStep:
     """Return the pure step ``(state, batch) -> (state, metrics)``.
 
@@ -103,10 +108,12 @@ def make_train_step(
     batch: mapping with ``inputs`` and what the objective reads; leaves are [B, ...], except under
         ``"shared"``, whose arrays every device sees whole (class weights, priors).
     ema_decay: decay of the moving average of the parameters, used where ``state.ema_params`` is not None.
+    average_from: instead, the step from which on that is the plain mean of the parameters after every step
+        (stochastic weight averaging: Izmailov et al., UAI 2018); until then it follows them.
     metrics: ``loss``, ``gradient_norm``, ``skipped`` (0 or 1) and those of the objective; equal on all
         devices.
     """
-    return TrainStep(apply_fn, optimizer, objective, axis_name, ema_decay)
+    return TrainStep(apply_fn, optimizer, objective, axis_name, ema_decay, average_from)
 
 
 def make_eval_step(

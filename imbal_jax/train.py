@@ -293,8 +293,9 @@ def _stage(
         task.objective(method, label_smoothing=config.optim.label_smoothing, uncertain=config.data.uncertain),
         None if config.train.backend == "jit" else parallel.AXIS,
         ema_decay=config.optim.ema_decay,
+        average_from=round(config.optim.swa_start * total_steps) if config.optim.swa_start < 1 else None,
     )
-    state = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.ema_decay > 0)
+    state = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.averages)
     advance = make_advance(config, pipeline, step, mesh, images, labels, plans, shared, extra)
     return Stage(network, state, shared, total_steps, advance)
 

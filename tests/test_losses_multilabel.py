@@ -1,6 +1,7 @@
 """Losses that weigh a label by the others of its item, and what all losses of many labels promise."""
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -239,7 +240,7 @@ def test_class_balanced_weights_are_those_of_the_priors(beta):
 
 def test_traced_counts_and_options_do_not_recompile():
     logits, hard, _ = batch()
-    first, second = jax.jit(distribution_balanced), jax.jit(class_balanced_sigmoid_focal)
+    first, second = jax.jit(partial(distribution_balanced)), jax.jit(partial(class_balanced_sigmoid_focal))
     for counts, total, mu in (([50, 400, 3], 1000, 0.2), ([5, 5, 5], 10, 0.3)):
         counts = np.array(counts)
         expected = distribution_balanced(logits, hard, counts, total, mu=mu)

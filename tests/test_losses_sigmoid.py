@@ -1,5 +1,7 @@
 """Losses of each label by itself: oracles, special cases, unknown labels, and no NaN."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -167,7 +169,7 @@ def test_bad_static_input_raises_naming_the_value(call, message):
 
 def test_traced_weights_targets_and_masks_give_the_same_values_and_one_compilation():
     logits, hard, soft = batch()
-    jitted = jax.jit(losses.binary_cross_entropy)
+    jitted = jax.jit(partial(losses.binary_cross_entropy))
     for pos_weight, mask in ((POS_WEIGHT, hard == 1), (POS_WEIGHT * 2, hard == 0)):
         expected = losses.binary_cross_entropy(logits, soft, pos_weight, mask)
         np.testing.assert_allclose(jitted(logits, soft, pos_weight, mask), expected, rtol=1e-5, atol=1e-6)
@@ -335,7 +337,8 @@ def test_bad_options_of_the_focal_losses_raise_naming_the_value(call, message):
 
 def test_traced_exponents_weights_and_clips_do_not_recompile():
     logits, _, soft = batch()
-    focal, clipped = jax.jit(sigmoid_focal), jax.jit(asymmetric)
+    # functions of this test's own: jit shares what other tests compiled of the same function
+    focal, clipped = jax.jit(partial(sigmoid_focal)), jax.jit(partial(asymmetric))
     for gamma, alpha, clip in ((0.0, [0.1, 0.2, 0.3], 0.0), (3.0, [0.9, 0.0, 1.0], 0.1)):
         alpha = np.array(alpha)
         expected = sigmoid_focal_reference(logits, soft, gamma, alpha)

@@ -339,7 +339,7 @@ def test_what_is_masked_or_labelled_minus_one_is_as_if_it_were_not_there(metric)
         (1, 0.5, r"labels \[\] do not fit"),
         ([0, 1], [[0.1], [0.2]], r"two classes or more: pass scores\[:, 0\]"),
         ([0, 2], [0.1, 0.2], "label 2 is out of range: expected 0 to 1"),
-        ([0, -2], [0.1, 0.2], "label -2 is out of range"),
+        ([0, -3], [0.1, 0.2], "label -3 is out of range"),
         ([0, 3], np.zeros((2, 3)), "label 3 is out of range: expected 0 to 2"),
         ([0, 0.5], [0.1, 0.2], "whole numbers"),
         ([0, np.nan], [0.1, 0.2], "whole numbers"),

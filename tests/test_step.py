@@ -173,3 +173,13 @@ def test_the_evaluation_step_predicts_from_the_model_in_evaluation_mode() -> Non
     shifted = x / np.sqrt(1 + 1e-5)
     expected = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_stochastic_weight_averaging_is_the_mean_of_the_parameters_from_its_step_on() -> None:
+    step = jax.jit(make_train_step(linear, optax.sgd(0.1), objective, None, average_from=3))
+    state, seen = fresh(optax.sgd(0.1), ema=True), []
+    for t in range(7):
+        state, _ = step(state, batch(t))
+        seen.append(np.asarray(state.params["w"], np.float64))
+        expected = np.mean(seen[3:], axis=0) if t >= 3 else seen[-1]
+        np.testing.assert_allclose(state.ema_params["w"], expected, rtol=1e-5)
