@@ -23,6 +23,8 @@ Seen on 2 cores (AMD EPYC, jax 0.10.2), 1 minute 40 seconds a method on the idle
 At 1:20 balancing moves the decision and hardly the ranking. At 1:100 plain and weighted cross-entropy may learn
 nothing at all (seed 1: AUROC 0.672 and 0.704), stratified batches never do. With 11 (1:20) or 2 (1:100) positives in
 validation the checkpoint's choice is coarse.
+The first seed was run before the augmentation drew one more random number an image: it comes out a little different
+now.
 """
 
 from imbal_jax.augment import Augment
