@@ -24,15 +24,15 @@ def read_cifar10(folder: Path, size: int) -> tuple[Dataset, dict[str, np.ndarray
     """The 50,000 training and 10,000 test images of CIFAR-10 (Krizhevsky 2009), or None where they are not.
 
     folder: holds cifar-10-binary.tar.gz, or the condensed train.npz and test.npz (JPEG quality 75: results are
-    near those on the original, not equal). size: 32.
+    near those on the original, not equal). size: 32, or 16 or 8, to which blocks of pixels are averaged.
 
-    Returns images uint8 [60000, 32, 32, 3] and a split. Published long-tailed protocols have no validation set;
+    Returns images uint8 [60000, size, size, 3] and a split. Published long-tailed protocols have no validation set;
     here 100 images of each class are taken out of the test set for it, so that the training images are the
     published ones and the other 9,000 test images decide nothing. Raises InputError for another size, a
     damaged archive.
     """
-    if size != 32:
-        raise InputError(f"CIFAR-10 images are of 32 pixels, {size} are asked: set --data.image-size 32")
+    if size not in (8, 16, 32):
+        raise InputError(f"CIFAR-10 images are of 32 pixels, {size} are asked: set --data.image-size 32, 16 or 8")
     if (folder / _ARCHIVE).is_file():
         images, labels = _binary(folder / _ARCHIVE)
     elif (folder / "train.npz").is_file() and (folder / "test.npz").is_file():
@@ -44,7 +44,18 @@ def read_cifar10(folder: Path, size: int) -> tuple[Dataset, dict[str, np.ndarray
     shuffled = np.random.default_rng(0).permutation(test)
     held = np.concatenate([shuffled[labels[shuffled] == c][:_HELD_OUT] for c in range(10)])
     split = {"train": np.arange(50_000), "validation": np.sort(held), "test": np.setdiff1d(test, held)}
+    images = _block_means(images, 32 // size)
     return Dataset(images, labels.astype(np.int32), np.arange(len(images)), CIFAR10_CLASSES), split
+
+
+def _block_means(images: np.ndarray, side: int) -> np.ndarray:
+    """Images [N, H, W, C] uint8 with each side x side block rounded to its mean."""
+    if side == 1:
+        return images
+    count, height, width, channels = images.shape
+    blocks = images.reshape(count, height // side, side, width // side, side, channels)
+    sums = blocks.sum(axis=(2, 4), dtype=np.uint32)
+    return ((sums + side * side // 2) // (side * side)).astype(np.uint8)
 
 
 def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
