@@ -32,7 +32,9 @@ def read_cifar10(folder: Path, size: int) -> tuple[Dataset, dict[str, np.ndarray
     damaged archive.
     """
     if size not in (8, 16, 32):
-        raise InputError(f"CIFAR-10 images are of 32 pixels, {size} are asked: set --data.image-size 32, 16 or 8")
+        raise InputError(
+            f"CIFAR-10 images are of 32 pixels, {size} are asked: set --data.image-size 32, 16 or 8"
+        )
     if (folder / _ARCHIVE).is_file():
         images, labels = _binary(folder / _ARCHIVE)
     elif (folder / "train.npz").is_file() and (folder / "test.npz").is_file():
