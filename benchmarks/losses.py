@@ -25,6 +25,7 @@ import optax
 import torch
 import torch.nn.functional as F
 from environment import environment
+from jax.tree_util import Partial
 
 from imbal_jax import losses
 
@@ -157,8 +158,13 @@ def torch_auc_margin(s: torch.Tensor) -> torch.Tensor:
 
 
 def of(loss: Callable[..., Any], *arguments: Any, **options: Any) -> Loss:
-    """Ours as a function of the logits; the other arguments traced, as in training."""
-    return lambda z: jnp.mean(loss(z, *map(jnp.asarray, arguments), **options))
+    """A loss in JAX as a function of the logits; the other arguments are given at run time, as in training:
+    of labels known when compiling, XLA would compute ahead what it can."""
+
+    def mean(*given: Any) -> jax.Array:
+        return jnp.mean(loss(given[-1], *given[:-1], **options))
+
+    return Partial(mean, *map(jnp.asarray, arguments))
 
 
 ONE = partial(lambda loss, *rest, **o: of(loss, LABELS, *rest, **o))
@@ -169,7 +175,7 @@ TEMPERATURE = (COUNTS.max() / T["COUNTS"]) ** 0.15
 CASES: dict[str, tuple[np.ndarray, Loss, dict[str, Loss]]] = {
     "cross_entropy": (LOGITS, ONE(losses.cross_entropy), {
         "torch": lambda z: F.cross_entropy(z, T["LABELS"]),
-        "optax": lambda z: optax.softmax_cross_entropy_with_integer_labels(z, jnp.asarray(LABELS)).mean()}),
+        "optax": of(optax.softmax_cross_entropy_with_integer_labels, LABELS)}),
     "weighted_cross_entropy": (LOGITS, ONE(losses.weighted_cross_entropy, WEIGHTS), {
         "torch": lambda z: F.cross_entropy(z, T["LABELS"], T["WEIGHTS"])}),
     "bayesian_cross_entropy": (LOGITS, ONE(losses.bayesian_cross_entropy, PRIORS), {
@@ -186,19 +192,19 @@ CASES: dict[str, tuple[np.ndarray, Loss, dict[str, Loss]]] = {
     "ldam": (LOGITS, ONE(losses.ldam, COUNTS), {"torch": torch_ldam}),
     "poly1": (LOGITS, ONE(losses.poly1), {
         "torch": torch_poly,
-        "optax": lambda z: optax.losses.poly_loss_cross_entropy(
-            z, jax.nn.one_hot(jnp.asarray(LABELS), C), epsilon=1.0).mean()}),
-    "equalization": (LOGITS, lambda z: losses.equalization(
-        z, jnp.asarray(LABELS), COUNTS, jax.random.key(0)).mean(), {"torch": torch_equalization}),
+        "optax": of(lambda z, y: optax.losses.poly_loss_cross_entropy(
+            z, jax.nn.one_hot(y, C), epsilon=1.0), LABELS)}),
+    "equalization": (LOGITS, ONE(losses.equalization, COUNTS, jax.random.key(0)), {
+        "torch": torch_equalization}),
     "influence_balanced": (LOGITS, ONE(losses.influence_balanced, FEATURES), {"torch": torch_ib}),
     "label_aware_smoothing": (LOGITS, ONE(losses.label_aware_smoothing, COUNTS), {"torch": torch_smoothing}),
     "class_balanced_focal": (LOGITS, ONE(losses.class_balanced_focal, COUNTS), {"torch": torch_cb_focal}),
     "binary_cross_entropy": (LOGITS2, MANY(losses.binary_cross_entropy), {
         "torch": lambda z: F.binary_cross_entropy_with_logits(z, T["TARGETS2"]),
-        "optax": lambda z: optax.sigmoid_binary_cross_entropy(z, jnp.asarray(TARGETS2)).mean()}),
+        "optax": of(optax.sigmoid_binary_cross_entropy, TARGETS2)}),
     "sigmoid_focal": (LOGITS2, MANY(losses.sigmoid_focal), {
         "torch": lambda z: torch_sigmoid_focal(z, T["TARGETS2"]),
-        "optax": lambda z: optax.losses.sigmoid_focal_loss(z, jnp.asarray(TARGETS2)).mean()}),
+        "optax": of(optax.losses.sigmoid_focal_loss, TARGETS2)}),
     "asymmetric": (LOGITS2, MANY(losses.asymmetric), {"torch": torch_asymmetric}),
     "distribution_balanced": (LOGITS2, MANY(losses.distribution_balanced, COUNTS2, TOTAL2), {
         "torch": torch_distribution_balanced}),
@@ -253,8 +259,8 @@ def measured(inputs: np.ndarray, ours: Loss, peers: dict[str, Loss], repeats: in
 
 
 def in_jax(inputs: np.ndarray, loss: Loss) -> Callable[[], None]:
-    step, placed = jax.jit(jax.value_and_grad(loss)), jnp.asarray(inputs)
-    return lambda: jax.block_until_ready(step(placed))
+    step, placed = jax.jit(lambda loss, z: jax.value_and_grad(loss)(z)), jnp.asarray(inputs)
+    return lambda: jax.block_until_ready(step(loss, placed))
 
 
 def in_torch(inputs: np.ndarray, loss: Loss) -> Callable[[], None]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from imbal_jax.losses import global_batch
+from imbal_jax.losses import contrastive, global_batch
 from imbal_jax.losses.contrastive import balanced_contrastive, has_positive, sup_con
 from imbal_jax.losses.reduction import weighted_mean
 
@@ -314,11 +314,33 @@ def test_traced_label_out_of_range_gives_nan_with_gradient_0_and_is_no_key():
 def test_similarities_in_blocks_give_the_same_values_and_gradients(name, monkeypatch):
     features, labels, prototypes = batch(2)
     expected = values_and_gradient(name, features, labels, prototypes)
+    monkeypatch.setattr(contrastive, "_PAIRS_AT_ONCE", 0)  # each anchor has a product of its own
     monkeypatch.setattr(global_batch, "_PAIRS_AT_ONCE", 7 * 29)  # 7 anchors at a time, 24 in all
     compiled.clear_cache()
     found = values_and_gradient(name, features, labels, prototypes)
     compiled.clear_cache()
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), found, expected)
+
+
+@pytest.mark.parametrize(("size", "num_classes"), [(4096, 10), (1024, 20_000)])
+@every_loss
+def test_memory_of_many_examples_or_classes_is_bounded(name, size, num_classes):
+    features, prototypes = (jax.ShapeDtypeStruct((n, 16), jnp.float32) for n in (size, num_classes))
+    labels = jax.ShapeDtypeStruct((size,), jnp.int32)
+    loss = jax.grad(lambda f, p, y: loss_of(name, f, y, p).sum(), (0, 1))
+    compiled = jax.jit(loss).lower(features, prototypes, labels).compile()
+    assert (
+        compiled.memory_analysis().temp_size_in_bytes < 40e6
+    )  # all pairs at once would be 67 to 86 MB an array
+
+
+@every_loss
+def test_forward_mode_gives_the_slope_that_reverse_mode_gives(name):
+    features, labels, prototypes = batch(2)
+    moved = np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
+    _, forward = jax.jvp(lambda f: loss_of(name, f, labels, prototypes).sum(), (features,), (moved,))
+    _, (gradient, _) = values_and_gradient(name, features, labels, prototypes)
+    np.testing.assert_allclose(forward, np.vdot(gradient, moved), rtol=1e-4)
 
 
 def test_sweeps_of_the_temperature_compile_once():
@@ -449,6 +471,21 @@ def test_means_and_gradients_are_the_same_on_one_and_many_devices(backend, count
                     np.testing.assert_allclose(high[name], mean, **tolerance, err_msg=where)
                     for key, expected in gradient.items():
                         np.testing.assert_allclose(gradients[name][key], expected, **tolerance, err_msg=where)
+
+
+@every_loss
+@pytest.mark.parametrize("views", [2, 3])
+def test_values_of_several_views_on_four_devices_agree_with_loops_over_the_whole_batch(name, views):
+    features, labels, prototypes = batch(views, size=16)
+    mesh, split = Mesh(np.array(jax.devices()[:4]), ("data",)), P("data")
+    mapped = jax.shard_map(
+        lambda f, y: loss_of(name, f, y, prototypes, axis_name="data"),
+        mesh=mesh,
+        in_specs=(split, split),
+        out_specs=split,
+    )
+    expected = reference(name, features, labels, prototypes)
+    np.testing.assert_allclose(jax.jit(mapped)(features, labels), expected, rtol=2e-5, atol=1e-5)
 
 
 def test_mean_of_the_losses_of_the_devices_would_have_been_another_number():

@@ -297,6 +297,7 @@ def test_weights_are_constants_when_targets_are_differentiated():
         (lambda z, t: class_balanced_sigmoid_focal(z, t, [1, 0, 2]), r"counts\[1\] is 0"),
         (lambda z, t: class_balanced(z, t, beta=1.0), "beta is 1, expected from 0 to below 1"),
         (lambda z, t: class_balanced(z, t, beta=-0.1), "beta is -0.1"),
+        (lambda z, t: class_balanced_sigmoid_focal(z, t, [0.1, 0.2, 0.7]), "counts are at most 0.7"),
         (lambda z, t: class_balanced(z, t, gamma=-1.0), "gamma is -1"),
         (
             lambda z, t: class_balanced(z, t, weigh="all"),

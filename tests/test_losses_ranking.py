@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from imbal_jax.losses import global_batch
+from imbal_jax.losses import global_batch, ranking
 from imbal_jax.losses.ranking import auc_margin, pairwise_auc, partial_auc, smooth_ap, soft_partial_auc
 
 A, B, ALPHA = 0.3, 0.2, 0.5
@@ -364,6 +364,38 @@ def test_gradient_of_partial_auc_reaches_the_hardest_negatives_only():
     np.testing.assert_allclose(gradient, [-1.7, 0, 0.9, 0, 0, 0.8], rtol=1e-5)
 
 
+def test_negatives_of_equal_score_share_the_gradient_of_partial_auc_also_beyond_the_number_allowed():
+    scores, targets = np.array([0.5, 0.9] + [0.4] * 8), np.array([1] + [0] * 9)
+    gradient = jax.jit(jax.grad(lambda s: partial_auc(s, targets, 1 / 3)))(
+        scores
+    )  # k = 3: 0.9 and two of 0.4
+    shared = 2 / 3 * 2 * 0.9 / 8
+    expected = [-(1 / 3 * 2 * 1.4 + 2 / 3 * 2 * 0.9), 1 / 3 * 2 * 1.4] + [shared] * 8
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("surrogate", ["squared_hinge", "hinge", "logistic"])
+@pytest.mark.parametrize("loss", [pairwise_auc, partial_auc])
+def test_slope_by_the_margin_is_that_of_differences(loss, surrogate):
+    scores, targets = batch()
+    with jax.enable_x64(True):
+        of_margin = jax.jit(lambda m: loss(np.float64(scores), targets, surrogate=surrogate, margin=m))
+        slope = (of_margin(0.8 + 1e-6) - of_margin(0.8 - 1e-6)) / 2e-6
+        np.testing.assert_allclose(jax.grad(of_margin)(0.8), slope, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("surrogate", ["squared_hinge", "logistic"])
+def test_second_derivative_of_the_losses_of_pairs_is_that_of_all_pairs(surrogate):
+    scores, targets = batch(10, 3)
+    phi = {"squared_hinge": lambda t: jnp.maximum(1 - t, 0) ** 2, "logistic": lambda t: jax.nn.softplus(-t)}
+    with jax.enable_x64(True):
+        scores = jnp.asarray(scores, jnp.float64)
+        pairs = jax.hessian(lambda s: phi[surrogate](s[targets == 1][:, None] - s[targets == 0]).mean())
+        for loss in (pairwise_auc, partial(partial_auc, max_fpr=1.0)):
+            found = jax.jit(jax.hessian(lambda s, f=loss: f(s, targets, surrogate=surrogate)))(scores)
+            np.testing.assert_allclose(found, pairs(scores), atol=1e-12)
+
+
 saddle = jax.jit(jax.value_and_grad(lambda v, s, y, margin: auc_margin(s, y, *v, margin)))
 
 
@@ -504,16 +536,36 @@ def test_pairs_formed_in_blocks_give_the_same_value_and_gradient(name, monkeypat
     scores, targets = columns()
     whole = value_and_gradient(name, scores, targets)
     monkeypatch.setattr(global_batch, "_PAIRS_AT_ONCE", 7 * 24 * 4)  # 7 anchors at a time, 24 in all
+    monkeypatch.setattr(ranking, "_ANCHORS_AT_ONCE", 7)
     blocks = jax.jit(jax.value_and_grad(lambda s: LOSSES[name](s, targets)))(scores)
     np.testing.assert_allclose(blocks[0], whole[0], rtol=1e-6)
     np.testing.assert_allclose(blocks[1], whole[1], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["squared_hinge", "smooth_ap"])
+@pytest.mark.parametrize("name", ["squared_hinge", "partial", "smooth_ap"])
 def test_memory_of_ten_classes_of_4096_examples_is_bounded(name):
     scores = jax.ShapeDtypeStruct((4096, 10), jnp.float32)
     compiled = jax.jit(jax.value_and_grad(LOSSES[name])).lower(scores, scores).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 60e6  # all pairs at once would be 671 MB an array
+
+
+def test_a_rate_that_is_traced_gives_the_value_and_gradient_of_one_that_is_known():
+    scores, targets = columns()
+    traced = jax.jit(jax.value_and_grad(partial_auc))
+    for rate in (0.01, 0.2, 0.5, 1.0):
+        known = jax.jit(jax.value_and_grad(lambda s, r=rate: partial_auc(s, targets, r)))
+        for found, expected in zip(traced(scores, targets, rate), known(scores), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_losses_of_many_batches_by_vmap_are_those_of_each():
+    problems = [batch(num_positive=n, seed=n) for n in (0, 1, 9, 24)]
+    scores, targets = (np.stack(x) for x in zip(*problems, strict=True))
+    for name in ("squared_hinge", "partial"):
+        together = jax.vmap(jax.value_and_grad(LOSSES[name]))(scores, targets)
+        alone = [value_and_gradient(name, *problem) for problem in problems]
+        for found, expected in zip(together, zip(*alone, strict=True), strict=True):
+            np.testing.assert_allclose(found, np.stack(expected), rtol=1e-5, atol=1e-7)
 
 
 def test_sweeps_of_margins_temperatures_and_variables_compile_once():

@@ -444,6 +444,33 @@ def test_a_class_masked_by_minus_infinity_gives_no_nan(name):
         assert np.isfinite(gradient).all()
 
 
+def test_smoothing_of_a_batch_in_which_some_rows_hold_minus_infinity_is_that_of_each_row():
+    logits, labels, _ = batch((6,))
+    counts = np.ones(4)  # smoothing 0.4 for each class
+    rows = np.arange(0, 6, 2)
+    logits[rows, (labels[rows] + 1) % 4] = -np.inf
+    values, gradient = np.zeros(6), np.zeros((6, 4))
+    for row, label in enumerate(labels):
+        left = np.isfinite(logits[row])
+        z, y = np.float64(logits[row, left]), np.flatnonzero(left) == label
+        p = np.exp(z) / np.exp(z).sum()
+        values[row] = -0.6 * np.log(p[y][0]) - 0.4 * np.log(p).mean()
+        gradient[row, left] = p - 0.6 * y - 0.4 / left.sum()
+    found = label_aware_smoothing(logits, labels, counts)
+    np.testing.assert_allclose(found, values, rtol=1e-5)
+    slopes = jax.grad(lambda z: label_aware_smoothing(z, labels, counts).sum())(logits)
+    np.testing.assert_allclose(slopes, gradient, rtol=1e-4, atol=1e-6)
+    by_row = jax.vmap(lambda z, y: label_aware_smoothing(z, y, counts))(logits, labels)
+    np.testing.assert_allclose(by_row, found, rtol=1e-6)
+
+
+def test_smoothing_keeps_its_digits_where_the_logits_are_large():
+    logits, labels, _ = batch()
+    logits = np.round(logits * 64) / 64
+    moved = label_aware_smoothing(logits + np.float32(2**14), labels, COUNTS)
+    np.testing.assert_allclose(moved, label_aware_smoothing(logits, labels, COUNTS), rtol=1e-6)
+
+
 def test_smoothing_ignores_a_class_masked_by_minus_infinity():
     logits, labels = np.array([[0.0, 1.0, -np.inf, 0.5]] * 3), np.array([0, 1, 3])
     found = label_aware_smoothing(logits, labels, COUNTS, 0.3, 0.3)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbal_jax import losses
-from imbal_jax.losses.sigmoid import asymmetric, sigmoid_focal
+from imbal_jax.losses.sigmoid import asymmetric, sigmoid_focal, softplus_pair
 
 POS_WEIGHT = np.array([9.0, 1.0, 0.25])
 
@@ -230,6 +230,18 @@ def test_float64_values_and_gradients_agree_with_the_formula_and_its_differences
         assert ours.dtype == jnp.float64
         np.testing.assert_allclose(ours, formula(logits, soft, **options), rtol=1e-11, atol=1e-14)
         np.testing.assert_allclose(pull(jnp.ones_like(ours))[0], slope, rtol=1e-6, atol=1e-8)
+
+
+def test_softplus_of_a_logit_and_of_its_negative_have_all_their_digits_and_so_have_their_slopes():
+    logits = np.array([0, 1e-7, 0.3, 2, 20, 80, 1e4], np.float32)
+    logits = np.concatenate([logits, -logits])
+    exact = np.logaddexp(0, np.float64(logits)), np.logaddexp(0, -np.float64(logits))
+    slopes = np.exp(np.float64(logits) - exact[0]), -np.exp(-np.float64(logits) - exact[1])
+    found = jax.jvp(softplus_pair, (logits,), (np.ones_like(logits),))
+    for ours, theirs in zip(jax.tree.leaves(found), (*exact, *slopes), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-37)
+    curvature = jax.jacfwd(jax.jacrev(lambda z: jnp.stack(softplus_pair(z))))(0.0)
+    np.testing.assert_allclose(curvature, [0.25, 0.25])
 
 
 def test_focal_loss_has_the_value_computed_by_hand():

@@ -41,6 +41,25 @@ def check_scalar(name: str, value: ArrayLike) -> None:
         raise ValueError(f"{name} is {known:g}, expected a finite number zero or above")
 
 
+def check_above_zero(name: str, value: ArrayLike, at_most: float = np.inf) -> None:
+    """Raise ValueError unless ``value`` is a scalar and, where known, above 0 and no more than ``at_most``."""
+    check_scalar(name, value)
+    known = known_values(value)
+    if known is not None and not 0 < known <= at_most:
+        limit = "" if np.isinf(at_most) else f" and at most {at_most:g}"
+        raise ValueError(f"{name} is {known:g}, expected a number above zero{limit}")
+
+
+def check_within(name: str, value: ArrayLike, low: float, high: float) -> None:
+    """Raise ValueError unless ``value`` is a scalar and, where known, finite and from ``low`` to ``high``."""
+    if np.ndim(value) != 0:
+        raise ValueError(f"{name} has shape {np.shape(value)}, expected a scalar")
+    known = known_values(value)
+    if known is not None and not (np.isfinite(known) and low <= known <= high):
+        allowed = f"{low:g} to {high:g}" if np.isfinite(high) else f"a finite number {low:g} or above"
+        raise ValueError(f"{name} is {known:g}, expected {allowed}")
+
+
 def per_class(
     name: str,
     values: ArrayLike,

@@ -1,7 +1,10 @@
 """Contrastive losses with labels: an example is drawn to those of its class and away from the others.
 
-They take features [B, D], or [B, V, D] with V views (augmentations) of each example, of unit length
+They take features [B, V, D] of V views (augmentations) of each example, or [B, D] of one view, of unit length
 (``models.projection``), and class indices [B], and return one value an example, [B], the mean over its views.
+The batch is the first axis, the one that devices split and gather: views stacked in front, [V, B, D], are
+turned round by ``jnp.swapaxes(features, 0, 1)``.
+
 An anchor is compared with every other view in the batch; with ``axis_name``, in the global batch, gathered
 from all devices. Reduce with ``weighted_mean(values, weights, axis_name)``: value and gradient then are those
 of the global batch, ``psum(grad)`` being exact under the conditions that it states.
@@ -10,14 +13,19 @@ Features are first cast to ``promote_types(dtype, float32)``. An example whose `
 nothing and has value 0, whatever its label and features. A traced temperature is not checked.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast, check_scalar, host_values, known_values
+from imbal_jax.losses.arguments import check_above_zero, check_broadcast, host_values
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName
+
+_Anchor = tuple[jax.Array, jax.Array, jax.Array]  # features, label, row in the global batch
+_PAIRS_AT_ONCE = 2**20  # 4 MB of similarities, as many as map_anchors forms in a block
 
 
 def sup_con(
@@ -56,20 +64,17 @@ def sup_con(
     keys, key_labels, key_known = _views_of_all(features, labels, known, axis_name)
     rows = jnp.arange(len(keys))
 
-    def of_anchor(anchor: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        feature, label, own_row = anchor
-        similar = _similarities(keys, feature) / temperature
+    def of_anchor(anchor: _Anchor, similar: jax.Array) -> jax.Array:
+        _, label, own_row = anchor
         others = key_known & (rows != own_row)
         positives = others & (key_labels == label)
-        count = jnp.sum(positives)
-        # over no keys at all, the gradient of the sum would be NaN
-        log_sum = jax.nn.logsumexp(similar, where=others | (count == 0))
-        mean = jnp.sum(similar, where=positives) / jnp.maximum(count, 1)
-        return jnp.where(count > 0, log_sum - mean, 0)
+        similar = similar / temperature
+        count, mean = _count_and_mean(similar, positives)
+        return jnp.where(count > 0, _log_sum_exp(similar, others) - mean, 0)
 
     own_rows = batch_positions(size * views, axis_name)
     anchors = (features.reshape(-1, width), jnp.repeat(labels, views), own_rows)
-    values = map_anchors(of_anchor, anchors, len(keys)).reshape(size, views)
+    values = _map_similarities(of_anchor, anchors, keys, len(rows), axis_name).reshape(size, views)
     return jnp.where(known, jnp.mean(values, axis=1), 0)
 
 
@@ -150,43 +155,78 @@ def balanced_contrastive(
 
     keys, key_labels, key_known = _views_of_all(features, labels, known & valid, axis_name)
     classes = jnp.arange(num_classes, dtype=labels.dtype)
-    keys = jnp.concatenate([keys, jnp.asarray(prototypes, keys.dtype)])
+    prototypes = jnp.asarray(prototypes, keys.dtype)
     key_labels = jnp.concatenate([key_labels, classes])
     key_known = jnp.concatenate([key_known, jnp.ones(num_classes, bool)])
-    counts = jnp.sum((key_labels[:, None] == classes) & key_known[:, None], axis=0)
-    key_counts = counts[jnp.clip(key_labels, 0, num_classes - 1)]
-    rows = jnp.arange(len(keys))
+    key_classes = jnp.clip(key_labels, 0, num_classes - 1)
+    key_counts = jnp.zeros(num_classes, jnp.int32).at[key_classes].add(key_known)[key_classes]
+    rows = jnp.arange(len(key_labels))
 
-    def of_anchor(anchor: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    def of_anchor(anchor: _Anchor, similar: jax.Array) -> jax.Array:
         feature, label, own_row = anchor
-        similar = _similarities(keys, feature) / temperature
+        similar = jnp.concatenate([similar, _similarities(feature, prototypes)]) / temperature
         others = key_known & (rows != own_row)
         same = key_labels == label
-        positives = others & same
         members = jnp.maximum(key_counts - same, 1).astype(similar.dtype)
-        log_sum = jax.nn.logsumexp(similar - jnp.log(members), where=others)
-        return log_sum - jnp.sum(similar, where=positives) / jnp.maximum(jnp.sum(positives), 1)
+        _, mean = _count_and_mean(similar, others & same)
+        return _log_sum_exp(similar - jnp.log(members), others) - mean
 
     own_rows = batch_positions(size * views, axis_name)
     anchors = (features.reshape(-1, width), jnp.repeat(labels, views), own_rows)
-    values = map_anchors(of_anchor, anchors, len(keys)).reshape(size, views)
+    values = _map_similarities(of_anchor, anchors, keys, len(rows), axis_name).reshape(size, views)
     values = jnp.where(valid, jnp.mean(values, axis=1), jnp.nan)
     return jnp.where(known, values, 0)
 
 
-def _similarities(keys: jax.Array, feature: jax.Array) -> jax.Array:
+def _map_similarities(
+    function: Callable[[_Anchor, jax.Array], jax.Array],
+    anchors: _Anchor,
+    keys: jax.Array,
+    pairs: int,
+    axis_name: AxisName | None,
+) -> jax.Array:
+    """``function`` of each anchor and its similarities [B * V] to the keys; ``pairs`` are formed by each."""
+    if axis_name is None and len(keys) * pairs <= _PAIRS_AT_ONCE:
+        return jax.vmap(function)(anchors, _gram(keys))
+    return map_anchors(lambda anchor: function(anchor, _similarities(anchor[0], keys)), anchors, pairs)
+
+
+def _similarities(features: jax.Array, keys: jax.Array) -> jax.Array:
     # accelerators round float32 products to 8 or 11 bits by default, and the temperature multiplies the error
-    return jnp.matmul(keys, feature, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(features, keys.T, precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.custom_jvp
+def _gram(features: jax.Array) -> jax.Array:
+    """Similarities of all to all: the features are anchors and keys, and one product gives the gradient as both."""
+    return _similarities(features, features)
+
+
+@_gram.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (features,), (moved,) = primals, tangents
+    half = _similarities(moved, features)
+    return _gram(features), half + half.T
+
+
+def _count_and_mean(similar: jax.Array, positives: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How many the positives are, and the mean over them, 0 of none."""
+    count = jnp.sum(positives, dtype=similar.dtype)
+    return count, jnp.sum(jnp.where(positives, similar, 0)) / jnp.maximum(count, 1)
+
+
+def _log_sum_exp(similar: jax.Array, others: jax.Array) -> jax.Array:
+    """log of the sum of exp over the others; a finite number with a finite gradient where there are none."""
+    similar = jnp.where(others, similar, jnp.finfo(similar.dtype).min)
+    top = jax.lax.stop_gradient(jnp.max(similar))
+    return jnp.log(jnp.sum(jnp.exp(similar - top))) + top
 
 
 def _prepare(
     features: ArrayLike, labels: ArrayLike, temperature: ArrayLike, mask: ArrayLike | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Features [b, V, D] with zeros where the mask hides them, labels [b], mask bool [b], temperature."""
-    check_scalar("temperature", temperature)
-    value = known_values(temperature)
-    if value is not None and value == 0:
-        raise ValueError("temperature is 0, expected a number above zero")
+    check_above_zero("temperature", temperature)
     features = jnp.asarray(features)
     features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
     if features.ndim not in (2, 3):

@@ -13,7 +13,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import check_scalar, known_values, per_class
-from imbal_jax.losses.sigmoid import focal_term, known_labels, per_label
+from imbal_jax.losses.reweighting import effective_weights
+from imbal_jax.losses.sigmoid import focal_terms, known_labels, per_label
 
 
 def distribution_balanced(
@@ -84,8 +85,8 @@ def distribution_balanced(
     weights = jax.lax.stop_gradient(alpha + jax.nn.sigmoid(beta * (ratio - mu)))
 
     logits = logits - kappa / scale * (jnp.log(negatives) - jnp.log(counts))
-    positive = targets * focal_term(logits, gamma)
-    negative = (1 - targets) * focal_term(-scale * logits, gamma) / scale
+    positive = targets * focal_terms(logits, gamma)[0]
+    negative = (1 - targets) * focal_terms(scale * logits, gamma)[1] / scale
     return jnp.where(known, weights * (positive + negative), otherwise)
 
 
@@ -128,16 +129,16 @@ def class_balanced_sigmoid_focal(
       [..., C], float32 (float64 for float64 logits).
 
     Raises:
-      ValueError: shapes that do not fit; a count not above 0; a ``beta`` outside [0, 1); a negative
-        ``gamma``; an unknown ``weigh``.
+      ValueError: shapes that do not fit; counts not above 0, or all below 1; a ``beta`` outside [0, 1); a
+        negative ``gamma``; an unknown ``weigh``.
     """
     if weigh not in ("item", "positives"):
         raise ValueError(f"weigh is {weigh!r}, allowed are 'item' and 'positives'")
     check_scalar("gamma", gamma)
     logits, targets, known, otherwise = known_labels(logits, targets, mask)
-    weights = _effective_weights(counts, beta, logits)
-    positive = targets * focal_term(logits, gamma)
-    negative = (1 - targets) * focal_term(-logits, gamma)
+    weights = effective_weights(counts, beta, logits)
+    positive, negative = focal_terms(logits, gamma)
+    positive, negative = targets * positive, (1 - targets) * negative
     if weigh == "positives":
         return jnp.where(known, weights * positive + negative, otherwise)
     present = jnp.sum(targets, axis=-1, keepdims=True)
@@ -145,24 +146,6 @@ def class_balanced_sigmoid_focal(
     mean = jnp.sum(targets * weights, axis=-1, keepdims=True) / jnp.where(some, present, 1)
     item = jax.lax.stop_gradient(jnp.where(some, mean, 1))
     return jnp.where(known, item * (positive + negative), otherwise)
-
-
-def _effective_weights(counts: ArrayLike, beta: ArrayLike, logits: jax.Array) -> jax.Array:
-    check_scalar("beta", beta)
-    known_beta = known_values(beta)
-    if known_beta is None:
-        log_beta = jnp.log(beta)
-    else:
-        if known_beta >= 1:
-            raise ValueError(f"beta is {known_beta:g}, expected from 0 to below 1")
-        with np.errstate(divide="ignore"):
-            log_beta = np.log(known_beta.astype(np.float64))
-    counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="above zero")
-    # expm1 keeps the digits of 1 - beta^n; the factor 1 - beta cancels.
-    effective = jnp.where(counts > 0, -jnp.expm1(counts * jnp.asarray(log_beta, logits.dtype)), 0)
-    weights = jnp.where(effective > 0, 1 / jnp.where(effective > 0, effective, 1), 0)
-    total = jnp.sum(weights)
-    return weights * (logits.shape[-1] / jnp.where(total > 0, total, 1))
 
 
 def _check_below(counts: ArrayLike, total: ArrayLike) -> None:

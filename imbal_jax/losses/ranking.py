@@ -10,25 +10,40 @@ nor 1, soft ones of mixed images included, makes the loss NaN with gradient 0, a
 
 With ``axis_name``, the loss is that of the global batch on every device, and its gradient is the device's own
 share: ``psum(grad)`` is exact, under the conditions that ``weighted_mean`` states. Scores are first cast to
-``promote_types(dtype, float32)``. Margins, temperatures and priors may be traced; they are then not checked.
+``promote_types(dtype, float32)``. Margins, rates, temperatures and priors may be traced; they are then not
+checked.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast, check_scalar, host_values, known_values
+from imbal_jax.losses.arguments import (
+    check_above_zero,
+    check_broadcast,
+    check_scalar,
+    host_values,
+    known_values,
+)
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName, weighted_mean
 
-_KEYS_AT_ONCE = 512
+_PAIRS_AT_ONCE = 2**18  # 1 MB of float32 stays in cache
+_ANCHORS_AT_ONCE = 128  # positives may be few, and a block that is not full costs as much
 
 Surrogate = Literal["squared", "squared_hinge", "hinge", "logistic"]
+
+_SURROGATES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "squared": lambda t, margin: (margin - t) ** 2,
+    "squared_hinge": lambda t, margin: jnp.maximum(margin - t, 0) ** 2,
+    "hinge": lambda t, margin: jnp.maximum(margin - t, 0),
+    "logistic": lambda t, margin: jax.nn.softplus(-t),
+}
 
 
 def auc_margin(
@@ -124,7 +139,8 @@ def pairwise_auc(
         logistic       phi(t) = log(1 + exp(-t)), without margin    Burges et al., ICML 2005
 
     The squared one is computed from means and variances, in O(B), as (m - E+[h] + E-[h])^2 + Var+[h] +
-    Var-[h]; the others from the B x B pairs, in blocks of 4 MB.
+    Var-[h]; the others from the pairs of each positive and all B, in blocks of 1 MB. Their derivatives
+    of second order need forward mode on the outside (``jax.hessian`` has it).
 
     Args:
       scores: [B] or [B, C], h.
@@ -140,17 +156,19 @@ def pairwise_auc(
     Raises:
       ValueError: shapes that do not fit; targets other than 0 and 1; an unknown surrogate; a negative margin.
     """
-    phi = _surrogate(surrogate, margin)
+    _check_surrogate(surrogate, margin)
     batch = _prepare(scores, targets, mask, axis_name)
+    margin = jnp.asarray(margin, batch.scores.dtype)
     if surrogate == "squared":
         centre, offset, variance = _moments(batch.scores, batch.positive, axis_name)
         other_centre, other_offset, other_variance = _moments(batch.scores, batch.negative, axis_name)
         gap = (centre - other_centre) + (offset - other_offset)
-        loss = phi(gap) + variance + other_variance
+        loss = (margin - gap) ** 2 + variance + other_variance
     else:
         negative = gather_batch(batch.negative, axis_name)
         weights = negative / jnp.maximum(batch.num_negative, 1).astype(batch.scores.dtype)
-        loss = _mean_over_pairs(phi, weights, batch, axis_name)
+        keys = gather_batch(batch.scores, axis_name)
+        loss = _mean_over_pairs(surrogate, margin, keys, weights, batch, axis_name)
     return _mean_of_classes(loss, batch.both_kinds, batch)
 
 
@@ -173,7 +191,8 @@ def partial_auc(
     squared) this is, for each positive, the conditional value at risk of its losses: the objective of SOPA,
     mean_i min_s [s + 1 / k sum_j max(0, phi(h_i - h_j) - s)], with the minimum taken exactly over the batch
     (Zhu et al., ICML 2022). max_fpr = 1 is ``pairwise_auc``. Only k negatives give a gradient: choose
-    max_fpr and the batch so that k is not below 1.
+    max_fpr and the batch so that k is not below 1. A max_fpr that is traced costs a sort and the pairs of
+    each positive and all B, not max_fpr * B. Derivatives of second order are as in ``pairwise_auc``.
 
     Args:
       scores: [B] or [B, C], h.
@@ -191,14 +210,18 @@ def partial_auc(
       ValueError: shapes that do not fit; targets other than 0 and 1; an unknown surrogate; a negative margin;
         ``max_fpr`` out of range.
     """
-    phi = _surrogate(surrogate, margin)
-    _check_above_zero("max_fpr", max_fpr, at_most=1)
+    _check_surrogate(surrogate, margin)
+    check_above_zero("max_fpr", max_fpr, at_most=1)
     batch = _prepare(scores, targets, mask, axis_name)
-    keys = jax.lax.stop_gradient(gather_batch(batch.scores, axis_name))
-    negative = gather_batch(batch.negative, axis_name)
-    allowed = jnp.asarray(max_fpr, keys.dtype) * batch.num_negative
-    weights = jax.vmap(_weights_of_highest, in_axes=(1, 1, 0), out_axes=1)(keys, negative, allowed)
-    return _mean_of_classes(_mean_over_pairs(phi, weights, batch, axis_name), batch.both_kinds, batch)
+    scores, negative = gather_batch(batch.scores, axis_name), gather_batch(batch.negative, axis_name)
+    allowed = jnp.asarray(max_fpr, scores.dtype) * batch.num_negative
+    known, size = known_values(max_fpr), scores.shape[0]
+    size = size if known is None else min(size, int(np.ceil(scores.dtype.type(known) * size)))
+    highest = jax.vmap(partial(_highest, size=size), in_axes=(1, 1, 0), out_axes=1)
+    keys, weights = highest(scores, negative, allowed)
+    margin = jnp.asarray(margin, scores.dtype)
+    loss = _mean_over_pairs(surrogate, margin, keys, weights, batch, axis_name)
+    return _mean_of_classes(loss, batch.both_kinds, batch)
 
 
 def soft_partial_auc(
@@ -235,17 +258,18 @@ def soft_partial_auc(
       ValueError: shapes that do not fit; targets other than 0 and 1; an unknown surrogate; a negative margin;
         a temperature not above 0.
     """
-    phi = _surrogate(surrogate, margin)
-    _check_above_zero("temperature", temperature)
+    _check_surrogate(surrogate, margin)
+    check_above_zero("temperature", temperature)
     batch = _prepare(scores, targets, mask, axis_name)
-    temperature = jnp.asarray(temperature, batch.scores.dtype)
+    temperature, margin = (jnp.asarray(x, batch.scores.dtype) for x in (temperature, margin))
     keys = gather_batch(batch.scores, axis_name)
     # a class without negatives is left out of the result; over no keys at all its gradient would be NaN
     present = gather_batch(batch.negative, axis_name) | ~batch.both_kinds
     log_count = jnp.log(jnp.maximum(batch.num_negative, 1).astype(keys.dtype))
 
     def of_anchor(score: jax.Array) -> jax.Array:
-        log_sum = jax.nn.logsumexp(phi(score - keys) / temperature, axis=0, where=present)
+        costs = _SURROGATES[surrogate](score - keys, margin)
+        log_sum = jax.nn.logsumexp(costs / temperature, axis=0, where=present)
         return temperature * (log_sum - log_count)
 
     values = map_anchors(of_anchor, batch.scores, keys.size, batch.positive.any(axis=1))
@@ -282,7 +306,7 @@ def smooth_ap(
     Raises:
       ValueError: shapes that do not fit; targets other than 0 and 1; a temperature not above 0.
     """
-    _check_above_zero("temperature", temperature)
+    check_above_zero("temperature", temperature)
     batch = _prepare(scores, targets, mask, axis_name)
     temperature = jnp.asarray(temperature, batch.scores.dtype)
     keys = gather_batch(batch.scores, axis_name)
@@ -357,14 +381,6 @@ def _check_targets(targets: ArrayLike, mask: ArrayLike) -> None:
         )
 
 
-def _check_above_zero(name: str, value: ArrayLike, at_most: float = np.inf) -> None:
-    check_scalar(name, value)
-    known = known_values(value)
-    if known is not None and not 0 < known <= at_most:
-        limit = "" if np.isinf(at_most) else f" and at most {at_most:g}"
-        raise ValueError(f"{name} is {known:g}, expected a number above zero{limit}")
-
-
 def _each_class(name: str, values: ArrayLike, batch: _Batch) -> jax.Array:
     num_classes = batch.scores.shape[1]
     if np.shape(values) not in ((), (num_classes,)):
@@ -372,16 +388,10 @@ def _each_class(name: str, values: ArrayLike, batch: _Batch) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(values, batch.scores.dtype), num_classes)
 
 
-def _surrogate(name: str, margin: ArrayLike) -> Callable[[jax.Array], jax.Array]:
-    if name not in get_args(Surrogate):
-        raise ValueError(f"surrogate is {name!r}, allowed are {', '.join(map(repr, get_args(Surrogate)))}")
+def _check_surrogate(name: str, margin: ArrayLike) -> None:
+    if name not in _SURROGATES:
+        raise ValueError(f"surrogate is {name!r}, allowed are {', '.join(map(repr, _SURROGATES))}")
     check_scalar("margin", margin)
-    return {
-        "squared": lambda t: (jnp.asarray(margin, t.dtype) - t) ** 2,
-        "squared_hinge": lambda t: jnp.maximum(jnp.asarray(margin, t.dtype) - t, 0) ** 2,
-        "hinge": lambda t: jnp.maximum(jnp.asarray(margin, t.dtype) - t, 0),
-        "logistic": lambda t: jax.nn.softplus(-t),
-    }[name]
 
 
 def _class_means(values: jax.Array, weights: jax.Array, axis_name: AxisName | None) -> jax.Array:
@@ -403,46 +413,95 @@ def _moments(
 
 
 def _mean_over_pairs(
-    phi: Callable[[jax.Array], jax.Array], weights: jax.Array, batch: _Batch, axis_name: AxisName | None
+    surrogate: Surrogate,
+    margin: jax.Array,
+    keys: jax.Array,
+    weights: jax.Array,
+    batch: _Batch,
+    axis_name: AxisName | None,
 ) -> jax.Array:
-    """[C], mean over positives of the sum over the global batch [B, C] of weights times phi."""
-    keys = gather_batch(batch.scores, axis_name)
-    # The few that have a weight come first, and blocks of the others are passed over.
-    order = jnp.argsort(~weights.any(axis=1), stable=True)
-    size = min(_KEYS_AT_ONCE, len(order))
-    rows = jnp.concatenate([order, jnp.broadcast_to(order[:1], -len(order) % size)]).reshape(-1, size)
-    real = (jnp.arange(rows.size) < len(order)).reshape(rows.shape)
-    parts = jnp.where(real[..., None], weights[rows], 0)
-    blocks = (keys[rows], parts, parts.any(axis=(1, 2)))
-
-    def of_anchor(score: jax.Array) -> jax.Array:
-        def add(total: jax.Array, block: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-            some_keys, some_weights, busy = block
-            more = jax.lax.cond(
-                busy,
-                lambda s, total: total + jnp.sum(some_weights * phi(s - some_keys), axis=0),
-                lambda s, total: total + jnp.where(s == s, 0, 0),
-                score,
-                total,
-            )
-            return more, None
-
-        nothing = jnp.where(score == score, 0, 0) + jnp.zeros_like(keys[0])
-        return jax.lax.scan(add, nothing.astype(score.dtype), blocks)[0]
-
-    values = map_anchors(of_anchor, batch.scores, keys.size, batch.positive.any(axis=1))
-    return _class_means(values, batch.positive, axis_name)
+    """[C], mean over all positives of the sum over the keys [K, C] of weights times the surrogate."""
+    keys = jnp.where(weights == 0, 0, keys)  # of no account, infinity included
+    size = min(_ANCHORS_AT_ONCE, max(1, _PAIRS_AT_ONCE // keys.size))
+    own = jnp.sum(batch.positive, axis=0)
+    blocks = jnp.max((own + size - 1) // size)
+    total = jax.vmap(partial(_sum_over_pairs, surrogate, size), in_axes=(1, None, 1, 1, 1, None))
+    sums = total(batch.scores, margin, keys, jax.lax.stop_gradient(weights), batch.positive, blocks)
+    return _class_means((sums / jnp.maximum(own, 1))[None], own[None], axis_name)
 
 
-def _weights_of_highest(scores: jax.Array, present: jax.Array, allowed: jax.Array) -> jax.Array:
-    """[B], with sum 1 over the ``allowed`` highest of the scores that are present, a fractional number."""
-    ascending = jnp.sort(jnp.where(present, scores, -jnp.inf))
-    above = scores.size - jnp.searchsorted(ascending, scores, side="right")
-    equal = jnp.searchsorted(ascending, scores, side="right") - jnp.searchsorted(ascending, scores)
-    share = jnp.clip((allowed - above) / jnp.maximum(equal, 1), 0, 1)
-    share = jnp.where(present, share, 0)
-    total = jnp.sum(share)
-    return share / jnp.where(total == 0, 1, total)
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _sum_over_pairs(
+    surrogate: Surrogate,
+    size: int,
+    scores: jax.Array,
+    margin: jax.Array,
+    keys: jax.Array,
+    weights: jax.Array,
+    chosen: jax.Array,
+    blocks: jax.Array,
+) -> jax.Array:
+    """Sum over the ``chosen`` of the scores [b] and over the keys [K] of weights times the surrogate."""
+    return _sum_and_slopes(surrogate, size, scores, margin, keys, weights, chosen, blocks)[0]
+
+
+@_sum_over_pairs.defjvp
+def _(surrogate: Surrogate, size: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    total, slopes, key_slopes = _sum_and_slopes(surrogate, size, *primals)
+    moved, moved_margin, moved_keys, *_ = tangents
+    if surrogate != "logistic":
+        moved = moved - moved_margin  # the margin stands beside the score, as margin - score
+    return total, jnp.sum(slopes * moved) + jnp.sum(key_slopes * moved_keys)
+
+
+def _sum_and_slopes(
+    surrogate: Surrogate,
+    size: int,
+    scores: jax.Array,
+    margin: jax.Array,
+    keys: jax.Array,
+    weights: jax.Array,
+    chosen: jax.Array,
+    blocks: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """``_sum_over_pairs`` and its derivatives by the scores and by the keys. The chosen meet the keys ``size`` at
+    a time, in as many blocks as they fill, so that a rare class has few pairs and no pair is kept."""
+    rank = jnp.cumsum(chosen)
+    matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+    def add(block: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        rows = jnp.searchsorted(rank, 1 + block * size + jnp.arange(size))  # b after the last
+        real = rows < len(scores)
+        gaps = scores.at[rows].get(mode="fill", fill_value=0)[:, None] - keys
+        cost = partial(_SURROGATES[surrogate], margin=margin)
+        costs, slopes = jax.jvp(cost, (gaps,), (jnp.ones_like(gaps),))
+        total, by_score, by_key = sums
+        total += jnp.sum(jnp.where(real, matmul(costs, weights), 0))
+        by_score = by_score.at[rows].add(matmul(slopes, weights), mode="drop")
+        return total, by_score, by_key - weights * matmul(real.astype(slopes.dtype), slopes)
+
+    start = jnp.zeros_like(scores[0]), jnp.zeros_like(scores), jnp.zeros_like(keys)
+    return jax.lax.fori_loop(0, blocks, add, start)
+
+
+def _highest(
+    scores: jax.Array, present: jax.Array, allowed: jax.Array, *, size: int
+) -> tuple[jax.Array, jax.Array]:
+    """The ``allowed`` highest of the scores that are present, a fractional number and ``size`` at most, [size],
+    and weights with sum 1. All scores equal to the last share its place: it is their mean, and weighs less."""
+    candidates = jnp.where(present, scores, -jnp.inf)
+    highest, _ = jax.lax.top_k(candidates, size)
+    # the least of those allowed, not read by its index, for which XLA would sort where that is a constant
+    last = jnp.min(highest, where=jnp.arange(size) < jnp.maximum(allowed, 1), initial=jnp.inf)
+    last = jax.lax.stop_gradient(last)
+    above, equal = ~(highest <= last), present & (scores == last)
+    # the mean as a sum that is exactly 0, which leaves the value without rounding
+    last += jnp.sum(jnp.where(equal, scores - last, 0)) / jnp.maximum(jnp.sum(equal), 1)
+    keys = jnp.where(above, highest, last)
+    ties = highest == last
+    rest = (allowed - jnp.sum(above)) / jnp.maximum(jnp.sum(ties), 1)
+    weights = jnp.where(above, 1, jnp.where(ties, rest, 0))
+    return keys, weights / jnp.where(allowed > 0, allowed, 1)
 
 
 def _mean_of_classes(losses: jax.Array, counted: jax.Array, batch: _Batch) -> jax.Array:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_scalar, known_values, per_class
-from imbal_jax.losses.sigmoid import focal_term
+from imbal_jax.losses.arguments import check_scalar, check_within, known_values, per_class
+from imbal_jax.losses.sigmoid import focal_terms
 from imbal_jax.losses.softmax import (
     are_indices,
     at_labels,
@@ -63,7 +63,7 @@ def equalization(
         gamma outside 0 to 1.
     """
     check_scalar("threshold", threshold)
-    _check_within("gamma", gamma, 0, 1)
+    check_within("gamma", gamma, 0, 1)
     logits, labels, valid = prepare(logits, labels)
     counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="zero or above")
     rare = counts < jnp.asarray(threshold, logits.dtype) * jnp.sum(counts)
@@ -182,8 +182,8 @@ def label_aware_smoothing(
     """
     if shape not in SHAPES:
         raise ValueError(f"shape is {shape!r}, allowed are {', '.join(SHAPES)}")
-    _check_within("head", head, 0, 1)
-    _check_within("tail", tail, 0, 1)
+    check_within("head", head, 0, 1)
+    check_within("tail", tail, 0, 1)
     logits, labels, valid = prepare(logits, labels)
     counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="zero or above")
     head, tail = jnp.asarray(head, logits.dtype), jnp.asarray(tail, logits.dtype)
@@ -199,9 +199,7 @@ def label_aware_smoothing(
 
     log_p = log_probability(logits, labels)
     top, log_total = normalizer(logits)
-    possible = ~jnp.isneginf(logits)
-    mean = jnp.sum(jnp.where(possible, logits - top, 0), axis=-1, keepdims=True)
-    mean = mean / jnp.sum(possible, axis=-1, keepdims=True) - log_total
+    mean = _mean_of_possible(logits, top) - log_total
     mean = mean[..., 0] if are_indices(labels) else mean
     return expectation(-(1 - smoothing) * log_p - smoothing * mean, labels, valid)
 
@@ -225,7 +223,7 @@ def poly1(logits: ArrayLike, labels: ArrayLike, epsilon: ArrayLike = 1.0) -> jax
     Raises:
       ValueError: labels that do not fit; an epsilon below -1 or not finite.
     """
-    _check_within("epsilon", epsilon, -1, np.inf)
+    check_within("epsilon", epsilon, -1, np.inf)
     logits, labels, valid = prepare(logits, labels)
     log_p = log_probability(logits, labels)
     return expectation(-log_p - jnp.asarray(epsilon, logits.dtype) * jnp.expm1(log_p), labels, valid)
@@ -264,34 +262,73 @@ def class_balanced_focal(
     check_scalar("gamma", gamma)
     logits, labels, valid = prepare(logits, labels)
     logits = jnp.clip(logits, -1e30, 1e30)  # 0 * inf is NaN
-    weights = _effective_weights(counts, beta, logits)
+    weights = effective_weights(counts, beta, logits)
     gamma = jnp.asarray(gamma, logits.dtype)
     if are_indices(labels):
         sign = 2 * one_hot(labels, logits) - 1
-        loss = at_labels(weights, labels) * jnp.sum(focal_term(sign * logits, gamma), axis=-1)
+        loss = at_labels(weights, labels) * jnp.sum(focal_terms(sign * logits, gamma)[0], axis=-1)
         return expectation(loss, labels, valid)
     # sum_c t_c w_c (positive_c + sum_{k != c} negative_k), in one pass over the classes.
     weights = labels * weights
     others = jnp.sum(weights, axis=-1, keepdims=True) - weights
-    return jnp.sum(weights * focal_term(logits, gamma) + others * focal_term(-logits, gamma), axis=-1)
+    positive, negative = focal_terms(logits, gamma)
+    return jnp.sum(weights * positive + others * negative, axis=-1)
 
 
-def _effective_weights(counts: ArrayLike, beta: ArrayLike, logits: jax.Array) -> jax.Array:
-    """``priors.class_weights(counts, "effective")`` of counts that may be traced."""
+def effective_weights(counts: ArrayLike, beta: ArrayLike, logits: jax.Array) -> jax.Array:
+    """``priors.class_weights(counts, "effective")`` of counts and a beta that may be traced, [C].
+
+    Raises ValueError: counts not [C], not above 0, not finite, or all below 1; a beta outside [0, 1).
+    """
     num_classes, dtype = logits.shape[-1], logits.dtype
-    _check_within("beta", beta, 0, 1)
+    check_scalar("beta", beta)
     known = known_values(beta)
-    if known is not None and known == 1:
-        raise ValueError("beta is 1, expected a number below: towards 1 the weights are inverse counts")
+    if known is not None and known >= 1:
+        raise ValueError(
+            f"beta is {known:g}, expected from 0 to below 1: towards 1 weights are inverse counts"
+        )
     # In float32 0.9999 is off by 2e-8, and its logarithm by 2 parts in 10,000: take it before rounding.
     log_beta = jnp.log(beta) if known is None else np.log(np.maximum(known, 1e-300, dtype=np.float64))
     known = known_values(counts)
     counts = per_class("counts", counts, num_classes, dtype, bound="above zero")
     if known is not None and (known < 1).all():
         raise ValueError(f"counts are at most {known.max():g}, expected numbers of examples, not priors")
-    effective = -jnp.expm1(counts * jnp.asarray(log_beta, dtype))
+    # expm1 keeps the digits of 1 - beta^n; the factor 1 - beta cancels.
+    effective = jnp.where(counts > 0, -jnp.expm1(counts * jnp.asarray(log_beta, dtype)), 0)
     weights = jnp.where(effective > 0, 1 / jnp.where(effective > 0, effective, 1), 0)
-    return weights * (num_classes / jnp.sum(weights))
+    total = jnp.sum(weights)
+    return weights * (num_classes / jnp.where(total > 0, total, 1))
+
+
+@jax.custom_jvp
+def _mean_of_possible(logits: jax.Array, top: jax.Array) -> jax.Array:
+    """Mean over the logits above -inf of logits - top, [..., 1]. ``top`` is a constant."""
+    total, count = _sum_of_possible(logits, top)
+    return total / count
+
+
+@_mean_of_possible.defjvp
+def _(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    total, count = _sum_of_possible(*primals)
+    moved = jnp.sum(jnp.where(jnp.isneginf(primals[0]), 0, tangents[0]), axis=-1, keepdims=True)
+    return total / count, moved / count
+
+
+def _sum_of_possible(logits: jax.Array, top: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sum over the logits above -inf of logits - top, and their number. Where the batch holds no -inf, which
+    the sum of all of them tells, masks are left out: half the time of the loss."""
+    # Not logits - top: the softmax has that too, and XLA would write it out for the two of them.
+    total = jnp.sum(logits + -top, axis=-1, keepdims=True)
+
+    def masked(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        possible = ~jnp.isneginf(logits)
+        some = jnp.sum(jnp.where(possible, logits - top, 0), axis=-1, keepdims=True)
+        return some, jnp.sum(possible, axis=-1, keepdims=True, dtype=logits.dtype)
+
+    def whole(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return total, jnp.full_like(total, logits.shape[-1])
+
+    return jax.lax.cond(jnp.all(total > -jnp.inf), whole, masked, logits)
 
 
 def _bernoulli(key: ArrayLike, probability: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
@@ -300,13 +337,3 @@ def _bernoulli(key: ArrayLike, probability: ArrayLike, shape: tuple[int, ...]) -
     words = jax.random.bits(key, (*leading, (size + 1) // 2), jnp.uint32)
     draws = jnp.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(*leading, -1)[..., :size]
     return draws < jnp.round(jnp.asarray(probability, jnp.float32) * 2**16).astype(jnp.uint32)
-
-
-def _check_within(name: str, value: ArrayLike, low: float, high: float) -> None:
-    """Raise ValueError unless ``value`` is a scalar and, where known, finite and from ``low`` to ``high``."""
-    if np.ndim(value) != 0:
-        raise ValueError(f"{name} has shape {np.shape(value)}, expected a scalar")
-    known = known_values(value)
-    if known is not None and not (np.isfinite(known) and low <= known <= high):
-        allowed = f"{low:g} to {high:g}" if np.isfinite(high) else f"a finite number {low:g} or above"
-        raise ValueError(f"{name} is {known:g}, expected {allowed}")

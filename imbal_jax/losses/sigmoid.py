@@ -14,12 +14,21 @@ label by the others of its item.
 - Weights, counts and exponents may be traced; their values are then not checked.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast, check_scalar, host_values, known_values, per_class
+from imbal_jax.losses.arguments import (
+    check_broadcast,
+    check_scalar,
+    check_within,
+    host_values,
+    known_values,
+    per_class,
+)
 
 # Mixing targets in half precision may leave [0, 1] by a rounding; -1, the usual mark of an unknown label,
 # is far outside.
@@ -85,8 +94,8 @@ def sigmoid_focal(
     """
     check_scalar("gamma", gamma)
     logits, targets, known, otherwise = known_labels(logits, targets, mask)
-    positive = targets * focal_term(logits, gamma)
-    negative = (1 - targets) * focal_term(-logits, gamma)
+    positive, negative = focal_terms(logits, gamma)
+    positive, negative = targets * positive, (1 - targets) * negative
     if alpha is not None:
         _check_at_most_one("alpha", alpha)
         alpha = per_label("alpha", alpha, logits)
@@ -131,29 +140,44 @@ def asymmetric(
     """
     check_scalar("gamma_positive", gamma_positive)
     check_scalar("gamma_negative", gamma_negative)
-    check_scalar("clip", clip)
-    _check_at_most_one("clip", clip)
+    check_within("clip", clip, 0, 1)
     logits, targets, known, otherwise = known_labels(logits, targets, mask)
     clip = jnp.asarray(clip, logits.dtype)
 
     # s_m = 0 has loss 0, but for g- < 1 its power has no finite slope: keep it out.
     clipped = jax.nn.sigmoid(logits) - clip
     active = clipped > jnp.finfo(logits.dtype).tiny
-    weight_positive = _focal_weight(logits, gamma_positive)
+    softplus, softplus_of_minus = softplus_pair(logits)
+    weight_positive = _focal_weight(softplus, gamma_positive)
     weight_negative = jnp.where(active, clipped, 1) ** jnp.asarray(gamma_negative, logits.dtype)
     if not differentiate_weight:
         weight_positive = jax.lax.stop_gradient(weight_positive)
         weight_negative = jax.lax.stop_gradient(weight_negative)
     # log(1 - s_m) = log(1 - s + m), exact also where 1 - s rounds to 0 and m is 0
-    log_rest = jnp.logaddexp(-jax.nn.softplus(logits), jnp.log(clip))
-    positive = targets * weight_positive * jax.nn.softplus(-logits)
+    log_rest = jnp.logaddexp(-softplus, jnp.log(clip))
+    positive = targets * weight_positive * softplus_of_minus
     negative = (1 - targets) * jnp.where(active, weight_negative * -log_rest, 0)
     return jnp.where(known, positive + negative, otherwise)
 
 
-def focal_term(logits: jax.Array, gamma: ArrayLike) -> jax.Array:
-    """-(1 - s)^gamma log s, s = sigmoid(z): the focal loss of a positive, and of a negative with -z for z."""
-    return _focal_weight(logits, gamma) * jax.nn.softplus(-logits)
+def focal_terms(logits: jax.Array, gamma: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """-(1 - s)^gamma log s and -s^gamma log(1 - s), s = sigmoid(z): the focal loss of a positive, a negative."""
+    softplus, softplus_of_minus = softplus_pair(logits)
+    positive = _focal_weight(softplus, gamma) * softplus_of_minus
+    return positive, _focal_weight(softplus_of_minus, gamma) * softplus
+
+
+@jax.custom_jvp
+def softplus_pair(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """log(1 + exp(z)) and log(1 + exp(-z)), to all digits both and from one exponential and one logarithm."""
+    rest = jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    return jnp.maximum(logits, 0) + rest, jnp.maximum(-logits, 0) + rest
+
+
+@softplus_pair.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    (logits,), (moved,) = primals, tangents
+    return softplus_pair(logits), (jax.nn.sigmoid(logits) * moved, -jax.nn.sigmoid(-logits) * moved)
 
 
 def known_labels(
@@ -193,9 +217,9 @@ def per_label(name: str, values: ArrayLike, logits: jax.Array) -> jax.Array:
     return per_class(name, values, num_labels, logits.dtype, bound="zero or above")
 
 
-def _focal_weight(logits: jax.Array, gamma: ArrayLike) -> jax.Array:
+def _focal_weight(softplus: jax.Array, gamma: ArrayLike) -> jax.Array:
     # (1 - s)^gamma by its logarithm, which has a finite slope for gamma < 1 too
-    return jnp.exp(-jnp.asarray(gamma, logits.dtype) * jax.nn.softplus(logits))
+    return jnp.exp(-jnp.asarray(gamma, softplus.dtype) * softplus)
 
 
 def _check_at_most_one(name: str, values: ArrayLike) -> None:
