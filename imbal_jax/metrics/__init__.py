@@ -12,18 +12,19 @@ int [N, L], 0 or 1    [N, L]          many labels: each column binary, decided a
 ====================  ==============  ==================================================================
 
 A label of -1 or -2 (uncertain and missing, as in ``losses.targets_and_mask``), or False in ``mask`` (the shape
-of the labels), excludes an entry; its score is not looked at. ``threshold`` is a float, or float [L] for many
-labels. ``average`` says what becomes of the K classes:
+of the labels), excludes an entry; its score is not looked at, so the padding of a last batch that a mask marks
+changes no bit of any metric. ``threshold`` is a float, or float [L] for many labels. ``average`` says what
+becomes of the K classes:
 
 - ``"macro"``: the mean over the classes where the metric is defined;
 - ``"weighted"``: the same, weighted by the number of positives;
 - ``"micro"``: the metric of all entries of all classes, pooled;
 - ``"none"``: float64 [K], one a class.
 
-A binary problem gives one float whatever the average. Metrics of decisions, of rank and of overlap sum integer
-counts, so they do not depend on the order of the cases. NaN where a metric is undefined (no case, no positive,
-...), never a warning; ``macro_mean`` says how many classes a mean covers. ValueError for shapes that do not
-match, for labels out of range and for a NaN among the scores.
+A binary problem gives one float whatever the average. Metrics of decisions and of rank, and those of overlap
+within an image, sum integer counts, so they do not depend on the order of the cases. NaN where a metric is
+undefined (no case, no positive, ...), never a warning; ``macro_mean`` says how many classes a mean covers.
+ValueError for shapes that do not match, for labels out of range and for a NaN among the scores.
 
 Intervals: ``wilson`` and ``clopper_pearson`` of a rate, ``delong`` of an AUROC and ``delong_difference`` of two,
 ``bootstrap`` of any metric and ``paired_bootstrap`` of the difference of two scores. The last four take

@@ -20,18 +20,11 @@ def check_average(average: str) -> None:
 
 
 def average_of(values: np.ndarray, support: np.ndarray, average: str) -> float | np.ndarray:
-    """The "macro", "weighted" (by ``support``) or "none" average of values [K]."""
+    """The "macro", "weighted" (by ``support``) or "none" average of values [..., K] that are defined (not NaN)."""
     if average == "none":
         return values
-    if average == "macro":
-        return macro_mean(values)[0]
-    weights = np.where(np.isnan(values), 0, support)
-    return float(ratio((weights * np.nan_to_num(values)).sum(), weights.sum()))
-
-
-def defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of the defined (not NaN) values along an axis; NaN where there is none."""
-    return ratio(np.nansum(values, axis=axis), (~np.isnan(values)).sum(axis=axis))
+    weights = np.where(np.isnan(values), 0, support if average == "weighted" else 1)
+    return plain(ratio((weights * np.nan_to_num(values)).sum(axis=-1), weights.sum(axis=-1)))
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
@@ -39,3 +32,8 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
     numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     undefined = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+
+
+def plain(values: np.ndarray) -> float | np.ndarray:
+    """A float for an array without axes."""
+    return float(values) if np.ndim(values) == 0 else values

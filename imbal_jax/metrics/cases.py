@@ -12,7 +12,7 @@ UNKNOWN = (-1, -2)  # uncertain and missing, as in losses.targets_and_mask
 
 
 class Cases(NamedTuple):
-    labels: np.ndarray  # [N] without excluded cases; [N, L] with -1 for excluded entries
+    labels: np.ndarray  # [N] or [N, L], -1 where an entry is excluded; no case of which nothing is known
     scores: np.ndarray  # float32 or float64, [N], [N, C] or [N, L]
     kept: np.ndarray  # bool, one for each case that was given: those that are here
 
@@ -46,38 +46,48 @@ def check_cases(labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None) ->
         raise ValueError(
             f"scores {list(scores.shape)} for one label need two classes or more: pass scores[:, 0]"
         )
-    labels = whole_numbers(labels)
-    classes = scores.shape[1] if one_label else 2
-    if labels.size and (labels.min() < min(UNKNOWN) or labels.max() >= classes):
-        wrong = labels.min() if labels.min() < min(UNKNOWN) else labels.max()
-        raise ValueError(
-            f"label {wrong} is out of range: expected 0 to {classes - 1}, or -1 or -2 to exclude"
-        )
-    known = (labels >= 0) & check_mask(mask, labels)
-    kept = known if labels.ndim == 1 else np.ones(len(labels), bool)
-    if not known.all():
-        if labels.ndim == 1:
-            labels, scores = labels[known], scores[known]
-        else:
-            labels = np.where(known, labels, -1)
+    labels = known_labels(labels, mask, num_classes=scores.shape[1] if one_label else 2)
+    kept = has_known(labels)
+    if not kept.all():
+        labels, scores = labels[kept], scores[kept]
     if scores.dtype not in (np.float32, np.float64):
         scores = scores.astype(np.float64)
     missing = np.isnan(scores)
     if labels.ndim == 2:
-        missing &= known
+        missing &= labels >= 0
     if missing.any():
         raise ValueError(f"{missing.sum()} of {missing.size} scores are NaN: mask them or mend the model")
     return Cases(labels, scores, kept)
 
 
-def check_mask(mask: ArrayLike | None, labels: np.ndarray) -> np.ndarray | bool:
-    """The mask as bool, True for none; ValueError unless it has the shape of the labels."""
+def known_labels(labels: np.ndarray, mask: ArrayLike | None, num_classes: int | float = np.inf) -> np.ndarray:
+    """Signed integers, -1 where a label is excluded; what ``mask`` excludes is not looked at.
+
+    Raises ValueError for a mask of another shape and for labels that are no whole number or out of range.
+    """
     if mask is None:
-        return True
-    mask = np.asarray(mask)
-    if mask.shape != labels.shape:
-        raise ValueError(f"mask {list(mask.shape)} must have the shape of the labels {list(labels.shape)}")
-    return mask.astype(bool)
+        labels = whole_numbers(labels)
+    elif np.shape(mask) != labels.shape:
+        raise ValueError(
+            f"mask {list(np.shape(mask))} must have the shape of the labels {list(labels.shape)}"
+        )
+    else:
+        kept = np.asarray(mask, bool)
+        given, labels = labels[kept], np.full(labels.shape, -1, np.int64)
+        labels[kept] = whole_numbers(given)
+    low, high = labels.min(initial=0), labels.max(initial=0)
+    if low < min(UNKNOWN) or high >= num_classes:
+        allowed = f"0 to {num_classes - 1}" if num_classes < np.inf else "0 or above"
+        raise ValueError(
+            f"label {low if low < min(UNKNOWN) else high} is out of range: expected {allowed}, "
+            "or -1 or -2 to exclude"
+        )
+    return np.maximum(labels, -1) if low < -1 else labels
+
+
+def has_known(labels: np.ndarray) -> np.ndarray:
+    """bool [N], whether anything of a case is known, of labels [N, ...]."""
+    return (labels >= 0).any(axis=tuple(range(1, labels.ndim)))
 
 
 def whole_numbers(labels: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from imbal_jax.metrics import tables
 from imbal_jax.metrics.averages import average_of, check_average
-from imbal_jax.metrics.cases import Cases, check_cases, whole_numbers
+from imbal_jax.metrics.cases import Cases, check_cases, known_labels, whole_numbers
 
 
 def confusion_matrix(
@@ -22,17 +22,29 @@ def confusion_matrix(
 
     With ``num_classes`` and scores of shape [N], the scores are decisions already: class numbers.
     """
+    if num_classes is not None and num_classes < 2:
+        raise ValueError(f"num_classes={num_classes}, expected two or more")
     if num_classes is not None and np.ndim(scores) == 1:
-        decided = whole_numbers(np.asarray(scores))
-        if decided.size and not 0 <= decided.min() <= decided.max() < num_classes:
-            raise ValueError(
-                f"decisions run from {decided.min()} to {decided.max()}: expected 0 to {num_classes - 1}"
-            )
-        scores = decided[:, None] == np.arange(max(num_classes, 2))
+        return _count_given_decisions(np.asarray(labels), np.asarray(scores), num_classes, mask)
     cases = check_cases(labels, scores, mask)
     if num_classes is not None and not (cases.is_one_label and cases.scores.shape[1] == num_classes):
         raise ValueError(f"num_classes={num_classes} does not fit scores {list(np.shape(scores))}")
     return tables.confusion(cases, threshold)
+
+
+def _count_given_decisions(
+    labels: np.ndarray, decided: np.ndarray, num_classes: int, mask: ArrayLike | None
+) -> np.ndarray:
+    if labels.shape != decided.shape:
+        raise ValueError(f"labels {list(labels.shape)} do not fit decisions {list(decided.shape)}")
+    labels = known_labels(labels, mask, num_classes)
+    known = labels >= 0
+    labels, decided = labels[known], whole_numbers(decided[known])
+    if decided.size and not 0 <= decided.min() <= decided.max() < num_classes:
+        raise ValueError(
+            f"decisions run from {decided.min()} to {decided.max()}: expected 0 to {num_classes - 1}"
+        )
+    return tables.count_decisions(labels, decided, num_classes)
 
 
 def sensitivity(

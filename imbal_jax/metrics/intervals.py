@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv, ndtri
 
+from imbal_jax.metrics.averages import plain
+
 
 class Interval(NamedTuple):
     low: float | np.ndarray
@@ -58,7 +60,7 @@ def _check_counts(successes: ArrayLike, trials: ArrayLike) -> tuple[np.ndarray, 
 
 
 def _interval(low: np.ndarray, high: np.ndarray, trials: np.ndarray) -> Interval:
-    return Interval(*(_plain(np.where(trials > 0, bound, np.nan)) for bound in (low, high)))
+    return Interval(*(plain(np.where(trials > 0, bound, np.nan)) for bound in (low, high)))
 
 
 def check_confidence(confidence: float) -> float:
@@ -71,7 +73,3 @@ def check_confidence(confidence: float) -> float:
 def normal_quantile(confidence: float) -> float:
     """Standard deviations on either side of the mean that hold the share ``confidence``."""
     return float(ndtri((1 + check_confidence(confidence)) / 2))
-
-
-def _plain(values: np.ndarray) -> float | np.ndarray:
-    return float(values) if np.ndim(values) == 0 else values

@@ -1,10 +1,13 @@
 """Overlap of a segmentation with the truth, image by image or pooled."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imbal_jax.metrics.averages import average_of, check_average, defined_mean
-from imbal_jax.metrics.cases import check_cases, check_mask
+from imbal_jax.metrics.averages import average_of, check_average, macro_mean
+from imbal_jax.metrics.cases import check_cases, known_labels
 from imbal_jax.metrics.tables import tables_of
 
 
@@ -39,7 +42,7 @@ def dice(
       ValueError: shapes that do not fit ``spatial``; as the other metrics.
     """
     return _overlap(
-        2, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
+        dice, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
     )
 
 
@@ -56,12 +59,15 @@ def iou(
 ) -> float | np.ndarray:
     """TP / (TP + FP + FN), intersection over union (Jaccard 1912); arguments and averages as ``dice``."""
     return _overlap(
-        1, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
+        iou, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
     )
 
 
+OVERLAP_WEIGHTS = {dice: 2, iou: 1}  # of the true positives
+
+
 def _overlap(
-    weight: int,
+    metric: Callable[..., float | np.ndarray],
     labels: ArrayLike,
     scores: ArrayLike,
     spatial: int,
@@ -73,22 +79,28 @@ def _overlap(
     average: str,
 ) -> float | np.ndarray:
     check_average(average)
-    tables, binary = _tables_of_images(labels, scores, spatial, threshold, mask)
+    tables, binary = tables_of_images(labels, scores, spatial, threshold, mask)
+    return overlap_of(tables, OVERLAP_WEIGHTS[metric], pooled, ignore_empty, "micro" if binary else average)
+
+
+def overlap_of(
+    tables: np.ndarray, weight: int, pooled: bool, ignore_empty: bool, average: str
+) -> float | np.ndarray:
+    """weight TP / (weight TP + FP + FN) of tables [images, K, 2, 2]; "micro" adds the K classes up first."""
     if pooled:
         tables = tables.sum(axis=0, keepdims=True)
-    if average == "micro" or binary:
+    if average == "micro":
         tables = tables.sum(axis=1, keepdims=True)
     hit, missed, false_alarm = tables[..., 1, 1], tables[..., 1, 0], tables[..., 0, 1]
     union = weight * hit + missed + false_alarm
     values = np.where(union > 0, weight * hit / np.maximum(union, 1), 1.0)
     undefined = hit + missed == 0 if ignore_empty else tables.sum(axis=(-2, -1)) == 0
-    values = defined_mean(np.where(undefined, np.nan, values), axis=0)
-    if average == "micro" or binary:
-        return float(values[0])
-    return average_of(values, (hit + missed).sum(axis=0), average)
+    # one class after the other: an image left out of a mean, such as padding, does not change its last bit
+    values = np.array([macro_mean(image)[0] for image in np.where(undefined, np.nan, values).T])
+    return float(values[0]) if average == "micro" else average_of(values, (hit + missed).sum(axis=0), average)
 
 
-def _tables_of_images(
+def tables_of_images(
     labels: ArrayLike, scores: ArrayLike, spatial: int, threshold: ArrayLike, mask: ArrayLike | None
 ) -> tuple[np.ndarray, bool]:
     """Counts int64 [images, K, 2, 2], and whether K is the one class of a binary problem."""
@@ -97,23 +109,20 @@ def _tables_of_images(
         labels, scores = labels[None], scores[None]
         mask = None if mask is None else np.asarray(mask)[None]
     pixels = max(spatial, 1) + 1  # axes up to the last of space
-    if labels.ndim not in (pixels, pixels + 1) or labels.shape[:pixels] != scores.shape[:pixels]:
+    if (
+        spatial < 0
+        or labels.ndim not in (pixels, pixels + 1)
+        or labels.shape[:pixels] != scores.shape[:pixels]
+    ):
         raise ValueError(
             f"labels {list(np.shape(labels))} do not fit scores {list(np.shape(scores))} with "
             f"spatial={spatial}: expected [N, *space] with [N, *space] or [N, *space, C], or both "
             "[N, *space, L]"
         )
-    known = np.broadcast_to(check_mask(mask, labels), labels.shape)
-    images = [
-        check_cases(_flat(labels[i], pixels), _flat(scores[i], pixels), _flat(known[i], pixels))
-        for i in range(len(labels))
-    ] or [check_cases(_flat_all(labels, pixels), _flat_all(scores, pixels), None)]
+    labels = known_labels(labels, mask)
+    size = math.prod(labels.shape[1:pixels])
+    flat = [array.reshape(len(array), size, *array.shape[pixels:]) for array in (labels, scores)]
+    images = [check_cases(*image, None) for image in zip(*flat, strict=True)]
+    if not images:  # as one without a pixel
+        images = [check_cases(*(array.reshape(0, *array.shape[2:]) for array in flat), None)]
     return np.array([tables_of(image, threshold) for image in images]), images[0].is_binary
-
-
-def _flat(image: np.ndarray, pixels: int) -> np.ndarray:
-    return image.reshape(-1, *image.shape[pixels - 1 :])
-
-
-def _flat_all(images: np.ndarray, pixels: int) -> np.ndarray:
-    return images.reshape(0, *images.shape[pixels:])

@@ -174,6 +174,8 @@ def specificity_at_sensitivity_of(ranking: Ranking, sensitivity: float = 0.9) ->
     count, below, _, negatives = ranking
     reached = ratio(_found(count), count.sum(axis=-1, keepdims=True)) >= sensitivity
     best = np.where(reached, below, 0).max(axis=-1, initial=0)
+    if sensitivity == 0:
+        best = negatives  # a threshold above every score
     return ratio(best, (count.sum(axis=-1) > 0) * np.asarray(negatives))
 
 

@@ -1,33 +1,45 @@
 """A metric of many resamples of the same cases, each told by how often a patient was drawn."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from imbal_jax.metrics.averages import check_average, defined_mean, ratio
+from imbal_jax.metrics.averages import average_of, check_average
 from imbal_jax.metrics.cases import Column, check_cases, columns
+from imbal_jax.metrics.overlap import OVERLAP_WEIGHTS, overlap_of, tables_of_images
 from imbal_jax.metrics.ranking import RANKING_FORMULAS, Ranking
 
 Metric = Callable[[np.ndarray, np.ndarray], float | np.ndarray]
-Evaluate = Callable[[np.ndarray], np.ndarray]  # counts int64 [R, G] -> values float64 [R, ...]
+Evaluate = Callable[[np.ndarray], np.ndarray]  # counts int [R, G] -> values float64 [R, ...]
 
 
 def replicates_of(metric: Metric, labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> Evaluate:
     """The values of ``metric`` when patient g, who owns the cases with ``patients == g``, counts so often.
 
-    Metrics of rank are evaluated without sorting again, and the same to rounding: see ``_of_rank``. Any other
-    metric is called with the cases of each resample.
+    Metrics of rank are evaluated without sorting again and those of overlap without counting pixels again, the
+    same to rounding: see ``_of_rank`` and ``_of_overlap``. Any other metric is called with the cases of each
+    resample. ValueError for a mask bound to the metric, which would stay where it is when cases are drawn.
     """
     function, options = metric, {}
     if isinstance(metric, partial) and not metric.args:
         function, options = metric.func, dict(metric.keywords)
-    if function in RANKING_FORMULAS and options.get("mask") is None:
+    if options.get("mask") is not None:
+        raise ValueError("the metric has a mask of its own: give the mask to the bootstrap")
+    if function in RANKING_FORMULAS or function in OVERLAP_WEIGHTS:
         metric(labels, scores)  # raises what it has to say of its arguments
-        options.pop("mask", None)
-        average = options.pop("average", "macro")
-        return _of_rank(partial(RANKING_FORMULAS[function], **options), labels, scores, patients, average)
+        bound = inspect.signature(function).bind(labels, scores, **options)
+        bound.apply_defaults()
+        options = {
+            name: bound.arguments[name] for name in set(bound.arguments) - {"labels", "scores", "mask"}
+        }
+        if function in RANKING_FORMULAS:
+            return _of_rank(RANKING_FORMULAS[function], labels, scores, patients, **options)
+        if options["spatial"]:
+            return _of_overlap(OVERLAP_WEIGHTS[function], labels, scores, patients, **options)
 
     def evaluate(counts: np.ndarray) -> np.ndarray:
         cases = np.arange(len(labels))
@@ -38,11 +50,13 @@ def replicates_of(metric: Metric, labels: np.ndarray, scores: np.ndarray, patien
 
 
 def _of_rank(
-    formula: Callable[[Ranking], np.ndarray],
+    formula: Callable[..., np.ndarray],
     labels: np.ndarray,
     scores: np.ndarray,
     patients: np.ndarray,
+    *,
     average: str,
+    **options: Any,
 ) -> Evaluate:
     check_average(average)
     cases = check_cases(labels, scores, None)
@@ -54,14 +68,32 @@ def _of_rank(
 
     def evaluate(counts: np.ndarray) -> np.ndarray:
         rankings = [_ranking(column, counts) for column in ranked]
-        values = np.stack([formula(ranking) for ranking in rankings], axis=-1)
+        values = np.stack([formula(ranking, **options) for ranking in rankings], axis=-1)
         if average == "micro" or cases.is_binary:
             return values[:, 0]
-        if average == "weighted":
-            support = np.stack([ranking.count.sum(axis=-1) for ranking in rankings], axis=-1)
-            support = np.where(np.isnan(values), 0, support)
-            return ratio((support * np.nan_to_num(values)).sum(axis=-1), support.sum(axis=-1))
-        return defined_mean(values, axis=-1) if average == "macro" else values
+        support = np.stack([ranking.count.sum(axis=-1) for ranking in rankings], axis=-1)
+        return average_of(values, support, average)
+
+    return evaluate
+
+
+def _of_overlap(
+    weight: int,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    patients: np.ndarray,
+    *,
+    spatial: int,
+    threshold: ArrayLike,
+    average: str,
+    **options: Any,
+) -> Evaluate:
+    tables, binary = tables_of_images(labels, scores, spatial, threshold, None)
+
+    def evaluate(counts: np.ndarray) -> np.ndarray:
+        drawn = (np.repeat(tables, row[patients], axis=0) for row in counts)
+        values = [overlap_of(t, weight, average="micro" if binary else average, **options) for t in drawn]
+        return np.array(values, np.float64)
 
     return evaluate
 

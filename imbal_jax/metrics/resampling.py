@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from imbal_jax.metrics.cases import UNKNOWN, check_mask, whole_numbers
+from imbal_jax.metrics.averages import plain
+from imbal_jax.metrics.cases import has_known, known_labels
 from imbal_jax.metrics.clusters import classes_held, patient_numbers, strata_of
 from imbal_jax.metrics.intervals import Interval, check_confidence
 from imbal_jax.metrics.replicates import Evaluate, Metric, replicates_of
@@ -46,8 +47,8 @@ def bootstrap(
 ) -> Interval:
     """The bootstrap interval of ``metric(labels, scores)`` (Efron 1979), clustered by patient.
 
-    AUROC, average precision and the other metrics of rank in this package, also as
-    ``functools.partial(partial_auroc, max_fpr=0.2)``, are evaluated on counts without sorting again.
+    AUROC and the other metrics of rank in this package are evaluated on counts without sorting again, ``dice``
+    and ``iou`` of images without counting pixels again; also as ``functools.partial(dice, spatial=2)``.
 
     Args:
       metric: of labels and scores, to a float or [K]; called with the cases of a replicate.
@@ -65,7 +66,9 @@ def bootstrap(
     Returns:
       (low, high), floats or float64 [K]. Replicates where the metric is NaN are left out. NaN where the metric
       is NaN, and with fewer than two patients. No bootstrap sees beyond the cases: of a perfect AUROC it gives
-      (1, 1), where ``delong`` gives a bound, and with ten positives it is too short.
+      (1, 1), where ``delong`` gives a bound, and with few positives it is too short: 95 % intervals of an AUROC of
+      0.86 covered it in 90 % of studies with 20 positives, those of ``delong`` in 93 %
+      (benchmarks/interval_coverage.py).
 
     Raises:
       ValueError: shapes that do not fit; an unknown method; a confidence not in (0, 1); less than one sample;
@@ -109,11 +112,11 @@ def paired_bootstrap(
     known = (~np.isnan(values)).sum(axis=0)
     sides = np.minimum((values <= 0).sum(axis=0), (values >= 0).sum(axis=0))
     p_value = np.where(np.isnan(interval.low), np.nan, np.minimum(2 * (sides + 1) / (known + 1), 1))
-    return PairedBootstrap(_plain(estimate), *interval, _plain(p_value))
+    return PairedBootstrap(plain(estimate), *interval, plain(p_value))
 
 
 class _Study(NamedTuple):
-    labels: np.ndarray  # without the excluded cases of [N]; -1 where an entry of others is excluded
+    labels: np.ndarray  # -1 where an entry is excluded; no case of which nothing is known
     patients: np.ndarray  # 0 to G - 1, whose each case is
     strata: list[np.ndarray]  # the patients of each
     kept: np.ndarray  # bool, of the cases that were given
@@ -134,12 +137,9 @@ def _study(labels: ArrayLike, groups: ArrayLike | None, mask: ArrayLike | None, 
     labels = np.asarray(labels)
     if labels.ndim == 0:
         raise ValueError("labels are a scalar, expected [N], [N, L] or [N, *space]")
-    labels = whole_numbers(labels)
-    if labels.size and labels.min() < min(UNKNOWN):
-        raise ValueError(f"label {labels.min()} is out of range: expected 0 or above, or -1 or -2 to exclude")
-    known = (labels >= 0) & check_mask(mask, labels)
-    kept = known if labels.ndim == 1 else np.ones(len(labels), bool)
-    labels = labels[kept] if labels.ndim == 1 else np.where(known, labels, -1)
+    labels = known_labels(labels, mask)
+    kept = has_known(labels)
+    labels = labels[kept]
     patients = patient_numbers(groups, kept)
     strata = [np.unique(patients)]
     if stratified:
@@ -160,7 +160,7 @@ def _resample(
     estimate = evaluate(np.ones((1, study.number), np.int64))[0]
     undefined = np.full(np.shape(estimate), np.nan)
     if study.number < 2 or np.isnan(estimate).all():
-        return estimate, Interval(_plain(undefined), _plain(undefined)), undefined[None]
+        return estimate, Interval(plain(undefined), plain(undefined)), undefined[None]
     values = np.concatenate([evaluate(counts) for counts in _draws(study, int(samples), rng)])
 
     shares = np.broadcast_to(
@@ -174,11 +174,11 @@ def _resample(
         column = column[~np.isnan(column)]
         if column.size and not np.isnan(estimate[at]):
             bounds[(slice(None), *at)] = np.quantile(column, shares[(slice(None), *at)])
-    return estimate, Interval(_plain(bounds[0]), _plain(bounds[1])), values
+    return estimate, Interval(plain(bounds[0]), plain(bounds[1])), values
 
 
 def _draws(study: _Study, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each patient is drawn: int64 [R, G] at a time, multinomial in each stratum."""
+    """How often each patient is drawn: int32 [R, G] at a time, multinomial in each stratum."""
     rows = max(1, _CHUNK // study.number)
     for start in range(0, samples, rows):
         R = min(rows, samples - start)
@@ -222,7 +222,3 @@ def _acceleration(
         squares += (added**2).sum(axis=0)
         cubes += (added**3).sum(axis=0)
     return np.where(squares > 0, cubes / (6 * np.where(squares > 0, squares, 1) ** 1.5), 0.0)
-
-
-def _plain(values: np.ndarray) -> float | np.ndarray:
-    return float(values) if np.ndim(values) == 0 else values

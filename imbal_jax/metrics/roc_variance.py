@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit, ndtr
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 from imbal_jax.metrics.cases import Cases, Column, check_cases, columns
 from imbal_jax.metrics.clusters import patient_numbers
-from imbal_jax.metrics.intervals import normal_quantile
+from imbal_jax.metrics.intervals import check_confidence, normal_quantile
 
 SCALES = ("logit", "linear")
 
@@ -55,8 +55,10 @@ def delong(
       labels, scores, mask: as in the package's docstring; each class against the rest.
       groups: [N], whose a case is; None where every case has its own patient.
       confidence: of the interval.
-      scale: "logit", symmetric in log(A / (1 - A)), which never leaves (0, 1) and covers better near 1; or
-        "linear", A -+ z sd, cut at 0 and 1.
+      scale: "logit", symmetric in log(A / (1 - A)), with Student's quantile at the degrees of freedom of
+        Satterthwaite (Biometrics Bulletin 1946), as Brunner and Munzel (Biometrical Journal 2000) have them for
+        the same variance: it never leaves (0, 1), and covers better near 1 and with few positives. Or
+        "linear", A -+ z sd as published, cut at 0 and 1.
 
     Returns:
       auroc, variance, low, high: floats, or float64 [K]. NaN without a positive or without a negative, and
@@ -69,14 +71,21 @@ def delong(
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}: expected one of {', '.join(SCALES)}")
-    z = normal_quantile(confidence)
+    tail = (1 - check_confidence(confidence)) / 2
     cases = check_cases(labels, scores, mask)
     patients = patient_numbers(groups, cases.kept)
 
     def row(column: Column) -> tuple[float, ...]:
         placed = _place([column], patients)
-        area, variance = placed.areas[0], _variance(placed, np.ones(1))
-        return area, variance, *_auroc_interval(area, variance, placed.pairs, z, scale)
+        area, (variance, freedom) = placed.areas[0], _variance(placed, np.ones(1))
+        if area in (0, 1) and placed.pairs:
+            bound = tail ** (1 / placed.pairs)
+            return area, variance, *((bound, 1.0) if area == 1 else (0.0, 1 - bound))
+        if scale == "linear":
+            half = -ndtri(tail) * np.sqrt(variance)
+            return area, variance, *np.clip([area - half, area + half], 0, 1)
+        half = -stdtrit(freedom, tail) * np.sqrt(variance) / (area * (1 - area))
+        return area, variance, expit(logit(area) - half), expit(logit(area) + half)
 
     return DeLong(*_by_column(cases, [row(column) for column in columns(cases)], 4))
 
@@ -109,7 +118,8 @@ def delong_difference(
 
     def row(pair: Sequence[Column]) -> tuple[float, ...]:
         placed = _place(pair, patients)
-        difference, variance = placed.areas[0] - placed.areas[1], _variance(placed, np.array([1.0, -1.0]))
+        difference = placed.areas[0] - placed.areas[1]
+        variance, _ = _variance(placed, np.array([1.0, -1.0]))
         if variance == 0 and difference == 0:
             return 0.0, 0.0, 0.0, 0.0, 1.0
         sd = np.sqrt(variance) if variance > 0 else np.nan
@@ -167,23 +177,16 @@ def _beaten(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.searchsorted(others, scores, side="left") + np.searchsorted(others, scores, side="right")
 
 
-def _variance(placed: _Placed, contrast: np.ndarray) -> float:
-    """Of ``contrast`` @ areas; NaN where it cannot be known."""
-    if min(placed.with_positive, placed.with_negative) < 2:
-        return np.nan
-    unbiased = [n / (n - 1) for n in (placed.with_positive, placed.with_negative, placed.either)]
+def _variance(placed: _Placed, contrast: np.ndarray) -> tuple[float, float]:
+    """Of ``contrast`` @ areas, and its degrees of freedom; NaN where they cannot be known."""
+    held = np.array([placed.with_positive, placed.with_negative])
+    if held.min() < 2:
+        return np.nan, np.nan
     up, down = contrast @ placed.up, contrast @ placed.down
-    # Obuchowski (1997); a patient who holds one side only adds nothing to the third sum
-    value = unbiased @ np.array([up @ up, down @ down, 2 * (up @ down)])
-    return max(float(value), 0.0)  # the third sum may be negative
-
-
-def _auroc_interval(area: float, variance: float, pairs: int, z: float, scale: str) -> tuple[float, float]:
-    if area in (0, 1) and pairs:
-        bound = float(ndtr(-z)) ** (1 / pairs)
-        return (bound, 1.0) if area == 1 else (0.0, 1 - bound)
-    sd = np.sqrt(variance)
-    if scale == "linear" or not 0 < area < 1:
-        return tuple(np.clip([area - z * sd, area + z * sd], 0, 1))
-    half = z * sd / (area * (1 - area))
-    return float(expit(logit(area) - half)), float(expit(logit(area) + half))
+    # Obuchowski (1997); a patient who holds one side only adds nothing to ``both``
+    apart = held / (held - 1) * np.array([up @ up, down @ down])
+    both = placed.either / (placed.either - 1) * 2 * (up @ down)
+    if not apart.any():
+        return 0.0, np.inf
+    freedom = apart.sum() ** 2 / (apart**2 / (held - 1)).sum()
+    return max(float(apart.sum() + both), 0.0), float(freedom)  # ``both`` may be negative
