@@ -1,0 +1,90 @@
+"""The section on what was taken for what."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from imbal_jax.metrics.tables import count_decisions
+from imbal_jax.report.decisions import Decisions
+from imbal_jax.report.html import Html, by_method, table
+from imbal_jax.report.study import Study
+from imbal_jax.tracking import UNDEFINED, percent
+
+MATRIX_CLASSES = 20  # beyond, a list of the most frequent confusions reads better than a matrix
+
+
+def confusions(study: Study) -> str:
+    first, classes = study.decided[0], study.classes
+    if first.many_labels:
+        text = f"Per label, called by {study.rule}; images of unknown label are left out."
+        return f"<p>{text}</p>{_by_method(study, _label_counts)}"
+    many = len(classes) > MATRIX_CLASSES
+    draw = _frequent_confusions if many else _shaded_matrix
+    text = (
+        f"The {MATRIX_CLASSES} most frequent confusions."
+        if many
+        else "Rows: the true class. Columns: what it was taken for. Images, and their share of the row."
+    )
+    matrices = _by_method(study, lambda here: draw(confusion(here), classes))
+    if not any(decided.at_points for decided in study.decided):
+        return f"<p>{text}</p>{matrices}"
+    return (
+        f"<p>{text} At the operating points an image may be called several classes; it is counted under the one "
+        "whose threshold it exceeds most, as a factor.</p>"
+        f"{matrices}<p>Each class by itself, at its operating point:</p>{_by_method(study, _label_counts)}"
+    )
+
+
+def _by_method(study: Study, draw: Callable[[Decisions], str]) -> str:
+    return "".join(f"{by_method(study.runs, i)}{draw(here)}" for i, here in enumerate(study.decided))
+
+
+def confusion(here: Decisions) -> np.ndarray:
+    """Counts int64 [C, C] of one label: rows the truth."""
+    known = here.truth[:, 0] >= 0
+    return count_decisions(here.truth[known].argmax(axis=1), here.taken_for[known], len(here.classes))
+
+
+def _shaded_matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
+    rows = []
+    for k, name in enumerate(classes):
+        total = matrix[k].sum()
+        cells = [name]
+        for j, count in enumerate(matrix[k]):
+            share = count / total if total else 0.0
+            text = percent(share) if total else UNDEFINED
+            kind = "right" if j == k else "wrong"
+            cells.append(
+                Html(
+                    f'<span class="cell {kind}" style="--share:{share:.2f}">{count:,}<small>{text}</small></span>'
+                )
+            )
+        rows.append(cells)
+    return table(["true class", *classes], rows, kind="matrix")
+
+
+def _frequent_confusions(matrix: np.ndarray, classes: Sequence[str]) -> str:
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MATRIX_CLASSES]
+    pairs = [np.unravel_index(place, wrong.shape) for place in order if wrong.flat[place]]
+    if not pairs:
+        return "<p>No image was taken for another class.</p>"
+    rows = [
+        [classes[k], classes[j], f"{wrong[k, j]:,}", percent(wrong[k, j] / matrix[k].sum())] for k, j in pairs
+    ]
+    return table(["true class", "called", "images", "share of the true class"], rows)
+
+
+def _label_counts(here: Decisions) -> str:
+    rows = []
+    for k in here.shown:
+        counts = here.counts(k)
+        quiet = counts.negatives - counts.false_alarms
+        cells = [(counts.found, counts.positives), (counts.missed, counts.positives)]
+        cells += [(counts.false_alarms, counts.negatives), (quiet, counts.negatives)]
+        shares = [f"{count:,} ({percent(count / of)})" if of else UNDEFINED for count, of in cells]
+        rows.append([here.classes[k], *shares, f"{len(here.truth) - counts.known:,}"])
+    headings = ["class", "found", "missed", "false alarms", "rightly not called", "unknown"]
+    if (here.truth >= 0).all():
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    return table(headings, rows)

@@ -1,0 +1,116 @@
+"""Who was called what: truth and decision, class by class."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from imbal_jax.report.result import RunResult
+
+THRESHOLD = 0.5  # many labels: the decision of metrics.classification_summary
+
+
+class Counts(NamedTuple):
+    positives: int
+    negatives: int
+    found: int
+    false_alarms: int
+
+    @property
+    def missed(self) -> int:
+        return self.positives - self.found
+
+    @property
+    def known(self) -> int:
+        return self.positives + self.negatives
+
+    @property
+    def prevalence(self) -> float:
+        return self.positives / self.known if self.known else np.nan
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Truth and decision of M images for C classes, each against the rest.
+
+    Attributes:
+      truth: int8 [M, C], 1, 0, or -1 where it is unknown.
+      scores: float64 [M, C], in [0, 1].
+      called: bool [M, C]; see ``decide``.
+      taken_for: int [M], the one class that an image is called; None for many labels.
+      at_points: whether there are operating points.
+      classes: the C names.
+      shown: those that are findings, rarest first: all but the negative class.
+    """
+
+    truth: np.ndarray
+    scores: np.ndarray
+    called: np.ndarray
+    taken_for: np.ndarray | None
+    at_points: bool
+    classes: tuple[str, ...]
+    shown: tuple[int, ...]
+
+    @property
+    def many_labels(self) -> bool:
+        return self.taken_for is None
+
+    @property
+    def rule(self) -> str:
+        """How an image is called, for people."""
+        if self.at_points:
+            return "the operating point of each class"
+        return (
+            f"a probability of {THRESHOLD} or more"
+            if self.many_labels
+            else "the class of the highest probability"
+        )
+
+    def counts(self, k: int) -> Counts:
+        positive, negative, called = self.truth[:, k] == 1, self.truth[:, k] == 0, self.called[:, k]
+        sides = (positive, negative, positive & called, negative & called)
+        return Counts(*(int(side.sum()) for side in sides))
+
+
+def one_against_rest(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """int8 [M, C], 1, 0 or -1, of labels [M] or [M, C]."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        return np.where(labels < 0, -1, labels == 1).astype(np.int8)
+    truth = (labels[:, None] == np.arange(num_classes)).astype(np.int8)
+    truth[labels < 0] = -1
+    return truth
+
+
+def decide(run: RunResult, classes: tuple[str, ...], negative_class: str | None) -> Decisions:
+    """What the run calls each image.
+
+    Without operating points: the class of the highest probability, or, of many labels, each of a probability of
+    ``THRESHOLD``. With them: each finding whose probability reaches its threshold, and the negative class where
+    none does. An image of one label is taken for the finding that exceeds its threshold most, as a factor.
+    """
+    truth = one_against_rest(run.labels, len(classes))
+    scores = probabilities(run.scores)
+    order = np.argsort((truth == 1).sum(axis=0), kind="stable")
+    shown = tuple(int(k) for k in order if classes[k] != negative_class)
+    many_labels = np.ndim(run.labels) == 2
+    taken_for = None if many_labels else scores.argmax(axis=1)
+    if run.points is not None:
+        called = np.stack([point.decide(scores[:, k]) for k, point in enumerate(run.points)], axis=1)
+        if negative_class in classes:
+            negative = classes.index(negative_class)
+            called[:, negative] = ~called[:, list(shown)].any(axis=1)
+        if not many_labels:
+            thresholds = np.array([max(point.threshold, 1e-12) for point in run.points])
+            excess = np.where(called, np.maximum(scores, 1e-12) / thresholds, 0)
+            taken_for = np.where(called.any(axis=1), excess.argmax(axis=1), taken_for)
+    elif many_labels:
+        called = scores >= THRESHOLD
+    else:
+        called = taken_for[:, None] == np.arange(len(classes))
+    return Decisions(truth, scores, called & (truth >= 0), taken_for, run.points is not None, classes, shown)
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """float64 in [0, 1]: a float32 softmax may exceed 1 by a rounding, and NaN finds nothing."""
+    return np.clip(np.nan_to_num(np.asarray(scores, np.float64), nan=0.0), 0, 1)

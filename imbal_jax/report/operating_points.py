@@ -1,0 +1,114 @@
+"""The section on operating points: chosen on validation, kept on test?"""
+
+import math
+from html import escape
+
+import numpy as np
+
+from imbal_jax.decision_rules import AtLeast, parse_rule
+from imbal_jax.errors import InputError
+from imbal_jax.metrics import Interval, auroc, wilson
+from imbal_jax.operating import OperatingPoint
+from imbal_jax.report.decisions import one_against_rest, probabilities
+from imbal_jax.report.html import Html, bracket, by_method, figures, table
+from imbal_jax.report.per_class import rates
+from imbal_jax.report.result import RunResult
+from imbal_jax.report.study import Study
+from imbal_jax.tracking import UNDEFINED
+
+
+def operating_points(study: Study) -> str:
+    """Empty where no run has points or validation scores."""
+    parts, missed = "", []
+    for i, run in enumerate(study.runs):
+        if run.points is None and run.validation_scores is None:
+            continue
+        areas = _validation_areas(run, len(study.classes))
+        rows = [_row(study, i, k, areas) for k in study.shown]
+        parts += by_method(study.runs, i) + table(_headings(run, areas is not None), rows)
+        missed += [name for k in study.shown if (name := _out_of_reach(study, i, k))]
+    if not parts:
+        return ""
+    text = (
+        "<p>Thresholds were chosen on validation images by the rule under each name; what they reach on test images, "
+        "which had no part in it, says what to expect. A model that generalises has the same AUROC on both.</p>"
+        if any(run.points for run in study.runs)
+        else "<p>A model that generalises has the same AUROC on validation and on test images.</p>"
+    )
+    if missed:
+        text += (
+            f"<aside><b>Not kept on test</b>: {'; '.join(missed)}. The whole interval lies below what the rule asks: "
+            "choose the threshold on more positives, or with a confidence.</aside>"
+        )
+    return text + parts + (VALIDATION if any(run.points for run in study.runs) else "")
+
+
+VALIDATION = (
+    "<p class=muted>Intervals of validation rates take its images as independent and the threshold as given, though "
+    "it was chosen on them: they are too short and lean to the hopeful side.</p>"
+)
+
+
+def _headings(run: RunResult, with_areas: bool) -> list[str]:
+    rates_of = [
+        f"{rate}, {part}" for rate in ("sensitivity", "specificity") for part in ("validation", "test")
+    ]
+    points = ["threshold", *rates_of, "called per\N{NO-BREAK SPACE}1,000"] if run.points is not None else []
+    return ["class", *points, *(["AUROC, validation", "AUROC, test"] if with_areas else [])]
+
+
+def _row(study: Study, i: int, k: int, areas: np.ndarray | None) -> list[str]:
+    run, cells = study.runs[i], [study.classes[k]]
+    if run.points is not None:
+        point, here, counts = run.points[k], rates(study, i, k), study.decided[i].counts(k)
+        on = f"{_rule(point)}, on {point.n_positive:,} positive{'' if point.n_positive == 1 else 's'}"
+        cells = [Html(f"{escape(study.classes[k])}<br><small>{on}</small>")]
+        cells += [
+            figures(point.threshold),
+            bracket(point.sensitivity, _of_validation(point.sensitivity, point.n_positive)),
+            bracket(*here["sensitivity"]),
+            bracket(point.specificity, _of_validation(point.specificity, point.n_negative)),
+            bracket(*here["specificity"]),
+            figures(1000 * (counts.found + counts.false_alarms) / counts.known)
+            if counts.known
+            else UNDEFINED,
+        ]
+    if areas is not None:
+        cells += [figures(areas[k]), bracket(*study.aurocs[i][k])]
+    return cells
+
+
+def _of_validation(rate: float, cases: int) -> Interval:
+    return wilson(round(rate * cases), cases) if math.isfinite(rate) else Interval(math.nan, math.nan)
+
+
+def _validation_areas(run: RunResult, classes: int) -> np.ndarray | None:
+    if run.validation_scores is None:
+        return None
+    truth = one_against_rest(run.validation_labels, classes)
+    return auroc(truth, probabilities(run.validation_scores), average="none")
+
+
+def _out_of_reach(study: Study, i: int, k: int) -> str:
+    """The name of the class where the test contradicts the rule, else empty."""
+    points = study.runs[i].points
+    target = None if points is None else _target(points[k])
+    if target is None:
+        return ""
+    value, interval = rates(study, i, k)[target.rate]
+    if not interval.high < target.target:  # NaN included
+        return ""
+    of = f" of {study.runs[i].method}" if len(study.runs) > 1 else ""
+    return f"{escape(study.classes[k] + of)}, {target.rate} {bracket(value, interval)} for {_rule(points[k])}"
+
+
+def _rule(point: OperatingPoint) -> str:
+    return escape(point.rule.replace(">=", "≥"))
+
+
+def _target(point: OperatingPoint) -> AtLeast | None:
+    try:
+        rule = parse_rule(point.rule)
+    except InputError:  # a threshold may have been set by hand, with any words
+        return None
+    return rule if isinstance(rule, AtLeast) else None

@@ -1,0 +1,86 @@
+"""What a report is made of: one finished run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from imbal_jax.operating import OperatingPoint
+
+Saliency = Callable[[np.ndarray, int], np.ndarray]
+"""``(indices int [n] of test images, class) -> maps [n, H, W]``, zero or above."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One method trained and tested. What is None is left out of the report.
+
+    Attributes:
+      method: its name; names of the runs of one report differ.
+      summary: what it does, one sentence.
+      history: records of metrics.jsonl, as ``tracking.read_history`` gives them.
+      criterion: the validation metric that chose the checkpoint.
+      best_step: the step of that checkpoint.
+      table: class (and "macro") -> metrics on the test set, from ``metrics.classification_summary``.
+      labels: int [M], or [M, L] with 1, 0 and -1 (unknown).
+      scores: probabilities [M, C]; calibrated, where that was done.
+      seconds: training time.
+      skipped_steps: steps left out because a gradient was not finite.
+      points: one a class or label, chosen on validation; they decide what is called, where they are given.
+      groups: [M], the patient of each test image: intervals are clustered by patient.
+      validation_labels, validation_scores: as ``labels`` and ``scores``, of the validation images.
+      raw_scores: [M, C], the scores before calibration.
+      saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
+    """
+
+    method: str
+    summary: str
+    history: list[dict]
+    criterion: str
+    best_step: int
+    table: dict[str, dict[str, float]]
+    labels: np.ndarray
+    scores: np.ndarray
+    seconds: float
+    skipped_steps: int = 0
+    points: tuple[OperatingPoint, ...] | None = None
+    groups: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
+    validation_scores: np.ndarray | None = None
+    raw_scores: np.ndarray | None = None
+    saliency: Saliency | None = None
+
+
+def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: np.ndarray) -> None:
+    """ValueError unless the runs have names of their own and arrays that fit the same images and classes."""
+    names = [run.method for run in runs]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"a report needs one run or more, of different names; got {names}")
+    for run in runs:
+        labels, scores = np.shape(run.labels), np.shape(run.scores)
+        if scores != (len(images), len(classes)) or labels not in ((scores[0],), scores):
+            raise ValueError(
+                f"{run.method}: labels {labels} and scores {scores} do not fit {len(images)} images "
+                f"and {len(classes)} classes"
+            )
+        if not np.array_equal(run.labels, runs[0].labels):
+            raise ValueError(f"{run.method}: its labels are not those of {names[0]}: other test images")
+        _check_optional(run, classes)
+
+
+def _check_optional(run: RunResult, classes: tuple[str, ...]) -> None:
+    if run.points is not None and len(run.points) != len(classes):
+        raise ValueError(f"{run.method}: {len(run.points)} operating points for {len(classes)} classes")
+    expected = {"groups": np.shape(run.labels)[:1], "raw_scores": np.shape(run.scores)}
+    for name, shape in expected.items():
+        value = getattr(run, name)
+        if value is not None and np.shape(value) != shape:
+            raise ValueError(f"{run.method}: {name} have shape {np.shape(value)}, expected {shape}")
+    if (run.validation_labels is None) != (run.validation_scores is None):
+        raise ValueError(f"{run.method}: give both validation_labels and validation_scores, or neither")
+    if run.validation_scores is None:
+        return
+    labels, scores = np.shape(run.validation_labels), np.shape(run.validation_scores)
+    many = np.ndim(run.labels) == 2
+    if scores[1:] != (len(classes),) or labels != (scores if many else scores[:1]):
+        raise ValueError(f"{run.method}: validation labels {labels} and scores {scores} do not fit")

@@ -1,0 +1,131 @@
+"""Everything that the sections of a report read, computed once."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from imbal_jax.metrics import Interval, auroc, average_precision, delong
+from imbal_jax.metrics.averages import macro_mean
+from imbal_jax.metrics.replicates import replicates_of
+from imbal_jax.metrics.summary import DECISION_METRICS
+from imbal_jax.report.decisions import Decisions, decide
+from imbal_jax.report.resampling import Cohort, cohort_of, decision_tables
+from imbal_jax.report.result import RunResult
+from imbal_jax.selection import parse_criterion
+
+NAMES = {
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision",
+    "f_score": "F\N{NON-BREAKING HYPHEN}score",
+    "geometric_mean": "geometric mean",
+    "mcc": "MCC",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+}
+Table = Mapping[str, Mapping[str, float]]  # class, and "macro" -> metrics
+RANKS = {"auroc": auroc, "average_precision": average_precision}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs, what they decided, and the run whose macro value of the metric ``key`` is highest."""
+
+    runs: tuple[RunResult, ...]
+    decided: tuple[Decisions, ...]
+    tables: tuple[Table, ...]
+    images: np.ndarray
+    cohort: Cohort
+    has_groups: bool
+    winner: int
+    key: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.decided[0].classes
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        return self.decided[0].shown
+
+    @property
+    def rule(self) -> str:
+        """How an image is called, for people."""
+        rules = {decided.rule for decided in self.decided}
+        return rules.pop() if len(rules) == 1 else "its operating point where there is one"
+
+    def value(self, i: int, key: str, row: str = "macro") -> float:
+        """A metric of a run, as called; NaN where its table has no such number."""
+        value = self.tables[i].get(row, {}).get(key)
+        return math.nan if value is None else float(value)
+
+    @cached_property
+    def replicates(self) -> list[dict[str, np.ndarray]]:
+        """Of each run and metric, the values of every class in the replicates, [R, C]."""
+        return [self._replicates(decided) for decided in self.decided]
+
+    @cached_property
+    def aurocs(self) -> list[list[tuple[float, Interval]]]:
+        """Of each run and class, with DeLong's interval."""
+        cohort = self.cohort
+        found = [delong(cohort.truth, d.scores[cohort.kept], groups=cohort.patients) for d in self.decided]
+        return [
+            [(float(a), Interval(low, high)) for a, low, high in zip(d.auroc, d.low, d.high, strict=True)]
+            for d in found
+        ]
+
+    def _replicates(self, decided: Decisions) -> dict[str, np.ndarray]:
+        cohort = self.cohort
+        tables = cohort.replicates(decision_tables(cohort, decided.called))
+        values = {name: formula(tables) for name, formula in DECISION_METRICS.items()}
+        for name, metric in RANKS.items():
+            evaluate = replicates_of(
+                partial(metric, average="none"), cohort.truth, decided.scores[cohort.kept], cohort.patients
+            )
+            values[name] = cohort.replicates(evaluate)
+        return values
+
+
+def study_of(
+    runs: Sequence[RunResult], classes: tuple[str, ...], negative_class: str | None, images: np.ndarray
+) -> Study:
+    decided = tuple(decide(run, classes, negative_class) for run in runs)
+    groups = next((run.groups for run in runs if run.groups is not None), None)
+    cohort = cohort_of(decided[0].truth, groups)
+    tables = tuple(_table(run, d, cohort) for run, d in zip(runs, decided, strict=True))
+    return Study(
+        tuple(runs), decided, tables, images, cohort, groups is not None, *_winner(runs[0].criterion, tables)
+    )
+
+
+def _table(run: RunResult, decided: Decisions, cohort: Cohort) -> Table:
+    """That of the run; with operating points, its metrics of decisions are those of the decisions there."""
+    if not decided.at_points:
+        return run.table
+    counted = decision_tables(cohort, decided.called)(np.ones((1, cohort.size)))[0]
+    table = {name: dict(run.table.get(name, {})) for name in (*decided.classes, "macro")}
+    for key, formula in DECISION_METRICS.items():
+        values = formula(counted)
+        table["macro"][key] = macro_mean(values[list(decided.shown)])[0]
+        for name, value in zip(decided.classes, values, strict=True):
+            table[name][key] = float(value)
+    return table
+
+
+def _winner(criterion: str, tables: Sequence[Table]) -> tuple[int, str]:
+    """The run of the highest macro value on the test set, and of which metric.
+
+    The metric is the criterion where that names one metric, else the next one that is defined.
+    """
+    terms = parse_criterion(criterion).terms
+    chosen = terms[0].name if len(terms) == 1 and terms[0].coefficient > 0 else ""
+    for key in (chosen, "balanced_accuracy", "average_precision", "auroc", "specificity"):
+        values = [table.get("macro", {}).get(key) for table in tables]
+        values = np.array([math.nan if value is None else value for value in values], float)
+        if key in NAMES and np.isfinite(values).any():
+            return int(np.nanargmax(values)), key
+    return 0, "balanced_accuracy"
