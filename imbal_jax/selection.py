@@ -7,25 +7,54 @@ A criterion is one line of text over the metrics of an evaluation; larger is bet
     0.5*auroc + sensitivity/nodule - loss
     specificity where sensitivity >= 0.95 and sensitivity/"no finding" <= 0.2
 
-A run that is resumed with its history decides as the run that was never interrupted.
+With few positives the best of many evaluations is the luckiest. Three clauses allow for that:
+
+- ``auroc smoothed 3``: every metric, a constraint's too, is its mean over the last 3 evaluations. The first 2
+  have no such mean and are never chosen; a run of fewer than 3 takes its last.
+- ``auroc within 1 standard error``: of the evaluations at most so many standard errors below the best, which
+  chance does not tell from it, the latest. It is the rule of Breiman, Friedman, Olshen and Stone
+  (Classification and Regression Trees, 1984) that ties go to the simplest choice: here the end of the
+  training, which a run that selects nothing takes. Where training goes on for too long that costs up to the
+  margin. The standard error is that of one evaluation, more than that of a difference on the same cases.
+- ``specificity where sensitivity lower bound 95 % >= 0.8``: the lower end of an interval (see ``bounds``) in
+  place of the metric. Over the same cases the bound of a rate ranks as the rate does: it serves in
+  constraints and sums.
+
+Without ``within`` the earliest of equals is best. Whatever the clauses, the best evaluation is the last or the
+one that was best before it, so a run keeps one best checkpoint; and a run that is resumed with its history
+decides as the run that was never interrupted.
 """
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from imbal_jax.errors import InputError
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
 
-GRAMMAR = "[NUMBER*]NAME {+|- [NUMBER*]NAME} [where NAME >=|<= NUMBER {and NAME >=|<= NUMBER}]"
+from imbal_jax.errors import InputError
+from imbal_jax.metrics import bootstrap, classification_summary, delong, macro_mean, wilson
+
+GRAMMAR = (
+    "[NUMBER*]METRIC {+|- [NUMBER*]METRIC} [where METRIC >=|<= NUMBER {and METRIC >=|<= NUMBER}] "
+    "[smoothed COUNT] [within NUMBER standard errors], METRIC being NAME [lower bound NUMBER %]"
+)
 
 # Every evaluation that violates a constraint scores at most FLOOR; every one that satisfies all, more.
 FLOOR = -1e6
 
+STANDARD_ERROR = "standard_error"  # of the terms' sum, in the history of a criterion with ``within``
+BOUNDED = ("sensitivity", "specificity", "auroc")
+
+Metrics = Mapping[str, float | None]
+
+_KEYWORDS = ("where", "and", "lower", "smoothed", "within")
 _TOKEN = re.compile(
     r"""(?P<number>(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?![\w.]))
       | (?P<name>[A-Za-z_]\w*(/("[^"]+"|'[^']+'|[\w.\-]+))*)
-      | (?P<sign>>=|<=|[-+*])""",
+      | (?P<sign>>=|<=|[-+*%])""",
     re.VERBOSE,
 )
 
@@ -44,18 +73,38 @@ class Constraint:
     sign: int
     bound: float
 
-    def violation(self, metrics: Mapping[str, float]) -> float:
+    def violation(self, metrics: Metrics) -> float:
         """How far the metric is on the wrong side of the bound; 0 on the right side."""
         return max(0.0, self.sign * (self.bound - float(metrics[self.name])))
 
 
 @dataclass(frozen=True)
+class LowerBound:
+    """Of a metric, or of one class's: ``sensitivity/nodule``."""
+
+    metric: str
+    confidence: float
+
+    @property
+    def name(self) -> str:
+        """As the history and ``Term`` call it."""
+        return f"{self.metric} lower bound {100 * self.confidence:g} %"
+
+
+@dataclass(frozen=True)
 class Criterion:
-    """A weighted sum of metrics, to be made large, under constraints; made by ``parse_criterion``."""
+    """A weighted sum of metrics, to be made large, under constraints; made by ``parse_criterion``.
+
+    smoothed: evaluations in the mean of a metric. within: standard errors below the best that count as equal.
+    bounds: those among the names of the terms and constraints.
+    """
 
     text: str
     terms: tuple[Term, ...]
     constraints: tuple[Constraint, ...] = ()
+    smoothed: int = 1
+    within: float = 0.0
+    bounds: tuple[LowerBound, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,8 +121,13 @@ class Criterion:
                     f"expected one of {', '.join(allowed) or 'none'}"
                 )
 
-    def score(self, metrics: Mapping[str, float | None]) -> float:
-        """One number, larger is better; Orbax takes it as ``best_fn``.
+    def value(self, metrics: Metrics) -> float:
+        """The sum of the terms, whatever the constraints; NaN where one is undefined."""
+        values = [(term.coefficient, metrics[term.name]) for term in self.terms]
+        return sum(c * (math.nan if value is None else float(value)) for c, value in values)
+
+    def score(self, metrics: Metrics) -> float:
+        """One number for one evaluation, larger is better.
 
         - A metric that is read is NaN (None in metrics.jsonl) or infinite, or the sum overflows: -inf.
         - Constraints, all satisfied: the sum of the terms, at least ``FLOOR`` + 1.
@@ -89,10 +143,149 @@ class Criterion:
         violations = [constraint.violation(metrics) for constraint in self.constraints]
         if any(violations):
             return FLOOR - sum(violations)
-        value = sum(term.coefficient * float(metrics[term.name]) for term in self.terms)
+        value = self.value(metrics)
         if not math.isfinite(value):
             return -math.inf
         return max(value, FLOOR + 1) if self.constraints else value
+
+
+# From a history: one mapping an evaluation, and nothing else, oldest first, with the metrics and "step"
+
+
+def best_step(history: Sequence[Metrics], criterion: Criterion) -> int:
+    """The ``"step"`` of the best evaluation. InputError if there is no evaluation, or it lacks a metric."""
+    if not history:
+        raise InputError("no evaluation to choose from: train until the first evaluation is done")
+    evaluations = smooth(history, criterion)
+    scores = [criterion.score(metrics) for metrics in evaluations]
+    best = _highest(scores, criterion)
+    floor = FLOOR if criterion.constraints else -math.inf
+    error = evaluations[best].get(STANDARD_ERROR, math.nan)
+    if scores[best] > floor and math.isfinite(error):
+        least = scores[best] - criterion.within * error
+        best = max(n for n in range(best, len(scores)) if scores[n] >= least and scores[n] > floor)
+    return int(history[best]["step"])
+
+
+def keep_value(history: Sequence[Metrics], criterion: Criterion) -> float:
+    """What the newest evaluation's checkpoint is saved with: the largest of a run is that of the best."""
+    newest = int(history[-1]["step"])
+    return float(newest) if best_step(history, criterion) == newest else -math.inf
+
+
+def should_stop(history: Sequence[Metrics], criterion: Criterion, patience: int) -> bool:
+    """Whether the last ``patience`` evaluations, or more, have not bettered the highest score before them.
+
+    A patience of 0 never stops. An evaluation that equals the best does not better it, so a run whose
+    criterion is never defined stops after 1 + ``patience`` evaluations; ``within`` changes nothing here.
+    """
+    if patience < 0:
+        raise InputError(f"patience={patience} must be 0 (never stop early) or more evaluations")
+    if patience == 0 or not history:
+        return False
+    scores = [criterion.score(metrics) for metrics in smooth(history, criterion)]
+    return len(history) - 1 - _highest(scores, criterion) >= patience
+
+
+def smooth(history: Sequence[Metrics], criterion: Criterion) -> list[dict[str, float]]:
+    """What the criterion reads of each evaluation: means over the last ``smoothed``, or as many as there are.
+
+    NaN where one of them is undefined. InputError for a metric that an evaluation lacks.
+    """
+    names = (*criterion.names, *((STANDARD_ERROR,) if criterion.within else ()))
+    for metrics in history:
+        criterion.check(metrics)
+        if criterion.within and STANDARD_ERROR not in metrics:
+            raise InputError(
+                f"the history has no {STANDARD_ERROR}, which {criterion.text!r} needs: train anew"
+            )
+    read = np.array([[metrics[name] for name in names] for metrics in history], np.float64)
+    read[~np.isfinite(read)] = np.nan
+    ends = range(1, len(history) + 1)
+    means = [read[max(0, end - criterion.smoothed) : end].mean(axis=0) for end in ends]
+    return [dict(zip(names, mean.tolist(), strict=True)) for mean in means]
+
+
+def _highest(scores: Sequence[float], criterion: Criterion) -> int:
+    """The place of the highest, of equals the first, among those of a whole mean; the last if there is none."""
+    first = min(criterion.smoothed, len(scores)) - 1
+    return first + int(np.argmax(scores[first:]))
+
+
+# Chance: what an evaluation adds to the history for the criterion to read
+
+
+def bounds(
+    criterion: Criterion,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    classes: Sequence[str],
+    *,
+    negative_class: str | None = None,
+    groups: ArrayLike | None = None,
+) -> dict[str, float]:
+    """The lower bounds that ``criterion`` reads, by name: each the lower end of the two-sided interval.
+
+    Of a class's sensitivity or specificity that of Wilson, in which a patient counts once however many images
+    he has (``groups`` [N], whose an image is); of its AUROC that of DeLong. Of the macro metric the mean over
+    the classes of interest, all but ``negative_class``: it is below the bound of the mean.
+    InputError for a class that is not among ``classes``.
+    """
+    if not criterion.bounds:
+        return {}
+    labels, names = np.asarray(labels), list(classes)
+    table = classification_summary(labels, scores, names, negative_class=negative_class)
+    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    truth = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
+
+    def of_class(metric: str, c: int, confidence: float) -> float:
+        if metric == "auroc":
+            return float(delong(labels, scores, groups=groups, confidence=confidence).low[c])
+        positive = metric == "sensitivity"
+        among = truth[:, c] == positive
+        patients = len(np.unique(groups[among]))
+        rate = table[names[c]][metric]
+        return wilson(math.floor(rate * patients + 1e-9), patients, confidence).low if patients else math.nan
+
+    found = {}
+    for bound in criterion.bounds:
+        metric, _, name = bound.metric.partition("/")
+        if name and name not in names:
+            raise InputError(f"unknown class in {bound.name!r}: expected one of {', '.join(names)}")
+        of_interest = [name] if name else [n for n in names if n != negative_class]
+        values = [of_class(metric, names.index(n), bound.confidence) for n in of_interest]
+        found[bound.name] = macro_mean(values)[0]
+    return found
+
+
+def standard_error(
+    criterion: Criterion,
+    measure: Callable[[np.ndarray, np.ndarray], Metrics],
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    samples: int = 100,
+) -> dict[str, float]:
+    """``{STANDARD_ERROR: of the sum of the terms}`` where ``criterion`` has ``within``, else nothing.
+
+    Half the interval of 68 % of a bootstrap over patients (``groups`` [N]) of ``measure(labels, scores)``,
+    the metrics of some cases, in the same ``samples`` replicates each time: 100 tell it to about a tenth.
+    """
+    if not criterion.within:
+        return {}
+    low, high = bootstrap(
+        lambda *cases: criterion.value(measure(*cases)),
+        labels,
+        scores,
+        groups=groups,
+        samples=samples,
+        confidence=float(2 * ndtr(1.0) - 1),
+    )
+    return {STANDARD_ERROR: float(high - low) / 2}
+
+
+# Text
 
 
 def parse_criterion(text: str) -> Criterion:
@@ -106,50 +299,32 @@ def parse_criterion(text: str) -> Criterion:
     terms = [_term(tokens, first=True)]
     while tokens.peek() in ("+", "-"):
         terms.append(_term(tokens, first=False))
+    in_terms = list(tokens.bounds)
     constraints = []
     if tokens.take("where"):
         constraints.append(_constraint(tokens))
         while tokens.take("and"):
             constraints.append(_constraint(tokens))
+    smoothed = _count(tokens) if tokens.take("smoothed") else 1
+    within = _standard_errors(tokens) if tokens.take("within") else 0.0
     if tokens.peek() is not None:
         raise tokens.error()
-    return Criterion(text, tuple(terms), tuple(constraints))
-
-
-def best_step(history: Sequence[Mapping[str, float | None]], criterion: Criterion) -> int:
-    """The ``"step"`` of the best evaluation; of equals the earliest. InputError if there is none.
-
-    ``history``: one mapping an evaluation, and nothing else, oldest first, with the metrics and ``"step"``.
-    """
-    if not history:
-        raise InputError("no evaluation to choose from: train until the first evaluation is done")
-    return int(history[_best(history, criterion)]["step"])
-
-
-def should_stop(history: Sequence[Mapping[str, float | None]], criterion: Criterion, patience: int) -> bool:
-    """Whether the last ``patience`` evaluations, or more, have not bettered the best before them.
-
-    A patience of 0 never stops. An evaluation that equals the best does not better it, so a run whose
-    criterion is never defined stops after 1 + ``patience`` evaluations.
-    """
-    if patience < 0:
-        raise InputError(f"patience={patience} must be 0 (never stop early) or more evaluations")
-    if patience == 0 or not history:
-        return False
-    return len(history) - 1 - _best(history, criterion) >= patience
-
-
-def _best(history: Sequence[Mapping[str, float | None]], criterion: Criterion) -> int:
-    scores = [criterion.score(metrics) for metrics in history]
-    return scores.index(max(scores))
+    if within and in_terms:
+        raise InputError(
+            f"criterion {text!r} allows for chance twice in what is to be made large: "
+            "keep the lower bound, or 'within', and drop the other"
+        )
+    found = tuple(dict.fromkeys(tokens.bounds))
+    return Criterion(text, tuple(terms), tuple(constraints), smoothed, within, found)
 
 
 class _Tokens:
-    """The words of a criterion, read from left to right."""
+    """The words of a criterion, read from left to right, and the lower bounds met among them."""
 
     def __init__(self, text: str):
         self.text = text
         self.words: list[tuple[str, str]] = []
+        self.bounds: list[LowerBound] = []
         at = 0
         while at < len(text.rstrip()):
             if text[at].isspace():
@@ -173,8 +348,13 @@ class _Tokens:
             return True
         return False
 
+    def expect(self, *words: str) -> None:
+        """Moves past one of ``words``; InputError where another comes next."""
+        if not any(self.take(word) for word in words):
+            raise self.error()
+
     def take_kind(self, kind: str) -> str:
-        if not self.words or self.words[-1][0] != kind or self.peek() in ("where", "and"):
+        if not self.words or self.words[-1][0] != kind or self.peek() in _KEYWORDS:
             raise self.error()
         return self.words.pop()[1]
 
@@ -190,8 +370,7 @@ def _term(tokens: _Tokens, *, first: bool) -> Term:
     coefficient = 1.0
     if tokens.words and tokens.words[-1][0] == "number":
         coefficient = _number(tokens)
-        if not tokens.take("*"):
-            raise tokens.error()
+        tokens.expect("*")
     return Term(sign * coefficient, _name(tokens))
 
 
@@ -205,6 +384,22 @@ def _constraint(tokens: _Tokens) -> Constraint:
     return Constraint(name, sign, -bound if negative else bound)
 
 
+def _count(tokens: _Tokens) -> int:
+    number = _number(tokens)
+    if number != int(number) or number < 1:
+        raise InputError(f"criterion {tokens.text!r} is smoothed {number:g}: 1 or more whole evaluations")
+    return int(number)
+
+
+def _standard_errors(tokens: _Tokens) -> float:
+    number = _number(tokens)
+    if number <= 0:
+        raise InputError(f"criterion {tokens.text!r} is within {number:g}: more than 0 standard errors")
+    tokens.expect("standard")
+    tokens.expect("error", "errors")
+    return number
+
+
 def _number(tokens: _Tokens) -> float:
     text = tokens.take_kind("number")
     if math.isinf(float(text)):
@@ -213,5 +408,21 @@ def _number(tokens: _Tokens) -> float:
 
 
 def _name(tokens: _Tokens) -> str:
-    """A metric's name without the quotes around a class: ``sensitivity/no finding``."""
-    return re.sub("/(\"([^\"]+)\"|'([^']+)')", lambda m: "/" + (m[2] or m[3]), tokens.take_kind("name"))
+    """A metric's name without the quotes around a class, ``sensitivity/no finding``, or that of its bound."""
+    name = re.sub("/(\"([^\"]+)\"|'([^']+)')", lambda m: "/" + (m[2] or m[3]), tokens.take_kind("name"))
+    if not tokens.take("lower"):
+        return name
+    tokens.expect("bound")
+    percent = _number(tokens)
+    tokens.expect("%")
+    if name.partition("/")[0] not in BOUNDED:
+        raise InputError(
+            f"criterion {tokens.text!r} asks for a lower bound of {name!r}: "
+            f"there is one of {', '.join(BOUNDED)}, or of a class's, such as sensitivity/CLASS"
+        )
+    if not 0 < percent < 100:
+        raise InputError(
+            f"criterion {tokens.text!r} asks for a bound of {percent:g} %: above 0 and below 100"
+        )
+    tokens.bounds.append(LowerBound(name, percent / 100))
+    return tokens.bounds[-1].name

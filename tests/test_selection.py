@@ -5,14 +5,30 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbal_jax.errors import InputError
-from imbal_jax.selection import FLOOR, Constraint, Term, best_step, parse_criterion, should_stop
+from imbal_jax.metrics import SUMMARY_METRICS, classification_summary, delong, flat_metrics
+from imbal_jax.selection import (
+    FLOOR,
+    STANDARD_ERROR,
+    Constraint,
+    LowerBound,
+    Term,
+    best_step,
+    bounds,
+    keep_value,
+    parse_criterion,
+    should_stop,
+    smooth,
+    standard_error,
+)
 
-fast = settings(max_examples=60, deadline=None)
+fast = settings(max_examples=25, deadline=None)
 rates = st.floats(0, 1)
 
 
@@ -42,6 +58,13 @@ def history_of(values):
         ),
         ("auroc/where where auroc/and >= 0.5", [(1, "auroc/where")], [("auroc/and", 1, 0.5)]),
         ("whereabouts", [(1, "whereabouts")], []),
+        ("iou + dice/lesion", [(1, "iou"), (1, "dice/lesion")], []),
+        ("auroc/smoothed + auroc/within", [(1, "auroc/smoothed"), (1, "auroc/within")], []),
+        (
+            "sensitivity lower bound 95 % where specificity/'no finding' lower bound 97.5% >= 0.5",
+            [(1, "sensitivity lower bound 95 %")],
+            [("specificity/no finding lower bound 97.5 %", 1, 0.5)],
+        ),
     ],
 )
 def test_text_is_read_as_the_terms_and_constraints_it_spells(text, terms, constraints):
@@ -80,6 +103,22 @@ def test_text_is_read_as_the_terms_and_constraints_it_spells(text, terms, constr
         "auroc & sensitivity",
         "(auroc)",
         "__import__('os')",
+        "auroc smoothed",
+        "auroc smoothed 3 + f_score",
+        "smoothed 3",
+        "auroc smoothed 3 where sensitivity >= 0.9",
+        "auroc smoothed 2.5",
+        "auroc smoothed 0",
+        "auroc within 1",
+        "auroc within 1 error",
+        "auroc within 0 standard errors",
+        "auroc within 1 standard error smoothed 3",
+        "auroc lower 95 %",
+        "auroc lower bound 95",
+        "auroc lower bound 0 %",
+        "auroc lower bound 100 %",
+        "f_score lower bound 95 %",
+        "auroc lower bound 95 % within 1 standard error",
     ],
 )
 def test_malformed_text_is_an_input_error_of_one_line(text):
@@ -90,8 +129,40 @@ def test_malformed_text_is_an_input_error_of_one_line(text):
 
 
 def test_malformed_text_is_answered_with_the_grammar():
-    with pytest.raises(InputError, match=r"malformed at '>'.*where NAME >=\|<= NUMBER"):
+    with pytest.raises(InputError, match=r"malformed at '>'.*where METRIC >=\|<= NUMBER"):
         parse_criterion("specificity where sensitivity > 0.9")
+
+
+def test_clauses_are_read_as_they_are_written():
+    plain = parse_criterion("auroc")
+    assert (plain.smoothed, plain.within, plain.bounds) == (1, 0.0, ())
+    criterion = parse_criterion(
+        "specificity where sensitivity/nodule lower bound 95 % >= 0.8 smoothed 3 within 2 standard errors"
+    )
+    assert (criterion.smoothed, criterion.within) == (3, 2.0)
+    assert criterion.bounds == (LowerBound("sensitivity/nodule", 0.95),)
+    assert criterion.names == ("specificity", "sensitivity/nodule lower bound 95 %")
+    assert parse_criterion("auroc within 0.5 standard error").within == 0.5
+
+
+def test_a_bound_of_a_metric_that_has_none_is_answered_with_those_that_have():
+    with pytest.raises(InputError, match=r"lower bound of 'mcc/nodule'.*sensitivity, specificity, auroc"):
+        parse_criterion("mcc/nodule lower bound 95 %")
+
+
+def test_every_metric_of_the_summary_table_may_be_named():
+    labels, scores = np.array([0, 1, 2, 1]), np.random.default_rng(0).dirichlet(np.ones(3), 4)
+    values = flat_metrics(classification_summary(labels, scores, ["no finding", "mass", "x-ray"]))
+    for name in values:
+        metric, _, cls = name.partition("/")
+        parse_criterion(f'{metric}/"{cls}"' if cls else metric).check(values)
+    assert {name.partition("/")[0] for name in values} == {*SUMMARY_METRICS, "accuracy"}
+
+
+def test_overlap_is_accepted_where_the_table_has_it_and_only_there():
+    parse_criterion("iou + dice/lesion").check(["iou", "dice", "iou/lesion", "dice/lesion"])
+    with pytest.raises(InputError, match=r"'iou'.*expected one of auroc"):
+        parse_criterion("iou").check(["auroc"])
 
 
 def test_an_unknown_metric_is_named_with_those_allowed():
@@ -277,9 +348,256 @@ def test_a_history_read_back_from_a_file_decides_the_same(values, patience):
 def test_the_order_of_terms_and_constraints_does_not_matter():
     rng = random.Random(0)
     metrics = {name: rng.random() for name in "abcd"}
-    for terms, bounds in itertools.product(
+    for terms, limits in itertools.product(
         itertools.permutations(["a", "0.5*b"]), itertools.permutations(["c >= 0.9", "d <= 0.1"])
     ):
-        text = f"{' + '.join(terms)} where {' and '.join(bounds)}"
+        text = f"{' + '.join(terms)} where {' and '.join(limits)}"
         expected = FLOOR - max(0, 0.9 - metrics["c"]) - max(0, metrics["d"] - 0.1)
         assert parse_criterion(text).score(metrics) == pytest.approx(expected, abs=1e-9)
+
+
+# Smoothing
+
+
+def test_smoothed_is_the_mean_of_the_last_evaluations():
+    history = history_of([0.5, 0.7, 0.9, 0.2, 0.4])
+    means = [metrics["auroc"] for metrics in smooth(history, parse_criterion("auroc smoothed 3"))]
+    assert means == pytest.approx([0.5, 0.6, 0.7, 0.6, 0.5])
+
+
+def test_one_lucky_evaluation_does_not_win_a_smoothed_criterion():
+    values = [0.6, 0.95, 0.6, 0.7, 0.8, 0.8, 0.8, 0.7]
+    assert best_step(history_of(values), parse_criterion("auroc")) == 20
+    assert best_step(history_of(values), parse_criterion("auroc smoothed 3")) == 70
+
+
+def test_constraints_are_smoothed_too():
+    history = [
+        {"step": n, "specificity": specificity, "sensitivity": sensitivity}
+        for n, (specificity, sensitivity) in enumerate([(0.5, 0.8), (0.6, 1.0), (0.9, 0.7), (0.7, 0.95)], 1)
+    ]
+    text = "specificity where sensitivity >= 0.9"
+    assert best_step(history, parse_criterion(text)) == 4
+    assert best_step(history, parse_criterion(text + " smoothed 2")) == 2
+
+
+def test_what_has_no_whole_mean_is_not_chosen_and_a_shorter_run_takes_its_last():
+    criterion = parse_criterion("auroc smoothed 3")
+    assert best_step(history_of([0.9, 0.9, 0.5, 0.5]), criterion) == 30
+    assert best_step(history_of([0.9, 0.5]), criterion) == 20
+    assert not should_stop(history_of([0.9, 0.5]), criterion, 1)
+
+
+def test_an_undefined_evaluation_spoils_the_means_that_it_is_in_and_no_other():
+    criterion = parse_criterion("auroc smoothed 2")
+    for undefined in (None, math.nan, math.inf, -math.inf):
+        assert best_step(history_of([0.5, 0.5, undefined, 0.9, 0.1]), criterion) == 20
+        assert best_step(history_of([0.5, 0.5, undefined, 0.9, 0.3]), criterion) == 50
+
+
+# Within a standard error
+
+
+def with_errors(values, errors):
+    return [
+        {**metrics, STANDARD_ERROR: error} for metrics, error in zip(history_of(values), errors, strict=True)
+    ]
+
+
+def test_of_those_within_a_standard_error_of_the_best_the_latest_is_chosen():
+    history = with_errors([0.5, 0.875, 0.84, 0.83, 0.7], [1.0, 0.04, 1.0, 1.0, 1.0])
+    assert best_step(history, parse_criterion("auroc")) == 20
+    assert best_step(history, parse_criterion("auroc within 1 standard error")) == 30
+    assert best_step(history, parse_criterion("auroc within 1.5 standard errors")) == 40
+    assert best_step(history, parse_criterion("auroc within 5 standard errors")) == 50
+
+
+def test_what_violates_a_constraint_is_not_within_any_number_of_standard_errors():
+    history = [
+        {"step": n, "specificity": 0.9, "sensitivity": sensitivity, STANDARD_ERROR: 1e9}
+        for n, sensitivity in enumerate([0.95, 0.93, 0.5], 1)
+    ]
+    clause = "within 1 standard error"
+    assert best_step(history, parse_criterion(f"specificity where sensitivity >= 0.9 {clause}")) == 2
+    assert best_step(history, parse_criterion(f"specificity where sensitivity >= 0.99 {clause}")) == 1
+
+
+def test_an_undefined_standard_error_makes_no_margin():
+    history = with_errors([0.5, 0.8, 0.8, 0.8], [0.1, None, 0.1, 0.1])
+    assert best_step(history, parse_criterion("auroc within 1 standard error")) == 20
+
+
+def test_a_history_without_standard_errors_is_an_input_error():
+    with pytest.raises(InputError, match=r"no standard_error.*within 1 standard error"):
+        best_step(history_of([0.5]), parse_criterion("auroc within 1 standard error"))
+
+
+def test_patience_counts_from_the_highest_score_not_from_the_latest_that_ties_with_it():
+    history = with_errors([0.5, 0.8, 0.79, 0.78], [0.1] * 4)
+    criterion = parse_criterion("auroc within 1 standard error")
+    assert best_step(history, criterion) == 40
+    assert should_stop(history, criterion, 2)
+    assert not should_stop(history, criterion, 3)
+
+
+# One best checkpoint is kept
+
+
+CRITERIA = (
+    "auroc",
+    "auroc smoothed 3",
+    "auroc within 1 standard error",
+    "auroc where sensitivity >= 0.5 smoothed 2 within 2 standard errors",
+)
+evaluations = st.tuples(*[st.sampled_from([0.0, 0.25, 0.5, 0.6, 0.75, 1.0, None])] * 3)
+
+
+@fast
+@given(st.lists(evaluations, min_size=1, max_size=12), st.sampled_from(CRITERIA))
+def test_the_best_is_the_newest_or_was_the_best_before_so_one_checkpoint_is_enough(rows, text):
+    criterion = parse_criterion(text)
+    history = [
+        {"step": n, "auroc": auroc, "sensitivity": sensitivity, STANDARD_ERROR: error}
+        for n, (auroc, sensitivity, error) in enumerate(rows, 1)
+    ]
+    kept, saved = None, {}
+    for n in range(1, len(history) + 1):
+        best = best_step(history[:n], criterion)
+        assert best in (kept, n)
+        kept = best
+        saved[n] = keep_value(history[:n], criterion)
+        # as checkpoint.py keeps: the largest, of equals the earliest
+        assert max(saved, key=lambda step: (saved[step], -step)) == best
+
+
+# Bounds and errors from the cases
+
+
+def cases(positives=30, negatives=300, seed=0, images=1):
+    """Labels, probabilities of (normal, nodule), and the patient of each of his ``images``."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([1, 0], [positives, negatives])
+    p = 1 / (1 + np.exp(-(rng.normal(size=len(labels)) + 2.0 * labels - 1.0)))
+    labels, p = np.repeat(labels, images), np.repeat(p, images)
+    return labels, np.stack([1 - p, p], axis=1), np.repeat(np.arange(positives + negatives), images)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("many", [False, True])
+def test_the_bound_of_a_rate_is_wilsons_and_copies_of_an_image_do_not_tighten_it(many, images):
+    labels, scores, groups = cases(images=images)
+    called = scores.argmax(axis=1)[::images]
+    hits = {1: int(called[:30].sum()), 0: int(300 - called[30:].sum())}
+    given = np.stack([1 - labels, labels], axis=1) if many else labels
+    criterion = parse_criterion(
+        "sensitivity/nodule lower bound 90 % + sensitivity lower bound 95 % + specificity lower bound 95 %"
+    )
+    found = bounds(criterion, given, scores, ["normal", "nodule"], negative_class="normal", groups=groups)
+
+    def wilson(k, n, confidence):
+        return scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson").low
+
+    assert found == {
+        "sensitivity/nodule lower bound 90 %": pytest.approx(wilson(hits[1], 30, 0.90)),
+        "sensitivity lower bound 95 %": pytest.approx(wilson(hits[1], 30, 0.95)),
+        "specificity lower bound 95 %": pytest.approx(wilson(hits[0], 300, 0.95)),
+    }
+
+
+def test_the_bound_of_a_macro_metric_is_the_mean_of_those_of_the_classes_of_interest():
+    rng = np.random.default_rng(1)
+    labels, scores = rng.integers(0, 3, 200), rng.dirichlet(np.ones(3), 200)
+    criterion = parse_criterion("auroc lower bound 95 % + auroc/b lower bound 95 %")
+    found = bounds(criterion, labels, scores, ["a", "b", "c"], negative_class="a")
+    low = delong(labels, scores).low
+    assert found["auroc lower bound 95 %"] == pytest.approx((low[1] + low[2]) / 2)
+    assert found["auroc/b lower bound 95 %"] == pytest.approx(low[1])
+
+
+def test_a_bound_of_a_class_without_an_example_is_undefined_and_of_an_unknown_class_an_input_error():
+    labels, scores, _ = cases(positives=0)
+    criterion = parse_criterion("sensitivity/nodule lower bound 95 %")
+    assert math.isnan(bounds(criterion, labels, scores, ["normal", "nodule"])[criterion.names[0]])
+    with pytest.raises(InputError, match=r"'sensitivity/nodule lower bound 95 %'.*normal, mass"):
+        bounds(criterion, labels, scores, ["normal", "mass"])
+
+
+def measure(labels, scores):
+    return flat_metrics(classification_summary(labels, scores, ["normal", "nodule"], negative_class="normal"))
+
+
+def test_the_standard_error_is_that_of_a_share_of_the_positives_and_that_of_delong():
+    labels, scores, groups = cases(positives=60, seed=3)
+    p = measure(labels, scores)["sensitivity"]
+    criterion = parse_criterion("sensitivity within 1 standard error")
+    found = standard_error(criterion, measure, labels, scores, groups=groups, samples=400)[STANDARD_ERROR]
+    assert found == pytest.approx(math.sqrt(p * (1 - p) / 60), rel=0.15)
+    criterion = parse_criterion("2*auroc within 1 standard error")
+    found = standard_error(criterion, measure, labels, scores, groups=groups, samples=400)[STANDARD_ERROR]
+    assert found == pytest.approx(2 * math.sqrt(delong(labels, scores).variance[1]), rel=0.15)
+
+
+def test_copies_of_an_image_leave_the_standard_error_as_it_is():
+    criterion = parse_criterion("f_score - sensitivity where specificity >= 2 within 1 standard error")
+    errors = []
+    for images in (1, 3):
+        labels, scores, groups = cases(images=images)
+        errors.append(standard_error(criterion, measure, labels, scores, groups=groups)[STANDARD_ERROR])
+    assert errors[0] > 0
+    assert errors[1] == pytest.approx(errors[0])
+
+
+def test_a_criterion_without_clauses_asks_for_nothing_more():
+    labels, scores, _ = cases()
+    criterion = parse_criterion("auroc smoothed 3")
+    assert standard_error(criterion, measure, labels, scores) == {}
+    assert bounds(criterion, labels, scores, ["normal", "nodule"]) == {}
+
+
+# Does it help? Thirty positives, twenty evaluations, five hundred runs
+
+
+def runs_on_the_same_positives(curve, runs=500, positives=30, seed=0):
+    """Histories of a sensitivity that is truly ``curve`` [T], read off ``positives`` that stay the same.
+
+    A positive is found where a normal variate is low: half of its variance is its own, half the evaluation's.
+    """
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=(runs, 1, positives))
+    drawn = rng.normal(size=(runs, len(curve), positives))
+    found = math.sqrt(0.5) * (own + drawn) < scipy.stats.norm.ppf(curve)[:, None]
+    for rates in found.mean(axis=2):
+        errors = np.sqrt(rates * (1 - rates) / positives)
+        yield [
+            {"step": n, "sensitivity": float(rate), STANDARD_ERROR: float(error)}
+            for n, (rate, error) in enumerate(zip(rates, errors, strict=True))
+        ]
+
+
+def true_means(curve, *texts):
+    """Mean over runs of the true sensitivity of what each criterion chooses; less the first's, and its error."""
+    chosen = np.array(
+        [
+            [curve[best_step(history, parse_criterion(text))] for text in texts]
+            for history in runs_on_the_same_positives(curve)
+        ]
+    )
+    paired = chosen[:, 1:] - chosen[:, :1]
+    return chosen.mean(axis=0), paired.mean(axis=0), paired.std(axis=0, ddof=1) / math.sqrt(len(chosen))
+
+
+TIME = np.arange(1, 21) / 20
+LEARNS = 0.9 - 0.4 * np.exp(-5 * TIME)
+OVERFITS = 0.85 - 0.4 * np.exp(-12 * TIME) - 0.25 * np.clip(TIME - 0.4, 0, None)
+RULES = ("sensitivity", "sensitivity smoothed 3", "sensitivity within 1 standard error")
+
+
+def test_on_thirty_positives_both_rules_choose_truly_better_checkpoints_than_the_maximum():
+    _, gain, error = true_means(LEARNS, *RULES)
+    assert (gain > 4 * error).all()
+
+
+def test_where_training_goes_on_too_long_smoothing_still_gains_and_the_margin_costs_less_than_itself():
+    truth, gain, error = true_means(OVERFITS, *RULES)
+    assert gain[0] > 4 * error[0]
+    assert gain[1] > -math.sqrt(truth[0] * (1 - truth[0]) / 30)
