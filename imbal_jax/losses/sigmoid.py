@@ -56,8 +56,8 @@ def binary_cross_entropy(
       ValueError: shapes that do not fit; a ``pos_weight`` that is negative or not finite.
     """
     logits, targets, known, otherwise = known_labels(logits, targets, mask)
-    positive = targets * jax.nn.softplus(-logits)
-    negative = (1 - targets) * jax.nn.softplus(logits)
+    softplus, softplus_of_minus = softplus_pair(logits)
+    positive, negative = targets * softplus_of_minus, (1 - targets) * softplus
     if pos_weight is not None:
         positive *= per_label("pos_weight", pos_weight, logits)
     return jnp.where(known, positive + negative, otherwise)
@@ -177,7 +177,25 @@ def softplus_pair(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 @softplus_pair.defjvp
 def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
     (logits,), (moved,) = primals, tangents
-    return softplus_pair(logits), (jax.nn.sigmoid(logits) * moved, -jax.nn.sigmoid(-logits) * moved)
+    sigmoid, sigmoid_of_minus = _sigmoid_pair(logits)
+    return softplus_pair(logits), (sigmoid * moved, -sigmoid_of_minus * moved)
+
+
+@jax.custom_jvp
+def _sigmoid_pair(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """s and 1 - s, s = sigmoid(z), to all digits both and from the exponential that ``softplus_pair`` takes."""
+    small = jnp.exp(-jnp.abs(logits))
+    large = 1 / (1 + small)
+    small = small * large
+    return jnp.where(logits > 0, large, small), jnp.where(logits > 0, small, large)
+
+
+@_sigmoid_pair.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    (logits,), (moved,) = primals, tangents
+    sigmoid, sigmoid_of_minus = _sigmoid_pair(logits)
+    slope = sigmoid * sigmoid_of_minus * moved
+    return (sigmoid, sigmoid_of_minus), (slope, -slope)
 
 
 def known_labels(
