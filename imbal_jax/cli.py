@@ -102,7 +102,7 @@ def methods(words: list[str]) -> int:
 
 def _shown(value: object) -> str:
     return (
-        "+".join(value)
+        ("+" if isinstance(value[0], str) else ":").join(map(_shown, value))
         if isinstance(value, tuple)
         else f"{value:g}"
         if isinstance(value, float)

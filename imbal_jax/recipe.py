@@ -79,6 +79,10 @@ def compose(
         shared["switch"] = np.array(
             [round(method.defer * total_steps), round(method.ramp * total_steps)], np.int32
         )
+    if partner:
+        shared["mixing_steps"] = np.array(
+            [round(share * total_steps) for share in method.mixing_span], np.int32
+        )
     if late and labels.ndim == 1:
         shared["priors_before"] = (drawn_counts / drawn_counts.sum()).astype(np.float32)
     if method.perturb_repeats:

@@ -207,7 +207,7 @@ def begin(config: Config, method: Method, task: Task, splits: Splits, mesh: Mesh
         make_optimizer(config.optim, total_steps, method),
         task,
         mesh,
-        Pipeline(augmentation(config, method), method.image_mixing),
+        Pipeline(augmentation(config, method), method.image_mixing, method.views),
         splits.train.images,
         splits.train.labels,
         plans,
@@ -239,10 +239,12 @@ def begin_second(
         )
         if method.second_stage == "tau_norm":
             seen = look(trained, splits.validation.images)
+            # where the last checkpoint counts, the criterion cannot tell one tau from another
+            criterion = parse_criterion("balanced_accuracy" if config.select == "step" else config.select)
 
             def criterion_of(head: Mapping[str, Any]) -> float:
                 scores = np.asarray(task.predict(seen @ head["kernel"] + head["bias"]))
-                return parse_criterion(config.select).score(measure(splits.validation, scores, config))
+                return criterion.score(measure(splits.validation, scores, config))
 
             variables["params"] = {"head": choose_tau(trained["params"]["head"], criterion_of)[1]}
         else:

@@ -97,7 +97,7 @@ def mixed_arrays(shards: int) -> Any:
         plan=make_plan(LABELS, 16, "natural", num_shards=shards),
         partner=make_plan(LABELS, 16, "balanced", num_shards=shards, seed=1),
     )
-    values = {**shared(), "counts": np.array([45, 5], np.float32)}
+    values = {**shared(), "counts": np.array([45, 5], np.float32), "mixing_steps": np.array([2, 8], np.int32)}
     return jax.tree.map(jnp.asarray, resident_arrays(IMAGES, LABELS, plans, values)), plans, values
 
 
@@ -115,6 +115,28 @@ def test_mixed_batches_are_the_same_on_any_number_of_shards_and_from_the_host(ki
     fed = pipeline.inputs(raw, values, jnp.int32(5))
     np.testing.assert_allclose(fed["inputs"], whole["inputs"], atol=1e-5)
     np.testing.assert_array_equal(fed["share"], whole["share"])
+
+
+@pytest.mark.parametrize(("step", "mixes"), [(1, False), (2, True), (7, True), (8, False)])
+def test_images_are_mixed_within_the_span_only(step: int, mixes: bool) -> None:
+    arrays, _, _ = mixed_arrays(1)
+    mixed = Pipeline(AUGMENT, Mixing(kind="mixup")).from_device(arrays, jnp.int32(step), None)
+    plain = Pipeline(AUGMENT).from_device(arrays, jnp.int32(step), None)
+    assert bool((mixed["share"] < 1).any()) is mixes
+    assert np.array_equal(mixed["inputs"], plain["inputs"]) is not mixes
+
+
+def test_two_views_are_two_perturbations_of_each_image_and_the_first_is_the_only_one_otherwise() -> None:
+    twice, once = Pipeline(AUGMENT, views=2), Pipeline(AUGMENT)
+    whole = twice.from_device(resident(1), jnp.int32(4), None)
+    alone = once.from_device(resident(1), jnp.int32(4), None)
+    first, second = np.split(np.asarray(whole["inputs"]), 2)
+    np.testing.assert_array_equal(first, alone["inputs"])
+    assert (first != second).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(whole["labels"], np.tile(alone["labels"], 2))
+    parts = [twice.from_device(resident(4), jnp.int32(4), jnp.int32(s)) for s in range(4)]
+    apart = np.concatenate([np.split(np.asarray(p["inputs"]), 2)[1] for p in parts])
+    np.testing.assert_allclose(apart, second, atol=1e-5)
 
 
 def test_a_deferred_composition_changes_at_its_step_on_device_and_host() -> None:

@@ -40,10 +40,12 @@ class Pipeline:
     """How a batch is made; static, so that it may be closed over by a compiled step.
 
     augmentation: what every image is perturbed by at strength 1. mixing: of each image with its partner.
+    views: how often each image of the batch is there, every time perturbed anew.
     """
 
     augmentation: Augment
     mixing: Mixing = Mixing()  # noqa: RUF009
+    views: int = 1
 
     def from_device(self, resident: Resident, step: jax.Array, shard: jax.Array | None) -> dict[str, Any]:
         """The batch of ``step`` (the part of ``shard``, or all of it), from arrays that are on the device.
@@ -75,7 +77,7 @@ class Pipeline:
     def inputs(
         self, raw: Mapping[str, jax.Array], shared: Mapping[str, Any], step: jax.Array
     ) -> dict[str, Any]:
-        """Raw images as network inputs: perturbed, mixed, then standardised.
+        """Raw images as network inputs [views * B, ...]: perturbed, mixed, then standardised; view after view.
 
         raw: ``images`` uint8 [B, H, W, C], ``labels`` [B] or [B, L], ``slots`` int32 [B], each image's place
         in the global batch, which with the step determines its perturbation; ``partner_images`` and
@@ -83,6 +85,10 @@ class Pipeline:
         """
         key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, raw["slots"])
+        if self.views > 1:
+            again = [jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, v) for v in range(1, self.views)]
+            keys = jnp.concatenate([keys, *again])
+            raw = {name: jnp.concatenate([values] * self.views) for name, values in raw.items()}
 
         def perturbed(keys: jax.Array, images: jax.Array, labels: jax.Array) -> jax.Array:
             strength: Any = shared["strength"][labels] if "strength" in shared else 1.0
@@ -95,7 +101,7 @@ class Pipeline:
         images = perturbed(keys, raw["images"], raw["labels"])
         if self.mixing.kind != "none":
             mixing_keys, partner_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-            images, batch["share"] = mix(
+            mixed, share = mix(
                 mixing_keys,
                 images,
                 raw["labels"],
@@ -104,6 +110,9 @@ class Pipeline:
                 shared["counts"],
                 self.mixing,
             )
+            first, end = shared["mixing_steps"]
+            on = (step >= first) & (step < end)
+            images, batch["share"] = jnp.where(on, mixed, images), jnp.where(on, share, 1.0)
             batch["partner_labels"] = raw["partner_labels"]
         return {"inputs": standardize(images, shared["mean"], shared["deviation"]), **batch}
 

@@ -8,6 +8,7 @@ from imbal_jax.methods.catalogue import METHODS
 from imbal_jax.methods.method import LOSSES, Method
 
 NOT_SETTABLE = ("name", "summary", "paper", "options")
+_SHARES = {"composition": "3:1:1", "mixing_span": "0:0.9"}
 
 
 def find_method(text: str) -> Method:
@@ -56,19 +57,20 @@ def _parse(text: str, key: str, value: str, kind: object) -> object:
     try:
         if kind is bool:
             return {"true": True, "false": False}[value.lower()]
+        if kind is int:
+            return int(value)
         if kind is float or kind == float | None:
             return float(value)
     except (KeyError, ValueError):
-        raise InputError(
-            f"{key}={value} in method {text!r}: expected {'true or false' if kind is bool else 'a number'}"
-        ) from None
+        expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number")
+        raise InputError(f"{key}={value} in method {text!r}: expected {expected}") from None
     if key == "deferred":
         return tuple(value.split("+")) if value else ()
-    if key == "composition" and ":" in value:
+    if key == "mixing_span" or (key == "composition" and ":" in value):
         try:
             return tuple(float(share) for share in value.split(":"))
         except ValueError:
             raise InputError(
-                f"composition={value} in method {text!r}: expected shares such as 3:1:1"
+                f"{key}={value} in method {text!r}: expected shares such as {_SHARES[key]}"
             ) from None
     return value

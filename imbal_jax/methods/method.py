@@ -59,6 +59,8 @@ class Method:
       mixing: of each image with a partner (mixing.py): none, mixup, cutmix, remix, balanced_mixup, cmo.
       mixing_alpha: of the Beta distribution that the shares are drawn from; None: that of the paper.
       mixing_probability: the share of images that are mixed at all.
+      mixing_span: from which share of the run to which.
+      views: how often each image is in its batch, every time perturbed anew: two for the contrasts of the papers.
 
     What is minimised
       weights: scheme of ``priors.class_weights`` on the class counts of the training split; for many labels,
@@ -99,6 +101,8 @@ class Method:
     mixing: Literal["none", "mixup", "cutmix", "remix", "balanced_mixup", "cmo"] = "none"
     mixing_alpha: float | None = None
     mixing_probability: float = 1.0
+    mixing_span: tuple[float, float] = (0.0, 1.0)
+    views: int = 1
     weights: str = "none"
     beta: float = 0.9999
     power: float = 1.0
@@ -146,6 +150,10 @@ class Method:
         for name in ("defer", "ramp"):
             if not 0 <= getattr(self, name) <= 1:
                 self._refuse(f"{name} is {getattr(self, name)}, give a share of the run from 0 to 1")
+        if not (len(self.mixing_span) == 2 and 0 <= self.mixing_span[0] < self.mixing_span[1] <= 1):
+            self._refuse(f"mixing_span is {self.mixing_span}, give two rising shares of the run from 0 to 1")
+        if self.views < 1:
+            self._refuse(f"views is {self.views}, at least 1")
         if bool(self.deferred) != bool(self.defer or self.ramp):
             self._refuse("deferred says what waits, defer or ramp how long: give both or neither")
         if self.resample != "none" and self.composition != "natural":
