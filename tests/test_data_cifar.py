@@ -45,6 +45,17 @@ def test_the_archive_is_read_in_its_order_with_planes_as_channels(archive):
     np.testing.assert_array_equal(split["train"], np.arange(50_000))
 
 
+def test_smaller_images_are_means_of_blocks(archive):
+    whole = read_cifar10(archive, 32)[0].images[::999].astype(float)
+    for size, block in ((16, 2), (8, 4)):
+        data, split = read_cifar10(archive, size)
+        assert data.images.shape == (60_000, size, size, 3)
+        assert data.images.dtype == np.uint8
+        means = whole.reshape(-1, size, block, size, block, 3).mean(axis=(2, 4))
+        np.testing.assert_allclose(data.images[::999], means, atol=0.5)
+        np.testing.assert_array_equal(split["train"], np.arange(50_000))
+
+
 def test_validation_is_a_balanced_part_of_the_test_set_and_the_same_every_time(archive):
     data, split = read_cifar10(archive, 32)
     assert np.bincount(data.labels[split["validation"]]).tolist() == [100] * 10

@@ -324,6 +324,27 @@ def test_second_stages_share_one_first_stage_and_leave_its_features_alone(
         jax.tree.map(np.testing.assert_array_equal, kept, trained)
 
 
+def test_tau_is_chosen_on_validation_where_the_last_checkpoint_counts(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = []
+    choose = train.choose_tau
+
+    def watched(head, criterion_of):
+        tau, normalized = choose(head, criterion_of)
+        chosen.append((tau, criterion_of(normalized), criterion_of(head)))
+        return tau, normalized
+
+    monkeypatch.setattr(train, "choose_tau", watched)
+    config = small(pictures, methods=(METHODS["tau_norm"],), select="step")
+    result = train.fit(config, tmp_path, QUIET)[0]
+    ((tau, kept, plain),) = chosen
+    assert 0 <= tau <= 1
+    assert 0.5 < kept <= 1  # a balanced accuracy, no step
+    assert kept >= plain
+    assert np.isfinite(result.scores).all()
+
+
 def best_of(folder: Path) -> int:
     return json.loads((folder / "result.json").read_text())["best_step"]
 
