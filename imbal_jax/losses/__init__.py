@@ -4,6 +4,16 @@ from imbal_jax.losses.contrastive import balanced_contrastive, has_positive, sup
 from imbal_jax.losses.margin import class_dependent_temperature, ldam, vector_scaling
 from imbal_jax.losses.mining import hard_negatives
 from imbal_jax.losses.multilabel import class_balanced_sigmoid_focal, distribution_balanced
+from imbal_jax.losses.overlap import (
+    dice,
+    focal_tversky,
+    generalized_dice,
+    jaccard,
+    lovasz_softmax,
+    present,
+    tversky,
+    unified_focal,
+)
 from imbal_jax.losses.ranking import auc_margin, pairwise_auc, partial_auc, smooth_ap, soft_partial_auc
 from imbal_jax.losses.reduction import weighted_mean
 from imbal_jax.losses.reweighting import (
@@ -35,23 +45,31 @@ __all__ = [
     "class_balanced_sigmoid_focal",
     "class_dependent_temperature",
     "cross_entropy",
+    "dice",
     "distribution_balanced",
     "equalization",
     "focal",
+    "focal_tversky",
+    "generalized_dice",
     "hard_negatives",
     "has_positive",
     "influence_balanced",
+    "jaccard",
     "label_aware_smoothing",
     "ldam",
     "logit_adjusted",
+    "lovasz_softmax",
     "pairwise_auc",
     "partial_auc",
     "poly1",
+    "present",
     "sigmoid_focal",
     "smooth_ap",
     "soft_partial_auc",
     "sup_con",
     "targets_and_mask",
+    "tversky",
+    "unified_focal",
     "vector_scaling",
     "weighted_cross_entropy",
     "weighted_mean",
