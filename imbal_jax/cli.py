@@ -1,4 +1,4 @@
-"""imbal-jax: train, evaluate, methods. User mistakes are one line on stderr and exit status 2."""
+"""imbal-jax: train, evaluate, compare, methods. User mistakes are one line on stderr and exit status 2."""
 
 import errno
 import os
@@ -10,6 +10,7 @@ USAGE = """usage: imbal-jax COMMAND ...
 
   imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
   imbal-jax evaluate WORKDIR
+  imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax methods
 
 train CONFIG --help lists every option of that config with its value."""
@@ -78,6 +79,26 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
+def compare(words: list[str]) -> int:
+    """``compare RUN RUN ... [--csv FILE] [--json FILE]``"""
+    from imbal_jax.errors import InputError
+
+    out = {}
+    for kind in ("csv", "json"):
+        name, words = _take(words, f"--{kind}")
+        if name is not None:
+            out[kind] = Path(name)
+    unknown = [word for word in words if word.startswith("-")]
+    if unknown:
+        raise InputError(
+            f"compare does not know {unknown[0]}: its options are --csv FILE and --json FILE, once"
+        )
+    from imbal_jax.compare import compare as compare_runs
+
+    compare_runs([Path(word) for word in words], out=out)
+    return 0
+
+
 def methods(words: list[str]) -> int:
     """``methods``: the catalogue."""
     from rich.console import Console
@@ -110,7 +131,12 @@ def _shown(value: object) -> str:
     )
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "evaluate": evaluate, "methods": methods}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "methods": methods,
+}
 
 
 def use_all_cores(batch_size: int, devices: int | None) -> None:
