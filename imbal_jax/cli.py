@@ -9,7 +9,7 @@ from pathlib import Path
 USAGE = """usage: imbal-jax COMMAND ...
 
   imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
-  imbal-jax evaluate WORKDIR
+  imbal-jax evaluate WORKDIR [--deploy.points 'sensitivity >= 0.95' ...] [--data.dir DIR ...]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax methods
 
@@ -65,17 +65,62 @@ def train(words: list[str]) -> int:
 
 
 def evaluate(words: list[str]) -> int:
-    """``evaluate WORKDIR``"""
+    """``evaluate WORKDIR [--method NAME] [--deploy.points RULE ...]``, or on other images: ``[--data.* ...]``"""
+    from imbal_jax.config import override
     from imbal_jax.errors import InputError
 
-    if len(words) != 1 or words[0].startswith("-"):
-        raise InputError("evaluate needs one folder: imbal-jax evaluate WORKDIR")
-    from imbal_jax.evaluate import rescore
+    if not words or words[0].startswith("-"):
+        raise InputError("evaluate needs a folder: imbal-jax evaluate WORKDIR")
+    workdir, words = Path(words[0]), words[1:]
+    name, words = _take(words, "--method")
+    step, words = _take(words, "--step")
+    part, words = _take(words, "--split")
+    out, words = _take(words, "--out")
+    flags = [word.split("=")[0] for word in words if word.startswith("--")]
+    wrong = [flag for flag in flags if not flag.startswith(("--data.", "--deploy.", "--train.devices"))]
+    if wrong or (words and not words[0].startswith("-")):
+        raise InputError(
+            f"evaluate does not know {wrong[0] if wrong else words[0]}: its options are --method, --step, --split, "
+            "--out, --data.*, --deploy.* and --train.devices"
+        )
+    from imbal_jax.deployed import finished_methods
     from imbal_jax.workdir import read_claim
 
-    config = read_claim(Path(words[0]))
+    if not (workdir / "config.json").is_file() and (workdir.parent / "config.json").is_file():
+        workdir, name = workdir.parent, workdir.name  # WORKDIR/METHOD
+    before = read_claim(workdir)
+    config = override(before, words)
+    finished = [method.name for method in finished_methods(config, workdir)]
+    if name is not None and name not in finished:
+        raise InputError(f"--method {name} is not finished in {workdir}: there are {', '.join(finished)}")
+    names = finished if name is None else [name]
     use_all_cores(config.train.batch_size, config.train.devices)
-    rescore(config, Path(words[0]))
+    if part is None and step is None and not any(flag.startswith("--data.") for flag in flags):
+        if out is not None:
+            raise InputError(
+                "--out is for another data set or checkpoint: give --data.*, --split or --step too"
+            )
+        from imbal_jax.evaluate import rescore
+
+        rescore(config, workdir, methods=names)
+        return 0
+    if step is not None and not step.isdigit():
+        raise InputError(f"--step {step} is no step of a checkpoint: give a whole number")
+    from imbal_jax.external import PARTS, validate
+
+    other = any(flag.startswith("--data.") for flag in flags)
+    part = part or ("all" if other else "test")
+    if part not in PARTS:
+        raise InputError(f"--split is {part!r}, allowed are {', '.join(PARTS)}")
+    place = f"{config.data.source}-{part}" + (f"-step{step}" if step else "")
+    validate(
+        config,
+        [workdir / name for name in names],
+        Path(out) if out else workdir / "evaluations" / place.replace(":", "-").replace("/", "-"),
+        part=part,
+        step=int(step) if step else None,
+        refit=any(flag.startswith(("--deploy.", "--data.deployment-priors")) for flag in flags),
+    )
     return 0
 
 

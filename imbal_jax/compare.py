@@ -107,7 +107,7 @@ def _read(folder: Path, name: str) -> Run:
     config = _config(folder.parent)
     scored, deployment = Scored.read(folder), Deployment.read(folder)
     assert scored is not None  # read_runs looked
-    of = [c for c in range(len(scored.classes)) if c != deployment.negative]
+    of = list(deployment.findings)
     probabilities = deployment.probabilities(scored.outputs)
     return Run(
         name=name,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from imbal_jax.augment import Augment
+from imbal_jax.decision_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method, find_method
 
@@ -214,6 +215,8 @@ def check_config(config: Config) -> None:
         require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
     require(len(config.deploy.points) > 0, "deploy.points", "empty", "give a rule, such as youden")
+    for text in config.deploy.points:
+        parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it
 
 
 def load_config(path: Path | str) -> Config:

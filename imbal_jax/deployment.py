@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,27 @@ FITS = {
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What images the network takes.
+
+    shape: [H, W, channels], uint8. mean, deviation: of the training images' pixels in [0, 1], one number or one a
+    channel. mirror: whether the probabilities are the mean of those of the image and of its mirror image. voi: how
+    DICOM files are windowed.
+    """
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    mirror: bool
+    voi: str
+
+    @property
+    def statistics(self) -> dict[str, np.ndarray]:
+        """``mean`` and ``deviation`` as a scorer takes them."""
+        return {name: np.float32(getattr(self, name)) for name in ("mean", "deviation")}
+
+
+@dataclass(frozen=True)
 class Deployment:
     """From a network's outputs to calibrated probabilities and decisions; stored with the checkpoint.
 
@@ -48,6 +69,7 @@ class Deployment:
     points: one a class, chosen on validation.
     prevalence: [C], at which the probabilities hold, as far as they are calibrated.
     calibration: how, as ``config.Deploy`` says; with "penalised" where the fit had no maximum without.
+    inputs: what the network takes.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +79,12 @@ class Deployment:
     points: tuple[OperatingPoint, ...]
     prevalence: tuple[float, ...]
     calibration: str
+    inputs: Inputs
+
+    @property
+    def findings(self) -> tuple[int, ...]:
+        """The indices of the classes but the negative one."""
+        return tuple(c for c in range(len(self.classes)) if c != self.negative)
 
     def probabilities(self, outputs: ArrayLike) -> np.ndarray:
         """float64 [N, C] of the network's outputs [N, C], which are probabilities too."""
@@ -77,6 +105,7 @@ class Deployment:
             "points": points,
             "prevalence": list(self.prevalence),
             "calibration": self.calibration,
+            "inputs": asdict(self.inputs),
         }
 
     @staticmethod
@@ -95,6 +124,9 @@ class Deployment:
                 points=tuple(points),
                 prevalence=tuple(map(float, values["prevalence"])),
                 calibration=str(values["calibration"]),
+                inputs=Inputs(
+                    **{k: tuple(v) if isinstance(v, list) else v for k, v in values["inputs"].items()}
+                ),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"a deployment is damaged: {error!r}") from None
@@ -137,6 +169,13 @@ def deploy(config: Config, scored: Scored) -> Deployment:
         points=(),
         prevalence=tuple(map(float, prevalence)),
         calibration=how,
+        inputs=Inputs(
+            shape=tuple(map(int, scored.image_shape)),
+            mean=tuple(np.atleast_1d(scored.mean).tolist()),
+            deviation=tuple(np.atleast_1d(scored.deviation).tolist()),
+            mirror=config.train.mirror_scores,
+            voi=config.data.voi,
+        ),
     )
     probabilities = blank.probabilities(scored.validation_outputs)
     rules = rules_of(config.deploy, classes)

@@ -1,7 +1,7 @@
 """Restore a checkpoint, score images with it, say what the scores are worth."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,24 @@ from rich.console import Console
 
 import imbal_jax
 from imbal_jax import priors
-from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config, to_json
 from imbal_jax.correction import correction_factors, make_corrector, training_priors
 from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import Splits, load
+from imbal_jax.deployed import finished_methods, restore_state
 from imbal_jax.deployment import check_deploy, deploy
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.network import Network, SecondStageNetwork
-from imbal_jax.parallel import replicate
 from imbal_jax.points_table import points_table
-from imbal_jax.recipe import build, compose, make_mesh, make_optimizer, steps_of
+from imbal_jax.recipe import compose, make_mesh, steps_of
 from imbal_jax.report import RunResult, Saliency, write_report
 from imbal_jax.saliency import saliency_maps
-from imbal_jax.scored import RESULT, Scored, patient_codes, pixel_digests, read_result
+from imbal_jax.scored import Scored, patient_codes, pixel_digests, read_result
 from imbal_jax.scoring import Scorer, make_scorer
-from imbal_jax.state import TrainState, init_state
 from imbal_jax.tasks import score, task_for
 from imbal_jax.tracking import make_console, read_history, results_table
+from imbal_jax.workdir import claim
 
 
 def score_run(
@@ -64,6 +63,7 @@ def score_run(
         correction=np.log(correction_factors(*given)),
         mean=np.asarray(shared["mean"]),
         deviation=np.asarray(shared["deviation"]),
+        image_shape=np.array(splits.test.images.shape[1:]),
         classes=splits.classes,
     )
 
@@ -122,7 +122,7 @@ def _saliency(
 
     @cache
     def restored() -> tuple[Network | SecondStageNetwork, Mapping[str, Any]]:
-        network, state = restore(config, method, splits, folder, mesh, scored.best_step)
+        network, state = restore_state(config, method, splits.train, folder, mesh, scored.best_step)
         return network, jax.device_get(state.evaluation_variables)
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
@@ -168,65 +168,39 @@ def print_results(
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def restore(
-    config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh, step: int
-) -> tuple[Network | SecondStageNetwork, TrainState]:
-    """The network of a finished run and its state at ``step``; InputError where the checkpoint is damaged."""
-    network, variables = build(config, method, splits.train)
-    optimizer = make_optimizer(config.optim, 1, method)
-    like = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.averages)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        return network, checkpoints.restore(replicate(like, mesh), step)
-
-
-def rescore(config: Config, workdir: Path, console: Console | None = None) -> list[RunResult]:
+def rescore(
+    config: Config, workdir: Path, console: Console | None = None, methods: Sequence[str] | None = None
+) -> list[RunResult]:
     """Score the chosen checkpoint of each finished run in ``workdir`` on the test split again; print and report.
 
-    The operating points and the calibration are those that ``config.deploy`` asks for now. Raises InputError
-    where no run is finished or a checkpoint is damaged.
+    methods: names of those that are scored again; None: all. The operating points and the calibration of all are
+    those that ``config.deploy`` asks for now. Raises InputError where no run is finished or a checkpoint is damaged.
     """
     console = console or make_console()
     finished = finished_methods(config, workdir)
     splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
     check_deploy(config, splits.validation.labels, splits.classes)
+    claim(workdir, config)  # what is deployed may have changed
     mesh = make_mesh(config)
-    task = task_for(splits.train)
     results = []
     for method in finished:
         folder = workdir / method.name
-        before = read_result(folder)
-        network, state = restore(config, method, splits, folder, mesh, before["best_step"])
-        total = steps_of(config, method, splits.train)
-        _, shared = compose(config, method, task, splits.train, mesh.size, total)
-        scorer = make_scorer(
-            network.apply,
-            task.predictor(method),
-            mesh,
-            shared,
-            4 * config.train.batch_size,
-            config.train.mirror_scores,
-        )
-        scored = score_run(
-            config,
-            method,
-            splits,
-            shared,
-            scorer,
-            state.evaluation_variables,
-            step=before["best_step"],
-            seconds=before["seconds"],
-            skipped=before["skipped"],
-        )
-        scored.write(folder)
-        results.append(run_result(config, method, splits, folder, scored, mesh))
+        if methods is None or method.name in methods:
+            _score_again(config, method, splits, folder, mesh).write(folder)
+        results.append(run_result(config, method, splits, folder, Scored.read(folder), mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)
     return results
 
 
-def finished_methods(config: Config, workdir: Path) -> list[Method]:
-    """Those of the config that were trained to their end; InputError where none was."""
-    finished = [method for method in config.methods if (workdir / method.name / RESULT).is_file()]
-    if not finished:
-        raise InputError(f"no run in {workdir} is finished: train it to its end first")
-    return finished
+def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> Scored:
+    before = read_result(folder)
+    network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
+    task, total = task_for(splits.train), steps_of(config, method, splits.train)
+    _, shared = compose(config, method, task, splits.train, mesh.size, total)
+    predict = task.predictor(method)
+    scorer = make_scorer(
+        network.apply, predict, mesh, shared, 4 * config.train.batch_size, config.train.mirror_scores
+    )
+    numbers = {"step": before["best_step"], "seconds": before["seconds"], "skipped": before["skipped"]}
+    return score_run(config, method, splits, shared, scorer, state.evaluation_variables, **numbers)

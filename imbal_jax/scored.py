@@ -26,7 +26,7 @@ class Scored:
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
     mean, deviation: of the training images' pixels in [0, 1], which the network's inputs are standardised by.
-    classes: the C names.
+    image_shape: int [3], of an image [H, W, channels]. classes: the C names.
     """
 
     best_step: int
@@ -43,6 +43,7 @@ class Scored:
     correction: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
+    image_shape: np.ndarray
     classes: tuple[str, ...]
 
     @property

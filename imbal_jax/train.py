@@ -18,9 +18,10 @@ from imbal_jax.correction import make_corrector
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.pipeline import Pipeline, Plans, host_batches, resident_arrays
 from imbal_jax.data.sources import Splits, load
+from imbal_jax.deployed import restore_state
 from imbal_jax.deployment import check_deploy
 from imbal_jax.errors import Stopped
-from imbal_jax.evaluate import data_priors, print_results, restore, run_result, score_run, write_run_report
+from imbal_jax.evaluate import data_priors, print_results, run_result, score_run, write_run_report
 from imbal_jax.methods import METHODS, Method, first_stage
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.network import Network, SecondStageNetwork
@@ -102,7 +103,7 @@ def train_method(
     else:
         first = first_stage(method, {m.name: m for m in (*config.methods, *METHODS.values())})
         done = train_method(config, first, splits, workdir, mesh, console)
-        _, state = restore(config, first, splits, workdir / first.name, mesh, done.best_step)
+        _, state = restore_state(config, first, splits.train, workdir / first.name, mesh, done.best_step)
         stage = begin_second(config, method, task, splits, mesh, jax.device_get(state.evaluation_variables))
     state = parallel.replicate(stage.state, mesh)
     scorer = make_scorer(

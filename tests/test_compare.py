@@ -22,7 +22,7 @@ from imbal_jax.calibration import LogitScaling
 from imbal_jax.cli import compare as command
 from imbal_jax.compare import compare
 from imbal_jax.config import Config, Data, to_json
-from imbal_jax.deployment import Deployment
+from imbal_jax.deployment import Deployment, Inputs
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
 from imbal_jax.operating import OperatingPoint
@@ -55,13 +55,15 @@ def write_run(
         correction=np.zeros(number),
         mean=np.float32(0),
         deviation=np.float32(1),
+        image_shape=np.array([16, 16, 1]),
         classes=classes,
         **{"groups": np.arange(size), "digests": np.arange(size, dtype=np.uint64), **stored},
     )
     scored.write(folder)
     point = OperatingPoint(0.5, "by hand", 1.0, 1.0, 1, 1)
-    one = LogitScaling((1.0,), (0.0,))
-    Deployment(classes, 0, labels.ndim == 2, one, (point,) * number, (0.1,) * number, "none").write(folder)
+    one, inputs = LogitScaling((1.0,), (0.0,)), Inputs((16, 16, 1), (0.0,), (1.0,), False, "header")
+    many = labels.ndim == 2
+    Deployment(classes, 0, many, one, (point,) * number, (0.1,) * number, "none", inputs).write(folder)
     return folder
 
 
