@@ -325,14 +325,16 @@ def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
     return state.hexdigest()
 
 
-def load_picture(path: Path, *, size: int, voi: Voi, content: BinaryIO | None = None) -> Radiograph:
+def load_picture(
+    path: Path, *, size: int, voi: Voi, bits: int = 8, content: BinaryIO | None = None
+) -> Radiograph:
     """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come.
 
     content: the file's bytes where they are in memory already; ``path`` then only tells what they are.
     """
     source = path if content is None else content
     if path.suffix.lower() not in PICTURES:
-        return load_radiograph(source, size=size, voi=voi)
+        return load_radiograph(source, size=size, voi=voi, **({} if bits == 8 else {"bits": bits}))
     grey, reason = None, ""
     try:
         with Image.open(source) as picture:
