@@ -53,7 +53,7 @@ NO_IMAGES = (
     ".zip",
     ".part",
 )
-CACHE_FORMAT = 1  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 2  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
