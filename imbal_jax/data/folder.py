@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -53,7 +52,7 @@ NO_IMAGES = (
     ".part",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
-CACHE_FORMAT = 1  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 2  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
@@ -325,19 +324,13 @@ def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
     return state.hexdigest()
 
 
-def load_picture(
-    path: Path, *, size: int, voi: Voi, bits: int = 8, content: BinaryIO | None = None
-) -> Radiograph:
-    """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come.
-
-    content: the file's bytes where they are in memory already; ``path`` then only tells what they are.
-    """
-    source = path if content is None else content
+def load_picture(path: Path, *, size: int, voi: Voi, bits: int = 8) -> Radiograph:
+    """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come."""
     if path.suffix.lower() not in PICTURES:
-        return load_radiograph(source, size=size, voi=voi, **({} if bits == 8 else {"bits": bits}))
+        return load_radiograph(path, size=size, voi=voi, bits=bits)
     grey, reason = None, ""
     try:
-        with Image.open(source) as picture:
+        with Image.open(path) as picture:
             if picture.width * picture.height > PIXEL_LIMIT:
                 reason = "too-large"
             elif picture.mode.startswith("I"):  # 16 bits
@@ -355,4 +348,4 @@ def load_picture(
         raise ReadError(reason)
     if grey.min() == grey.max():
         raise ReadError("constant")
-    return Radiograph(fit_square(grey, size), True, "")
+    return Radiograph(fit_square(grey, size, bits=bits), True, "", ("burned-in-unknown",))

@@ -140,7 +140,7 @@ def compare_source(folder: Path | str, source: Path | str, key_file: Path | str)
         line = lines.pop(key.of("file", path), None)
         if line is None:
             found["added"].append(path)
-        elif line.content and line.content != key.of("content", (source / path).read_bytes()):
+        elif line.content and line.content != key.of_file(source / path):
             found["changed"].append(path)
     return {**found, "gone": sorted(lines)}
 

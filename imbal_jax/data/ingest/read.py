@@ -6,23 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.data.dicom import REASONS, Radiograph, ReadError, Voi, attribute, open_dicom
+from imbal_jax.data.dicom import REASONS, Voi, attribute, open_dicom
 from imbal_jax.data.folder import PICTURES, load_picture
 from imbal_jax.data.ingest.journal import Read
 from imbal_jax.data.ingest.key import Key
-
-FILE_LIMIT = 512 * 2**20  # bytes; read at once, so that what is hashed is what is decoded
+from imbal_jax.data.refusal import FILE_LIMIT, ReadError
 
 # Reasons that only a whole ingest has, beside those of one file.
 INGEST_REASONS = {
     **REASONS,
     "duplicate": "byte for byte another labelled file, which is kept",
     "conflicting": "byte for byte another labelled file, with other labels or another patient: both are left out",
+    "changed": "written to while it was read",
     "crashed": "reading it ended the process, twice",
     "timed-out": "reading it took longer than the limit, twice",
 }
 # Another run may find these mended.
-RETRIED = ("missing", "no-decoder", "crashed", "timed-out")
+RETRIED = ("missing", "changed", "no-decoder", "crashed", "timed-out")
 
 
 @dataclass(frozen=True)
@@ -60,32 +60,30 @@ class Job:
 
 def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
     """What became of the file, and its picture [size, size, 1]; call it inside ``quiet()``."""
-    path, name = job.folder / task.path, key.of("file", task.path)
-    read = Read(name)
+    path = job.folder / task.path
+    read = Read(key.of("file", task.path))
     try:
         about = path.stat()
-        read = Read(name, about.st_size, about.st_mtime_ns)
+        read = replace(read, size=about.st_size, mtime=about.st_mtime_ns)
         if about.st_size > FILE_LIMIT:
             raise ReadError("too-large")
         if not task.named:
             if task.path.lower().endswith(PICTURES):
                 return read, None
-            read = Read(name, about.st_size, about.st_mtime_ns, **joining(path, key))
-            if (read.accession if job.by_accession else read.sop) not in job.wanted:
+            read = replace(read, **joining(path, key))
+            if not asked_for(read, job):
                 return read, None
-        content = path.read_bytes()
-        known = {**vars(read), "content": key.of("content", content)}
-        read = Read(**known)
-        radiograph = load_picture(
-            path, size=job.size, voi=job.voi, bits=job.bits, content=io.BytesIO(content)
-        )
+        read = replace(read, content=key.of_file(path))
+        radiograph = load_picture(path, size=job.size, voi=job.voi, bits=job.bits)
+        if not unchanged(read, path):
+            return replace(read, reason="changed"), None
     except ReadError as error:
-        return Read(**{**vars(read), "reason": error.reason, "remedy": error.remedy}), None
+        return replace(read, reason=error.reason, remedy=error.remedy), None
     except OSError:
-        return Read(**{**vars(read), "reason": "missing"}), None
+        return replace(read, reason="missing"), None
     patient = radiograph.patient.removeprefix("PatientID ")
-    known |= {"patient": key.of("patient", patient) if patient else "", "flags": flags_of(radiograph)}
-    return Read(**known), radiograph.pixels.reshape(job.shape)
+    read = replace(read, patient=key.of("patient", patient) if patient else "", flags=radiograph.flags)
+    return read, radiograph.pixels.reshape(job.shape)
 
 
 def joining(path: Path, key: Key) -> dict[str, str]:
@@ -98,11 +96,9 @@ def joining(path: Path, key: Key) -> dict[str, str]:
     return found
 
 
-def flags_of(radiograph: Radiograph) -> tuple[str, ...]:
-    flags = getattr(radiograph, "flags", None)
-    if flags is None:
-        flags = ("burned-in-unknown", *(() if radiograph.windowed else ("unwindowed",)))
-    return tuple(sorted(flags))
+def asked_for(read: Read, job: Job) -> bool:
+    """Whether the file's header makes it one that a row wants."""
+    return (read.accession if job.by_accession else read.sop) in job.wanted
 
 
 def still_holds(read: Read, task: Task, job: Job) -> bool:
@@ -111,8 +107,7 @@ def still_holds(read: Read, task: Task, job: Job) -> bool:
         return read.reason not in RETRIED
     if read.pixels:
         return task.named or bool(read.sop or read.accession)
-    asked_for = (read.accession if job.by_accession else read.sop) in job.wanted
-    return not task.named and not asked_for
+    return not task.named and not asked_for(read, job)
 
 
 def unchanged(read: Read, path: Path) -> bool:
