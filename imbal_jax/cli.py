@@ -1,4 +1,4 @@
-"""imbal-jax: train, evaluate, compare, methods. User mistakes are one line on stderr and exit status 2."""
+"""imbal-jax: train, evaluate, compare, ingest, methods. User mistakes are one line on stderr and exit status 2."""
 
 import errno
 import os
@@ -10,10 +10,11 @@ USAGE = """usage: imbal-jax COMMAND ...
 
   imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
   imbal-jax evaluate WORKDIR [--deploy.points 'sensitivity >= 0.95' ...] [--data.dir DIR ...]
+  imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax methods
 
-train CONFIG --help lists every option of that config with its value."""
+train CONFIG --help lists every option of that config with its value; ingest --help its own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,6 +145,18 @@ def compare(words: list[str]) -> int:
     return 0
 
 
+def ingest(words: list[str]) -> int:
+    """``ingest DICOM_DIR --labels FILE --out DIR [options]``"""
+    from imbal_jax.arguments import parse
+    from imbal_jax.data.ingest.options import IngestOptions
+
+    options = parse(IngestOptions, words, prog="imbal-jax ingest")
+    from imbal_jax.data.ingest.run import ingest as ingest_folder
+
+    ingest_folder(options)
+    return 0
+
+
 def methods(words: list[str]) -> int:
     """``methods``: the catalogue."""
     from rich.console import Console
@@ -180,6 +193,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
+    "ingest": ingest,
     "methods": methods,
 }
 

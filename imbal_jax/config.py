@@ -1,10 +1,8 @@
 """What a run is made of: frozen dataclasses, a config file that fills them in, overrides that are typed."""
 
-import contextlib
 import dataclasses
 import difflib
 import importlib.util
-import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from imbal_jax.arguments import parse
 from imbal_jax.augment import Augment
 from imbal_jax.decision_rules import parse_rule
 from imbal_jax.errors import InputError
@@ -264,15 +263,10 @@ def override(config: Config, arguments: list[str]) -> Config:
             hint = f"did you mean {' or '.join(close)}?" if close else "see --help for all options"
             raise InputError(f"unknown option {flag}: {hint}")
     if "--help" in arguments or "-h" in arguments:
-        return tyro.cli(Config, default=config, args=["--help"], prog="imbal-jax train CONFIG")
+        return parse(Config, ["--help"], prog="imbal-jax train CONFIG", default=config)
     for method in _words_of("--methods", arguments):
         find_method(method)  # tyro would hide which name is wrong
-    captured = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(captured), contextlib.redirect_stderr(captured):
-            return tyro.cli(Config, default=config, args=arguments, prog="imbal-jax train CONFIG")
-    except SystemExit:
-        raise InputError(_one_line(captured.getvalue())) from None
+    return parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
 
 
 def option_names(value: Any, prefix: str = "") -> list[str]:
@@ -299,20 +293,6 @@ def _words_of(flag: str, arguments: list[str]) -> list[str]:
         elif taking:
             words.append(word)
     return words
-
-
-def _one_line(text: str) -> str:
-    """tyro's message without its frame, its heading and its usage text."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    lines = [re.sub(r"[^\x20-\x7e]", " ", line).strip() for line in plain.splitlines()]
-    lines = [line for line in lines if line and not set(line) <= set("- ")]
-    lines = lines[1:] if len(lines) > 1 else lines  # the heading says only that something is wrong
-    for place, line in enumerate(lines):
-        if line.startswith(("Argument helptext", "For full helptext", "usage:")):
-            lines = lines[:place]
-            break
-    message = re.sub(r"\s+", " ", " ".join(lines)).replace("Error parsing Config: ", "").strip()
-    return message or "the options could not be read, see --help"
 
 
 def to_json(config: Config) -> dict[str, Any]:

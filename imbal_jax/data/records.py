@@ -1,0 +1,119 @@
+"""Data sets larger than memory: records that tensorflow-datasets prepared, read at random when they are needed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imbal_jax.data.record_files import RecordFiles, Stored, parse, read_folder_info
+from imbal_jax.data.record_index import build_index, read_index
+from imbal_jax.errors import InputError
+
+__all__ = ["RecordImages", "RecordSet", "build_index", "open_records"]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordImages:
+    """Images on disk that pass for an array [N, H, W, C]: an index reads, ``select`` only looks elsewhere.
+
+    An array of integers, a mask, a slice or one integer as index gives pixels, read then. Threads may share it;
+    it can be pickled, and every process opens its own files.
+    """
+
+    files: RecordFiles
+    stored: Stored
+    rows: np.ndarray  # int64 [N], the record of each image
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.rows), *self.stored.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.stored.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, indices: Any) -> "RecordImages":
+        """The images at ``indices``, not read: a view of the same records."""
+        return RecordImages(self.files, self.stored, self.rows[indices])
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """The pixels at ``index``; InputError where a record is damaged."""
+        rows = np.asarray(self.rows[index])
+        pixels = np.empty((rows.size, *self.stored.shape), self.dtype)
+        for place, row in enumerate(rows.flat):
+            pixels[place] = self._read(int(row))
+        return pixels.reshape(*rows.shape, *self.stored.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError(
+            f"{len(self)} images on disk would be read into memory: index the ones that are needed"
+        )
+
+    def _read(self, row: int) -> np.ndarray:
+        record = self.files[row]
+        try:
+            return self.stored.decode(parse(record)["image"])
+        except (ValueError, OSError) as error:
+            raise InputError(
+                f"record {row} does not hold an image of shape {self.stored.shape}: prepare the set again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """A prepared folder that is open.
+
+    images: [N, H, W, C] uint8 or uint16, on disk. labels: int32 [N], a class; or int8 [N, L] with 1, 0, -1.
+    groups: int32 [N], the number of each image's patient. splits: name -> int64 indices, as they were stored.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    images: RecordImages
+    labels: np.ndarray
+    groups: np.ndarray
+    splits: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def open_records(
+    folder: Path | str, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> RecordSet:
+    """Open a folder that tensorflow-datasets prepared as array_record, or the folder above its version.
+
+    Features: ``image``, a Tensor [H, W, C] of uint8 or uint16 (best with encoding "bytes") or an Image of fixed
+    shape; ``label``, a ClassLabel, or ``labels``, an int8 Tensor [L] of 1, 0 and -1 whose names are under
+    ``label_names`` in the metadata; ``patient``, a text, without which each record is a patient of its own.
+
+    The index of labels is built where there is none (``workers``, ``progress`` as of ``build_index``); with it,
+    no record is read. Raises InputError, in one line, for a folder that is foreign, damaged or not whole, and
+    for an index that is not of these records.
+    """
+    info = read_folder_info(Path(folder))
+    index = read_index(info)
+    if index is None:
+        build_index(info.folder, workers=workers, progress=progress)
+        index = read_index(info)
+    labels, groups = index
+    ends = np.cumsum(list(info.splits.values()))
+    splits = {
+        name: np.arange(end - count, end)
+        for (name, count), end in zip(info.splits.items(), ends, strict=True)
+    }
+    images = RecordImages(RecordFiles(info.files), info.image, np.arange(len(info)))
+    return RecordSet(info.folder, info.classes, images, labels, groups, splits)
