@@ -41,7 +41,7 @@ class Deployed:
     step: int
 
     def scorer(self, mesh: Mesh, batch_size: int) -> Outputs:
-        """``images uint8 [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
+        """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
         inputs = self.deployment.inputs
         scorer = make_scorer(
             self.network.apply, self._predict, mesh, inputs.statistics, batch_size, inputs.mirror
@@ -49,7 +49,7 @@ class Deployed:
         return partial(scorer, replicate(self.variables, mesh))
 
     def outputs(self, images: jax.Array) -> jax.Array:
-        """The same, float32 [B, C] of uint8 [B, H, W, C]: pure and jittable, on one device."""
+        """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""
         inputs = self.deployment.inputs
         pure = shard_scorer(self.network.apply, self._predict, inputs.statistics, inputs.mirror)
         return pure(self.variables, images)
@@ -98,7 +98,7 @@ def restore_deployed(path: Path, mesh: Mesh, step: int | None = None) -> Deploye
     step = read_result(folder)["best_step"] if step is None else step
     classes = len(deployment.classes)
     like = Dataset(
-        np.zeros((0, *deployment.inputs.shape), np.uint8),
+        np.zeros((0, *deployment.inputs.shape), deployment.inputs.dtype),
         np.zeros((0, classes) if deployment.many_labels else 0, np.int32),
         np.zeros(0, np.int32),
         deployment.classes,

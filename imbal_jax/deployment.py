@@ -42,16 +42,21 @@ FITS = {
 class Inputs:
     """What images the network takes.
 
-    shape: [H, W, channels], uint8. mean, deviation: of the training images' pixels in [0, 1], one number or one a
+    shape: [H, W, channels]. bits: of a pixel, 8 or 16. mean, deviation: of the training images' pixels in [0, 1], one number or one a
     channel. mirror: whether the probabilities are the mean of those of the image and of its mirror image. voi: how
     DICOM files are windowed.
     """
 
     shape: tuple[int, int, int]
+    bits: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     mirror: bool
     voi: str
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(f"uint{self.bits}")
 
     @property
     def statistics(self) -> dict[str, np.ndarray]:
@@ -171,6 +176,7 @@ def deploy(config: Config, scored: Scored) -> Deployment:
         calibration=how,
         inputs=Inputs(
             shape=tuple(map(int, scored.image_shape)),
+            bits=int(scored.image_bits),
             mean=tuple(np.atleast_1d(scored.mean).tolist()),
             deviation=tuple(np.atleast_1d(scored.deviation).tolist()),
             mirror=config.train.mirror_scores,

@@ -13,6 +13,7 @@ from rich.console import Console
 
 import imbal_jax
 from imbal_jax import priors
+from imbal_jax.augment import intensities
 from imbal_jax.config import Config, to_json
 from imbal_jax.correction import correction_factors, make_corrector, training_priors
 from imbal_jax.data.pipeline import standardize
@@ -64,6 +65,7 @@ def score_run(
         mean=np.asarray(shared["mean"]),
         deviation=np.asarray(shared["deviation"]),
         image_shape=np.array(splits.test.images.shape[1:]),
+        image_bits=np.array(8 * splits.test.images.dtype.itemsize),
         classes=splits.classes,
     )
 
@@ -127,7 +129,7 @@ def _saliency(
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
         network, variables = restored()
-        pixels = splits.test.images[indices].astype(np.float32) / 255
+        pixels = intensities(np.asarray(splits.test.images[indices]))
         inputs = np.asarray(standardize(pixels, scored.mean, scored.deviation))
         return saliency_maps(network.apply, variables, inputs, cls, many_labels=scored.many_labels)
 

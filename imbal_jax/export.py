@@ -3,7 +3,7 @@
 The program needs jax and nothing of this package::
 
     model = jax.export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
-    out = model.call(images)  # uint8 [N, H, W, C] -> {"probabilities": float32 [N, C], "called": bool [N, C]}
+    out = model.call(images)  # uint8 or, where it was trained so, uint16 [N, H, W, C] -> {"probabilities": float32 [N, C], "called": bool [N, C]}
 """
 
 import json
@@ -24,7 +24,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def predictions(deployed: Deployed, images: jax.Array) -> dict[str, jax.Array]:
-    """``probabilities`` float32 and ``called`` bool, [B, C], of uint8 images [B, H, W, C]: pure and jittable.
+    """``probabilities`` float32 and ``called`` bool, [B, C], of images [B, H, W, C]: pure and jittable.
 
     In float32 what ``Deployment`` does in float64: probabilities agree to 1e-5, and so do decisions but for those
     that lie as near to a threshold.
@@ -54,14 +54,14 @@ def export_run(deployed: Deployed, folder: Path) -> Path:
     """
     deployment = deployed.deployment
     (batch,) = jax_export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *deployment.inputs.shape), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, *deployment.inputs.shape), deployment.inputs.dtype)
     program = jax_export.export(jax.jit(lambda x: predictions(deployed, x)), platforms=PLATFORMS)(images)
     description = {
         "imbal_jax": imbal_jax.__version__,
         "jax": jax.__version__,
         "takes": {
             "images": ["batch", *deployment.inputs.shape],
-            "dtype": "uint8",
+            "dtype": str(deployment.inputs.dtype),
             "made_by": "imbal_jax.data.dicom.read_radiograph for DICOM files",
             "size": deployment.inputs.shape[0],
             "voi": deployment.inputs.voi,

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
+from imbal_jax.augment import intensities
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.pipeline import standardize
@@ -73,10 +74,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
     else:
         data = getattr(load(config, out, say), part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
-    if data.images.shape[1:] != deployment.inputs.shape:
+    if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
         raise InputError(
-            f"the images are {list(data.images.shape[1:])}, the network takes {list(deployment.inputs.shape)}: "
-            f"set --data.image-size {deployment.inputs.shape[0]}, and take images of as many channels"
+            f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes "
+            f"{deployment.inputs.dtype} {list(deployment.inputs.shape)}: set --data.image-size {deployment.inputs.shape[0]}, and take images of as many channels"
         )
     summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
@@ -127,7 +128,7 @@ def _result(config: Config, model: Deployed, splits: Splits, mesh: Mesh, refit: 
     probabilities = deployment.probabilities(outputs)
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
-        pixels = test.images[indices].astype(np.float32) / 255
+        pixels = intensities(np.asarray(test.images[indices]))
         inputs = np.asarray(standardize(pixels, **deployment.inputs.statistics))
         apply = partial(saliency_maps, model.network.apply, model.variables)
         return apply(inputs, cls, many_labels=test.many_labels)

@@ -26,7 +26,7 @@ class Scored:
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
     mean, deviation: of the training images' pixels in [0, 1], which the network's inputs are standardised by.
-    image_shape: int [3], of an image [H, W, channels]. classes: the C names.
+    image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. classes: the C names.
     """
 
     best_step: int
@@ -44,6 +44,7 @@ class Scored:
     mean: np.ndarray
     deviation: np.ndarray
     image_shape: np.ndarray
+    image_bits: np.ndarray
     classes: tuple[str, ...]
 
     @property

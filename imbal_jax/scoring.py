@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from imbal_jax.augment import intensities
 from imbal_jax.data.pipeline import standardize
 from imbal_jax.parallel import AXIS
 from imbal_jax.step import ApplyFn, make_eval_step
@@ -24,7 +25,7 @@ def make_scorer(
     batch_size: int,
     mirror: bool = False,
 ) -> Scorer:
-    """Return ``(variables, images uint8 [N, H, W, C]) -> scores float32 [N, C]``.
+    """Return ``(variables, images uint8 or uint16 [N, H, W, C]) -> scores float32 [N, C]``.
 
     predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features.
     shared: holds ``mean`` and ``deviation`` of the training images' pixels.
@@ -58,12 +59,12 @@ def make_scorer(
 def shard_scorer(
     apply_fn: ApplyFn, predict: Callable[[Any], jax.Array], shared: Mapping[str, Any], mirror: bool
 ) -> Callable[[Mapping[str, Any], jax.Array], jax.Array]:
-    """``(variables, images uint8 [B, H, W, C]) -> scores [B, C]``: pure, of one device."""
+    """``(variables, images uint8 or uint16 [B, H, W, C]) -> scores [B, C]``: pure, of one device."""
     eval_step = make_eval_step(apply_fn, predict)
     mean, deviation = jnp.asarray(shared["mean"]), jnp.asarray(shared["deviation"])
 
     def scores_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        inputs = standardize(images.astype(jnp.float32) / 255, mean, deviation)
+        inputs = standardize(intensities(images), mean, deviation)
         scores = eval_step(variables, inputs)
         return (scores + eval_step(variables, inputs[:, :, ::-1])) / 2 if mirror else scores
 
