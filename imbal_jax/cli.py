@@ -1,4 +1,4 @@
-"""imbal-jax: train, evaluate, compare, ingest, methods. User mistakes are one line on stderr and exit status 2."""
+"""The command line, imbal-jax COMMAND. User mistakes are one line on stderr and exit status 2."""
 
 import errno
 import os
@@ -11,6 +11,8 @@ USAGE = """usage: imbal-jax COMMAND ...
   imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
   imbal-jax evaluate WORKDIR [--deploy.points 'sensitivity >= 0.95' ...] [--data.dir DIR ...]
   imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
+  imbal-jax predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]
+  imbal-jax export RUN [--out DIR]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax methods
 
@@ -125,6 +127,53 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
+def predict(words: list[str]) -> int:
+    """``predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]``"""
+    from imbal_jax.errors import InputError
+
+    out, words = _take(words, "--out")
+    key_file, words = _take(words, "--key-file")
+    names, words = _take(words, "--names")
+    if len(words) != 2 or any(word.startswith("-") for word in words):
+        unknown = [word for word in words if word.startswith("-")]
+        raise InputError(
+            f"predict does not know {unknown[0]}: its options are --out, --key-file and --names"
+            if unknown
+            else "predict needs a run and what to score: imbal-jax predict WORKDIR/METHOD PATH --out predictions.csv"
+        )
+    batch_size = 64
+    use_all_cores(batch_size, None)
+    from imbal_jax.predict import predict as predict_images
+
+    predict_images(
+        Path(words[0]),
+        Path(words[1]),
+        Path(out or "predictions.csv"),
+        key_file=Path(key_file) if key_file else None,
+        names=Path(names) if names else None,
+        batch_size=batch_size,
+        workers=os.cpu_count() or 1,
+    )
+    return 0
+
+
+def export(words: list[str]) -> int:
+    """``export RUN [--out DIR]``"""
+    from imbal_jax.errors import InputError
+
+    out, words = _take(words, "--out")
+    if len(words) != 1 or words[0].startswith("-"):
+        raise InputError("export needs one run: imbal-jax export WORKDIR/METHOD --out DIR")
+    from imbal_jax.deployed import restore_deployed
+    from imbal_jax.export import export_run
+    from imbal_jax.parallel import make_mesh
+
+    deployed = restore_deployed(Path(words[0]), make_mesh(1))
+    folder = export_run(deployed, Path(out) if out else deployed.folder / "export")
+    print(f"{folder}: model.stablehlo, model.json")
+    return 0
+
+
 def compare(words: list[str]) -> int:
     """``compare RUN RUN ... [--csv FILE] [--json FILE]``"""
     from imbal_jax.errors import InputError
@@ -192,6 +241,8 @@ def _shown(value: object) -> str:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
     "compare": compare,
     "ingest": ingest,
     "methods": methods,

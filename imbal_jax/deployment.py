@@ -42,9 +42,9 @@ FITS = {
 class Inputs:
     """What images the network takes.
 
-    shape: [H, W, channels]. bits: of a pixel, 8 or 16. mean, deviation: of the training images' pixels in [0, 1], one number or one a
-    channel. mirror: whether the probabilities are the mean of those of the image and of its mirror image. voi: how
-    DICOM files are windowed.
+    shape: [H, W, channels]. bits: of a pixel, 8 or 16. mean, deviation: of the training images' pixels in [0, 1],
+    one number or one a channel. mirror: whether the probabilities are the mean of those of the image and of its
+    mirror image. voi: how DICOM files are windowed.
     """
 
     shape: tuple[int, int, int]

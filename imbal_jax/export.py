@@ -3,7 +3,9 @@
 The program needs jax and nothing of this package::
 
     model = jax.export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
-    out = model.call(images)  # uint8 or, where it was trained so, uint16 [N, H, W, C] -> {"probabilities": float32 [N, C], "called": bool [N, C]}
+    out = model.call(images)  # uint8 [N, H, W, C] -> {"probabilities": float32 [N, C], "called": bool [N, C]}
+
+Images of 16 bits are uint16, where the network was trained on such.
 """
 
 import json

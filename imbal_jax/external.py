@@ -75,9 +75,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         data = getattr(load(config, out, say), part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
     if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
+        wanted, size = deployment.inputs, deployment.inputs.shape[0]
         raise InputError(
-            f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes "
-            f"{deployment.inputs.dtype} {list(deployment.inputs.shape)}: set --data.image-size {deployment.inputs.shape[0]}, and take images of as many channels"
+            f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes {wanted.dtype} "
+            f"{list(wanted.shape)}: set --data.image-size {size}, and take images of as many channels"
         )
     summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:

@@ -42,6 +42,10 @@ def points_table(results: Sequence[RunResult], classes: Sequence[str], negative_
     return table
 
 
+def threshold_text(point: OperatingPoint) -> str:
+    return "nobody" if point.threshold > 1 else f"{point.threshold:.3g}"
+
+
 def _cells(
     result: RunResult, c: int, point: OperatingPoint, classes: Sequence[str], negative_class: str | None
 ) -> list[str]:
@@ -53,7 +57,7 @@ def _cells(
         np.arange(len(truth)) if result.groups is None else np.unique(result.groups, return_inverse=True)[1]
     )
     rates = [(truth == 1, called), (truth == 0, ~called), (known & called, truth == 1)]
-    cells = ["nobody" if point.threshold > 1 else f"{point.threshold:.3g}"]
+    cells = [threshold_text(point)]
     cells += [_rate(right[among], groups[among]) for among, right in rates]
     return [*cells, number(1000 * called[known].mean(), 0) if known.any() else UNDEFINED]
 
