@@ -58,7 +58,7 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trian"], "unknown command 'trian': one of train, evaluate, compare, methods"),
+        (["trian"], "unknown command 'trian': one of train, evaluate, compare, ingest, methods"),
         (["train"], "train needs a config file"),
         (["train", "configs/nothing.py"], "no config file configs/nothing.py"),
         (["train", "CONFIG", "--optim.learning-rat", "1"], "did you mean --optim.learning-rate"),
