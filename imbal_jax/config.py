@@ -33,8 +33,9 @@ class Data:
 
     source: "phantom" (made on the spot), "folder" (DICOM, PNG or JPEG files with a labels.csv), or a public
         set: kermany, kermany_pneumonia, nih, pneumoniamnist, cifar10; or "records", which imbal-jax ingest or
-        tensorflow-datasets prepared: they stay on disk, in their own size and split.
-    dir: where the files lie; phantoms are written there.
+        tensorflow-datasets prepared: they stay on disk, in their own size and split; or "tfds:NAME", a set of the
+        tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split.
+    dir: where the files lie, or the prepared sets of the catalogue; phantoms are written there.
     image_size: side of the square the images are resized to, pixels.
     negative_class: the class that is no finding; the rest are averaged in macro scores.
     validation_share, test_share: shares of the patients; the remainder is for training.

@@ -11,6 +11,7 @@ from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.draws import draw
 from imbal_jax.data.folder import read_folder
 from imbal_jax.data.phantom import write_phantoms
+from imbal_jax.data.preparation import PREFIX
 from imbal_jax.data.public import PUBLIC
 from imbal_jax.data.records import open_records
 from imbal_jax.data.splits import complete_split, split_by_group, split_summary
@@ -83,11 +84,13 @@ def read(
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
         return _records(options.dir, say)
+    if options.source.startswith(PREFIX):
+        return _named(options, say)
     if options.source in PUBLIC:
         source = PUBLIC[options.source]
         return source.load(options.dir, size=options.image_size, download=options.download)
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, folder, records, {', '.join(PUBLIC)}"
+        f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}"
     )
 
 
@@ -141,6 +144,26 @@ def _records(where: Path, say: Say) -> tuple[Dataset, Indices]:
         "splits, read from disk as they are needed"
     )
     return Dataset(records.images, records.labels, records.groups, records.classes), indices
+
+
+def _named(options: Data, say: Say) -> tuple[Dataset, Indices]:
+    """A set of the tensorflow-datasets catalogue."""
+    from imbal_jax.data.catalogue import open_named
+
+    name = options.source.removeprefix(PREFIX)
+    named = open_named(name, options.dir, size=options.image_size, download=options.download)
+    data = named.dataset()
+    kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
+    parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())
+    say(f"{named.name}: {len(data):,} images, {kept}; its own splits: {parts}")
+    if not named.names_patients:
+        say(f"{named.name} names no patients: each image counts as one of its own")
+    unused = [part for part in named.splits if part not in SPLITS]
+    if unused and options.split == "official":
+        say(
+            f"{named.name}: images of {', '.join(unused)} are left out; with --data.split patient they count too"
+        )
+    return data, {part: rows for part, rows in named.splits.items() if part in SPLITS}
 
 
 def _counter(say: Say, what: str) -> Callable[[int, int], None]:
