@@ -19,7 +19,7 @@ from imbal_jax.correction import correction_factors, make_corrector, training_pr
 from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.deployed import finished_methods, restore_state
-from imbal_jax.deployment import check_deploy, deploy
+from imbal_jax.deployment_choice import check_deploy, deploy
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.network import Network, SecondStageNetwork
