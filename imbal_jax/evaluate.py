@@ -166,7 +166,7 @@ def print_results(
 ) -> None:
     """What the methods call by themselves, what they reach at the operating points, where the report is."""
     console.print(results_table({r.method: r.table for r in results}, console.width))
-    console.print(points_table(results, classes, config.data.negative_class))
+    console.print(points_table(results, classes, config.data.negative_class, console.width))
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
