@@ -23,7 +23,8 @@ def points_table(
 ) -> Table:
     """One row a class, but the negative one, and method; rates with 95 % intervals, by patient.
 
-    width: of the console, characters; on a narrow one the headings are short. The results have operating points. Raises ValueError where one has none.
+    width: of the console, characters; on a narrow one the headings are short. The results have operating points.
+    Raises ValueError where one has none.
     """
     table = Table(
         title="At the operating points, which were chosen on validation (95 % intervals)",
