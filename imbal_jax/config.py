@@ -161,9 +161,9 @@ class Deploy:
     points: rules that choose the threshold of each class on validation, as ``decision_rules`` spells them: one for
         all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``).
     calibration: how outputs become probabilities. prior: moved from the priors that training made up to those of
-        validation. Fitted on validation after that: temperature, vector, bias_corrected (a temperature, and a shift
-        of each class); of many labels each is Platt's scaling of every label. none: the method's own. All but none
-        are moved on to ``data.deployment_priors`` where those are given.
+        validation. Fitted on validation: temperature (and the same move after it), vector, bias_corrected (a
+        temperature, and a shift of each class); of many labels each is Platt's scaling of every label. none: the
+        method's own. All but none are moved on to ``data.deployment_priors`` where those are given.
     """
 
     points: tuple[str, ...] = ("youden",)

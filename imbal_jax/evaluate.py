@@ -19,7 +19,7 @@ from imbal_jax.correction import correction_factors, make_corrector, training_pr
 from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.deployed import finished_methods, restore_state
-from imbal_jax.deployment import check_deploy, deploy
+from imbal_jax.deployment_choice import check_deploy, deploy
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.network import Network, SecondStageNetwork
@@ -166,7 +166,7 @@ def print_results(
 ) -> None:
     """What the methods call by themselves, what they reach at the operating points, where the report is."""
     console.print(results_table({r.method: r.table for r in results}, console.width))
-    console.print(points_table(results, classes, config.data.negative_class))
+    console.print(points_table(results, classes, config.data.negative_class, console.width))
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import SPLITS, Splits, load, read
 from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
-from imbal_jax.deployment import deploy
+from imbal_jax.deployment_choice import deploy
 from imbal_jax.errors import InputError
 from imbal_jax.evaluate import print_results, write_run_report
 from imbal_jax.recipe import make_mesh

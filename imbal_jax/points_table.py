@@ -11,21 +11,30 @@ from imbal_jax.operating import OperatingPoint, decide
 from imbal_jax.report import RunResult
 from imbal_jax.report.decisions import one_against_rest
 from imbal_jax.report.resampling import rate_interval
-from imbal_jax.tracking import UNDEFINED, number
+from imbal_jax.tracking import UNDEFINED, WIDE, number
 
 HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "called of 1,000")
+SHORT = ("from", "sens.", "spec.", "PPV", "per 1,000")
+BOUNDS = len("(0.00–1.00)")  # of an interval, which may stand in a second line
 
 
-def points_table(results: Sequence[RunResult], classes: Sequence[str], negative_class: str | None) -> Table:
+def points_table(
+    results: Sequence[RunResult], classes: Sequence[str], negative_class: str | None, width: int = WIDE
+) -> Table:
     """One row a class, but the negative one, and method; rates with 95 % intervals, by patient.
 
-    The results have operating points. Raises ValueError where one has none.
+    width: of the console, characters; on a narrow one the headings are short. The results have operating points.
+    Raises ValueError where one has none.
     """
-    table = Table(title="At the operating points, which were chosen on validation (95 % intervals)")
-    table.add_column("class")
+    table = Table(
+        title="At the operating points, which were chosen on validation (95 % intervals)",
+        padding=(0, 1) if width >= WIDE else 0,
+    )
+    table.add_column("class", overflow="fold")
     table.add_column("method")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
+    rates = HEADINGS[1:4] if width >= WIDE else SHORT[1:4]
+    for heading in HEADINGS if width >= WIDE else SHORT:
+        table.add_column(heading, justify="right", min_width=BOUNDS if heading in rates else None)
     rules: dict[str, list[str]] = {}
     for c, name in enumerate(classes):
         if name == negative_class:
@@ -66,7 +75,7 @@ def _rate(right: np.ndarray, groups: np.ndarray) -> str:
     if not right.size:
         return UNDEFINED
     low, high = rate_interval(right, groups)
-    return f"{number(float(right.mean()), 2)} ({_bound(low)} to {_bound(high)})"
+    return f"{number(float(right.mean()), 2)} ({_bound(low)}–{_bound(high)})"
 
 
 def _bound(value: float) -> str:

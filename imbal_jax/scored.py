@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from imbal_jax.data.dataset import Images
+from imbal_jax.data.stream import slices
 from imbal_jax.errors import InputError
 
 RESULT = "result.json"
 SCORES = "test_scores.npz"
+DIGESTED = 256  # images in memory at a time
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,13 @@ def read_result(folder: Path) -> dict[str, Any]:
 _NUMBERS = ("best_step", "seconds", "skipped")
 
 
-def pixel_digests(images: np.ndarray) -> np.ndarray:
+def pixel_digests(images: Images) -> np.ndarray:
     """uint64 [M] of images [M, H, W, C]: equal for equal pixels."""
-    digests = [blake2b(np.ascontiguousarray(image), digest_size=8).digest() for image in images]
+    digests = [
+        blake2b(np.ascontiguousarray(image), digest_size=8).digest()
+        for part in slices(images, DIGESTED)
+        for image in part
+    ]
     return np.frombuffer(b"".join(digests), "<u8")
 
 

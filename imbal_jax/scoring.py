@@ -10,11 +10,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from imbal_jax.augment import intensities
+from imbal_jax.data.dataset import Images
 from imbal_jax.data.pipeline import standardize
+from imbal_jax.data.stream import slices
 from imbal_jax.parallel import AXIS
 from imbal_jax.step import ApplyFn, make_eval_step
 
-Scorer = Callable[[Mapping[str, Any], np.ndarray], np.ndarray]
+Scorer = Callable[[Mapping[str, Any], Images], np.ndarray]
 
 
 def make_scorer(
@@ -44,10 +46,9 @@ def make_scorer(
     size = -(-batch_size // mesh.size) * mesh.size
     split = NamedSharding(mesh, P(AXIS))
 
-    def scorer(variables: Mapping[str, Any], images: np.ndarray) -> np.ndarray:
+    def scorer(variables: Mapping[str, Any], images: Images) -> np.ndarray:
         parts = []
-        for start in range(0, len(images), size):
-            part = images[start : start + size]
+        for part in slices(images, size):
             padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
             placed = jax.make_array_from_callback(padded.shape, split, lambda place, of=padded: of[place])
             parts.append(np.asarray(compiled(variables, placed))[: len(part)])

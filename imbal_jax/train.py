@@ -21,7 +21,7 @@ from imbal_jax.data.sources import Splits, load
 from imbal_jax.data.splits import row_line
 from imbal_jax.data.stream import HostBatches, stream_steps
 from imbal_jax.deployed import restore_state
-from imbal_jax.deployment import check_deploy
+from imbal_jax.deployment_choice import check_deploy
 from imbal_jax.errors import Stopped
 from imbal_jax.evaluate import data_priors, print_results, run_result, score_run, write_run_report
 from imbal_jax.methods import METHODS, Method, first_stage
