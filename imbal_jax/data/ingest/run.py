@@ -32,11 +32,13 @@ from imbal_jax.data.ingest.read import INGEST_REASONS, Job, Task, still_holds, u
 from imbal_jax.data.ingest.records import Layout, checksum, write_records
 from imbal_jax.data.ingest.summary import Summary, label_ratio_error, split_counts
 from imbal_jax.data.ingest.workers import read_files
+from imbal_jax.data.records import build_index
 from imbal_jax.data.splits import split_by_group, split_summary
 from imbal_jax.data.table import Table, match_names, read_table
 from imbal_jax.errors import InputError
 
 JOURNAL_FORMAT = 1
+MANY = 20_000  # records; for fewer, starting processes takes longer than the reading
 Indices = Mapping[str, np.ndarray]
 
 
@@ -76,7 +78,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         # Join and split
         joined = join(files, tasks, known, table, matches, left, key)
         if not joined.items:
-            raise InputError(nothing_read(options, table, files, joined))
+            raise InputError(nothing_read(options, table, files, joined, known))
         labels = np.array([item.labels for item in joined.items], np.int8 if table.many else np.int32)
         labels = labels if table.many else labels[:, 0]
         patients = np.array([item.patient for item in joined.items])
@@ -92,6 +94,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         write_checksums(folder)
         with progress(console, "records checked", "records", summary.records) as checked:
             verify(folder, lambda done, total: checked())
+        build_index(folder, workers=None if summary.records > MANY else 1)
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
     console.print(summary.table())
@@ -220,15 +223,24 @@ def read_all(
     return known
 
 
-def nothing_read(options: IngestOptions, table: Table, files: Sequence[str], joined: Joined) -> str:
+def nothing_read(
+    options: IngestOptions, table: Table, files: Sequence[str], joined: Joined, known: Known
+) -> str:
     refused = Counter(word for word in joined.became.values() if word in INGEST_REASONS)
     if not refused:
         return (
             f"none of {len(table.rows)} rows fits one of {len(files)} files in {options.folder}: 'file' is a path "
             "below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
         )
-    reasons = "; ".join(f"{count} {word}: {INGEST_REASONS[word]}" for word, count in sorted(refused.items()))
-    return f"none of {sum(refused.values())} labelled files in {options.folder} could be read: {reasons}"
+    reasons = [f"{count} {word}: {INGEST_REASONS[word]}" for word, count in sorted(refused.items())]
+    said = "; ".join([*reasons, *hints(joined, known)])
+    return f"none of {sum(refused.values())} labelled files in {options.folder} could be read: {said}"
+
+
+def hints(joined: Joined, known: Known) -> tuple[str, ...]:
+    """What was learnt about refusals beyond their reasons."""
+    found = {known[path][0].hint for path, word in joined.became.items() if word in INGEST_REASONS}
+    return tuple(sorted(found - {""}))
 
 
 def cores() -> int:
@@ -294,12 +306,7 @@ def summarise(
         files=len(joined.became),
         records=len(joined.items),
         refused={word: count for word, count in sorted(words.items()) if word in INGEST_REASONS},
-        remedies=tuple(
-            sorted(
-                {known[path][0].remedy for path, word in joined.became.items() if word in INGEST_REASONS}
-                - {""}
-            )
-        ),
+        hints=hints(joined, known),
         unmatched_rows=tuple(sorted(row.number for row in joined.unmatched)),
         unlabelled=words[UNLABELLED],
         patients=len(np.unique(patients)),

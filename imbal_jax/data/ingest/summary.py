@@ -20,11 +20,11 @@ LISTED = 20  # row numbers that the console shows; the file has all
 class Summary:
     """Counts; nothing here names a file or a patient.
 
-    files: below the folder. records: images in the data set. refused: files by reason. remedies: packages that
-    would mend some of them. unmatched_rows: numbers of the table's rows that have no file. unlabelled: files that no
-    row asks for, listed in the manifest. unknown_patients: images that became a patient each. flags: images by flag.
-    splits: of each split its images, patients, and for each class images and patients with it; and, where there are
-    many labels, images on which the label is known. missing: classes without an example in a split.
+    files: below the folder. records: images in the data set. refused: files by reason. hints: packages that would
+    mend some of them, or where reading failed. unmatched_rows: numbers of the table's rows that have no file.
+    unlabelled: files that no row asks for, listed in the manifest. unknown_patients: images that became a patient
+    each. flags: images by flag. splits: of each split its images, patients, and for each class the images and
+    patients that have it and the images on which it is known. missing: classes without an example in a split.
     label_ratio_error: the largest difference, over splits and classes, between the share of a class in a split and in
     the whole set.
     """
@@ -33,7 +33,7 @@ class Summary:
     files: int
     records: int
     refused: dict[str, int]
-    remedies: tuple[str, ...]
+    hints: tuple[str, ...]
     unmatched_rows: tuple[int, ...]
     unlabelled: int
     patients: int
@@ -78,7 +78,7 @@ class Summary:
         said += [
             f"refused {count:,}: {reason}: {INGEST_REASONS[reason]}" for reason, count in self.refused.items()
         ]
-        said += [f"some of them can be read after: {remedy}" for remedy in self.remedies]
+        said += [f"hint: {hint}" for hint in self.hints]
         if self.unmatched_rows:
             numbers = ", ".join(map(str, self.unmatched_rows[:LISTED]))
             rest = len(self.unmatched_rows) - LISTED
