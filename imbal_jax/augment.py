@@ -61,7 +61,7 @@ def augment(
     """Perturb every image as its own key says.
 
     keys: PRNG keys [B], one an image, so that a result depends neither on the batch nor on its sharding.
-    images: [B, H, W, C], uint8 (divided by 255) or floating point in [0, 1].
+    images: [B, H, W, C], uint8 or uint16 (see ``intensities``), or floating point in [0, 1].
     strength: [B] or one number, 0 or more; multiplies every range of ``config`` for that image. At 0 the
         image comes back exactly; the probability of a flip is 1/2 at any other strength.
 
@@ -79,13 +79,19 @@ def augment(
     return jax.vmap(lambda key, image, s: _augment_one(key, image, config, s))(keys, images, strength)
 
 
+def intensities(images: jax.Array) -> jax.Array:
+    """float32 in [0, 1]: uint8 over 255, uint16 over 65535; floating point as it is."""
+    values = images.astype(jnp.float32)
+    return values / jnp.iinfo(images.dtype).max if jnp.issubdtype(images.dtype, jnp.integer) else values
+
+
 def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
     draws_key, noise_key = jax.random.split(key)
     draws = jax.random.uniform(draws_key, 10, minval=-1.0)
     flip, dy, dx, angle, zoom, brightness, contrast, cy, cx, stretch = draws
     mirror = (flip < 0) & (strength > 0) & config.flip
     # Of the image as it came: averaging the warped image makes XLA warp it twice.
-    mean = _to_float(image).mean()
+    mean = intensities(image).mean()
 
     if config.rotation or config.zoom or config.stretch:
         radians = jnp.deg2rad(config.rotation) * strength * angle
@@ -93,14 +99,14 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
         shift = config.shift * strength * jnp.stack([dy, dx])
         wider = jnp.exp(jnp.log1p(config.stretch) * strength * stretch / 2)
         scales = scale * jnp.stack([wider, 1 / wider])
-        image = _warp(_to_float(image), mirror, radians, scales, shift, config.fill)
+        image = _warp(intensities(image), mirror, radians, scales, shift, config.fill)
     elif config.flip or config.shift:
         height, width = image.shape[:2]
         down = _whole_pixels(dy, config.shift * strength * height)
         right = _whole_pixels(dx, config.shift * strength * width)
-        image = _to_float(_move(image, mirror, down, right, config.fill))
+        image = intensities(_move(image, mirror, down, right, config.fill))
     else:
-        image = _to_float(image)
+        image = intensities(image)
 
     if config.erase:
         image = _erase(image, config.erase * strength, cy, cx, mean)
@@ -112,10 +118,6 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     if config.contrast or config.brightness or config.noise:
         image = jnp.clip(image, 0.0, 1.0)
     return image
-
-
-def _to_float(image: jax.Array) -> jax.Array:
-    return image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
 
 
 def _whole_pixels(draw: jax.Array, largest: jax.Array) -> jax.Array:

@@ -31,7 +31,8 @@ class Data:
     """Which images, and how they are split.
 
     source: "phantom" (made on the spot), "folder" (DICOM, PNG or JPEG files with a labels.csv), or a public
-        set: kermany, kermany_pneumonia, nih, pneumoniamnist, cifar10.
+        set: kermany, kermany_pneumonia, nih, pneumoniamnist, cifar10; or "records", which imbal-jax ingest or
+        tensorflow-datasets prepared: they stay on disk, in their own size and split.
     dir: where the files lie; phantoms are written there.
     image_size: side of the square the images are resized to, pixels.
     negative_class: the class that is no finding; the rest are averaged in macro scores.
@@ -47,6 +48,7 @@ class Data:
     labels_file, voi: of a folder: the table of labels, and the DICOM grey-scale window
         (header, percentile or none).
     download: fetch a public set that is missing, where its source allows.
+    workers: processes that read records, where two threads of this one (0) are too slow.
     """
 
     source: str = "phantom"
@@ -64,6 +66,7 @@ class Data:
     labels_file: str = "labels.csv"
     voi: Literal["header", "percentile", "none"] = "header"
     download: bool = False
+    workers: int = 0
     phantom_images: int = 8000
     phantom_imbalance: float = 100.0
 
@@ -120,7 +123,8 @@ class Train:
     evaluations: how often in the run the validation split is scored and a checkpoint saved.
     patience: evaluations without improvement after which the run stops early; 0 is never.
     steps_per_dispatch: steps compiled into one call, with data resident on the device.
-    resident: keep the training images on the device; otherwise batches are fed from the host.
+    resident: keep the training images on the device; otherwise, and always where they are on disk, batches are
+        fed from the host.
     max_nonfinite: the run stops after so many updates in a row without a finite loss and gradient.
     devices: how many; None is all.
     mirror_scores: score the mean of the probabilities of each image and of its mirror image.
@@ -194,6 +198,7 @@ def check_config(config: Config) -> None:
     require(train.epochs > 0, "train.epochs", train.epochs, "above 0")
     for key in ("batch_size", "evaluations", "steps_per_dispatch", "max_nonfinite"):
         require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
+    require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 import imbal_jax
 from imbal_jax import priors
+from imbal_jax.augment import intensities
 from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config, to_json
 from imbal_jax.correction import make_corrector
@@ -46,7 +47,7 @@ def make_scorer(
     batch_size: int,
     mirror: bool = False,
 ) -> Scorer:
-    """Return ``(variables, images uint8 [N, H, W, C]) -> scores float32 [N, C]``.
+    """Return ``(variables, images uint8 or uint16 [N, H, W, C]) -> scores float32 [N, C]``.
 
     predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features.
 
@@ -58,7 +59,7 @@ def make_scorer(
     mean, deviation = jnp.asarray(shared["mean"]), jnp.asarray(shared["deviation"])
 
     def local(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        inputs = standardize(images.astype(jnp.float32) / 255, mean, deviation)
+        inputs = standardize(intensities(images), mean, deviation)
         scores = eval_step(variables, inputs)
         return (scores + eval_step(variables, inputs[:, :, ::-1])) / 2 if mirror else scores
 

@@ -35,10 +35,21 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:
-    """A global batch [B, ...] cut along its first axis over the mesh; arrays under ``"shared"`` stay whole."""
-    return jax.device_put(
-        batch, jax.tree.map(lambda spec: NamedSharding(mesh, spec), _batch_specs(batch), is_leaf=_is_spec)
-    )
+    """A global batch [B, ...] cut along its first axis over the mesh; arrays under ``"shared"`` stay whole.
+
+    Where several processes share the mesh, each gives the rows of its own ``local_places``.
+    """
+    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), _batch_specs(batch), is_leaf=_is_spec)
+    if jax.process_count() == 1:
+        return jax.device_put(batch, shardings)
+    return jax.tree.map(jax.make_array_from_process_local_data, shardings, batch)
+
+
+def local_places(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """int64 [B / processes]: the places of a global batch that lie on this process's devices."""
+    share = batch_size // mesh.size
+    own = [k for k, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
+    return np.concatenate([np.arange(k * share, (k + 1) * share) for k in own])
 
 
 def _is_spec(x: Any) -> bool:

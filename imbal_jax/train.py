@@ -15,9 +15,10 @@ from imbal_jax import losses, parallel
 from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config
 from imbal_jax.correction import make_corrector
-from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.pipeline import Pipeline, Plans, host_batches, resident_arrays
+from imbal_jax.data.dataset import Dataset, Images
+from imbal_jax.data.pipeline import Pipeline, Plans, resident_arrays
 from imbal_jax.data.sources import Splits, load
+from imbal_jax.data.stream import HostBatches, stream_steps
 from imbal_jax.errors import Stopped
 from imbal_jax.evaluate import (
     Scored,
@@ -282,7 +283,7 @@ def _stage(
     task: Task,
     mesh: Mesh,
     pipeline: Any,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     plans: Plans,
     shared: Mapping[str, np.ndarray],
@@ -334,7 +335,7 @@ def make_advance(
     pipeline: Any,
     step: Callable[..., Any],
     mesh: Mesh,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     plans: Plans,
     shared: Mapping[str, np.ndarray],
@@ -345,7 +346,7 @@ def make_advance(
     pipeline: a ``Pipeline``, or another with its ``from_device``, which reads ``extra`` too and is never fed.
     """
     backend = config.train.backend
-    if config.train.resident or extra:
+    if (config.train.resident and isinstance(images, np.ndarray)) or extra:
         arrays = {**resident_arrays(images, labels, plans, shared), **(extra or {})}
         resident = parallel.replicate(arrays, mesh)
         many = parallel.scan_steps(step, pipeline.from_device, mesh, backend)
@@ -356,14 +357,15 @@ def make_advance(
         return step(state, pipeline.inputs(raw, batch["shared"], state.step))
 
     one = parallel.parallelize(fed, mesh, backend)
-    raw_batch = host_batches(images, labels, plans, int(shared["switch"][0]) if "switch" in shared else 0)
+    batches = HostBatches(
+        images=images,
+        labels=labels,
+        plans=plans,
+        switch=int(shared["switch"][0]) if "switch" in shared else 0,
+        places=parallel.local_places(config.train.batch_size, mesh),
+    )
     shared = parallel.replicate(dict(shared), mesh)
-
-    def advance(state: TrainState, count: int) -> tuple[TrainState, Mapping[str, jax.Array], int]:
-        batch = parallel.shard_batch(raw_batch(int(state.step)), mesh)
-        return (*one(state, {**batch, "shared": shared}), 1)
-
-    return advance
+    return stream_steps(one, batches, mesh, shared=shared, workers=config.data.workers)
 
 
 # Evaluation

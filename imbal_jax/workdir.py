@@ -13,7 +13,7 @@ from imbal_jax.errors import InputError
 def claim(workdir: Path, config: Config) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 
-    Methods may be added later, and the place of the data and the number of devices may change.
+    Methods may be added later, and the place of the data, who reads it and the number of devices may change.
     """
     path = workdir / "config.json"
     values = to_json(config)
@@ -51,7 +51,7 @@ def read_claim(workdir: Path) -> Config:
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
-    data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download")}
+    data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download", "workers")}
     rest = {k: v for k, v in values.items() if k not in ("methods", "title")}
     return {**rest, "train": train, "data": data}
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from imbal_jax.augment import Augment
-from imbal_jax.data.pipeline import Pipeline, Plans, host_batches, pixel_statistics, resident_arrays
+from imbal_jax.data.pipeline import Pipeline, Plans, pixel_statistics, resident_arrays
+from imbal_jax.data.stream import HostBatches
 from imbal_jax.mixing import Mixing
 from imbal_jax.sampling import make_plan
 
@@ -20,6 +21,10 @@ AUGMENT = Augment(flip=True, shift=0.2, rotation=10, noise=0.1)
 
 def shared() -> dict[str, Any]:
     return {**pixel_statistics(IMAGES), "augment_key": np.asarray(jax.random.key_data(jax.random.key(3)))}
+
+
+def host_batches(plans: Plans, switch: int = 0) -> HostBatches:
+    return HostBatches(images=IMAGES, labels=LABELS, plans=plans, switch=switch)
 
 
 def resident(shards: int, items: np.ndarray | None = None) -> Any:
@@ -74,7 +79,7 @@ def test_the_host_and_the_device_gather_the_same_items() -> None:
     items = np.concatenate([np.arange(45), np.repeat(np.arange(45, 50), 9)]).astype(np.int32)
     for given in (None, items):
         plan = make_plan(LABELS if given is None else LABELS[given], 16, "balanced")
-        raw = host_batches(IMAGES, LABELS, Plans(plan=plan, items=given))(3)
+        raw = host_batches(Plans(plan=plan, items=given))[3]
         on_device = Pipeline(Augment()).from_device(resident(1, given), jnp.int32(3), None)
         np.testing.assert_array_equal(raw["labels"], on_device["labels"])
         expected = Pipeline(Augment()).inputs(jax.tree.map(jnp.asarray, raw), shared(), jnp.int32(3))[
@@ -111,7 +116,7 @@ def test_mixed_batches_are_the_same_on_any_number_of_shards_and_from_the_host(ki
     parts = [pipeline.from_device(mixed_arrays(4)[0], jnp.int32(5), jnp.int32(s)) for s in range(4)]
     for name in ("inputs", "labels", "partner_labels", "share"):
         np.testing.assert_allclose(np.concatenate([p[name] for p in parts]), whole[name], atol=1e-5)
-    raw = jax.tree.map(jnp.asarray, host_batches(IMAGES, LABELS, plans)(5))
+    raw = jax.tree.map(jnp.asarray, host_batches(plans)[5])
     fed = pipeline.inputs(raw, values, jnp.int32(5))
     np.testing.assert_allclose(fed["inputs"], whole["inputs"], atol=1e-5)
     np.testing.assert_array_equal(fed["share"], whole["share"])
@@ -148,7 +153,7 @@ def test_a_deferred_composition_changes_at_its_step_on_device_and_host() -> None
         batch = Pipeline(Augment()).from_device(arrays, jnp.int32(step), None)
         assert int(batch["labels"].sum()) == positives
         assert float(batch["shared"]["priors"][1]) == pytest.approx(rare)
-        raw = host_batches(IMAGES, LABELS, plans, switch=6)(step)
+        raw = host_batches(plans, switch=6)[step]
         np.testing.assert_array_equal(raw["labels"], batch["labels"])
 
 

@@ -1,23 +1,43 @@
-"""One in-memory data set: images, labels, and the patient each image is of."""
+"""One data set: images in memory or on disk, their labels, and the patient each is of."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from imbal_jax.errors import InputError
 
 
+class ImagesOnDisk(Protocol):
+    """Images [N, H, W, C] that are read when they are indexed, such as ``records.RecordImages``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def ndim(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
+    def select(self, indices: Any) -> "ImagesOnDisk":
+        """The images at ``indices``, not read."""
+        ...
+
+
+Images = np.ndarray | ImagesOnDisk
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Images with their labels and patients.
 
-    images: uint8 [N, H, W, channels].
+    images: uint8 or uint16 [N, H, W, channels], whose whole range stands for 0 to 1; in memory, or on disk.
     labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, or -1 (uncertain or missing).
     groups: int [N] or str [N], the patient of each image: no patient is ever in two splits.
     classes: the C class names, or the L label names.
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     groups: np.ndarray
     classes: tuple[str, ...]
@@ -30,8 +50,10 @@ class Dataset:
         return len(self.images)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The items at ``indices``, in that order."""
-        return Dataset(self.images[indices], self.labels[indices], self.groups[indices], self.classes)
+        """The items at ``indices``, in that order; of images on disk a view, nothing is read."""
+        in_memory = isinstance(self.images, np.ndarray)
+        images = self.images[indices] if in_memory else self.images.select(indices)
+        return Dataset(images, self.labels[indices], self.groups[indices], self.classes)
 
 
 def check_dataset(data: Dataset) -> Dataset:
@@ -41,11 +63,13 @@ def check_dataset(data: Dataset) -> Dataset:
         raise InputError("the data set holds no image")
     if data.images.ndim != 4:
         raise InputError(f"images have shape {data.images.shape}, expected [N, height, width, channels]")
-    if data.images.dtype != np.uint8:
+    if data.images.dtype not in (np.uint8, np.uint16):
         bad = int(np.count_nonzero(~np.isfinite(data.images).reshape(count, -1).all(axis=1)))
         if bad:
             raise InputError(f"{bad} of {count} images hold NaN or infinite pixels: remove or repair them")
-        raise InputError(f"images are {data.images.dtype}, expected uint8: scale them to 0..255 first")
+        raise InputError(
+            f"images are {data.images.dtype}, expected uint8 or uint16: scale them to 0..255 first"
+        )
     for name, values in (("labels", data.labels), ("groups", data.groups)):
         if len(values) != count:
             raise InputError(f"{len(values)} {name} for {count} images")

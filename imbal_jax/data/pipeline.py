@@ -1,6 +1,7 @@
-"""From a plan and a step to a batch of network inputs: on the device, or fed from the host."""
+"""From a plan and a step to a batch of network inputs, and what all batches share."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imbal_jax.augment import Augment, augment
+from imbal_jax.data.dataset import Images
 from imbal_jax.mixing import Mixing, mix
 from imbal_jax.sampling import Plan, batch_indices
 
@@ -16,6 +18,9 @@ Resident = Mapping[str, Any]
 
 REPEATED = Augment(shift=0.1, rotation=10.0, zoom=0.1, brightness=0.1, contrast=0.2)
 """What perturbs repeated images where the config has no augmentation of its own."""
+
+SAMPLE = 16_384
+"""Images that the pixel statistics are taken over at most: of 224 x 224 pixels, two seconds."""
 
 _STEP_KEY = 2**31 - 1  # folded in where an image's place is; no batch has so many
 
@@ -79,8 +84,8 @@ class Pipeline:
     ) -> dict[str, Any]:
         """Raw images as network inputs [views * B, ...]: perturbed, mixed, then standardised; view after view.
 
-        raw: ``images`` uint8 [B, H, W, C], ``labels`` [B] or [B, L], ``slots`` int32 [B], each image's place
-        in the global batch, which with the step determines its perturbation; ``partner_images`` and
+        raw: ``images`` uint8 or uint16 [B, H, W, C], ``labels`` [B] or [B, L], ``slots`` int32 [B], each image's
+        place in the global batch, which with the step determines its perturbation; ``partner_images`` and
         ``partner_labels`` where images are mixed.
         """
         key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
@@ -141,40 +146,32 @@ def resident_arrays(
     return arrays | {name: value for name, value in optional.items() if value is not None}
 
 
-def host_batches(
-    images: np.ndarray, labels: np.ndarray, plans: Plans, switch: int = 0
-) -> Callable[[int], dict[str, np.ndarray]]:
-    """``step -> raw global batch`` gathered on the host, for images that do not fit on the device.
+def pixel_statistics(images: Images) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of the pixels, scaled to [0, 1]: float32 scalars.
 
-    switch: the first step that ``plans.before`` no longer makes.
+    Over all images; of more than 16,384 over so many, drawn once and for all by their number, so that a set
+    too large to read through and the same set in memory are standardised alike.
     """
-    slots = np.arange(plans.plan.batch_size, dtype=np.int32)
-
-    def items_of(plan: Plan, step: int) -> np.ndarray:
-        drawn = np.asarray(batch_indices(plan, step))
-        return drawn if plans.items is None else plans.items[drawn]
-
-    def raw(step: int) -> dict[str, np.ndarray]:
-        early = plans.before is not None and step < switch
-        items = items_of(plans.before if early else plans.plan, step)
-        batch = {"images": images[items], "labels": labels[items], "slots": slots}
-        if plans.partner is not None:
-            others = items_of(plans.partner, step)
-            batch |= {"partner_images": images[others], "partner_labels": labels[others]}
-        return batch
-
-    return raw
+    if not isinstance(images, np.ndarray):
+        return dict(_statistics_on_disk(images))
+    return _statistics(images)
 
 
-def pixel_statistics(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean and standard deviation of the pixels, scaled to [0, 1], over all images: float32 scalars."""
-    # by histogram: exact for 8 bits, and no float copy of the data set
-    histogram = (
-        np.bincount(images.reshape(-1), minlength=256)
-        if images.size < 2**24
-        else sum(np.bincount(part.reshape(-1), minlength=256) for part in np.array_split(images, 64))
-    )
-    values = np.arange(256) / 255
+@functools.lru_cache(maxsize=4)
+def _statistics_on_disk(images: Images) -> Mapping[str, np.ndarray]:
+    return _statistics(images)  # read once, whatever the number of methods
+
+
+def _statistics(images: Images) -> dict[str, np.ndarray]:
+    count, levels = len(images), int(np.iinfo(images.dtype).max) + 1
+    drawn = np.arange(count)
+    if count > SAMPLE:
+        drawn = np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))
+    # by histogram: exact, and no float copy of the data set
+    histogram = np.zeros(levels, np.int64)
+    for part in np.array_split(drawn, -(-len(drawn) // 256)):
+        histogram += np.bincount(images[part].reshape(-1), minlength=levels)
+    values = np.arange(levels) / (levels - 1)
     mean = np.average(values, weights=histogram)
     deviation = np.sqrt(np.average((values - mean) ** 2, weights=histogram))
     return {"mean": np.float32(mean), "deviation": np.float32(max(deviation, 1e-6))}

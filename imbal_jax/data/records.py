@@ -52,10 +52,11 @@ class RecordImages:
     def __getitem__(self, index: Any) -> np.ndarray:
         """The pixels at ``index``; InputError where a record is damaged."""
         rows = np.asarray(self.rows[index])
-        pixels = np.empty((rows.size, *self.stored.shape), self.dtype)
-        for place, row in enumerate(rows.flat):
-            pixels[place] = self._read(int(row))
-        return pixels.reshape(*rows.shape, *self.stored.shape)
+        once, again = np.unique(rows, return_inverse=True)  # a balanced batch holds a rare image many times
+        pixels = np.empty((len(once), *self.stored.shape), self.dtype)
+        for place, row in enumerate(once.tolist()):
+            pixels[place] = self._read(row)
+        return pixels[again].reshape(*rows.shape, *self.stored.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError(

@@ -12,6 +12,7 @@ from imbal_jax.data.folder import read_folder
 from imbal_jax.data.longtail import draw_imbalance, draw_profile, exponential_profile, step_profile
 from imbal_jax.data.phantom import write_phantoms
 from imbal_jax.data.public import PUBLIC
+from imbal_jax.data.records import open_records
 from imbal_jax.data.splits import split_by_group, split_summary
 from imbal_jax.errors import InputError
 
@@ -72,10 +73,16 @@ def _read(options: Data, folder: Path, say: Say) -> tuple[Dataset, Indices | Non
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
         return _folder(options, options.dir, folder, say), None
+    if options.source == "records":
+        if options.dir is None:
+            raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
+        return _records(options.dir, say)
     if options.source in PUBLIC:
         source = PUBLIC[options.source]
         return source.load(options.dir, size=options.image_size, download=options.download)
-    raise InputError(f"data.source is {options.source!r}, allowed are phantom, folder, {', '.join(PUBLIC)}")
+    raise InputError(
+        f"data.source is {options.source!r}, allowed are phantom, folder, records, {', '.join(PUBLIC)}"
+    )
 
 
 def _phantoms(options: Data, folder: Path, say: Say) -> Dataset:
@@ -102,6 +109,31 @@ def _folder(options: Data, where: Path, folder: Path, say: Say) -> Dataset:
     )
     say(str(summary))
     return data
+
+
+def _records(where: Path, say: Say) -> tuple[Dataset, Indices]:
+    """A prepared set, whose images stay on disk, in the splits that were stored."""
+    records = open_records(where, progress=_counter(say, "records indexed"))
+    absent = [name for name in SPLITS if not len(records.splits.get(name, ()))]
+    if absent:
+        raise InputError(
+            f"{records.folder} has the splits {', '.join(records.splits)}: prepare it with {' and '.join(absent)} too"
+        )
+    indices = {name: records.splits[name] for name in SPLITS}
+    seen = np.zeros((len(SPLITS), int(records.groups.max()) + 1), bool)
+    for part, rows in enumerate(indices.values()):
+        seen[part, records.groups[rows]] = True
+    shared = int((seen.sum(axis=0) > 1).sum())
+    if shared:
+        raise InputError(
+            f"{shared} patients of {records.folder} are in more than one split: split it by patient"
+        )
+    height, width, channels = records.images.shape[1:]
+    say(
+        f"{len(records):,} records of {height} x {width} x {channels} {records.images.dtype} in {len(SPLITS)} "
+        "splits, read from disk as they are needed"
+    )
+    return Dataset(records.images, records.labels, records.groups, records.classes), indices
 
 
 def _counter(say: Say, what: str) -> Callable[[int, int], None]:

@@ -123,6 +123,8 @@ class _Album:
         if self.full:
             return ""
         image = np.asarray(self._images[place])
+        if image.dtype == np.uint16:
+            image = np.uint8(image >> 8)
         picture = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0])
         text = escape(re.sub(r"<[^>]*>", " ", caption), quote=True).replace("&amp;", "&")
         shown = _embedded(picture, text)
