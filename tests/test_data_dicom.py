@@ -20,7 +20,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from imbal_jax.data import dicom
+from imbal_jax.data import decoding, dicom
 from imbal_jax.data.dicom import ReadError, fit_square, read_radiograph
 from imbal_jax.errors import InputError
 
@@ -399,9 +399,9 @@ def test_a_missing_decoder_is_named_with_its_package(tmp_path: Path, monkeypatch
     file.save_as(path)
 
     class Absent:
-        is_available = False
+        available_plugins = ()
 
-    monkeypatch.setattr(dicom, "get_decoder", lambda syntax: Absent)
+    monkeypatch.setattr(decoding, "get_decoder", lambda syntax: Absent)
     with pytest.raises(ReadError, match="pip install pyjpegls"):
         read_radiograph(path, size=8)
     assert reason_of(path) == "no-decoder"
