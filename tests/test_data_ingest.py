@@ -498,6 +498,14 @@ def test_a_mistake_is_one_line_and_exit_status_2(
     assert not (hospital.parent / "out").exists()
 
 
+def test_beam_that_is_not_installed_is_told_with_the_package(
+    hospital: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"--beam needs Apache Beam: pip install 'imbal-jax\[beam\]'"):
+        run(hospital, beam="runner=DirectRunner")
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_is_one_line_and_the_run_goes_on_with_more_room(
     hospital: Path, capsys: pytest.CaptureFixture[str]

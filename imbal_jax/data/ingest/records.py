@@ -193,4 +193,7 @@ def write_records(
     )
     with contextlib.redirect_stdout(io.StringIO()):  # it prints folders and a bar of its own
         builder.download_and_prepare(download_config=beam)
-    return Path(os.fspath(builder.data_path))
+    made = Path(os.fspath(builder.data_path))
+    for leftover in made.glob("*.shard_infos.json"):  # how Beam's workers tell how much they wrote
+        leftover.unlink()
+    return made

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from imbal_jax.data.folder import CACHE_FORMAT, image_files
 from imbal_jax.data.ingest.join import UNLABELLED, Joined, Known, asked_for, check_classes, join, table_hash
-from imbal_jax.data.ingest.journal import Pictures, frames, segments
+from imbal_jax.data.ingest.journal import Pictures, Place, Read, frames, segments
 from imbal_jax.data.ingest.key import Key, open_key, read_key
 from imbal_jax.data.ingest.manifest import (
     Line,
@@ -73,7 +73,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
             wanted=frozenset(asked_for(row, table, key) for row in left),
         )
         tasks = [Task(path, path in matches.rows) for path in files if left or path in matches.rows]
-        known = read_all(options, job, tasks, journal, key, console)
+        known = read_all(options, job, files, tasks, journal, key, console)
 
         # Join and split
         joined = join(files, tasks, known, table, matches, left, key)
@@ -187,15 +187,16 @@ def is_empty(folder: Path) -> bool:
 
 
 def read_all(
-    options: IngestOptions, job: Job, tasks: Sequence[Task], journal: Path, key: Key, console: Console
+    options: IngestOptions,
+    job: Job,
+    files: Sequence[str],
+    tasks: Sequence[Task],
+    journal: Path,
+    key: Key,
+    console: Console,
 ) -> Known:
     """What is known of every task's file: from the journal where it still holds, else read now."""
-    by_name = {key.of("file", task.path): task for task in tasks}
-    known = {}
-    for segment in segments(journal):
-        for read, place in frames(segment):
-            if read.file in by_name:
-                known[by_name[read.file].path] = (read, place)
+    known = from_journal(journal, tasks, key)
     ahead = [
         task
         for task in tasks
@@ -205,21 +206,32 @@ def read_all(
     ]
     if len(ahead) < len(tasks):
         console.print(f"{len(tasks) - len(ahead):,} files were read before", highlight=False)
+    if options.beam is not None and ahead:
+        from imbal_jax.data.ingest.beam import read_files_with_beam
+
+        console.print(f"{len(ahead):,} files are read by Apache Beam", highlight=False)
+        read_files_with_beam(job, files, ahead, journal, options.beam, key)
+        return from_journal(journal, tasks, key)
+
     with progress(console, "files read", "files", len(ahead)) as advance:
-        if options.beam is not None:
-            from imbal_jax.data.ingest.beam import read_files_with_beam
 
-            for task, read, place in read_files_with_beam(job, ahead, journal, options.beam):
-                known[task.path] = (read, place)
-                advance()
-            return known
-
-        def found(task: Task, read: Any, place: Any) -> None:
+        def found(task: Task, read: Read, place: Place | None) -> None:
             known[task.path] = (read, place)
             advance()
 
         workers = options.workers or cores()
         read_files(job, ahead, journal, workers=workers, seconds=options.seconds, found=found)
+    return known
+
+
+def from_journal(journal: Path, tasks: Sequence[Task], key: Key) -> dict[str, tuple[Read, Place | None]]:
+    """The newest word on each file: of the segment that was last written to."""
+    paths = {key.of("file", task.path): task.path for task in tasks}
+    known = {}
+    for segment in sorted(segments(journal), key=lambda path: path.stat().st_mtime_ns):
+        for read, place in frames(segment):
+            if read.file in paths:
+                known[paths[read.file]] = (read, place)
     return known
 
 
