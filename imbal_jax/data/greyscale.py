@@ -72,13 +72,13 @@ def split_levels(stored: np.ndarray) -> Levels:
 
 def displayed(header: pydicom.Dataset, picture: Levels, voi: Voi) -> tuple[np.ndarray, bool]:
     """What each level is shown as, float64 in [0, 1]; and whether the header's VOI transform made it."""
-    if half_empty(picture.stored):
-        raise ReadError("half-empty")
     padding = padded(header, picture.levels)
     values = modality_values(header, picture.levels)
     sampled = np.where(padding, 0, picture.sampled)
     if not commonest(picture, sampled) < CONSTANT * sampled.sum(dtype=np.int64):
         raise ReadError("constant")
+    if half_empty(picture.stored):
+        raise ReadError("half-empty")
 
     shown = header_voi(header, values, sampled) if voi == "header" else None
     windowed = shown is not None
