@@ -79,7 +79,7 @@ def decoder_of(syntax: UID) -> tuple[str, str]:
 def within_bits(file: pydicom.Dataset, levels: np.ndarray) -> bool:
     used = file.BitsStored
     low, high = (-(2 ** (used - 1)), 2 ** (used - 1) - 1) if file.PixelRepresentation else (0, 2**used - 1)
-    return bool(low <= levels[0] and levels[-1] <= high)
+    return bool(low <= levels.min() and levels.max() <= high)
 
 
 def native_values(file: pydicom.Dataset, frame: int) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from imbal_jax.data.decoding import stored_values
-from imbal_jax.data.greyscale import VOI, Voi, displayed
+from imbal_jax.data.greyscale import VOI, Voi, displayed, is_narrow
 from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, word
 from imbal_jax.data.opening import check_header, open_dicom, syntax_of
 from imbal_jax.data.refusal import (
@@ -123,7 +123,10 @@ def render(
     header = frame_header(file, frame or 0)
     picture, excess = stored_values(file, frame or 0)
     shown, windowed = displayed(header, picture, voi)
-    pixels = fit_levels(picture.stored, picture.levels, shown, size, pixel_aspect(header), bits)
+    if is_narrow(picture.stored):
+        pixels = fit_levels(picture.stored, picture.levels, shown, size, pixel_aspect(header), bits)
+    else:
+        pixels = fit_square(shown.reshape(picture.stored.shape), size, pixel_aspect(header), bits)
     found = {
         "unwindowed": voi == "header" and not windowed,
         "enlarged": max(picture.stored.shape) < size,

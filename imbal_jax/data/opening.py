@@ -3,6 +3,7 @@
 A small file must not take the machine down, and nothing that is not surely one grey picture may pass for one.
 """
 
+import errno
 import io
 import os
 import zlib
@@ -22,6 +23,7 @@ from imbal_jax.data.refusal import (
     INFLATED_LIMIT,
     PIXEL_LIMIT,
     SIDE_LIMIT,
+    WIDE_LIMIT,
     ReadError,
 )
 
@@ -77,8 +79,9 @@ def open_dicom(path: str | Path, *, pixels: bool = True) -> pydicom.Dataset:
         reason = "not-an-image"
     except TooLarge:
         reason = "too-large"
-    except OSError:
-        reason = "missing"
+    except OSError as error:
+        # A damaged length sends pydicom before the start of the file or, reported without errno, past its end.
+        reason = "bad-header" if error.errno in (None, errno.EINVAL) else "missing"
     except Exception:
         reason = "bad-header"
     if reason:
@@ -127,7 +130,7 @@ def check_header(file: pydicom.Dataset, frame: int | None) -> None:
         max(rows, columns) > SIDE_LIMIT
         or rows * columns > PIXEL_LIMIT
         or frames > FRAME_LIMIT
-        or rows * columns * allocated / 8 > DECODED_LIMIT
+        or rows * columns * allocated / 8 > (DECODED_LIMIT if allocated <= 16 else WIDE_LIMIT)
     ):
         raise ReadError("too-large")
     if frames > 1 and frame is None:

@@ -48,10 +48,12 @@ def fit_square(shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8)
 def fit_levels(
     stored: np.ndarray, levels: np.ndarray, shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8
 ) -> np.ndarray:
-    """``fit_square`` of the picture in which every stored value ``levels[i]`` is shown as ``shown[i]``."""
+    """``fit_square`` of the picture in which every stored value ``levels[i]`` is shown as ``shown[i]``.
+
+    stored: of at most 16 bits. levels: consecutive whole numbers.
+    """
     layout = lay_out(*stored.shape, size, aspect)
-    narrow = stored.dtype.kind in "iu" and stored.itemsize <= 2
-    line = straight(levels, shown) if narrow else None
+    line = straight(levels, shown)
     if line is not None:
         low, high, falling = line
         # An average goes through a straight line: clip the stored values, average them, then draw the line.
@@ -70,8 +72,7 @@ def fit_levels(
         if falling:
             blocks += 1
     else:
-        look = look_up(levels, shown, stored.dtype) if narrow else search(levels, shown)
-        blocks = average_blocks(stored, layout, np.float32, look)
+        blocks = average_blocks(stored, layout, np.float32, look_up(levels, shown, stored.dtype))
     return place(blocks, stored.shape, layout, size, bits)
 
 
@@ -129,15 +130,6 @@ def look_up(levels: np.ndarray, shown: np.ndarray, kind: np.dtype) -> Prepare:
     def look(band: np.ndarray, out: np.ndarray) -> None:
         # mode="clip" changes no index here; it spares numpy a buffered copy.
         np.take(table, band.view(unsigned), out=out, mode="clip")
-
-    return look
-
-
-def search(levels: np.ndarray, shown: np.ndarray) -> Prepare:
-    table = shown.astype(np.float32)
-
-    def look(band: np.ndarray, out: np.ndarray) -> None:
-        np.take(table, np.searchsorted(levels, band), out=out, mode="clip")
 
     return look
 
