@@ -16,6 +16,7 @@ from test_data_folder import MARKER, radiograph, table
 
 from imbal_jax import cli
 from imbal_jax.data.dicom import read_radiograph
+from imbal_jax.data.ingest import records as records_module
 from imbal_jax.data.ingest import run as run_module
 from imbal_jax.data.ingest.journal import frames, segments
 from imbal_jax.data.ingest.key import open_key, read_key
@@ -167,6 +168,22 @@ def test_the_same_files_key_and_seed_give_the_same_bytes(hospital: Path) -> None
     here, there = by_picture(hospital.parent / "one"), by_picture(hospital.parent / "three")
     assert not {found[3] for found in here.values()} & {found[3] for found in there.values()}
     assert not {found[2] for found in here.values()} & {found[2] for found in there.values()}
+
+
+def test_shards_hold_all_records_once_whatever_their_number(
+    hospital: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(hospital, "one", key_file=hospital.parent / "k")
+    monkeypatch.setattr(records_module, "SHARD_BYTES", 4 * SIZE * SIZE)
+    run(hospital, "many", key_file=hospital.parent / "k")
+    one, many = hospital.parent / "one", hospital.parent / "many"
+    lengths = tfds.builder_from_directory(many).info.splits["train"].shard_lengths
+    assert len(lengths) == 4
+    assert max(lengths) - min(lengths) <= 1
+    assert by_picture(one) == by_picture(many)
+    assert [record["id"] for record in records(one)["train"]] == [
+        record["id"] for record in records(many)["train"]
+    ]
 
 
 # What is left out

@@ -181,6 +181,12 @@ def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
             with zipfile.ZipFile(path) as archive:
                 for name in archive.namelist():
                     yield f"{name} in {path.name}", name.encode() + archive.read(name)
+        if path.name == "manifest.ocdbt":  # a checkpoint's own file system
+            import tensorstore
+
+            store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{path.parent}/"}).result()
+            for key in store.list().result():
+                yield f"{key} in {path.parent.name}", key + store.read(key).result().value
         if ".array_record" in path.name:
             from array_record.python.array_record_module import ArrayRecordReader
 

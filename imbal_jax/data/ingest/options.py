@@ -102,6 +102,8 @@ def check_options(options: IngestOptions) -> None:
         raise InputError(
             f"--out {options.out} is inside {options.folder}: keep the data set apart from its source"
         )
+    if options.out.is_mount():
+        raise InputError(f"--out {options.out} is where a disk is mounted: name a folder on it")
     if options.beam is not None:
         if importlib.util.find_spec("apache_beam") is None:
             raise InputError("--beam needs Apache Beam: pip install 'imbal-jax[beam]'")
