@@ -288,8 +288,8 @@ def report(rows: dict[str, dict[str, object]]) -> None:
             for what, asked in (("per_core", PER_CORE), ("two_workers", TWO_WORKERS))
         ]
         print(
-            f"{name}: per core {verdicts[0]}; two workers {verdicts[1]}, two bare decoders {row['two_bare_decoders']}, "
-            f"two workers by processor time {row['two_workers_by_processor']}"
+            f"{name}: per core {verdicts[0]}; two workers {verdicts[1]}, by processor time "
+            f"{row['two_workers_by_processor']}; two bare decoders {row['two_bare_decoders']}"
         )
 
 
