@@ -26,13 +26,14 @@ def whole_first(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    kind=st.sampled_from([np.uint8, np.uint16, np.int16]),
-    shape=st.tuples(st.integers(1, 150), st.integers(1, 150)),
-    size=st.integers(1, 40),
+    kind=st.sampled_from([np.uint8, np.int8, np.uint16, np.int16]),
+    shape=st.tuples(st.integers(1, 150), st.integers(1, 150) | st.sampled_from([64, 128])),
+    size=st.integers(1, 40) | st.just(14),
     aspect=st.sampled_from([1.0, 1.0, 0.5, 1.7]),
     window=st.tuples(st.floats(-0.3, 0.9), st.floats(0.01, 1.5)),
     step=st.sampled_from([1.0, 0.5, 0.1]),
     form=st.sampled_from(["rising", "falling", "sigmoid", "padded"]),
+    span=st.sampled_from([255, 4095, 65535]),
     seed=st.integers(0, 2**31),
 )
 def test_levels_shown_after_averaging_give_what_pixels_shown_before_it_give(
@@ -43,12 +44,13 @@ def test_levels_shown_after_averaging_give_what_pixels_shown_before_it_give(
     window: tuple[float, float],
     step: float,
     form: str,
+    span: int,
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     limits = np.iinfo(kind)
     first = int(rng.integers(limits.min, limits.max - 200))
-    last = int(rng.integers(first + 100, limits.max + 1))
+    last = int(rng.integers(first + 100, min(limits.max, first + span) + 1))
     stored = rng.integers(first, last + 1, shape).astype(kind)
     levels = np.arange(int(stored.min()), int(stored.max()) + 1)
     # Bounds on whole levels, between them, and beyond the picture's own.

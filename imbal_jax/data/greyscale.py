@@ -23,16 +23,16 @@ VOI = ("header", "percentile", "none")
 PERCENTILES = (0.5, 99.5)
 CONSTANT = 0.99  # a share of pixels of one value that leaves no picture
 SATURATED = 0.98  # a share of pixels at plain black or white that leaves no picture
-SAMPLED = 256  # rows and columns that are looked at for these shares
+SAMPLED = 128  # rows and columns that are looked at for these shares
 
 
 @dataclass(frozen=True)
 class Levels:
     """A picture and the stored values in it.
 
-    stored: the picture [rows, columns]. levels: of at most 16 bits every whole number from the smallest to the
-    largest stored value; beyond, where levels are as many as pixels, the pixels themselves. sampled: how often
-    each level occurs in every n-th row and column.
+    stored: the picture [rows, columns]. levels: of at most 16 bits every whole number from 0, or the smallest
+    stored value, to the largest; beyond, where levels are as many as pixels, the pixels themselves. sampled: how
+    often each level occurs in every n-th row and column.
     """
 
     stored: np.ndarray
@@ -62,7 +62,9 @@ def split_levels(stored: np.ndarray) -> Levels:
     """The levels of a picture."""
     step = max(1, min(stored.shape) // SAMPLED)
     if is_narrow(stored):
-        levels = np.arange(int(stored.min()), int(stored.max()) + 1)
+        # Unsigned values begin near 0: to look for the smallest would take longer than the levels below it do.
+        first = int(stored.min()) if stored.dtype.kind == "i" else 0
+        levels = np.arange(first, int(stored.max()) + 1)
         picture = Levels(stored, levels, levels)
         return replace(picture, sampled=picture.occurrences(stored[::step, ::step]))
     sampled = np.zeros(stored.shape, np.uint8)

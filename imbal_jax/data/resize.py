@@ -54,26 +54,25 @@ def fit_levels(
     """
     layout = lay_out(*stored.shape, size, aspect)
     line = straight(levels, shown)
-    if line is not None:
-        low, high, falling = line
-        # An average goes through a straight line: clip the stored values, average them, then draw the line.
-        whole = low.is_integer() and high.is_integer() and layout.block_rows * (high - low) < 2**16
-        blocks = average_blocks(
-            stored,
-            layout,
-            # Sums wrap, and come right when ``low`` is taken off each: no true sum is beyond 16 bits.
-            np.uint16 if whole else np.float32,
-            clip_whole(stored.dtype, low, high) if whole else clip_float(low, high),
-            base=int(low) if whole else 0,
-        )
-        if not whole:
-            blocks -= np.float32(low)
-        blocks *= np.float32((-1 if falling else 1) / (high - low))
-        if falling:
-            blocks += 1
-    else:
+    if line is None:
         blocks = average_blocks(stored, layout, np.float32, look_up(levels, shown, stored.dtype))
-    return place(blocks, stored.shape, layout, size, bits)
+        return place(blocks, stored.shape, layout, size, bits)
+
+    # An average goes through a straight line: clip the stored values, average them, then draw the line.
+    low, high, falling = line
+    slope, start = (-1 if falling else 1) / (high - low), float(falling)
+    first, last = int(levels[0]), int(levels[-1])
+    if low <= first and last <= high:  # nothing to clip
+        start += slope * (first - low)
+        low, high = first, last
+    if float(low).is_integer() and float(high).is_integer() and layout.block_rows * (high - low) < 2**16:
+        # Sums wrap, and come right when ``low`` is taken off each: no true sum is beyond 16 bits.
+        prepare = clip_whole(stored.dtype, int(low), int(high)) if low > first or high < last else None
+        lanes = layout.block_rows * layout.block_columns * (high - low) < 2**16
+        blocks = average_blocks(stored, layout, np.uint16, prepare, base=int(low), lanes=lanes)
+    else:
+        blocks = average_blocks(stored, layout, np.float32, clip_float(low, high))
+    return place(blocks, stored.shape, layout, size, bits, slope, start)
 
 
 def straight(levels: np.ndarray, shown: np.ndarray) -> tuple[float, float, bool] | None:
@@ -100,7 +99,7 @@ def copy(band: np.ndarray, out: np.ndarray) -> None:
     np.copyto(out, band)
 
 
-def clip_whole(kind: np.dtype, low: float, high: float) -> Prepare:
+def clip_whole(kind: np.dtype, low: int, high: int) -> Prepare:
     limits = np.iinfo(kind)
     low, high = kind.type(max(low, limits.min)), kind.type(min(high, limits.max))
 
@@ -114,10 +113,13 @@ def clip_whole(kind: np.dtype, low: float, high: float) -> Prepare:
 
 
 def clip_float(low: float, high: float) -> Prepare:
+    """What is left is counted from ``low``, where float32 resolves a narrow window far from 0 too."""
+    base = float(np.floor(low))
+
     def clip(band: np.ndarray, out: np.ndarray) -> None:
-        np.copyto(out, band, casting="unsafe")
-        np.maximum(out, np.float32(low), out=out)
-        np.minimum(out, np.float32(high), out=out)
+        np.subtract(band, np.float32(base), out=out, dtype=np.float32)
+        np.clip(out, np.float32(low - base), np.float32(high - base), out=out)
+        out -= np.float32(low - base)
 
     return clip
 
@@ -135,42 +137,58 @@ def look_up(levels: np.ndarray, shown: np.ndarray, kind: np.dtype) -> Prepare:
 
 
 def average_blocks(
-    stored: np.ndarray, layout: Layout, kind: type, prepare: Prepare, base: int = 0
+    stored: np.ndarray,
+    layout: Layout,
+    kind: type,
+    prepare: Prepare | None,
+    *,
+    base: int = 0,
+    lanes: bool = False,
 ) -> np.ndarray:
     """float32 means, less ``base``, of blocks of pixels; the last row and column may be of smaller blocks."""
     rows, columns = stored.shape
-    high, wide = layout.block_rows, layout.block_columns
-    means = np.empty((-(-rows // high), -(-columns // wide)), np.float32)
+    high = layout.block_rows
+    means = np.empty((-(-rows // high), -(-columns // layout.block_columns)), np.float32)
     height = max(1, BAND // high) * high
     prepared = np.empty((height, columns), kind)
-    whole = columns - columns % wide
     for top in range(0, rows, height):
         band = stored[top : top + height]
-        work = prepared[: len(band)]
-        prepare(band, work)
+        work = band
+        if prepare is not None:
+            work = prepared[: len(band)]
+            prepare(band, work)
         for start, count, tall in spans(len(band), high):
             lines = work[start : start + count * tall].reshape(count, tall, columns)
-            sums = lines[:, 0]
-            if tall > 1:
-                sums = sums + lines[:, 1]
-                for line in range(2, tall):
-                    sums += lines[:, line]
+            sums = lines.sum(axis=1, dtype=kind) if tall > 1 else lines[:, 0].astype(kind, copy=False)
             if base:
                 sums = sums - kind(tall * base % 2**16)
             at = (top + start) // high
-            out = means[at : at + count]
-            if wide == 1:
-                np.multiply(sums, np.float32(1 / tall), out=out)
-                continue
-            inside = out[:, : whole // wide]
-            sums = sums.astype(np.float32, copy=False)
-            np.add(sums[:, 0:whole:wide], sums[:, 1:whole:wide], out=inside)
-            for line in range(2, wide):
-                inside += sums[:, line:whole:wide]
-            inside *= np.float32(1 / (wide * tall))
-            if whole < columns:
-                out[:, -1] = sums[:, whole:].sum(axis=1) / np.float32(tall * (columns - whole))
+            average_columns(sums, layout.block_columns, tall, means[at : at + count], lanes)
     return means
+
+
+def average_columns(sums: np.ndarray, wide: int, tall: int, out: np.ndarray, lanes: bool) -> None:
+    """Means of ``wide`` neighbours in a row of sums over ``tall`` rows; the last of a row may be of fewer.
+
+    lanes: whether ``wide`` sums together are below 2**16, and the sums uint16.
+    """
+    if wide == 1:
+        np.multiply(sums, np.float32(1 / tall), out=out)
+        return
+    whole = sums.shape[1] - sums.shape[1] % wide
+    if lanes and wide == 4 and whole == sums.shape[1]:
+        # Four 16-bit numbers in one of 64 bits: the product's highest 16 bits are their sum.
+        product = np.ascontiguousarray(sums).view("<u8") * np.uint64(0x0001_0001_0001_0001)
+        np.multiply(product.view("<u2")[:, 3::4], np.float32(1 / (4 * tall)), out=out)
+        return
+    inside = out[:, : whole // wide]
+    sums = sums.astype(np.float32, copy=False)
+    np.add(sums[:, 0:whole:wide], sums[:, 1:whole:wide], out=inside)
+    for line in range(2, wide):
+        inside += sums[:, line:whole:wide]
+    inside *= np.float32(1 / (wide * tall))
+    if whole < sums.shape[1]:
+        out[:, -1] = sums[:, whole:].sum(axis=1) / np.float32(tall * (sums.shape[1] - whole))
 
 
 def spans(rows: int, high: int) -> list[tuple[int, int, int]]:
@@ -179,15 +197,26 @@ def spans(rows: int, high: int) -> list[tuple[int, int, int]]:
     return [span for span in ((0, count, high), (count * high, 1, left)) if span[1] and span[2]]
 
 
-def place(blocks: np.ndarray, shape: tuple[int, int], layout: Layout, size: int, bits: int) -> np.ndarray:
-    """The blocks shrunk to their size in the square, as integers, on black."""
+def place(
+    blocks: np.ndarray,
+    shape: tuple[int, int],
+    layout: Layout,
+    size: int,
+    bits: int,
+    slope: float = 1.0,
+    start: float = 0.0,
+) -> np.ndarray:
+    """The blocks shrunk to their size in the square, as slope * blocks + start in integers, on black."""
     height, width = layout.height, layout.width
     if blocks.shape != (height, width):
         box = (0, 0, shape[1] / layout.block_columns, shape[0] / layout.block_rows)
         blocks = np.asarray(
             Image.fromarray(blocks).resize((width, height), Image.Resampling.HAMMING, box=box)
         )
+    most = 2**bits - 1
+    # In float64 where it is dear to be exact and cheap: at up to 16 bits, of the small picture.
+    whole = np.rint(np.clip(blocks * np.float64(slope * most) + start * most, 0, most))
     square = np.zeros((size, size), np.uint16 if bits == 16 else np.uint8)
-    top, start = (size - height) // 2, (size - width) // 2
-    square[top : top + height, start : start + width] = np.rint(np.clip(blocks, 0, 1) * (2**bits - 1))
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = whole
     return square
