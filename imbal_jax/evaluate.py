@@ -22,6 +22,7 @@ from imbal_jax.config import Config, to_json
 from imbal_jax.correction import make_corrector
 from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import Splits, load
+from imbal_jax.data.stream import slices
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.network import Network, SecondStageNetwork
@@ -70,8 +71,7 @@ def make_scorer(
 
     def scorer(variables: Mapping[str, Any], images: np.ndarray) -> np.ndarray:
         parts = []
-        for start in range(0, len(images), size):
-            part = images[start : start + size]
+        for part in slices(images, size):
             padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
             placed = jax.device_put(padded, NamedSharding(mesh, P(AXIS)))
             parts.append(np.asarray(compiled(variables, placed))[: len(part)])

@@ -30,8 +30,16 @@ def make_mesh(devices: Sequence[jax.Device] | int | None = None) -> Mesh:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """``tree`` whole on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, P()))
+    """``tree`` whole on every device of the mesh; where several processes share it, each gives the same values."""
+    whole = NamedSharding(mesh, P())
+
+    def put(x: Any) -> Any:  # of a typed key device_put makes no array of several processes
+        if not jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
+            return jax.device_put(x, whole)
+        data = jax.device_put(np.asarray(jax.random.key_data(x)), whole)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+
+    return jax.device_put(tree, whole) if jax.process_count() == 1 else jax.tree.map(put, tree)
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:

@@ -23,7 +23,7 @@ from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.pipeline import SAMPLE, Pipeline, Plans, pixel_statistics, resident_arrays
 from imbal_jax.data.records import RecordImages, open_records
 from imbal_jax.data.sources import load
-from imbal_jax.data.stream import AHEAD, DRAWN, STEPS, HostBatches, read_ahead
+from imbal_jax.data.stream import AHEAD, DRAWN, STEPS, HostBatches, read_ahead, slices
 from imbal_jax.errors import InputError
 from imbal_jax.methods import find_method
 from imbal_jax.sampling import batch_indices, make_plan, resample
@@ -163,6 +163,16 @@ def test_a_process_reads_its_own_places_only(folder: Path) -> None:
         part = host_batches(watched, places)[0][3]
         same(part, {name: value[places] for name, value in whole[3].items()})
         assert len(read) <= 2 * len(places)  # images and their partners
+
+
+def test_slices_from_disk_are_those_from_memory(folder: Path) -> None:
+    images = open_records(folder).images
+    for size in (7, 32, 96, 100):
+        found, expected = list(slices(images, size)), list(slices(images[:], size))
+        assert [len(part) for part in found] == [len(part) for part in expected]
+        np.testing.assert_array_equal(np.concatenate(found), IMAGES)
+        np.testing.assert_array_equal(np.concatenate(expected), IMAGES)
+    assert list(slices(images.select([]), 7)) == []
 
 
 def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:

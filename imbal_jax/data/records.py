@@ -52,11 +52,15 @@ class RecordImages:
     def __getitem__(self, index: Any) -> np.ndarray:
         """The pixels at ``index``; InputError where a record is damaged."""
         rows = np.asarray(self.rows[index])
-        once, again = np.unique(rows, return_inverse=True)  # a balanced batch holds a rare image many times
-        pixels = np.empty((len(once), *self.stored.shape), self.dtype)
-        for place, row in enumerate(once.tolist()):
+        pixels = np.empty((rows.size, *self.stored.shape), self.dtype)
+        # a balanced batch holds a rare image many times: it is read once, and copied
+        once, first, again = np.unique(rows, return_index=True, return_inverse=True)
+        for row, place in zip(once.tolist(), first.tolist(), strict=True):
             pixels[place] = self._read(row)
-        return pixels[again].reshape(*rows.shape, *self.stored.shape)
+        origin = first[again.reshape(-1)]
+        copies = np.flatnonzero(origin != np.arange(rows.size))
+        pixels[copies] = pixels[origin[copies]]
+        return pixels.reshape(*rows.shape, *self.stored.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError(

@@ -121,6 +121,22 @@ def _on_cpu(index: int, count: int) -> None:
     jax.config.update("jax_platforms", "cpu")  # in a reading process: the accelerator is its parent's
 
 
+def slices(images: Images, size: int) -> Iterator[np.ndarray]:
+    """The images in their order, ``size`` at a time, the last slice what is left; from disk they are read ahead."""
+    starts = range(0, len(images), size)
+    if isinstance(images, np.ndarray):
+        yield from (images[start : start + size] for start in starts)
+        return
+    import grain
+
+    read = grain.MapDataset.source(starts).map(lambda start: images[start : start + size])
+    ahead = iter(read.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
+    try:
+        yield from ahead
+    finally:
+        ahead.close()
+
+
 def stream_steps(
     step: Callable[[Any, Any], tuple[Any, Mapping[str, jax.Array]]],
     batches: HostBatches,
