@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
+from imbal_jax import cli
 from imbal_jax.data.dicom import quiet
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,14 @@ def command(*words: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+def inside(capfd: pytest.CaptureFixture[str], *words: str) -> subprocess.CompletedProcess[bytes]:
+    """The same in this process, which has JAX at hand; what it and its children say is caught at the descriptors."""
+    capfd.readouterr()
+    status = cli.main(words)
+    said = capfd.readouterr()
+    return subprocess.CompletedProcess(words, status, said.out.encode(), said.err.encode())
+
+
 CONFIG = """
 from pathlib import Path
 from imbal_jax.config import Config, Data, Model, Train
@@ -240,7 +249,9 @@ def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
     }
 
 
-def test_nothing_of_a_patient_is_in_any_byte_that_is_written(marked_hospital: Path, tmp_path: Path) -> None:
+def test_nothing_of_a_patient_is_in_any_byte_that_is_written(
+    marked_hospital: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     where = tmp_path / "made"
     where.mkdir()
     out = where / "set"
@@ -261,7 +272,7 @@ def test_nothing_of_a_patient_is_in_any_byte_that_is_written(marked_hospital: Pa
     assert b"burned-in-text" in made.stdout
     builder = tfds.builder_from_directory(out)
     assert sum(split.num_examples for split in builder.info.splits.values()) == IMAGES - 1
-    again = command(*ingest, "--out", str(out))
+    again = inside(capfd, *ingest, "--out", str(out))
     assert again.returncode == 0
 
     # an interrupted one: what it leaves behind
@@ -278,27 +289,33 @@ def test_nothing_of_a_patient_is_in_any_byte_that_is_written(marked_hospital: Pa
     few = marked_hospital.parent / "few.csv"
     few.write_text(f"file,label,patient\n1.2.{DIGITS}.1,a,{WORD}\n1.2.{DIGITS}.3,b,{WORD} 2\n")
     words[words.index(f"{WORD}_labels.csv")] = str(few)
-    failed = command(*words)
+    failed = inside(capfd, *words)
     assert (failed.returncode, failed.stderr.count(b"\n")) == (2, 1), failed.stderr
     assert list((where / "other" / "set.partial" / "journal").iterdir())
 
-    # train on it, and score
+    # train on it, score, predict records and files, export
     config = where / "tiny.py"
     config.write_text(CONFIG.format(folder=str(out), size=SIZE))
-    trained = command("train", str(config), "--workdir", str(where / "run"), "--methods", "ce")
+    trained = inside(capfd, "train", str(config), "--workdir", str(where / "run"), "--methods", "ce")
     assert trained.returncode == 0, trained.stderr
-    scored = command("evaluate", str(where / "run"))
-    assert scored.returncode == 0, scored.stderr
-
-    hits, searched = [], 0
-    for kind, ran in {
+    run = str(where / "run")
+    ran = {
         "ingest": made,
         "again": again,
         "failed": failed,
         "train": trained,
-        "score": scored,
-    }.items():
-        hits += search(f"stdout of {kind}", ran.stdout) + search(f"stderr of {kind}", ran.stderr)
+        "evaluate": inside(capfd, "evaluate", run),
+        "records": inside(capfd, "predict", run, str(out), "--out", str(where / "records.csv")),
+        "files": inside(capfd, "predict", run, str(marked_hospital), "--out", str(where / "files.csv")),
+        "export": inside(capfd, "export", run, "--out", str(where / "exported")),
+    }
+    for name in ("evaluate", "records", "files", "export"):
+        assert ran[name].returncode == 0, ran[name].stderr
+    assert (where / "files.csv").read_text().count("\n") > IMAGES
+
+    hits, searched = [], 0
+    for name, told in ran.items():
+        hits += search(f"stdout of {name}", told.stdout) + search(f"stderr of {name}", told.stderr)
     for what, data in everything(where):
         hits += search(what, data)
         searched += len(data)
