@@ -408,10 +408,15 @@ def _validation_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def describe(splits: Splits) -> list[str]:
-    """One line a split: images, patients, images of each class."""
-    return [
-        "  ".join(
-            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in row.items()
+    """One line a split: images, patients, label-ratio error, images of each class."""
+
+    def shown(value: object) -> str:
+        return (
+            f"{value:,}"
+            if isinstance(value, int)
+            else f"{value:.2g}"
+            if isinstance(value, float)
+            else str(value)
         )
-        for row in splits.table
-    ]
+
+    return ["  ".join(f"{key} {shown(value)}" for key, value in row.items()) for row in splits.table]

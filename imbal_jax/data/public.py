@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import io
 import re
 import tarfile
 import zipfile
@@ -13,11 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from imbal_jax.data.cifar import read_cifar10
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.download import fetch
+from imbal_jax.data.pictures import decode, square
 from imbal_jax.errors import InputError
 
 Loaded = tuple[Dataset, dict[str, np.ndarray] | None]
@@ -66,12 +66,12 @@ def kermany(folder: Path | None, *, size: int, binary: bool = False, download: b
     jpeg, small = _find(folder, "kermany_224_jpeg.npz"), _find(folder, "kermany_64.npz")
     if small and (size == 64 or (size < 64 and not jpeg)):
         with np.load(small) as arrays:
-            images = _stack([_square(Image.fromarray(image), size) for image in arrays["images"]])
+            images = _stack([square(Image.fromarray(image), size) for image in arrays["images"]])
             names, labels = arrays["patient"], arrays["labels"]
     elif jpeg:
         with np.load(jpeg) as arrays:
             data, ends = arrays["jpeg"], arrays["offsets"]
-            images = _stack([_decode(data[a:b].tobytes(), size) for a, b in pairwise(ends)])
+            images = _stack([decode(data[a:b].tobytes(), size) for a, b in pairwise(ends)])
             names, labels = arrays["patient"], arrays["labels"]
     elif small:
         raise InputError(f"{small} holds 64x64 images, {size} is asked: place kermany_224_jpeg.npz beside it")
@@ -87,7 +87,7 @@ def kermany(folder: Path | None, *, size: int, binary: bool = False, download: b
 def _kermany_files(folder: Path, size: int, download: bool) -> tuple[list[str], np.ndarray, list[int]]:
     if not any(_pictures(folder, ".jpeg")):
         _download("kermany", folder, download)
-    read = sorted((Path(name).name, _decode(data, size, name)) for name, data in _pictures(folder, ".jpeg"))
+    read = sorted((Path(name).name, decode(data, size, name)) for name, data in _pictures(folder, ".jpeg"))
     names = [name for name, _ in read]
     return names, _stack([image for _, image in read]), [_kermany_label(name) for name in names]
 
@@ -134,7 +134,7 @@ def nih(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
                 f"{prepared} holds 64x64 images, {size} is asked: place the source's PNG files instead"
             )
         with np.load(prepared) as arrays:
-            images = _stack([_square(Image.fromarray(image), size) for image in arrays["images"]])
+            images = _stack([square(Image.fromarray(image), size) for image in arrays["images"]])
             classes = tuple(map(str, arrays["classes"]))
             return Dataset(images, arrays["labels"].astype(np.int8), arrays["patient_id"], classes), None
 
@@ -144,7 +144,7 @@ def nih(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
     if not any(_pictures(folder, ".png")):
         _download("nih", folder, download)
     rows = _nih_table(table)
-    read = sorted((Path(name).name, _decode(data, size, name)) for name, data in _pictures(folder, ".png"))
+    read = sorted((Path(name).name, decode(data, size, name)) for name, data in _pictures(folder, ".png"))
     unlisted = next((name for name, _ in read if name not in rows), None)
     if unlisted:
         raise InputError(f"{unlisted} is not in {table}: remove the image, or place the table it belongs to")
@@ -286,22 +286,6 @@ def _pictures(folder: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 if member.isfile() and wanted(member.name):
                     yield member.name, archive.extractfile(member).read()
-
-
-def _decode(data: bytes, size: int, name: str = "an image") -> np.ndarray:
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.draft("L", (2 * size, 2 * size))  # a much larger JPEG is decoded at a fraction of its size
-        return _square(image.convert("L"), size)
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{name} cannot be decoded ({error}): fetch it again") from error
-
-
-def _square(image: Image.Image, size: int) -> np.ndarray:
-    """uint8 [size, size]; Pillow widens the filter where it shrinks, so nothing aliases."""
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
 
 
 def _stack(images: list[np.ndarray]) -> np.ndarray:
