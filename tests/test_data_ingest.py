@@ -217,6 +217,24 @@ def test_what_is_left_out_is_counted_and_listed_by_row_number_and_hash(hospital:
     assert sum(word == "record" for word in became.values()) == 24
 
 
+def test_the_summary_says_how_far_the_splits_are_from_the_whole_and_what_they_lack(
+    hospital: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i}.dcm,{'rare' if i == 1 else 'normal'}" for i in range(IMAGES)]
+    table(hospital, "file,label\n" + "\n".join(rows) + "\n")
+    summary = ingest(options(hospital), Console(width=200))
+    shown = capsys.readouterr().out
+    parts = summary.splits.values()
+    shares = [(of["classes"]["rare"]["images"] / of["images"], 1 / IMAGES) for of in parts]
+    # of two classes, what one has too much the other has too little
+    assert summary.label_ratio_error == pytest.approx(np.mean([abs(here - whole) for here, whole in shares]))
+    assert "the test split has no example of rare: 1 patient has it, 3 splits are asked" in shown
+    assert "its scores there are undefined" in shown
+    assert [line.split()[1] for line in shown.splitlines() if "│ rare " in line] == ["rare"]
+    assert "4.2 %" in next(line for line in shown.splitlines() if "│ rare " in line)
+    assert "\x1b" not in shown, "control codes in a log file"
+
+
 def test_one_picture_with_two_labels_is_left_out_twice(hospital: Path) -> None:
     (hospital / "copy.dcm").write_bytes((hospital / "p1" / "1.dcm").read_bytes())
     with (hospital / "labels.csv").open("a") as stream:

@@ -30,7 +30,7 @@ from imbal_jax.data.ingest.options import IngestOptions, check_options
 from imbal_jax.data.ingest.progress import progress
 from imbal_jax.data.ingest.read import INGEST_REASONS, Job, Task, still_holds, unchanged
 from imbal_jax.data.ingest.records import Layout, checksum, write_records
-from imbal_jax.data.ingest.summary import Summary, label_ratio_error, split_counts
+from imbal_jax.data.ingest.summary import Summary, split_counts
 from imbal_jax.data.ingest.workers import read_files
 from imbal_jax.data.records import build_index
 from imbal_jax.data.splits import split_by_group, split_summary
@@ -327,6 +327,6 @@ def summarise(
         classes=table.classes,
         many_labels=table.many,
         splits=split_counts(labels, indices, counts),
-        missing=counts.missing,
-        label_ratio_error=label_ratio_error(counts),
+        missing=tuple(counts.lacking(name, part) for name, part in counts.missing),
+        label_ratio_error=counts.ratio_error,
     )
