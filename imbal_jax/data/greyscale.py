@@ -23,9 +23,8 @@ VOI = ("header", "percentile", "none")
 PERCENTILES = (0.5, 99.5)
 CONSTANT = 0.99  # a share of pixels of one value that leaves no picture
 SATURATED = 0.98  # a share of pixels at plain black or white that leaves no picture
-COUNTED = (
-    512  # rows and columns that percentiles are taken of: a 0.5th lies between the 0.45th and the 0.55th
-)
+# Rows and columns that percentiles are taken of: enough for a 0.5th to lie between the 0.45th and the 0.55th.
+COUNTED = 512
 SAMPLED = 128  # rows and columns that are looked at for these shares
 
 
