@@ -50,7 +50,7 @@ __all__ = [
 # JPEG 2000 with the general syntax may be lossless too; it is for the header to say so, and many do not.
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 RADIOGRAPHY = ("CR", "DX", "RG", "MG")
-CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORAX", "PECHO", "PORT CHEST")
+CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORAX", "PECHO")
 LATERAL = ("LL", "RL", "LAT", "LATERAL", "LLD", "RLD")
 
 

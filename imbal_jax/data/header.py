@@ -7,12 +7,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 # Where an enhanced multi-frame file keeps what a single-frame file keeps at its root (PS3.3 C.7.6.16).
-FRAME_GROUPS = (
-    "PixelValueTransformationSequence",
-    "FrameVOILUTSequence",
-    "PixelMeasuresSequence",
-    "FrameAnatomySequence",
-)
+FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
 
 
 def attribute(file: pydicom.Dataset, keyword: str) -> object:
