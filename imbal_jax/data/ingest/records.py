@@ -6,6 +6,7 @@ needs TensorFlow, and keyed identifiers are in no order already.
 """
 
 import contextlib
+import errno
 import io
 import itertools
 import math
@@ -23,11 +24,11 @@ from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from imbal_jax.data.ingest.journal import Pictures, Place
+from imbal_jax.data.record_files import LABEL_NAMES
 
 SHARD_BYTES = 128 * 2**20  # of pixels; one shard is held in memory while it is written
 NAME = "radiographs"
 DESCRIPTION = "Radiographs; identifiers are keyed hashes."
-LABEL_NAMES = "label_names"  # of many labels, in the metadata
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,13 @@ class DeterministicWriter(writer.ExampleWriter):
             (key, tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True))
             for key, example in examples
         )
-        return super().write(path, ordered)
+        try:
+            return super().write(path, ordered)
+        except RuntimeError as error:  # what ArrayRecord makes of every error of the system
+            for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                if os.strerror(number) in str(error):
+                    raise OSError(number, os.strerror(number)) from None
+            raise
 
 
 class Radiographs(tfds.core.ShardBasedBuilder):
@@ -194,4 +201,7 @@ def write_records(
     )
     with contextlib.redirect_stdout(io.StringIO()):  # it prints folders and a bar of its own
         builder.download_and_prepare(download_config=beam)
-    return Path(os.fspath(builder.data_path))
+    made = Path(os.fspath(builder.data_path))
+    for leftover in made.glob("*.shard_infos.json"):  # how Beam's workers tell how much they wrote
+        leftover.unlink()
+    return made
