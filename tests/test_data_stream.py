@@ -4,7 +4,10 @@ import gc
 import multiprocessing
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -339,3 +342,35 @@ def test_a_data_set_on_disk_is_checked_without_reading_it(folder: Path) -> None:
     data = Dataset(images, records.labels, records.groups, records.classes)
     assert check_dataset(data) is data
     assert len(data.take(np.arange(5))) == 5
+
+
+PROGRAM = """
+import multiprocessing, pathlib, pickle, sys, time
+from imbal_jax.data.stream import read_ahead
+
+if __name__ == "__main__":
+    ahead = read_ahead(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), workers=1)
+    next(ahead)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the process under /proc")
+def test_reading_processes_end_with_a_run_that_is_killed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "batches").write_bytes(pickle.dumps(host_batches(open_records(folder).images)[0]))
+    (tmp_path / "program.py").write_text(PROGRAM)
+    program = subprocess.Popen(
+        [sys.executable, tmp_path / "program.py", tmp_path / "batches"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    readers = [int(word) for word in program.stdout.readline().split()]
+    program.kill()
+    program.communicate()
+    assert readers
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").is_dir() for pid in readers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").is_dir() for pid in readers)
