@@ -1,4 +1,4 @@
-"""imbal-jax: train, evaluate, compare, methods. User mistakes are one line on stderr and exit status 2."""
+"""The command line, imbal-jax COMMAND. User mistakes are one line on stderr and exit status 2."""
 
 import errno
 import os
@@ -9,11 +9,14 @@ from pathlib import Path
 USAGE = """usage: imbal-jax COMMAND ...
 
   imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
-  imbal-jax evaluate WORKDIR
+  imbal-jax evaluate WORKDIR [--deploy.points 'sensitivity >= 0.95' ...] [--data.dir DIR ...]
+  imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
+  imbal-jax predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]
+  imbal-jax export RUN [--out DIR]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax methods
 
-train CONFIG --help lists every option of that config with its value."""
+train CONFIG --help lists every option of that config with its value; ingest --help its own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,17 +68,109 @@ def train(words: list[str]) -> int:
 
 
 def evaluate(words: list[str]) -> int:
-    """``evaluate WORKDIR``"""
+    """``evaluate WORKDIR [--method NAME] [--deploy.points RULE ...]``, or on other images: ``[--data.* ...]``"""
+    from imbal_jax.config import override
     from imbal_jax.errors import InputError
 
-    if len(words) != 1 or words[0].startswith("-"):
-        raise InputError("evaluate needs one folder: imbal-jax evaluate WORKDIR")
-    from imbal_jax.evaluate import rescore
+    if not words or words[0].startswith("-"):
+        raise InputError("evaluate needs a folder: imbal-jax evaluate WORKDIR")
+    workdir, words = Path(words[0]), words[1:]
+    name, words = _take(words, "--method")
+    step, words = _take(words, "--step")
+    part, words = _take(words, "--split")
+    out, words = _take(words, "--out")
+    flags = [word.split("=")[0] for word in words if word.startswith("--")]
+    wrong = [flag for flag in flags if not flag.startswith(("--data.", "--deploy.", "--train.devices"))]
+    if wrong or (words and not words[0].startswith("-")):
+        raise InputError(
+            f"evaluate does not know {wrong[0] if wrong else words[0]}: its options are --method, --step, --split, "
+            "--out, --data.*, --deploy.* and --train.devices"
+        )
+    from imbal_jax.deployed import finished_methods
     from imbal_jax.workdir import read_claim
 
-    config = read_claim(Path(words[0]))
+    if not (workdir / "config.json").is_file() and (workdir.parent / "config.json").is_file():
+        workdir, name = workdir.parent, workdir.name  # WORKDIR/METHOD
+    before = read_claim(workdir)
+    config = override(before, words)
+    finished = [method.name for method in finished_methods(config, workdir)]
+    if name is not None and name not in finished:
+        raise InputError(f"--method {name} is not finished in {workdir}: there are {', '.join(finished)}")
+    names = finished if name is None else [name]
     use_all_cores(config.train.batch_size, config.train.devices)
-    rescore(config, Path(words[0]))
+    if part is None and step is None and not any(flag.startswith("--data.") for flag in flags):
+        if out is not None:
+            raise InputError(
+                "--out is for another data set or checkpoint: give --data.*, --split or --step too"
+            )
+        from imbal_jax.evaluate import rescore
+
+        rescore(config, workdir, methods=names)
+        return 0
+    if step is not None and not step.isdigit():
+        raise InputError(f"--step {step} is no step of a checkpoint: give a whole number")
+    from imbal_jax.external import PARTS, validate
+
+    other = any(flag.startswith("--data.") for flag in flags)
+    part = part or ("all" if other else "test")
+    if part not in PARTS:
+        raise InputError(f"--split is {part!r}, allowed are {', '.join(PARTS)}")
+    place = f"{config.data.source}-{part}" + (f"-step{step}" if step else "")
+    validate(
+        config,
+        [workdir / name for name in names],
+        Path(out) if out else workdir / "evaluations" / place.replace(":", "-").replace("/", "-"),
+        part=part,
+        step=int(step) if step else None,
+        refit=any(flag.startswith(("--deploy.", "--data.deployment-priors")) for flag in flags),
+    )
+    return 0
+
+
+def predict(words: list[str]) -> int:
+    """``predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]``"""
+    from imbal_jax.errors import InputError
+
+    out, words = _take(words, "--out")
+    key_file, words = _take(words, "--key-file")
+    names, words = _take(words, "--names")
+    if len(words) != 2 or any(word.startswith("-") for word in words):
+        unknown = [word for word in words if word.startswith("-")]
+        raise InputError(
+            f"predict does not know {unknown[0]}: its options are --out, --key-file and --names"
+            if unknown
+            else "predict needs a run and what to score: imbal-jax predict WORKDIR/METHOD PATH --out predictions.csv"
+        )
+    batch_size = 64
+    use_all_cores(batch_size, None)
+    from imbal_jax.predict import predict as predict_images
+
+    predict_images(
+        Path(words[0]),
+        Path(words[1]),
+        Path(out or "predictions.csv"),
+        key_file=Path(key_file) if key_file else None,
+        names=Path(names) if names else None,
+        batch_size=batch_size,
+        workers=os.cpu_count() or 1,
+    )
+    return 0
+
+
+def export(words: list[str]) -> int:
+    """``export RUN [--out DIR]``"""
+    from imbal_jax.errors import InputError
+
+    out, words = _take(words, "--out")
+    if len(words) != 1 or words[0].startswith("-"):
+        raise InputError("export needs one run: imbal-jax export WORKDIR/METHOD --out DIR")
+    from imbal_jax.deployed import restore_deployed
+    from imbal_jax.export import export_run
+    from imbal_jax.parallel import make_mesh
+
+    deployed = restore_deployed(Path(words[0]), make_mesh(1))
+    folder = export_run(deployed, Path(out) if out else deployed.folder / "export")
+    print(f"{folder}: model.stablehlo, model.json")
     return 0
 
 
@@ -96,6 +191,18 @@ def compare(words: list[str]) -> int:
     from imbal_jax.compare import compare as compare_runs
 
     compare_runs([Path(word) for word in words], out=out)
+    return 0
+
+
+def ingest(words: list[str]) -> int:
+    """``ingest DICOM_DIR --labels FILE --out DIR [options]``"""
+    from imbal_jax.arguments import parse
+    from imbal_jax.data.ingest.options import IngestOptions
+
+    options = parse(IngestOptions, words, prog="imbal-jax ingest")
+    from imbal_jax.data.ingest.run import ingest as ingest_folder
+
+    ingest_folder(options)
     return 0
 
 
@@ -134,7 +241,10 @@ def _shown(value: object) -> str:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
     "compare": compare,
+    "ingest": ingest,
     "methods": methods,
 }
 

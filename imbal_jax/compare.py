@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from imbal_jax.deployment import Deployment
 from imbal_jax.errors import InputError
-from imbal_jax.evaluate import RESULT, SCORES
-from imbal_jax.metrics import SUMMARY_METRICS, classification_summary
 from imbal_jax.paired import (
     MACRO,
     METRICS,
@@ -28,7 +27,9 @@ from imbal_jax.paired import (
     differences,
     seed_spread,
 )
-from imbal_jax.tracking import UNDEFINED, make_console, number, percent, read_history
+from imbal_jax.report.decisions import one_against_rest
+from imbal_jax.scored import RESULT, Scored
+from imbal_jax.tracking import UNDEFINED, make_console, number, percent
 
 ALPHA = 0.05
 FEW = 20  # positives: with as many, 95 % intervals of the bootstrap cover 90 % (metrics.bootstrap)
@@ -51,11 +52,10 @@ def compare(
     runs = read_runs(paths, console)
     for run in runs[1:]:
         check_same_test(runs[0], run)
-    groups = next((run.groups for run in runs if run.groups is not None), None)
-    test, seeds = _test_set(runs[0], groups), seed_spread(runs)
+    test, seeds = _test_set(runs[0]), seed_spread(runs)
 
     _say(console, _heading(runs[0], test))  # before the bootstrap, which takes a while for many images
-    found = adjusted([row for run in runs[1:] for row in differences(runs[0], run, groups)])
+    found = adjusted([row for run in runs[1:] for row in differences(runs[0], run, runs[0].groups)])
     console.print(_table(runs, found))
     if seeds:
         console.print(_seed_table(seeds, len(runs[0].findings) > 1))
@@ -105,33 +105,21 @@ def _finished(workdir: Path, console: Console) -> list[Path]:
 
 def _read(folder: Path, name: str) -> Run:
     config = _config(folder.parent)
-    try:
-        with np.load(folder / SCORES) as arrays:
-            stored = {key: arrays[key] for key in arrays.files}
-        labels, scores = stored["labels"], stored["scores"].astype(np.float64)
-        if not np.isfinite(scores).all():
-            raise ValueError("a score is not finite")
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder / SCORES} cannot be read ({error}): train this run again") from error
-    negative = config["data"]["negative_class"]
-    classes = _classes(folder, stored, negative)
-    columns = np.arange(len(classes))
-    of = [c for c in columns if classes[c] != negative]
-    if labels.ndim == 1:
-        truth, called = labels[:, None] == columns, scores.argmax(axis=1)[:, None] == columns
-    else:
-        truth, called = np.maximum(labels, -1), scores >= 0.5
+    scored, deployment = Scored.read(folder), Deployment.read(folder)
+    assert scored is not None  # read_runs looked
+    of = list(deployment.findings)
+    probabilities = deployment.probabilities(scored.outputs)
     return Run(
         name=name,
         method=folder.name,
         config=config,
-        labels=labels,
-        truth=truth[:, of].astype(np.int8),
-        probabilities=scores[:, of],
-        called=called[:, of],
-        findings=tuple(classes[c] for c in of),
-        groups=stored.get("groups"),
-        ids=stored.get("ids"),
+        labels=scored.labels,
+        truth=one_against_rest(scored.labels, len(scored.classes))[:, of],
+        probabilities=probabilities[:, of],
+        called=deployment.called(probabilities)[:, of],
+        findings=tuple(scored.classes[c] for c in of),
+        groups=scored.groups,
+        digests=scored.digests,
     )
 
 
@@ -142,51 +130,22 @@ def _config(workdir: Path) -> dict[str, Any]:
         raise InputError(f"{workdir / 'config.json'} cannot be read: {error}") from error
 
 
-def _classes(folder: Path, stored: Mapping[str, np.ndarray], negative: str | None) -> list[str]:
-    """The classes' names in the order of the scores.
-
-    Stored with the scores; in folders from before that was done, found by the metrics of the test record.
-    """
-    if "classes" in stored:
-        return list(map(str, stored["classes"]))
-    columns = [str(c) for c in range(stored["scores"].shape[1])]
-    table = classification_summary(stored["labels"], stored["scores"], columns)
-    record = next((r for r in reversed(read_history(folder)) if r["kind"] == "test"), {})
-
-    def same(name: str, column: str) -> bool:
-        told = np.array([record[f"{metric}/{name}"] for metric in SUMMARY_METRICS], float)  # None: NaN
-        return np.allclose(told, [table[column][m] for m in SUMMARY_METRICS], atol=1e-6, equal_nan=True)
-
-    told = [key.removeprefix("auroc/") for key in record if key.startswith("auroc/")]
-    fitting = [[name for name in told if same(name, column)] for column in columns]
-    names = [fit[0] for fit in fitting if len(fit) == 1]
-    if len(set(names)) == len(columns):
-        return names
-    if negative is not None:
-        raise InputError(
-            f"{folder / SCORES} does not name the classes, and their scores do not tell which is {negative!r}: "
-            f"imbal-jax evaluate {folder.parent} writes it anew"
-        )
-    return [f"class {c}" for c in columns]
-
-
 # What is shown
 
 
-def _test_set(run: Run, groups: np.ndarray | None) -> dict[str, Any]:
-    """Images, patients (None where they are not known), and of each finding its positives and prevalence."""
+def _test_set(run: Run) -> dict[str, Any]:
+    """Images, patients, and of each finding its positives and prevalence."""
     positives, known = (run.truth == 1).sum(axis=0), (run.truth >= 0).sum(axis=0)
     counts = {
         finding: {"positives": int(p), "prevalence": float(p / k) if k else math.nan}
         for finding, p, k in zip(run.findings, positives, known, strict=True)
     }
-    patients = None if groups is None else len(np.unique(groups))
-    return {"images": len(run.truth), "patients": patients, "findings": counts}
+    return {"images": len(run.truth), "patients": len(np.unique(run.groups)), "findings": counts}
 
 
 def _heading(first: Run, test: Mapping[str, Any]) -> str:
     images, patients = test["images"], test["patients"]
-    whose = f" of {patients:,} patients" if patients not in (None, images) else ""
+    whose = f" of {patients:,} patients" if patients != images else ""
     counts = [
         f"{finding} {count['positives']:,} ({percent(count['prevalence'])})"
         for finding, count in test["findings"].items()
@@ -236,19 +195,13 @@ def _empty_table(left: str, headings: Sequence[str]) -> Table:
 def _notes(runs: Sequence[Run], rows: Sequence[Difference], test: Mapping[str, Any]) -> str:
     tests = (len(runs) - 1) * len(runs[0].findings)
     several = len(runs[0].findings) > 1
-    drawn = "images" if test["patients"] in (None, test["images"]) else "patients"
+    drawn = "images" if test["patients"] == test["images"] else "patients"
     lines = [
         f"DeLong for the AUROC{' of a finding' * several}, else a paired bootstrap of {SAMPLES:,} draws of {drawn}; "
         "p is two-sided.",
         f"This is the chance in which {drawn} the test set holds, not that of training, which several seeds show.",
-        "An image is called by its most probable class."
-        if runs[0].labels.ndim == 1
-        else "A finding is called where its probability is 0.5 or more.",
+        "A finding is called at the run's operating point; probabilities are calibrated, both on validation.",
     ]
-    if test["patients"] is None:
-        lines.append(
-            "Patients are not stored: images count as independent; if a patient has several, too much so."
-        )
     few = [finding for finding, count in test["findings"].items() if 0 < count["positives"] <= FEW]
     if few:
         names = ", ".join(few)

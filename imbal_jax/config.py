@@ -1,10 +1,8 @@
 """What a run is made of: frozen dataclasses, a config file that fills them in, overrides that are typed."""
 
-import contextlib
 import dataclasses
 import difflib
 import importlib.util
-import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -13,7 +11,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from imbal_jax.arguments import parse
 from imbal_jax.augment import Augment
+from imbal_jax.decision_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method, find_method
 
@@ -42,8 +42,8 @@ class Data:
     long_tail: the largest class over the smallest, drawn so in training, with the classes between in their order.
     profile: of that: exponential, or step, in which half of the classes are rare.
     split_seed: the split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
-    deployment_priors: share of each class where the model will be used, for methods that correct for it; None:
-        as in the training split.
+    deployment_priors: share of each class, or prevalence of each of many labels, where the model will be used, for
+        methods and calibrations that correct for it; None: as in the data.
     uncertain: what a label that is neither yes nor no (-1) is trained as: left out, a negative, a positive, or
         drawn between (losses.targets_and_mask).
     labels_file, voi: of a folder: the table of labels, and the DICOM grey-scale window
@@ -144,6 +144,22 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deploy:
+    """What becomes of a trained network's outputs where it is used; it may be changed after training.
+
+    points: rules that choose the threshold of each class on validation, as ``decision_rules`` spells them: one for
+        all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``).
+    calibration: how outputs become probabilities. prior: moved from the priors that training made up to those of
+        validation. Fitted on validation: temperature (and the same move after it), vector, bias_corrected (a
+        temperature, and a shift of each class); of many labels each is Platt's scaling of every label. none: the
+        method's own. All but none are moved on to ``data.deployment_priors`` where those are given.
+    """
+
+    points: tuple[str, ...] = ("youden",)
+    calibration: Literal["none", "prior", "temperature", "vector", "bias_corrected"] = "bias_corrected"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole run; a ``configs/NAME.py`` returns one from ``get_config()``.
 
@@ -163,6 +179,7 @@ class Config:
     optim: Optim = Optim()
     train: Train = Train()
     augment: Augment = field(default_factory=Augment)
+    deploy: Deploy = Deploy()
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -201,6 +218,9 @@ def check_config(config: Config) -> None:
         require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
+    require(len(config.deploy.points) > 0, "deploy.points", "empty", "give a rule, such as youden")
+    for text in config.deploy.points:
+        parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it
 
 
 def load_config(path: Path | str) -> Config:
@@ -248,15 +268,10 @@ def override(config: Config, arguments: list[str]) -> Config:
             hint = f"did you mean {' or '.join(close)}?" if close else "see --help for all options"
             raise InputError(f"unknown option {flag}: {hint}")
     if "--help" in arguments or "-h" in arguments:
-        return tyro.cli(Config, default=config, args=["--help"], prog="imbal-jax train CONFIG")
+        return parse(Config, ["--help"], prog="imbal-jax train CONFIG", default=config)
     for method in _words_of("--methods", arguments):
         find_method(method)  # tyro would hide which name is wrong
-    captured = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(captured), contextlib.redirect_stderr(captured):
-            return tyro.cli(Config, default=config, args=arguments, prog="imbal-jax train CONFIG")
-    except SystemExit:
-        raise InputError(_one_line(captured.getvalue())) from None
+    return parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
 
 
 def option_names(value: Any, prefix: str = "") -> list[str]:
@@ -283,20 +298,6 @@ def _words_of(flag: str, arguments: list[str]) -> list[str]:
         elif taking:
             words.append(word)
     return words
-
-
-def _one_line(text: str) -> str:
-    """tyro's message without its frame, its heading and its usage text."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    lines = [re.sub(r"[^\x20-\x7e]", " ", line).strip() for line in plain.splitlines()]
-    lines = [line for line in lines if line and not set(line) <= set("- ")]
-    lines = lines[1:] if len(lines) > 1 else lines  # the heading says only that something is wrong
-    for place, line in enumerate(lines):
-        if line.startswith(("Argument helptext", "For full helptext", "usage:")):
-            lines = lines[:place]
-            break
-    message = re.sub(r"\s+", " ", " ".join(lines)).replace("Error parsing Config: ", "").strip()
-    return message or "the options could not be read, see --help"
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -329,8 +330,15 @@ def from_json(values: dict[str, Any]) -> Config:
     def tupled(value: Any) -> Any:
         return tuple(tupled(v) for v in value) if isinstance(value, list) else value
 
-    parts = {"data": Data, "model": Model, "optim": Optim, "train": Train, "augment": Augment}
-    values = dict(values)
+    parts = {
+        "data": Data,
+        "model": Model,
+        "optim": Optim,
+        "train": Train,
+        "augment": Augment,
+        "deploy": Deploy,
+    }
+    values = {"deploy": {}, **values}
     for name, cls in parts.items():
         values[name] = build(cls, {k: tupled(v) for k, v in values[name].items()}, f"{name}.")
     if values["data"].dir is not None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from imbal_jax.methods import Method
 from imbal_jax.prior_estimation import estimate_priors
-from imbal_jax.prior_shift import correct_priors, effective_priors
+from imbal_jax.prior_shift import correct_priors, effective_prevalence, effective_priors
 from imbal_jax.threshold_moving import class_multipliers
 
 Corrector = Callable[[np.ndarray], np.ndarray]
@@ -19,8 +19,17 @@ ADJUSTED = ("logit_adjusted", "balanced_softmax", "vector_scaling")
 def training_priors(method: Method, shared: Mapping[str, Any]) -> np.ndarray:
     """The priors [C] under which the network's softmax is a posterior, as far as its loss is proper.
 
+    Of many labels, the prevalence of each that its sigmoid assumes; NaN where the batches are composed.
+
     shared: the class arrays: ``priors`` of the batches as drawn, ``class_weights`` of the loss.
     """
+    if "known" in shared:  # many labels
+        positives, known, weights = (
+            np.asarray(shared[name], np.float64) for name in ("counts", "known", "class_weights")
+        )
+        if method.composition != "natural":
+            return np.full(len(positives), np.nan)
+        return effective_prevalence(positives, known, weights)
     stream = np.asarray(shared["priors"], np.float64)
     if method.second_stage != "none" or method.loss == "bayesian":
         return np.full(len(stream), 1 / len(stream))
@@ -31,29 +40,47 @@ def training_priors(method: Method, shared: Mapping[str, Any]) -> np.ndarray:
     return effective_priors(stream, shared["class_weights"])
 
 
+def correction_factors(
+    method: Method,
+    shared: Mapping[str, Any],
+    data_priors: np.ndarray | None,
+    labels: np.ndarray,
+    scores: np.ndarray,
+) -> np.ndarray:
+    """float64 [C]: the factors, up to a common one, by which ``Method.correction`` multiplies the probabilities.
+
+    data_priors: [C], where the model will be used. labels, scores: of validation, for what is fitted there; the
+    priors that images suggest (em) are those that these do.
+    """
+    if method.correction == "none":
+        return np.ones(scores.shape[1])
+    if method.correction == "threshold":
+        return np.asarray(class_multipliers(labels, scores))
+    source = training_priors(method, shared)
+    if method.correction == "logit_adjusted":
+        return source**-method.correction_tau
+    if method.correction == "prior":
+        return data_priors / source
+    # priors that fall to 0 would forbid a class for good
+    return np.maximum(estimate_priors(scores, source).priors, 1e-12) / source
+
+
 def make_corrector(
     method: Method,
     shared: Mapping[str, Any],
-    data_priors: np.ndarray,
+    data_priors: np.ndarray | None,
     labels: np.ndarray,
     scores: np.ndarray,
 ) -> Corrector:
-    """``scores [N, C] -> corrected scores [N, C]``, as ``Method.correction`` says.
+    """``scores [N, C] -> corrected scores [N, C]``; arguments as ``correction_factors``.
 
-    data_priors: [C], where the model will be used. labels, scores: of validation, for what is fitted there.
+    The priors that images suggest (em) are here those that the images to be corrected do.
     """
     if method.correction == "none":
         return lambda scores: scores
+    if method.correction == "em":
+        source = training_priors(method, shared)
+        return lambda scores: estimate_priors(scores, source).scores
     classes = scores.shape[1]
-    if method.correction == "threshold":
-        multipliers = class_multipliers(labels, scores)
-        return lambda scores: correct_priors(
-            scores, np.full(classes, 1 / classes), multipliers / multipliers.sum()
-        )
-    source = training_priors(method, shared)
-    if method.correction == "logit_adjusted":
-        moved = source**-method.correction_tau
-        return lambda scores: correct_priors(scores, np.full(classes, 1 / classes), moved / moved.sum())
-    if method.correction == "prior":
-        return lambda scores: correct_priors(scores, source, data_priors)
-    return lambda scores: estimate_priors(scores, source).scores
+    factors = correction_factors(method, shared, data_priors, labels, scores)
+    return lambda scores: correct_priors(scores, np.full(classes, 1 / classes), factors / factors.sum())

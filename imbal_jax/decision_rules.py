@@ -84,7 +84,7 @@ class AtLeast:
         if self.confidence is None:
             reached = right / trials
         else:
-            self._check_reachable(trials, self.confidence)
+            self.check_reachable(trials)
             reached = clopper_pearson_lower(right, trials, self.confidence)
         enough = np.flatnonzero(reached >= self.target)
         if not enough.size:  # never of a sensitivity: the lowest threshold finds every positive
@@ -94,10 +94,13 @@ class AtLeast:
             )
         return int(enough[-1] if sensitivity else enough[0])
 
-    def _check_reachable(self, trials: int, confidence: float) -> None:
-        bound = float(clopper_pearson_lower(trials, trials, confidence))
+    def check_reachable(self, trials: int) -> None:
+        """InputError where even ``trials`` cases that are all right could not show it."""
+        if self.confidence is None:
+            return
+        bound = float(clopper_pearson_lower(trials, trials, self.confidence))
         if bound < self.target:
-            needed = math.ceil(math.log1p(-confidence) / math.log(self.target) - 1e-9)
+            needed = math.ceil(math.log1p(-self.confidence) / math.log(self.target) - 1e-9)
             cases = "positives" if self.rate == "sensitivity" else "negatives"
             raise InputError(
                 f"{trials} {cases} cannot show {self}: the lower bound is {bound:.4g} even where all are "

@@ -107,6 +107,19 @@ def choose_thresholds(
     return tuple(points)
 
 
+def decide(scores: ArrayLike, points: Sequence[OperatingPoint], negative: int | None = None) -> np.ndarray:
+    """bool [N, C]: which of C findings each case is called; scores [N, C], a point a column.
+
+    negative: the column of the class that is no finding, called where no other is; None: there is none such.
+    """
+    scores = np.asarray(scores)
+    called = scores >= np.array([point.threshold for point in points])
+    if negative is not None:
+        others = np.arange(called.shape[1]) != negative
+        called[:, negative] = ~called[:, others].any(axis=1)
+    return called
+
+
 # What decisions are worth
 
 

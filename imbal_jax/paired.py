@@ -38,6 +38,8 @@ DECIDED = ("sensitivity", "specificity", "f_score", "balanced_accuracy")
 MACRO = "macro"
 # of config.data: what decides which images are the test set
 SPLIT = ("source", "split_seed", "validation_share", "test_share", "phantom_images", "phantom_imbalance")
+PIXELS = ("image_size", "voi")  # and what decides how they were read
+NAMES = {"groups": "patients", "digests": "pixels"}
 SAMPLES = 2000  # replicates: no p-value below 2 / 2001
 
 
@@ -46,9 +48,8 @@ class Run:
     """What a method of a workdir left of its test, by finding: the K classes but the negative one.
 
     name: as shown. method, config: its name, and the config that names it.
-    labels: as stored. truth: int8 [N, K], 1, 0 or -1 (unknown). probabilities: float64 [N, K].
-    called: bool [N, K], the most probable class of one label, or 0.5 and above of many.
-    groups, ids: [N], whose each image is and which it is, or None where that is not stored.
+    labels: as stored. truth: int8 [N, K], 1, 0 or -1 (unknown). probabilities: float64 [N, K], calibrated.
+    called: bool [N, K], at the operating points. groups: [N], whose each image is. digests: [N], of its pixels.
     """
 
     name: str
@@ -59,8 +60,8 @@ class Run:
     probabilities: np.ndarray
     called: np.ndarray
     findings: tuple[str, ...]
-    groups: np.ndarray | None
-    ids: np.ndarray | None
+    groups: np.ndarray
+    digests: np.ndarray
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -94,23 +95,29 @@ def check_same_test(first: Run, run: Run) -> None:
     shapes = [list(r.labels.shape) for r in (first, run)]
     if shapes[0] != shapes[1]:
         raise InputError(f"{first.name} has test labels {shapes[0]} and {run.name} {shapes[1]}: {remedy}")
-    shown = False
-    for what in ("ids", "groups", "labels"):
-        one, other = getattr(first, what), getattr(run, what)
-        if one is None or other is None:
-            continue
-        shown |= what != "labels"
-        differ = (one != other).reshape(len(one), -1).any(axis=1)
-        if differ.any():
-            raise InputError(
-                f"the {what} of {differ.sum()} of {len(one)} test images differ between {first.name} and "
-                f"{run.name}, first at image {int(differ.argmax())}: {remedy}"
-            )
-    for key in SPLIT if not shown else ():  # equal labels alone do not show that the images are the same
-        one, other = (r.config["data"].get(key) for r in (first, run))
+    for what in ("groups", "labels"):
+        _refuse_others(first, run, what, remedy)
+    if np.array_equal(first.digests, run.digests):
+        return
+    # equal labels and patients alone do not show that the images are the same
+    data = [r.config["data"] for r in (first, run)]
+    for key in SPLIT:
+        one, other = (of.get(key) for of in data)
         if one != other:
             option = "--data." + key.replace("_", "-")
             raise InputError(f"{first.name} has {option} {one} and {run.name} {other}: {remedy}")
+    if all(data[0].get(key) == data[1].get(key) for key in PIXELS):
+        _refuse_others(first, run, "digests", remedy)
+
+
+def _refuse_others(first: Run, run: Run, what: str, remedy: str) -> None:
+    one, other = getattr(first, what), getattr(run, what)
+    differ = (one != other).reshape(len(one), -1).any(axis=1)
+    if differ.any():
+        raise InputError(
+            f"the {NAMES.get(what, what)} of {differ.sum()} of {len(one)} test images differ between {first.name} "
+            f"and {run.name}, first at image {int(differ.argmax())}: {remedy}"
+        )
 
 
 def differences(

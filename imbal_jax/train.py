@@ -19,16 +19,10 @@ from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.pipeline import Pipeline, Plans, resident_arrays
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.data.stream import HostBatches, stream_steps
+from imbal_jax.deployed import restore_state
+from imbal_jax.deployment_choice import check_deploy
 from imbal_jax.errors import Stopped
-from imbal_jax.evaluate import (
-    Scored,
-    data_priors,
-    make_scorer,
-    restore,
-    run_result,
-    score_test,
-    write_run_report,
-)
+from imbal_jax.evaluate import data_priors, print_results, run_result, score_run, write_run_report
 from imbal_jax.methods import METHODS, Method, first_stage
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.network import Network, SecondStageNetwork
@@ -42,12 +36,14 @@ from imbal_jax.recipe import (
     steps_of,
 )
 from imbal_jax.report import RunResult
+from imbal_jax.scored import Scored
+from imbal_jax.scoring import make_scorer
 from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean
 from imbal_jax.selection import Criterion, best_step, parse_criterion, should_stop
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
-from imbal_jax.tracking import Tracker, duration, make_console, read_history, results_table
+from imbal_jax.tracking import Tracker, duration, make_console, read_history
 from imbal_jax.workdir import Clock, claim
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
@@ -82,9 +78,8 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     results = [train_method(config, method, splits, workdir, mesh, console) for method in config.methods]
 
     # What the user came for
-    write_run_report(config, workdir, results, splits)
-    console.print(results_table({r.method: r.table for r in results}, console.width))
-    say(f"report: {workdir / 'report.html'}")
+    report = write_run_report(config, workdir / "report.html", results, splits)
+    print_results(config, results, splits.classes, report, console)
     return results
 
 
@@ -101,7 +96,7 @@ def train_method(
     criterion = parse_criterion(config.select)
     if (finished := Scored.read(folder)) is not None:
         console.print(f"{method.name}: finished before, not trained again", markup=False, highlight=False)
-        return run_result(config, method, splits, folder, finished)
+        return run_result(config, method, splits, folder, finished, mesh)
 
     # What is trained, on which batches
     if method.second_stage == "none":
@@ -109,7 +104,7 @@ def train_method(
     else:
         first = first_stage(method, {m.name: m for m in (*config.methods, *METHODS.values())})
         done = train_method(config, first, splits, workdir, mesh, console)
-        _, state = restore(config, first, splits, workdir / first.name, mesh, done.best_step)
+        _, state = restore_state(config, first, splits.train, workdir / first.name, mesh, done.best_step)
         stage = begin_second(config, method, task, splits, mesh, jax.device_get(state.evaluation_variables))
     state = parallel.replicate(stage.state, mesh)
     scorer = make_scorer(
@@ -158,21 +153,31 @@ def train_method(
             # Test the best checkpoint
             best = best_step(history, criterion)
             chosen = checkpoints.restore(state, best)
-            scores = score_test(config, method, splits, stage.shared, scorer, chosen.evaluation_variables)
-            scored = Scored(best, clock.seconds(), int(state.skipped), splits.test.labels, scores)
-            table = score(scored.labels, scores, splits.classes, config.data.negative_class)
+            scored = score_run(
+                config,
+                method,
+                splits,
+                stage.shared,
+                scorer,
+                chosen.evaluation_variables,
+                step=best,
+                seconds=clock.seconds(),
+                skipped=int(state.skipped),
+            )
+            table = score(scored.labels, scored.scores, splits.classes, config.data.negative_class)
             tracker.test(best, flat_metrics(table))
             tracker.message(
                 f"{method.name}: best at step {best} by {config.select}, {duration(scored.seconds)}"
             )
     scored.write(folder)
-    return run_result(config, method, splits, folder, scored)
+    return run_result(config, method, splits, folder, scored, mesh)
 
 
 def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
-    """Raise InputError for a method, a batch size or a criterion that this data cannot be trained with."""
+    """Raise InputError for a method, a batch size, a rule or a criterion that does not suit this data."""
     task = task_for(splits.train)
     data_priors(config, splits)
+    check_deploy(config, splits.validation.labels, splits.classes)
     for method in config.methods:
         task.check(method)
         steps_of(config, method, splits.train)

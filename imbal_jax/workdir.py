@@ -13,7 +13,8 @@ from imbal_jax.errors import InputError
 def claim(workdir: Path, config: Config) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 
-    Methods may be added later, and the place of the data, who reads it and the number of devices may change.
+    Methods may be added later, and the place of the data, who reads it, the number of devices and what is deployed
+    may change.
     """
     path = workdir / "config.json"
     values = to_json(config)
@@ -52,7 +53,7 @@ def read_claim(workdir: Path) -> Config:
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
     data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download", "workers")}
-    rest = {k: v for k, v in values.items() if k not in ("methods", "title")}
+    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy")}
     return {**rest, "train": train, "data": data}
 
 

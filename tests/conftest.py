@@ -22,3 +22,18 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data under {folder}: set IMBAL_JAX_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with finished runs of ce and crt on small pictures, which lie in its folder ``pictures``; do not
+    change it, copy it."""
+    from test_train import QUIET, small, write_pictures
+
+    from imbal_jax.methods import METHODS
+    from imbal_jax.train import fit
+
+    workdir = tmp_path_factory.mktemp("finished_runs")
+    config = small(write_pictures(workdir / "pictures"), methods=(METHODS["ce"], METHODS["crt"]))
+    fit(config, workdir, QUIET)
+    return workdir

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit statuses, one line for a mistake, never a traceback."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imbal_jax import cli
+from imbal_jax.deployment import Deployment
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
@@ -58,7 +60,10 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trian"], "unknown command 'trian': one of train, evaluate, compare, methods"),
+        (
+            ["trian"],
+            "unknown command 'trian': one of train, evaluate, predict, export, compare, ingest, methods",
+        ),
         (["train"], "train needs a config file"),
         (["train", "configs/nothing.py"], "no config file configs/nothing.py"),
         (["train", "CONFIG", "--optim.learning-rat", "1"], "did you mean --optim.learning-rate"),
@@ -83,21 +88,83 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
             ["train", "CONFIG", "--train.devices", "64", "--train.batch-size", "64", "--workdir", "W"],
             "64 devices",
         ),
-        (["evaluate"], "evaluate needs one folder"),
+        (
+            ["train", "CONFIG", "--deploy.points", "sensitivty >= 0.9"],
+            "rule 'sensitivty >= 0.9' is malformed",
+        ),
+        (
+            ["train", "CONFIG", "--deploy.points", "mass: youden", "--workdir", "W"],
+            "there is no class 'mass'",
+        ),
+        (["evaluate"], "evaluate needs a folder"),
+        (["evaluate", "RUNS", "--optim.learning-rate", "1"], "evaluate does not know --optim.learning-rate"),
+        (["evaluate", "RUNS", "--method", "focal"], "--method focal is not finished in"),
+        (["evaluate", "RUNS", "--out", "W"], "--out is for another data set or checkpoint"),
+        (
+            ["evaluate", "RUNS", "--split", "half"],
+            "--split is 'half', allowed are all, train, validation, test",
+        ),
+        (["evaluate", "RUNS", "--step", "last"], "--step last is no step"),
+        (["evaluate", "RUNS", "--data.dir", "/nowhere"], "no folder /nowhere"),
+        (["predict", "RUNS"], "predict needs a run and what to score"),
+        (["predict", "RUNS", "/nowhere"], "there is no file or folder /nowhere"),
+        (["predict", "RUNS", "RUNS", "--threshold", "1"], "predict does not know --threshold"),
+        (["predict", "RUNS", "RUNS"], "holds several runs"),
+        (["export", "RUNS"], "holds several runs"),
+        (["export"], "export needs one run"),
+        (["compare", "RUNS", "--csv", "/nowhere/c.csv"], "cannot write /nowhere/c.csv: there is no folder"),
         (["evaluate", "/nowhere"], "no run in /nowhere"),
         (["methods", "x"], "methods takes no argument"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line_and_exit_status_2(
-    words: list[str], said: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    said: str,
+    config: Path,
+    finished_runs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    filled = [{"CONFIG": str(config), "W": str(tmp_path / "w")}.get(word, word) for word in words]
+    places = {"CONFIG": str(config), "W": str(tmp_path / "w"), "RUNS": str(finished_runs)}
+    filled = [places.get(word, word) for word in words]
     assert cli.main(filled) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1, error
     assert error.startswith("imbal-jax: ")
+
+
+def test_evaluate_changes_the_operating_points_of_a_workdir_and_scores_other_images(
+    finished_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "copy"
+    shutil.copytree(finished_runs, workdir)
+    assert cli.main(["evaluate", str(workdir), "--deploy.points", "bright: max f2", "youden"]) == 0
+    assert "max f2" in capsys.readouterr().out
+    for method in ("ce", "crt"):
+        assert Deployment.read(workdir / method).points[1].rule == "max f2"
+    assert (
+        cli.main(["evaluate", str(workdir / "ce"), "--split", "train", "--out", str(tmp_path / "out")]) == 0
+    )
+    assert (tmp_path / "out" / "report.html").is_file()
+    shown = capsys.readouterr().out
+    assert "max f2" in shown, "what was chosen last is stored"
+    assert "crt" not in shown
+
+
+def test_predict_export_and_compare_leave_their_files(
+    finished_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ce, pictures = str(finished_runs / "ce"), str(finished_runs / "pictures")
+    assert cli.main(["predict", ce, pictures, "--out", str(tmp_path / "p.csv")]) == 0
+    assert "120 images, called bright" in capsys.readouterr().out
+    assert (tmp_path / "p.csv").read_text().count("\n") == 121
+    assert cli.main(["export", ce, "--out", str(tmp_path / "x")]) == 0
+    assert {p.name for p in (tmp_path / "x").iterdir()} == {"model.stablehlo", "model.json"}
+    assert cli.main(["compare", str(finished_runs), "--csv", str(tmp_path / "c.csv")]) == 0
+    assert "Differences from ce" in capsys.readouterr().out
+    assert (tmp_path / "c.csv").is_file()
 
 
 def test_a_run_that_cannot_go_on_ends_with_status_1(

@@ -18,12 +18,16 @@ from sklearn import metrics as sklearn_metrics
 from test_train import QUIET, small, write_pictures
 
 from imbal_jax import train
+from imbal_jax.calibration import LogitScaling
 from imbal_jax.cli import compare as command
 from imbal_jax.compare import compare
 from imbal_jax.config import Config, Data, to_json
+from imbal_jax.deployment import Deployment, Inputs
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
+from imbal_jax.operating import OperatingPoint
 from imbal_jax.paired import MACRO, SAMPLES, Difference, Run, adjusted, differences, holm, seed_spread
+from imbal_jax.scored import Scored
 
 CLASSES = ("normal", "nodule", "effusion")
 
@@ -31,14 +35,36 @@ CLASSES = ("normal", "nodule", "effusion")
 def write_run(
     folder: Path, labels: np.ndarray, scores: np.ndarray, *, config: Config | None = None, **stored: object
 ) -> Path:
-    """What a finished run of ``folder.name`` leaves, WORKDIR/METHOD."""
+    """What a finished run of ``folder.name`` leaves, WORKDIR/METHOD: a class is called at a probability of 0.5."""
     folder.mkdir(parents=True)
     config = config or Config(name="x", methods=(METHODS["ce"], METHODS["stratified"]))
     config = replace(config, data=replace(config.data, negative_class=CLASSES[0]))
     (folder.parent / "config.json").write_text(json.dumps(to_json(config)))
-    classes = stored.pop("classes", CLASSES[: scores.shape[1]])
-    np.savez(folder / "test_scores.npz", labels=labels, scores=scores, classes=classes, **stored)
-    (folder / "result.json").write_text("{}")
+    size, number = scores.shape
+    classes = tuple(stored.pop("classes", CLASSES[:number]))
+    scored = Scored(
+        best_step=1,
+        seconds=1.0,
+        skipped=0,
+        labels=labels,
+        scores=scores,
+        outputs=scores,
+        validation_labels=labels,
+        validation_outputs=scores,
+        training_priors=np.full(number, 1 / number),
+        correction=np.zeros(number),
+        mean=np.float32(0),
+        deviation=np.float32(1),
+        image_shape=np.array([16, 16, 1]),
+        image_bits=np.array(8),
+        classes=classes,
+        **{"groups": np.arange(size), "digests": np.arange(size, dtype=np.uint64), **stored},
+    )
+    scored.write(folder)
+    point = OperatingPoint(0.5, "by hand", 1.0, 1.0, 1, 1)
+    one, inputs = LogitScaling((1.0,), (0.0,)), Inputs((16, 16, 1), 8, (0.0,), (1.0,), False, "header")
+    many = labels.ndim == 2
+    Deployment(classes, 0, many, one, (point,) * number, (0.1,) * number, "none", inputs).write(folder)
     return folder
 
 
@@ -46,7 +72,18 @@ def binary_run(truth: np.ndarray, scores: np.ndarray, name: str = "run") -> Run:
     """Of one finding, called at 0.5."""
     truth = np.asarray(truth, np.int8)[:, None]
     scores = np.asarray(scores, np.float64)[:, None]
-    return Run(name, name, {}, truth[:, 0], truth, scores, scores >= 0.5, ("nodule",), None, None)
+    return Run(
+        name,
+        name,
+        {},
+        truth[:, 0],
+        truth,
+        scores,
+        scores >= 0.5,
+        ("nodule",),
+        np.arange(len(truth)),
+        np.arange(len(truth)),
+    )
 
 
 def one_label(rng: np.random.Generator, size: int = 90) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -84,7 +121,7 @@ def test_values_are_those_of_scikit_learn(tmp_path: Path) -> None:
     for place, probabilities in enumerate(scores):
         expected: dict[str, list[float]] = {}
         for c in (1, 2):
-            truth, called, p = labels == c, probabilities.argmax(1) == c, probabilities[:, c]
+            truth, called, p = labels == c, probabilities[:, c] >= 0.5, probabilities[:, c]
             values = {
                 "auroc": sklearn_metrics.roc_auc_score(truth, p),
                 "average_precision": sklearn_metrics.average_precision_score(truth, p),
@@ -241,7 +278,6 @@ def test_unknown_labels_are_left_out(tmp_path: Path) -> None:
     positives = [(labels[:, c] == 1).sum() for c in (1, 2)]
     share = positives[0] / (labels[:, 1] >= 0).sum()
     assert f"nodule {positives[0]} ({100 * share:.1f} %)" in console.file.getvalue()
-    assert "0.5 or more" in console.file.getvalue()
 
 
 def test_a_class_without_positives_shows_a_dash_and_is_left_out_of_the_mean(tmp_path: Path) -> None:
@@ -338,12 +374,7 @@ def test_the_table_says_what_it_is_of(tmp_path: Path) -> None:
     assert "nodule 10 (11.1 %), effusion 10 (11.1 %)" in shown
     assert "draws of patients" in shown
     assert "adjusted for the 2 tests" in shown
-    assert "not stored" not in shown
-
-
-def test_without_stored_patients_the_table_says_that_images_count_as_independent(pair: list[Path]) -> None:
-    compare(pair, console := wide())
-    assert "images count as independent" in console.file.getvalue()
+    assert "at the run's operating point" in shown
 
 
 def test_findings_with_few_positives_are_named_as_uncertain(tmp_path: Path) -> None:
@@ -375,7 +406,7 @@ def test_files_hold_the_differences_at_full_precision(pair: list[Path], tmp_path
         assert {k: type(getattr(row, k))(v) for k, v in cells.items()} == stored == vars(row)
     assert values["first"] == "ce"
     assert values["test"]["images"] == 90
-    assert values["test"]["patients"] is None
+    assert values["test"]["patients"] == 90
     assert values["test"]["findings"]["nodule"] == {"positives": 10, "prevalence": 10 / 90}
 
 
@@ -416,7 +447,7 @@ def changed(change: Callable[[np.ndarray, dict], tuple[np.ndarray, dict]]) -> Ca
 
     def build(folder: Path) -> list[Path]:
         labels, (scores, _) = one_label(np.random.default_rng(0))
-        stored = {"groups": np.arange(90), "ids": np.arange(90).astype(str)}
+        stored = {"groups": np.arange(90), "digests": np.arange(90, dtype=np.uint64)}
         other, other_stored = change(labels.copy(), dict(stored))
         return [
             write_run(folder / "a" / "ce", labels, scores, **stored),
@@ -430,8 +461,8 @@ def changed(change: Callable[[np.ndarray, dict], tuple[np.ndarray, dict]]) -> Ca
     ("build", "message"),
     [
         (changed(lambda y, s: (np.roll(y, 1), s)), "the labels of 30 of 90 test images differ"),
-        (changed(lambda y, s: (y, s | {"ids": np.arange(90)[::-1].astype(str)})), "the ids of 90 of 90"),
-        (changed(lambda y, s: (y, s | {"groups": np.arange(90) // 2})), "the groups of 89 of 90"),
+        (changed(lambda y, s: (y, s | {"digests": s["digests"][::-1]})), "the pixels of 90 of 90"),
+        (changed(lambda y, s: (y, s | {"groups": np.arange(90) // 2})), "the patients of 89 of 90"),
         (changed(lambda y, s: (y[:80], {})), "a/ce has test labels .90. and b/ce .80."),
         (
             changed(lambda y, s: (y, s | {"classes": ("normal", "mass", "effusion")})),
@@ -447,22 +478,33 @@ def test_runs_of_other_images_or_classes_are_refused(
     assert "\n" not in str(error.value)
 
 
-def test_equal_labels_of_another_split_are_refused_where_nothing_shows_that_the_images_are_the_same(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Data(split_seed=1), r"0/ce has --data\.split-seed 0 and 1/ce 1"),
+        (Data(), "the pixels of 90 of 90 test images differ"),
+        (Data(image_size=32), None),
+    ],
+)
+def test_other_pixels_under_equal_labels_are_refused_unless_the_images_were_read_otherwise(
+    data: Data, message: str | None, tmp_path: Path
 ) -> None:
     labels, scores = one_label(np.random.default_rng(0))
-    configs = [Config(name="x", methods=(METHODS["ce"],), data=Data(split_seed=seed)) for seed in (0, 1)]
     paths = [
-        write_run(tmp_path / str(n) / "ce", labels, s, config=c)
-        for n, (s, c) in enumerate(zip(scores, configs, strict=True))
+        write_run(
+            tmp_path / str(n) / "ce",
+            labels,
+            s,
+            config=Config(name="x", methods=(METHODS["ce"],), data=d),
+            digests=np.arange(90, dtype=np.uint64) + 90 * n,
+        )
+        for n, (s, d) in enumerate(zip(scores, (Data(), data), strict=True))
     ]
-    with pytest.raises(InputError, match=r"0/ce has --data\.split-seed 0 and 1/ce 1"):
+    if message is None:
+        assert compare(paths, QUIET)
+        return
+    with pytest.raises(InputError, match=message):
         compare(paths, QUIET)
-    for path in paths:
-        with np.load(path / "test_scores.npz") as stored:
-            arrays = dict(stored)
-        np.savez(path / "test_scores.npz", **arrays, groups=np.arange(90))
-    assert compare(paths, QUIET)
 
 
 def test_one_run_twice_alone_unfinished_or_absent_is_refused(pair: list[Path]) -> None:
@@ -521,10 +563,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-def test_runs_that_were_trained_can_be_compared_and_show_what_training_recorded(trained: Path) -> None:
+def test_runs_that_were_trained_can_be_compared_at_their_operating_points(trained: Path) -> None:
     found = by(compare([trained], QUIET))
     for place, method in enumerate(("ce", "stratified")):
-        record = json.loads((trained / method / "metrics.jsonl").read_text().splitlines()[-1])
-        for metric in ("auroc", "average_precision", "sensitivity", "specificity", "f_score"):
+        scored, deployment = Scored.read(trained / method), Deployment.read(trained / method)
+        truth, p = scored.labels == 1, deployment.probabilities(scored.outputs)[:, 1]
+        called = p >= deployment.points[1].threshold
+        expected = {
+            "auroc": sklearn_metrics.roc_auc_score(truth, scored.outputs[:, 1]),
+            "sensitivity": sklearn_metrics.recall_score(truth, called),
+            "specificity": sklearn_metrics.recall_score(~truth, ~called),
+            "brier": np.mean((p - truth) ** 2),
+        }
+        for metric, value in expected.items():
             row = found[metric, "bright"]
-            assert (row.first_value, row.run_value)[place] == pytest.approx(record[f"{metric}/bright"])
+            assert (row.first_value, row.run_value)[place] == pytest.approx(value, abs=1e-9)

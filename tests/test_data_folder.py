@@ -129,7 +129,7 @@ def test_unmatched_and_unreadable_are_counted_by_reason(hospital: Path) -> None:
     )
     data, summary = read_folder(hospital, size=SIZE)
     assert data.labels.tolist() == [1, 0]
-    assert summary.refused == {"not-an-image": 1, "undecodable": 1, "colour": 1}
+    assert summary.refused == {"not-an-image": 1, "truncated": 1, "colour": 1}
     assert (summary.rows, summary.files, summary.read) == (6, 8, 2)
     assert (summary.unmatched_rows, summary.unmatched_files) == (1, 3)
     text = str(summary)

@@ -313,13 +313,15 @@ def test_second_stages_share_one_first_stage_and_leave_its_features_alone(
     again = evaluate.rescore(config, tmp_path, QUIET)
     splits = sources.load(config, tmp_path, lambda _: None)
     mesh = parallel.make_mesh(1)
-    first = train.restore(config, METHODS["ce"], splits, tmp_path / "ce", mesh, best_of(tmp_path / "ce"))[1]
+    first = train.restore_state(
+        config, METHODS["ce"], splits.train, tmp_path / "ce", mesh, best_of(tmp_path / "ce")
+    )[1]
     trained = first.evaluation_variables["params"]
     for method, result, rescored in zip(methods, results, again, strict=True):
         np.testing.assert_allclose(rescored.scores, result.scores, atol=1e-6)
         assert result.table["macro"]["auroc"] > 0.7
         folder = tmp_path / method.name
-        state = train.restore(config, method, splits, folder, mesh, best_of(folder))[1]
+        state = train.restore_state(config, method, splits.train, folder, mesh, best_of(folder))[1]
         kept = state.evaluation_variables["frozen"]
         jax.tree.map(np.testing.assert_array_equal, kept, trained)
 

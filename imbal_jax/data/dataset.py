@@ -58,6 +58,19 @@ class Dataset:
 
 def check_dataset(data: Dataset) -> Dataset:
     """Return ``data`` unchanged, or raise InputError naming the first thing wrong with it."""
+    check_labels(data)
+    if data.many_labels:
+        present = (data.labels == 1).any(axis=0)
+    else:
+        present = np.bincount(data.labels, minlength=len(data.classes)) > 0
+    if not present.all():
+        missing = ", ".join(name for name, has in zip(data.classes, present, strict=True) if not has)
+        raise InputError(f"no example of class {missing}: remove the class or add images")
+    return data
+
+
+def check_labels(data: Dataset) -> Dataset:
+    """The same, but some classes may have no example."""
     count = len(data.images)
     if count == 0:
         raise InputError("the data set holds no image")
@@ -83,7 +96,6 @@ def check_dataset(data: Dataset) -> Dataset:
             raise InputError(
                 f"labels of item {row} are {data.labels[row].tolist()}, allowed are 1, 0 and -1 (unknown)"
             )
-        present = (data.labels == 1).any(axis=0)
     else:
         outside = (data.labels < 0) | (data.labels >= width)
         if outside.any():
@@ -92,8 +104,4 @@ def check_dataset(data: Dataset) -> Dataset:
                 f"label {int(data.labels[item])} of item {item} is outside 0..{width - 1} ({width} classes: "
                 f"{', '.join(data.classes)})"
             )
-        present = np.bincount(data.labels, minlength=width) > 0
-    if not present.all():
-        missing = ", ".join(name for name, has in zip(data.classes, present, strict=True) if not has)
-        raise InputError(f"no example of class {missing}: remove the class or add images")
     return data

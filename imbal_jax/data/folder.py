@@ -4,16 +4,15 @@ Neither the data set, the cache nor any message holds a file name or a patient's
 integers in the order of first appearance, and messages name rows of the table.
 """
 
-import csv
 import os
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -32,10 +31,9 @@ from imbal_jax.data.dicom import (
     open_dicom,
     quiet,
 )
+from imbal_jax.data.table import Row, Table, header_keyword, match_headers, match_names, read_table
 from imbal_jax.errors import InputError
 
-NORMAL_NAMES = ("normal", "negative", "no finding", "no_finding")
-KEY_COLUMNS = ("file", "accession")
 PICTURES = (".png", ".jpg", ".jpeg")
 # Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
 NO_IMAGES = (
@@ -53,7 +51,8 @@ NO_IMAGES = (
     ".zip",
     ".part",
 )
-CACHE_FORMAT = 1  # raised whenever the same file would be read as other pixels
+LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
+CACHE_FORMAT = 2  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
@@ -94,25 +93,6 @@ class FolderSummary:
             (self.unwindowed, "images without a usable window, scaled by percentiles"),
         )
         return "\n".join(lines + [f"{count} {what}" for count, what in notes if count])
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; ``number`` counts as an editor does, the heading being 1."""
-
-    number: int
-    key: str
-    patient: str
-    labels: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    key: str
-    has_patients: bool
-    classes: tuple[str, ...]
-    many: bool
-    rows: list[Row]
 
 
 def read_folder(
@@ -195,169 +175,61 @@ def read_folder(
     return data, summary
 
 
-# The table
-
-
-def read_table(path: Path, classes: Sequence[str] | None) -> Table:
-    """The rows of labels.csv with labels as numbers, or InputError naming row and column."""
-    name = path.name
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError:
-        raise InputError(f"no table {path}: write one with the columns file and label") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{name} is not UTF-8: save it as 'CSV UTF-8'") from None
-    heading = text.partition("\n")[0]
-    delimiter = max(",;\t", key=heading.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    columns = [column.strip() for column in next(reader, [])]
-    places = {column.lower(): place for place, column in enumerate(columns)}
-    if len(places) != len(columns):
-        raise InputError(f"{name} has two columns of the same name: {', '.join(columns)}")
-    key = next((column for column in KEY_COLUMNS if column in places), None)
-    if key is None:
-        raise InputError(
-            f"{name} has no column 'file' or 'accession'; it has: {', '.join(columns) or 'nothing'}"
-        )
-    lines = [
-        (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))
-    ]
-    for line, cells in lines:
-        if len(cells) != len(columns):
-            raise InputError(f"{name} row {line} has {len(cells)} cells under {len(columns)} headings")
-        if not cells[places[key]]:
-            raise InputError(f"{name} row {line} has nothing in column '{key}'")
-    if not lines:
-        raise InputError(f"{name} has a heading and no rows")
-
-    many = "label" not in places
-    if many:
-        others = [column for column in columns if column.lower() not in (*KEY_COLUMNS, "patient")]
-        names, labels = many_labels(name, lines, columns, others, classes)
-    else:
-        names, labels = one_label(name, lines, places["label"], classes)
-    patient = places.get("patient")
-    rows = [
-        Row(line, cells[places[key]], cells[patient] if patient is not None else "", label)
-        for (line, cells), label in zip(lines, labels, strict=True)
-    ]
-    return Table(key, patient is not None, names, many, rows)
-
-
-Lines = list[tuple[int, list[str]]]
-
-
-def one_label(
-    name: str, lines: Lines, place: int, classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    """Class names and, per row, the class index."""
-    for line, cells in lines:
-        if not cells[place]:
-            raise InputError(f"{name} row {line} has no label: give one, or remove the row")
-    present = {cells[place] for _, cells in lines}
-    names = tuple(classes or sorted(present, key=lambda label: (label.lower() not in NORMAL_NAMES, label)))
-    index = {label: number for number, label in enumerate(names)}
-    for line, cells in lines:
-        if cells[place] not in index:
-            raise InputError(f"{name} row {line}: label '{cells[place]}' is not one of {', '.join(names)}")
-    return names, [(index[cells[place]],) for _, cells in lines]
-
-
-def many_labels(
-    name: str, lines: Lines, columns: list[str], others: list[str], classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    """Label names and, per row, 1, 0 or -1 for each."""
-    names = tuple(classes or others)
-    if not names:
-        raise InputError(f"{name} has no column 'label' and no label columns; it has: {', '.join(columns)}")
-    missing = [label for label in names if label not in others]
-    if missing:
-        raise InputError(
-            f"{name} has no column {', '.join(missing)}; label columns are: {', '.join(others) or 'none'}"
-        )
-    values = {"": -1, "-1": -1, "-1.0": -1, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
-    places = [columns.index(label) for label in names]
-    labels = []
-    for line, cells in lines:
-        for place in places:
-            # The cell is not quoted: a column that is no label may hold a name.
-            if cells[place] not in values:
-                raise InputError(
-                    f"{name} row {line}, column '{columns[place]}' holds something else than 1, 0, -1 or nothing: "
-                    f"mend it, or name the label columns as classes"
-                )
-        labels.append(tuple(values[cells[place]] for place in places))
-    return names, labels
-
-
 # Files and rows
 
 
-def image_files(folder: Path, labels_file: str) -> list[str]:
-    """Paths below ``folder``, with "/", sorted: whatever is not hidden and may be an image."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(root).relative_to(folder)
-        for name in names:
-            path = (below / name).as_posix()
-            if (
-                name[0] != "."
-                and path != labels_file
-                and name != "DICOMDIR"
-                and not name.lower().endswith(NO_IMAGES)
-            ):
-                found.append(path)
-    return sorted(found)
+def image_files(folder: Path, labels_file: str = "") -> list[str]:
+    """Paths below ``folder``, with "/", sorted: whatever is not hidden and may be an image.
+
+    Folders are listed side by side, which is what takes the time on a network drive. Raises InputError where
+    one may not be listed: its images would be missing without a word.
+    """
+
+    def listed(below: str) -> tuple[list[str], list[str]]:
+        folders, files = [], []
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                if entry.name[0] == ".":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{below}{entry.name}/")
+                elif entry.is_file() and may_be_image(entry.name):
+                    files.append(f"{below}{entry.name}")
+        return folders, files
+
+    found: list[str] = []
+    with ThreadPoolExecutor(LISTERS) as pool:
+        waiting = {pool.submit(listed, "")}
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for listing in done:
+                if isinstance(listing.exception(), OSError):
+                    raise InputError(f"a folder in {folder} may not be listed: its images would be left out")
+                folders, files = listing.result()
+                found += files
+                waiting |= {pool.submit(listed, below) for below in folders}
+    return sorted(path for path in found if path != labels_file)
+
+
+def may_be_image(name: str) -> bool:
+    """By the name alone."""
+    return name != "DICOMDIR" and not name.lower().endswith(NO_IMAGES)
 
 
 def match(folder: Path, files: list[str], table: Table) -> tuple[dict[str, Row], int]:
     """The row of each file that has one, and the number of rows that have no file."""
-    found: dict[str, Row] = {}
-    left: list[Row] = []
-
-    def take(path: str, row: Row) -> None:
-        other = found.setdefault(path, row)
-        if (other.labels, other.patient) != (row.labels, row.patient):
-            raise InputError(f"rows {other.number} and {row.number} say different things about one file")
-
-    if table.key == "file":
-        known, names = set(files), defaultdict(list)
-        for path in files:
-            for name in {PurePosixPath(path).name, PurePosixPath(path).name.removesuffix(".dcm")}:
-                names[name].append(path)
-        for row in table.rows:
-            wanted = row.key.replace("\\", "/").removeprefix("./")
-            candidates = [path for path in (wanted, f"{wanted}.dcm") if path in known] or names.get(
-                wanted, []
-            )
-            if len(candidates) > 1:
-                raise InputError(
-                    f"row {row.number} names a file that {len(candidates)} folders hold: give the path below {folder}"
-                )
-            if candidates:
-                take(candidates[0], row)
-            else:
-                left.append(row)
-    else:
-        left = table.rows
+    matches, left = match_names(files, table)
     if not left:
-        return found, 0
-
+        return matches.rows, 0
     # Headers are read only for what names did not settle: a millisecond a file.
-    keyword = "SOPInstanceUID" if table.key == "file" else "AccessionNumber"
     paths = defaultdict(list)
     for path in files:
-        if path not in found and not path.lower().endswith(PICTURES):
+        if path not in matches.rows and not path.lower().endswith(PICTURES):
             with suppress(ReadError):
                 header = open_dicom(folder / path, pixels=False)
-                paths[str(attribute(header, keyword) or "").strip()].append(path)
-    unmatched = 0
-    for row in left:
-        unmatched += not paths.get(row.key)
-        for path in paths.get(row.key, ()):
-            take(path, row)
-    return found, unmatched
+                paths[str(attribute(header, header_keyword(table)) or "").strip()].append(path)
+    left = match_headers(matches, left, paths)
+    return matches.rows, len(left)
 
 
 def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tuple[np.ndarray, int]:
@@ -452,10 +324,10 @@ def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
     return state.hexdigest()
 
 
-def load_picture(path: Path, *, size: int, voi: Voi) -> Radiograph:
+def load_picture(path: Path, *, size: int, voi: Voi, bits: int = 8) -> Radiograph:
     """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come."""
     if path.suffix.lower() not in PICTURES:
-        return load_radiograph(path, size=size, voi=voi)
+        return load_radiograph(path, size=size, voi=voi, bits=bits)
     grey, reason = None, ""
     try:
         with Image.open(path) as picture:
@@ -476,4 +348,4 @@ def load_picture(path: Path, *, size: int, voi: Voi) -> Radiograph:
         raise ReadError(reason)
     if grey.min() == grey.max():
         raise ReadError("constant")
-    return Radiograph(fit_square(grey, size), True, "")
+    return Radiograph(fit_square(grey, size, bits=bits), True, "", ("burned-in-unknown",))

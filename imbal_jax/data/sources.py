@@ -42,7 +42,7 @@ def load(config: Config, folder: Path, say: Say = print) -> Splits:
     ``say`` is told what was read and what is missing. Raises InputError for data that cannot be used.
     """
     options = config.data
-    data, given = _read(options, folder, say)
+    data, given = read(options, folder, say)
     check_dataset(data)
     if options.negative_class is not None and options.negative_class not in data.classes:
         raise InputError(
@@ -66,13 +66,19 @@ def load(config: Config, folder: Path, say: Say = print) -> Splits:
     return Splits(*(data.take(indices[name]) for name in SPLITS), table=summary.rows())
 
 
-def _read(options: Data, folder: Path, say: Say) -> tuple[Dataset, Indices | None]:
+def read(
+    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None = None
+) -> tuple[Dataset, Indices | None]:
+    """All images of the set, and the split that it comes with, if any; not checked yet.
+
+    classes: names and their order for a folder's table, which may lack some; None: those of the table.
+    """
     if options.source == "phantom":
-        return _phantoms(options, folder, say), None
+        return _phantoms(options, folder, say, classes), None
     if options.source == "folder":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
-        return _folder(options, options.dir, folder, say), None
+        return _folder(options, options.dir, folder, say, classes), None
     if options.source == "records":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
@@ -85,7 +91,7 @@ def _read(options: Data, folder: Path, say: Say) -> tuple[Dataset, Indices | Non
     )
 
 
-def _phantoms(options: Data, folder: Path, say: Say) -> Dataset:
+def _phantoms(options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None) -> Dataset:
     where = options.dir or folder / "phantoms"
     write_phantoms(
         where,
@@ -95,14 +101,15 @@ def _phantoms(options: Data, folder: Path, say: Say) -> Dataset:
         seed=options.split_seed,
         progress=_counter(say, "phantom radiographs written"),
     )
-    return _folder(options, where, folder, say)
+    return _folder(options, where, folder, say, classes)
 
 
-def _folder(options: Data, where: Path, folder: Path, say: Say) -> Dataset:
+def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[str, ...] | None) -> Dataset:
     data, summary = read_folder(
         where,
         size=options.image_size,
         labels_file=options.labels_file,
+        classes=classes,
         voi=options.voi,
         cache=folder / "cache",
         progress=_counter(say, "radiographs read"),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imbal_jax.operating import decide as called_at
 from imbal_jax.report.result import RunResult
 
 THRESHOLD = 0.5  # many labels: the decision of metrics.classification_summary
@@ -96,10 +97,8 @@ def decide(run: RunResult, classes: tuple[str, ...], negative_class: str | None)
     many_labels = np.ndim(run.labels) == 2
     taken_for = None if many_labels else scores.argmax(axis=1)
     if run.points is not None:
-        called = np.stack([point.decide(scores[:, k]) for k, point in enumerate(run.points)], axis=1)
-        if negative_class in classes:
-            negative = classes.index(negative_class)
-            called[:, negative] = ~called[:, list(shown)].any(axis=1)
+        negative = classes.index(negative_class) if negative_class in classes else None
+        called = called_at(scores, run.points, negative)
         if not many_labels:
             thresholds = np.array([max(point.threshold, 1e-12) for point in run.points])
             excess = np.where(called, np.maximum(scores, 1e-12) / thresholds, 0)

@@ -32,12 +32,14 @@ def calibration(study: Study) -> str:
     )
     if not corrected:
         diagrams = f'<div class="grid three">{diagrams}</div>'
+    done = [f"{escape(run.method)} {escape(run.calibration)}" for run in study.runs if run.calibration]
+    how = f" How they were calibrated: {'; '.join(done)}." if done else ""
     return (
         "<p>Of images given a probability of 10&nbsp;%, 10&nbsp;% should have the finding: points on the dotted "
         "line. Below it the probabilities are too high. Each point is a tenth of the images by rising probability (a "
         f"fifth where there are fewer than {FEW} positives), the last one halved again and again down to "
         f"{SMALLEST_BIN}; bars are 95&nbsp;% intervals. The axes differ "
-        f"between the diagrams: each ends where its probabilities do.</p>{legend(study.runs)}{diagrams}{rest}"
+        f"between the diagrams: each ends where its probabilities do.{how}</p>{legend(study.runs)}{diagrams}{rest}"
         f"{_errors(study, drawable, corrected)}"
     )
 

@@ -103,13 +103,18 @@ def study_of(
 
 
 def _table(run: RunResult, decided: Decisions, cohort: Cohort) -> Table:
-    """That of the run; with operating points, its metrics of decisions are those of the decisions there."""
+    """That of the run; with operating points, its metrics of decisions are those of the decisions there.
+
+    The ranks are those of the probabilities after calibration, as the curves are.
+    """
     if not decided.at_points:
         return run.table
     counted = decision_tables(cohort, decided.called)(np.ones((1, cohort.size)))[0]
     table = {name: dict(run.table.get(name, {})) for name in (*decided.classes, "macro")}
-    for key, formula in DECISION_METRICS.items():
-        values = formula(counted)
+    found = {key: formula(counted) for key, formula in DECISION_METRICS.items()}
+    if run.raw_scores is not None:
+        found |= {key: metric(decided.truth, decided.scores, average="none") for key, metric in RANKS.items()}
+    for key, values in found.items():
         table["macro"][key] = macro_mean(values[list(decided.shown)])[0]
         for name, value in zip(decided.classes, values, strict=True):
             table[name][key] = float(value)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imbal_jax.evaluate import make_scorer
 from imbal_jax.methods import METHODS
 from imbal_jax.parallel import make_mesh
+from imbal_jax.scoring import make_scorer
 from imbal_jax.tasks import ONE_LABEL
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 4, 6, 1)).astype(np.uint8)

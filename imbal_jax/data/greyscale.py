@@ -1,0 +1,216 @@
+"""What a viewer shows for each stored value: modality LUT -> VOI -> polarity (PS3.3 C.11, PS3.4 N.2).
+
+The order is the content: an inversion before the window, or a window on values that were not rescaled, gives a
+picture that looks plausible and is wrong. All of it is a function of the stored value alone, so it is computed
+once a level, in float64, and not once a pixel.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pydicom
+from pydicom.pixels import apply_modality_lut, apply_voi
+
+from imbal_jax.data.header import attribute, number, word
+from imbal_jax.data.refusal import ReadError
+
+Voi = Literal["header", "percentile", "none"]
+VOI = ("header", "percentile", "none")
+
+PERCENTILES = (0.5, 99.5)
+CONSTANT = 0.99  # a share of pixels of one value that leaves no picture
+SATURATED = 0.98  # a share of pixels at plain black or white that leaves no picture
+SAMPLED = 256  # rows and columns that are looked at for these shares
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A picture as levels and places: pixel [r, c] has the stored value ``levels[place(r, c)]``.
+
+    stored: the picture [rows, columns]. levels: ascending stored values that include all of the picture's;
+    sampled: how often each level occurs in every n-th row and column.
+    """
+
+    stored: np.ndarray
+    levels: np.ndarray
+    sampled: np.ndarray
+    count: Callable[[], np.ndarray]
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How often each level occurs in the whole picture."""
+        return self.count()
+
+
+def split_levels(stored: np.ndarray) -> Levels:
+    """The levels of a picture; of at most 16 bits without sorting."""
+    step = max(1, min(stored.shape) // SAMPLED)
+    sample = stored[::step, ::step].ravel()
+    if stored.dtype.kind in "iu" and stored.itemsize <= 2:
+        first, last = int(stored.min()), int(stored.max())
+        levels = np.arange(first, last + 1)
+
+        def count() -> np.ndarray:
+            counts = np.zeros(len(levels), np.int64)
+            for band in range(0, len(stored), 64):  # bincount copies to 64 bits: in pieces that fit the cache
+                counts += np.bincount(
+                    stored[band : band + 64].ravel().astype(np.int64) - first, minlength=len(levels)
+                )
+            return counts
+
+        return Levels(
+            stored, levels, np.bincount(sample.astype(np.int64) - first, minlength=len(levels)), count
+        )
+    levels, counts = np.unique(stored, return_counts=True)
+    sampled = np.bincount(np.searchsorted(levels, sample), minlength=len(levels))
+    return Levels(stored, levels, sampled, lambda: counts)
+
+
+def displayed(header: pydicom.Dataset, picture: Levels, voi: Voi) -> tuple[np.ndarray, bool]:
+    """What each level is shown as, float64 in [0, 1]; and whether the header's VOI transform made it."""
+    if half_empty(picture.stored):
+        raise ReadError("half-empty")
+    padding = padded(header, picture.levels)
+    values = modality_values(header, picture.levels)
+    sampled = np.where(padding, 0, picture.sampled)
+    if not sampled.max() < CONSTANT * sampled.sum():
+        raise ReadError("constant")
+
+    shown = header_voi(header, values, sampled) if voi == "header" else None
+    windowed = shown is not None
+    if shown is None:
+        counts = np.where(padding, 0, picture.counts)
+        share = (0, 100) if voi == "none" else PERCENTILES
+        low, high = percentiles(values, counts, share)
+        if not low < high:
+            raise ReadError("constant")
+        shown = ramp(values, low, high)
+        if saturated(shown, sampled):
+            raise ReadError("saturated")
+    # MONOCHROME1 and the shape INVERSE say the same thing: where both stand, invert once. Always last, and
+    # about the range of the output, since the window is stated in values that run the other way.
+    if (
+        word(header, "PhotometricInterpretation") == "MONOCHROME1"
+        or word(header, "PresentationLUTShape") == "INVERSE"
+    ):
+        shown = 1 - shown
+    shown[padding] = 0
+    return shown, windowed
+
+
+def half_empty(stored: np.ndarray) -> bool:
+    """Whether a file whose end was never written was filled up: one value to the end, from the middle or above."""
+    rows, columns = stored.shape
+    step = max(1, columns // SAMPLED)
+    last = stored[-1, -1]
+    return bool(
+        rows >= 8
+        and (stored[-1] == last).all()
+        and (stored[rows // 2 :, ::step] == last).all()
+        and (stored[rows // 2 :] == last).all()
+        and not (stored[0] == last).all()
+    )
+
+
+def padded(header: pydicom.Dataset, levels: np.ndarray) -> np.ndarray:
+    """Which levels stand for "no image" (PS3.3 C.7.5.1.1.2)."""
+    first = number(header, "PixelPaddingValue", np.nan)
+    if not np.isfinite(first):
+        return np.zeros(levels.shape, bool)
+    last = number(header, "PixelPaddingRangeLimit", first)
+    low, high = sorted((first, last if np.isfinite(last) else first))
+    bits = number(header, "BitsAllocated", 16)
+    if number(header, "PixelRepresentation", 0) == 1 and low >= 2 ** (bits - 1):
+        # A negative value that was written with the unsigned representation.
+        low, high = sorted(value - 2.0**bits for value in (low, high))
+    return (levels >= low) & (levels <= high)
+
+
+def modality_values(header: pydicom.Dataset, levels: np.ndarray) -> np.ndarray:
+    """Modality LUT, or slope and intercept; float64."""
+    if attribute(header, "ModalityLUTSequence"):
+        values = None
+        with suppress(Exception):  # raised below, outside: a chained exception would carry pydicom's text
+            values = np.asarray(apply_modality_lut(levels, header), np.float64)
+        if values is None:
+            raise ReadError("bad-header")
+        return values
+    slope, intercept = number(header, "RescaleSlope", 1.0), number(header, "RescaleIntercept", 0.0)
+    if not (np.isfinite(slope) and np.isfinite(intercept) and slope != 0):
+        raise ReadError("bad-header")
+    return levels.astype(np.float64) * slope + intercept
+
+
+def header_voi(header: pydicom.Dataset, values: np.ndarray, sampled: np.ndarray) -> np.ndarray | None:
+    """The header's VOI transform, in [0, 1]; None where there is none that shows anything.
+
+    Windows, PS3.3 C.11.2.1.2 and C.11.2.1.3, x a value, c the center, w the width:
+        LINEAR        (x - (c - 1/2)) / (w - 1) + 1/2, clipped; w >= 1
+        LINEAR_EXACT  (x - c) / w + 1/2, clipped; w > 0
+        SIGMOID       1 / (1 + exp(-4 (x - c) / w)); w > 0
+    """
+    if attribute(header, "VOILUTSequence"):
+        shown = lookup(header, values)
+        if shown is not None and not saturated(shown, sampled):
+            return shown
+    center, width = number(header, "WindowCenter", np.nan), number(header, "WindowWidth", np.nan)
+    function = word(header, "VOILUTFunction") or "LINEAR"
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1
+    if not (np.isfinite(center) and np.isfinite(width) and width > 0):
+        return None
+    if function == "SIGMOID":
+        # exp overflows beyond 709; the sigmoid is 0 or 1 long before.
+        shown = 1 / (1 + np.exp(np.clip((values - center) * (-4 / width), -700, 700)))
+    elif function in ("LINEAR", "LINEAR_EXACT"):
+        shown = ramp(values, center - width / 2, center + width / 2)
+    else:
+        return None
+    # A window beside all values shows black or white; neither is a picture.
+    return None if saturated(shown, sampled) else shown
+
+
+def lookup(header: pydicom.Dataset, values: np.ndarray) -> np.ndarray | None:
+    """The first VOI LUT, scaled by its own smallest and largest entry; None where it is malformed."""
+    try:
+        entries, first = (int(value) for value in header.VOILUTSequence[0].LUTDescriptor[:2])
+        out = apply_voi(np.rint(values).astype(np.int64), header, index=0)
+        # An entry count of 0 stands for 65536 (PS3.3 C.11.1.1.1).
+        table = apply_voi(first + np.arange(entries or 65536), header, index=0)
+        low, high = float(table.min()), float(table.max())
+        return ramp(np.asarray(out, np.float64), low, high) if low < high else None
+    except Exception:
+        return None
+
+
+def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 at ``low``, 1 at ``high``, clipped."""
+    with np.errstate(over="ignore"):  # a window far narrower than float64 resolves clips to 0 and 1
+        return np.clip((values - low) / (high - low), 0, 1)
+
+
+def saturated(shown: np.ndarray, counts: np.ndarray) -> bool:
+    """Whether nearly all pixels are plain black or white, or all are one grey."""
+    extreme = (shown < 1e-3) | (shown > 1 - 1e-3)
+    present = shown[counts > 0]
+    return bool(counts[extreme].sum() >= SATURATED * counts.sum() or present.min() == present.max())
+
+
+def percentiles(values: np.ndarray, counts: np.ndarray, share: tuple[float, float]) -> tuple[float, float]:
+    """As numpy.percentile gives them of each value repeated ``counts`` times."""
+    order = np.argsort(values, kind="stable")
+    values, last = values[order], np.cumsum(counts[order]) - 1
+    if last[-1] < 0:
+        return 0.0, 0.0
+    results = []
+    for percent in share:
+        place = percent / 100 * last[-1]
+        below, above = (
+            float(values[np.searchsorted(last, whole)]) for whole in (np.floor(place), np.ceil(place))
+        )
+        results.append(below + (above - below) * (place - np.floor(place)))
+    return results[0], results[1]

@@ -1,0 +1,98 @@
+"""Rows of the table meet the files that were read; what remains are the items of the data set."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from imbal_jax.data.ingest.journal import Place, Read
+from imbal_jax.data.ingest.key import Key
+from imbal_jax.data.ingest.read import Task
+from imbal_jax.data.ingest.records import Item
+from imbal_jax.data.table import Matches, Row, Table, match_headers
+from imbal_jax.errors import InputError
+
+Known = Mapping[str, tuple[Read, Place | None]]  # by path below the folder
+UNLABELLED, RECORD = "unlabelled", "record"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """items: in the order of their ids. became: of each file, RECORD, UNLABELLED or the reason of a refusal.
+    unmatched: rows without a file. unknown_patients: items that are a patient each."""
+
+    items: list[Item]
+    became: dict[str, str]
+    unmatched: list[Row]
+    unknown_patients: int
+
+
+def join(
+    files: Sequence[str],
+    tasks: Sequence[Task],
+    known: Known,
+    table: Table,
+    matches: Matches,
+    left: Sequence[Row],
+    key: Key,
+) -> Joined:
+    """tasks: the files that were read. left: the rows that ``match_names`` left to the headers."""
+    by_accession = table.key == "accession"
+    paths = defaultdict(list)
+    for task in tasks:
+        if not task.named:
+            paths[identifier(known[task.path][0], by_accession)].append(task.path)
+    asked = {row.key: paths.get(asked_for(row, table, key), ()) for row in left}
+    unmatched = match_headers(matches, left, asked)
+
+    became = dict.fromkeys(files, UNLABELLED)
+    copies = defaultdict(list)
+    for path in sorted(matches.rows):
+        read, place = known[path]
+        became[path] = read.reason or RECORD
+        if place is not None and not read.reason:
+            copies[read.content].append(path)
+    for same in copies.values():
+        says = {(matches.rows[path].labels, matches.rows[path].patient) for path in same}
+        for path in same if len(says) > 1 else same[1:]:
+            became[path] = "conflicting" if len(says) > 1 else "duplicate"
+
+    kept = [path for path, word in became.items() if word == RECORD]
+    items = [item_of(matches.rows[path], *known[path], table, key) for path in kept]
+    unknown = sum(not patient_of(matches.rows[path], known[path][0], table, key) for path in kept)
+    return Joined(sorted(items, key=lambda item: item.id), became, unmatched, unknown)
+
+
+def item_of(row: Row, read: Read, place: Place, table: Table, key: Key) -> Item:
+    name = key.of("image", read.content)
+    patient = patient_of(row, read, table, key) or key.of("patient", f"image {read.content}")
+    return Item(id=name, patient=patient, labels=row.labels, flags=read.flags, place=place)
+
+
+def patient_of(row: Row, read: Read, table: Table, key: Key) -> str:
+    """The table's patient where it has such a column, else the header's; "" unknown."""
+    if table.has_patients:
+        return key.of("patient", row.patient) if row.patient else ""
+    return read.patient
+
+
+def asked_for(row: Row, table: Table, key: Key) -> str:
+    """The keyed identifier of the header that the row's key would be."""
+    return key.of("accession" if table.key == "accession" else "sop", row.key)
+
+
+def identifier(read: Read, by_accession: bool) -> str:
+    return read.accession if by_accession else read.sop
+
+
+def table_hash(table: Table, key: Key) -> str:
+    """Changes with every word of the table that matters."""
+    return key.of("table", repr((table.key, table.has_patients, table.classes, table.many, table.rows)))
+
+
+def check_classes(table: Table) -> None:
+    """Refuse a column of names or numbers that was taken for classes: they would be written into the data set."""
+    if not table.many and len(table.rows) >= 10 and 2 * len(table.classes) > len(table.rows):
+        raise InputError(
+            f"column 'label' has {len(table.classes)} different values in {len(table.rows)} rows: "
+            "is it an identifier? name the classes, --classes A B"
+        )

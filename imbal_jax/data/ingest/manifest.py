@@ -1,0 +1,178 @@
+"""What a finished data set is made of, so that damage and change are seen, and the check that sees them.
+
+ingest.json       how it was made: options, the key's fingerprint, a keyed hash of the table
+manifest.jsonl    a line for each file of the source: keyed hashes of its path and of its bytes, what became of
+                  it, and for a record the record's checksum
+quarantine.csv    the files that were refused, by keyed hash of the path, with the reason
+checksums.json    size and BLAKE2b of every file of the data set
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from imbal_jax.data.folder import image_files
+from imbal_jax.data.ingest.key import Key, read_key
+from imbal_jax.data.ingest.read import INGEST_REASONS
+from imbal_jax.data.ingest.records import checksum
+from imbal_jax.errors import InputError
+
+MADE, MANIFEST, QUARANTINE, CHECKSUMS = "ingest.json", "manifest.jsonl", "quarantine.csv", "checksums.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One file of the source. file, content: keyed hashes of path and bytes. became: "record", "unlabelled", or
+    the reason of a refusal. id, checksum: of the record, "" for none."""
+
+    file: str
+    content: str
+    became: str
+    id: str = ""
+    checksum: str = ""
+
+
+def write_manifest(folder: Path, made: Mapping[str, Any], lines: Iterable[Line]) -> None:
+    """Everything but the checksums, which come last."""
+    lines = sorted(lines, key=lambda line: line.file)
+    (folder / MADE).write_text(json.dumps({"format": FORMAT, **made}, indent=1) + "\n", encoding="utf-8")
+    with (folder / MANIFEST).open("w", encoding="ascii") as stream:
+        for line in lines:
+            stream.write(json.dumps(asdict(line), separators=(",", ":")) + "\n")
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("file", "reason", "meaning"))
+    rows.writerows(
+        (line.file, line.became, INGEST_REASONS[line.became])
+        for line in lines
+        if line.became in INGEST_REASONS
+    )
+    (folder / QUARANTINE).write_text(table.getvalue(), encoding="utf-8")
+
+
+def write_checksums(folder: Path) -> None:
+    sums = {path.relative_to(folder).as_posix(): file_checksum(path) for path in contents(folder)}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+
+
+def read_made(folder: Path) -> dict[str, Any] | None:
+    """How ``folder`` was made; None where it is no data set of an ingest."""
+    try:
+        made = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return made if isinstance(made, dict) and made.get("format") == FORMAT else None
+
+
+def read_manifest(folder: Path) -> Iterator[Line]:
+    try:
+        with (folder / MANIFEST).open(encoding="ascii") as stream:
+            for line in stream:
+                yield Line(**json.loads(line))
+    except (OSError, ValueError, TypeError):
+        raise InputError(f"{folder / MANIFEST} is missing or damaged: copy the data set anew") from None
+
+
+def verify(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> int:
+    """Check every byte and every record of a data set against what was written; returns the number of records.
+
+    Raises InputError for a file that is gone, added or changed, a record that is not as it was made, and a
+    patient in two splits. progress: called with (records checked, records).
+    """
+    folder = Path(folder)
+    verify_files(folder)
+    made = {line.id: line.checksum for line in read_manifest(folder) if line.id}
+    home: dict[bytes, str] = {}
+    seen = set()
+    builder = tfds.builder_from_directory(folder)
+    for split in builder.info.splits:
+        for record in builder.as_data_source(split):
+            name = record["id"].decode()
+            if made.get(name) != checksum(record) or name in seen:
+                raise InputError(
+                    f"record {name} of {split} is not as it was made: copy or make the data set anew"
+                )
+            seen.add(name)
+            if home.setdefault(record["patient"], split) != split:
+                raise InputError(
+                    f"a patient is in {split} and in {home[record['patient']]}: make the data set anew"
+                )
+            if progress is not None:
+                progress(len(seen), len(made))
+    if len(seen) != len(made):
+        raise InputError(f"{folder} holds {len(seen)} records, {len(made)} were written: copy it anew")
+    return len(seen)
+
+
+def verify_files(folder: Path) -> None:
+    """``verify`` without opening a record: sizes and checksums of the files."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(
+            f"{folder} is no finished data set of an ingest: {CHECKSUMS} is missing or damaged"
+        ) from None
+    there = {path.relative_to(folder).as_posix(): path for path in contents(folder)}
+    for name in sorted(sums.keys() | there.keys()):
+        if name not in there or name not in sums:
+            what = "missing" if name in sums else "not of it"
+            raise InputError(f"{name} of {folder} is {what}: copy the data set anew")
+        if file_checksum(there[name]) != sums[name]:
+            raise InputError(f"{name} of {folder} was changed or damaged: copy the data set anew")
+
+
+def compare_source(folder: Path | str, source: Path | str, key_file: Path | str) -> dict[str, list[str]]:
+    """The files below ``source`` against those that ``folder`` was made of: paths that were "changed" or "added", and
+    keyed hashes of those that are "gone". Every byte is read. For the owner of the key; the result names files."""
+    key, source = read_key(Path(key_file)), Path(source)
+    check_key(Path(folder), key)
+    lines = {line.file: line for line in read_manifest(Path(folder))}
+    found: dict[str, list[str]] = {"changed": [], "added": [], "gone": []}
+    for path in image_files(source):
+        line = lines.pop(key.of("file", path), None)
+        if line is None:
+            found["added"].append(path)
+        elif line.content and line.content != key.of_file(source / path):
+            found["changed"].append(path)
+    return {**found, "gone": sorted(lines)}
+
+
+def find_files(source: Path | str, key_file: Path | str) -> dict[str, str]:
+    """The path of each keyed hash, to look up what quarantine.csv lists. For the owner of the key."""
+    key = read_key(Path(key_file))
+    return {key.of("file", path): path for path in image_files(Path(source))}
+
+
+def check_key(folder: Path, key: Key) -> None:
+    made = read_made(folder)
+    if made is None:
+        raise InputError(f"{folder} is no finished data set of an ingest: {MADE} is missing or damaged")
+    if made["key"] != key.fingerprint:
+        raise InputError(f"{folder} was made with another key: give that, --key-file FILE")
+
+
+def contents(folder: Path) -> list[Path]:
+    """Every file but the checksums themselves and the index, which is made anew where it is missing."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] not in (CHECKSUMS, "index")
+    )
+
+
+def file_checksum(path: Path) -> str:
+    """Size and BLAKE2b, in one word."""
+    state, size = blake2b(digest_size=32), 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            state.update(block)
+            size += len(block)
+    return f"{size}:{state.hexdigest()}"

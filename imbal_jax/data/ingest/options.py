@@ -1,0 +1,102 @@
+"""What ``imbal-jax ingest`` may be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from imbal_jax.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """A folder of DICOM, PNG and JPEG files becomes a data set of records that names nobody.
+
+    The table has a heading and, in any order: file (a path below the folder, a file name or a SOPInstanceUID) or
+    accession; label (the name of a class), or one column for each of many labels with 1, 0, -1 (uncertain) or nothing
+    (missing); and patient, or else the header's PatientID counts.
+
+    Interrupted and started again it goes on where it was; on a finished data set it checks every byte.
+    """
+
+    # The files, at any depth.
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DICOM_DIR")]
+    # The table: a path from here or below DICOM_DIR.
+    labels: Path
+    # The data set to make; what an interrupted run has read waits in OUT.partial.
+    out: Path
+    # Pixels of the square pictures.
+    size: int = 224
+    # Bits of a pixel.
+    bits: Literal[8, 16] = 8
+    # Grey-scale window: the header's, the 0.5th to the 99.5th percentile, or all of the range.
+    voi: Literal["header", "percentile", "none"] = "header"
+    # Share of the patients; 0 makes no such split.
+    validation_share: float = 0.16
+    # Share of the patients; 0 makes no such split.
+    test_share: float = 0.20
+    # Of the split.
+    seed: int = 0
+    # Names of the classes and their order, or which columns are labels; left out: all, the normal one first.
+    classes: tuple[str, ...] = ()
+    # Secret that makes the identifiers; OUT.key if left out. Whoever has it and a PatientID finds the patient: keep
+    # it, and apart from the data set.
+    key_file: Path | None = None
+    # Processes that read; 0 is one a core.
+    workers: int = 0
+    # The longest that reading one file may take.
+    seconds: float = 120.0
+    # Let an Apache Beam runner read and write: its options in one string, "--runner=DirectRunner ...".
+    beam: str | None = None
+
+    @property
+    def partial(self) -> Path:
+        return self.out.with_name(self.out.name + ".partial")
+
+    @property
+    def key(self) -> Path:
+        return self.key_file or self.out.with_name(self.out.name + ".key")
+
+    @property
+    def table(self) -> Path:
+        below = self.folder / self.labels
+        return below if not self.labels.is_file() and below.is_file() else self.labels
+
+    @property
+    def shares(self) -> dict[str, float]:
+        shares = {
+            "train": 1 - self.validation_share - self.test_share,
+            "validation": self.validation_share,
+            "test": self.test_share,
+        }
+        return {name: share for name, share in shares.items() if share > 0}
+
+    def pixels(self) -> dict[str, Any]:
+        """What decides how a file is read: the journal holds for these values only."""
+        return {"size": self.size, "bits": self.bits, "voi": self.voi}
+
+
+def check_options(options: IngestOptions) -> None:
+    """Raise InputError for the first value out of its range."""
+    if not options.folder.is_dir():
+        raise InputError(f"no folder {options.folder}")
+    if not 8 <= options.size <= 4096:
+        raise InputError(f"--size is {options.size}: 8 to 4096 pixels")
+    for name in ("validation_share", "test_share"):
+        share = getattr(options, name)
+        if not 0 <= share < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {share}: from 0 to below 1")
+    if options.validation_share + options.test_share >= 1:
+        raise InputError(
+            f"--validation-share {options.validation_share} and --test-share {options.test_share} "
+            "leave nothing to train on"
+        )
+    if options.workers < 0:
+        raise InputError(f"--workers is {options.workers}: 0 for one a core, or how many")
+    if not options.seconds > 0:
+        raise InputError(f"--seconds is {options.seconds}: above 0")
+    if options.out.resolve().is_relative_to(options.folder.resolve()):
+        raise InputError(
+            f"--out {options.out} is inside {options.folder}: keep the data set apart from its source"
+        )

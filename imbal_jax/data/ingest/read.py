@@ -1,0 +1,118 @@
+"""One file: its bytes hashed, its picture made, and nothing of its header kept but keyed hashes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from imbal_jax.data.dicom import REASONS, Voi, attribute, open_dicom
+from imbal_jax.data.folder import PICTURES, load_picture
+from imbal_jax.data.ingest.journal import Read
+from imbal_jax.data.ingest.key import Key
+from imbal_jax.data.refusal import FILE_LIMIT, ReadError
+
+# Reasons that only a whole ingest has, beside those of one file.
+INGEST_REASONS = {
+    **REASONS,
+    "duplicate": "byte for byte another labelled file, which is kept",
+    "conflicting": "byte for byte another labelled file, with other labels or another patient: both are left out",
+    "changed": "written to while it was read",
+    "crashed": "reading it ended the process, twice",
+    "timed-out": "reading it took longer than the limit, twice",
+}
+# Another run may find these mended.
+RETRIED = ("missing", "changed", "no-decoder", "crashed", "timed-out")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to read. path: below the folder. named: a row names it; otherwise its header decides."""
+
+    path: str
+    named: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """How every file is read.
+
+    wanted: keyed SOP instances or accessions that rows of the table ask for. key_file: read where the work is
+    done, so that the key is in no message and no description of a pipeline.
+    """
+
+    folder: Path
+    key_file: Path
+    size: int
+    bits: int
+    voi: Voi
+    by_accession: bool
+    wanted: frozenset[str]
+
+    @property
+    def dtype(self) -> str:
+        return "uint8" if self.bits == 8 else "uint16"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.size, self.size, 1)
+
+
+def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
+    """What became of the file, and its picture [size, size, 1]; call it inside ``quiet()``."""
+    path = job.folder / task.path
+    read = Read(key.of("file", task.path))
+    try:
+        about = path.stat()
+        read = replace(read, size=about.st_size, mtime=about.st_mtime_ns)
+        if about.st_size > FILE_LIMIT:
+            raise ReadError("too-large")
+        if not task.named:
+            if task.path.lower().endswith(PICTURES):
+                return read, None
+            read = replace(read, **joining(path, key))
+            if not asked_for(read, job):
+                return read, None
+        read = replace(read, content=key.of_file(path))
+        radiograph = load_picture(path, size=job.size, voi=job.voi, bits=job.bits)
+        if not unchanged(read, path):
+            return replace(read, reason="changed"), None
+    except ReadError as error:
+        return replace(read, reason=error.reason, remedy=error.remedy), None
+    except OSError:
+        return replace(read, reason="missing"), None
+    patient = radiograph.patient.removeprefix("PatientID ")
+    read = replace(read, patient=key.of("patient", patient) if patient else "", flags=radiograph.flags)
+    return read, radiograph.pixels.reshape(job.shape)
+
+
+def joining(path: Path, key: Key) -> dict[str, str]:
+    """The keyed identifiers by which rows may ask for a file that they do not name."""
+    header = open_dicom(path, pixels=False)
+    found = {}
+    for kind, keyword in (("sop", "SOPInstanceUID"), ("accession", "AccessionNumber")):
+        value = str(attribute(header, keyword) or "").strip()
+        found[kind] = key.of(kind, value) if value else ""
+    return found
+
+
+def asked_for(read: Read, job: Job) -> bool:
+    """Whether the file's header makes it one that a row wants."""
+    return (read.accession if job.by_accession else read.sop) in job.wanted
+
+
+def still_holds(read: Read, task: Task, job: Job) -> bool:
+    """Whether the journal's word on a file answers the task, so that it need not be read again."""
+    if read.reason:
+        return read.reason not in RETRIED
+    if read.pixels:
+        return task.named or bool(read.sop or read.accession)
+    return not task.named and not asked_for(read, job)
+
+
+def unchanged(read: Read, path: Path) -> bool:
+    """Whether the file has the size and time that it had when it was read."""
+    try:
+        about = path.stat()
+    except OSError:
+        return False
+    return (read.size, read.mtime) == (about.st_size, about.st_mtime_ns)

@@ -1,0 +1,313 @@
+"""``imbal-jax ingest``, from the folder to the finished data set."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from imbal_jax.data.folder import CACHE_FORMAT, image_files
+from imbal_jax.data.ingest.join import UNLABELLED, Joined, Known, asked_for, check_classes, join, table_hash
+from imbal_jax.data.ingest.journal import Pictures, frames, segments
+from imbal_jax.data.ingest.key import Key, open_key, read_key
+from imbal_jax.data.ingest.manifest import (
+    Line,
+    check_key,
+    read_made,
+    read_manifest,
+    verify,
+    write_checksums,
+    write_manifest,
+)
+from imbal_jax.data.ingest.options import IngestOptions, check_options
+from imbal_jax.data.ingest.progress import progress
+from imbal_jax.data.ingest.read import INGEST_REASONS, Job, Task, still_holds, unchanged
+from imbal_jax.data.ingest.records import Layout, checksum, write_records
+from imbal_jax.data.ingest.summary import Summary, label_ratio_error, split_counts
+from imbal_jax.data.ingest.workers import read_files
+from imbal_jax.data.splits import split_by_group, split_summary
+from imbal_jax.data.table import Table, match_names, read_table
+from imbal_jax.errors import InputError
+
+JOURNAL_FORMAT = 1
+Indices = Mapping[str, np.ndarray]
+
+
+def ingest(options: IngestOptions, console: Console | None = None) -> Summary | None:
+    """Make the data set ``options.out``; where it is finished, check it and return None.
+
+    Interrupted, it goes on where it was when it is called again with the same options: what was read lies in
+    ``options.partial``. ``options.out`` is there only when all of it is. Raises InputError for wrong input, OSError
+    where it cannot write.
+    """
+    console = console or Console()
+    check_options(options)
+    table = read_table(options.table, options.classes or None)
+    check_classes(table)
+    files = image_files(options.folder)
+    if not files:
+        raise InputError(f"{options.folder} holds no image")
+    if options.out.exists() and not is_empty(options.out):
+        check_finished(options, table, files, console)
+        return None
+
+    with claimed(options) as (key, journal):
+        # Read
+        matches, left = match_names(files, table)
+        job = Job(
+            folder=options.folder,
+            key_file=options.key,
+            size=options.size,
+            bits=options.bits,
+            voi=options.voi,
+            by_accession=table.key == "accession",
+            wanted=frozenset(asked_for(row, table, key) for row in left),
+        )
+        tasks = [Task(path, path in matches.rows) for path in files if left or path in matches.rows]
+        known = read_all(options, job, tasks, journal, key, console)
+
+        # Join and split
+        joined = join(files, tasks, known, table, matches, left, key)
+        if not joined.items:
+            raise InputError(nothing_read(options, table, files, joined))
+        labels = np.array([item.labels for item in joined.items], np.int8 if table.many else np.int32)
+        labels = labels if table.many else labels[:, 0]
+        patients = np.array([item.patient for item in joined.items])
+        indices = split_by_group(labels, patients, options.shares, seed=options.seed)
+        summary = summarise(table, joined, known, labels, patients, indices)
+
+        # Write, check what was written, and hand it over
+        layout = Layout(job.shape, job.dtype, table.classes, table.many)
+        folder = write(options, layout, journal, joined, indices, console)
+        lines = manifest_lines(files, joined, known, checksums(layout, journal, joined), key)
+        write_manifest(folder, made_of(options, table, key), lines)
+        summary.write(folder)
+        write_checksums(folder)
+        with progress(console, "records checked", "records", summary.records) as checked:
+            verify(folder, lambda done, total: checked())
+        folder.replace(options.out)
+    shutil.rmtree(options.partial, ignore_errors=True)
+    console.print(summary.table())
+    for line in summary.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return summary
+
+
+# Beginning, and beginning again
+
+
+@contextmanager
+def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
+    """The key, and the folder of the journal, which is this process's alone until the block is left."""
+    about = options.partial / "options.json"
+    journal = options.partial / "journal"
+    try:
+        journal.mkdir(parents=True, exist_ok=True)
+        lock = (options.partial / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot write {options.partial}: {error.strerror}; choose another --out") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another ingest is at work in {options.partial}: wait for it, or end it"
+            ) from None
+        key = open_key(options.key, outside=(options.out, options.partial))
+        kept = {"format": [JOURNAL_FORMAT, CACHE_FORMAT], **options.pixels(), "key": key.fingerprint}
+        if about.is_file():
+            check_same(options.partial, json.loads(about.read_text()), kept)
+        else:
+            about.write_text(json.dumps(kept) + "\n")
+        yield key, journal
+
+
+def check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise InputError for the first value in which what lies in ``folder`` differs from what is asked for."""
+    for name, value in here.items():
+        if there.get(name) != value:
+            known = name in ("key", "table")  # hashes, which tell nobody anything
+            what = f"another {name}" if known else f"{name} {there.get(name)}, not {value}"
+            raise InputError(
+                f"{folder} was made with {what}: give the same, delete it, or choose another --out"
+            )
+
+
+def check_finished(options: IngestOptions, table: Table, files: Sequence[str], console: Console) -> None:
+    """Raise InputError unless ``options.out`` is a whole data set of just these options, rows and files."""
+    made = read_made(options.out)
+    if made is None:
+        raise InputError(f"{options.out} is there and is no data set of an ingest: choose another --out")
+    key = read_key(options.key)
+    check_key(options.out, key)
+    asked = json.loads(json.dumps(made_of(options, table, key)))
+    check_same(options.out, made, asked)
+    there = {line.file for line in read_manifest(options.out)}
+    here = {key.of("file", path) for path in files}
+    if there != here:
+        raise InputError(
+            f"{options.out} was made of other files: {len(here - there)} are new and {len(there - here)} gone in "
+            f"{options.folder}: choose another --out"
+        )
+    records = verify(options.out)
+    console.print(
+        f"{options.out} is finished: {records:,} records checked, all as they were written",
+        highlight=False,
+        markup=False,
+    )
+
+
+def made_of(options: IngestOptions, table: Table, key: Key) -> dict[str, Any]:
+    """What decides the records, for the data set to tell; no path is among it."""
+    return {
+        **options.pixels(),
+        "shares": {name: round(share, 9) for name, share in options.shares.items()},
+        "seed": options.seed,
+        "classes": list(table.classes),
+        "table": table_hash(table, key),
+        "key": key.fingerprint,
+    }
+
+
+def is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+# Reading
+
+
+def read_all(
+    options: IngestOptions, job: Job, tasks: Sequence[Task], journal: Path, key: Key, console: Console
+) -> Known:
+    """What is known of every task's file: from the journal where it still holds, else read now."""
+    by_name = {key.of("file", task.path): task for task in tasks}
+    known = {}
+    for segment in segments(journal):
+        for read, place in frames(segment):
+            if read.file in by_name:
+                known[by_name[read.file].path] = (read, place)
+    ahead = [
+        task
+        for task in tasks
+        if task.path not in known
+        or not still_holds(known[task.path][0], task, job)
+        or not unchanged(known[task.path][0], options.folder / task.path)
+    ]
+    if len(ahead) < len(tasks):
+        console.print(f"{len(tasks) - len(ahead):,} files were read before", highlight=False)
+    with progress(console, "files read", "files", len(ahead)) as advance:
+        if options.beam is not None:
+            from imbal_jax.data.ingest.beam import read_files_with_beam
+
+            for task, read, place in read_files_with_beam(job, ahead, journal, options.beam):
+                known[task.path] = (read, place)
+                advance()
+            return known
+
+        def found(task: Task, read: Any, place: Any) -> None:
+            known[task.path] = (read, place)
+            advance()
+
+        workers = options.workers or cores()
+        read_files(job, ahead, journal, workers=workers, seconds=options.seconds, found=found)
+    return known
+
+
+def nothing_read(options: IngestOptions, table: Table, files: Sequence[str], joined: Joined) -> str:
+    refused = Counter(word for word in joined.became.values() if word in INGEST_REASONS)
+    if not refused:
+        return (
+            f"none of {len(table.rows)} rows fits one of {len(files)} files in {options.folder}: 'file' is a path "
+            "below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
+        )
+    reasons = "; ".join(f"{count} {word}: {INGEST_REASONS[word]}" for word, count in sorted(refused.items()))
+    return f"none of {sum(refused.values())} labelled files in {options.folder} could be read: {reasons}"
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Writing
+
+
+def write(
+    options: IngestOptions, layout: Layout, journal: Path, joined: Joined, indices: Indices, console: Console
+) -> Path:
+    """The records, in a folder inside ``options.partial``."""
+    config = None
+    if options.beam is not None:
+        from imbal_jax.data.ingest.beam import download_config
+
+        config = download_config(options.beam)
+    folder = options.partial / "records"
+    shutil.rmtree(folder, ignore_errors=True)
+    with progress(console, "records written", "records", len(joined.items)) as written:
+        return write_records(
+            folder,
+            layout=layout,
+            splits={name: [joined.items[i] for i in chosen] for name, chosen in indices.items()},
+            journal=journal,
+            written=written,
+            beam=config,
+        )
+
+
+def checksums(layout: Layout, journal: Path, joined: Joined) -> dict[str, str]:
+    """Of each record by its id, from the journal: not from what was written, which they are to check."""
+    pictures = Pictures(journal, layout.shape, layout.dtype)
+    sums = {item.id: checksum(layout.example(item, pictures[item.place])) for item in joined.items}
+    pictures.close()
+    return sums
+
+
+def manifest_lines(
+    files: Sequence[str], joined: Joined, known: Known, sums: Mapping[str, str], key: Key
+) -> Iterator[Line]:
+    for path in files:
+        word = joined.became[path]
+        content = known[path][0].content if path in known else ""
+        name = key.of("image", content) if word == "record" else ""
+        yield Line(key.of("file", path), content, word, name, sums[name] if name else "")
+
+
+def summarise(
+    table: Table, joined: Joined, known: Known, labels: np.ndarray, patients: np.ndarray, indices: Indices
+) -> Summary:
+    """Raises InputError for a split without a patient."""
+    counts = split_summary(labels, patients, indices, table.classes)
+    for name, images in zip(indices, counts.images, strict=True):
+        if not images:
+            raise InputError(
+                f"no patient is left for the {name} split: add patients, or ask for no {name} split"
+            )
+    words = Counter(joined.became.values())
+    return Summary(
+        rows=len(table.rows),
+        files=len(joined.became),
+        records=len(joined.items),
+        refused={word: count for word, count in sorted(words.items()) if word in INGEST_REASONS},
+        remedies=tuple(
+            sorted(
+                {known[path][0].remedy for path, word in joined.became.items() if word in INGEST_REASONS}
+                - {""}
+            )
+        ),
+        unmatched_rows=tuple(sorted(row.number for row in joined.unmatched)),
+        unlabelled=words[UNLABELLED],
+        patients=len(np.unique(patients)),
+        unknown_patients=joined.unknown_patients,
+        flags=dict(sorted(Counter(flag for item in joined.items for flag in item.flags).items())),
+        classes=table.classes,
+        many_labels=table.many,
+        splits=split_counts(labels, indices, counts),
+        missing=counts.missing,
+        label_ratio_error=label_ratio_error(counts),
+    )

@@ -1,0 +1,132 @@
+"""What an ingest ends with: what became of every file and row, and what each split holds."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from imbal_jax.data.ingest.read import INGEST_REASONS
+from imbal_jax.data.splits import SplitSummary
+
+SUMMARY = "summary.json"
+Splits = dict[str, dict[str, object]]
+LISTED = 20  # row numbers that the console shows; the file has all
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts; nothing here names a file or a patient.
+
+    files: below the folder. records: images in the data set. refused: files by reason. remedies: packages that
+    would mend some of them. unmatched_rows: numbers of the table's rows that have no file. unlabelled: files that no
+    row asks for, listed in the manifest. unknown_patients: images that became a patient each. flags: images by flag.
+    splits: of each split its images, patients, and for each class images and patients with it; and, where there are
+    many labels, images on which the label is known. missing: classes without an example in a split.
+    label_ratio_error: the largest difference, over splits and classes, between the share of a class in a split and in
+    the whole set.
+    """
+
+    rows: int
+    files: int
+    records: int
+    refused: dict[str, int]
+    remedies: tuple[str, ...]
+    unmatched_rows: tuple[int, ...]
+    unlabelled: int
+    patients: int
+    unknown_patients: int
+    flags: dict[str, int]
+    classes: tuple[str, ...]
+    many_labels: bool
+    splits: Splits
+    missing: tuple[tuple[str, str], ...]
+    label_ratio_error: float
+
+    def write(self, folder: Path) -> None:
+        (folder / SUMMARY).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    def table(self) -> Table:
+        """Classes by splits: images and prevalence."""
+        table = Table(title="Images and prevalence")
+        table.add_column("")
+        for name in ("all", *self.splits):
+            table.add_column(name, justify="right")
+        table.add_row("images", *(f"{n:,}" for n in self._counts("images")))
+        table.add_row("patients", *(f"{n:,}" for n in self._counts("patients")), end_section=True)
+        for name in self.classes:
+            numbers = [split["classes"][name] for split in self.splits.values()]
+            cells = [(of["images"], of["known"]) for of in numbers]
+            cells.insert(0, tuple(map(sum, zip(*cells, strict=True))))
+            table.add_row(name, *(f"{count:,}  {share(count, known)}" for count, known in cells))
+        return table
+
+    def _counts(self, name: str) -> list[int]:
+        counts = [int(split[name]) for split in self.splits.values()]
+        return [sum(counts), *counts]
+
+    def lines(self) -> list[str]:
+        """What the table does not show, a line each."""
+        said = [
+            f"{self.records:,} of {self.files:,} files became records of {self.patients:,} patients; "
+            f"{self.rows:,} rows",
+            f"label-ratio error {100 * self.label_ratio_error:.2f} percentage points: the most that a class's "
+            "share in a split differs from its share in all",
+        ]
+        said += [
+            f"refused {count:,}: {reason}: {INGEST_REASONS[reason]}" for reason, count in self.refused.items()
+        ]
+        said += [f"some of them can be read after: {remedy}" for remedy in self.remedies]
+        if self.unmatched_rows:
+            numbers = ", ".join(map(str, self.unmatched_rows[:LISTED]))
+            rest = len(self.unmatched_rows) - LISTED
+            more = f" and {rest:,} more, see {SUMMARY}" if rest > 0 else ""
+            said.append(f"{len(self.unmatched_rows):,} rows of the table without a file: {numbers}{more}")
+        notes = (
+            (self.unlabelled, "files that no row asks for, listed in the manifest"),
+            (
+                self.unknown_patients,
+                "images without a patient: each counts as its own, splits may share patients",
+            ),
+        )
+        said += [f"{count:,} {what}" for count, what in notes if count]
+        said += [f"{count:,} flagged {flag}" for flag, count in self.flags.items()]
+        said += [
+            f"no image of {name} in {split}: its scores there are undefined" for name, split in self.missing
+        ]
+        return said
+
+
+def share(count: int, known: int) -> str:
+    if not known:
+        return "–"
+    percent = 100 * count / known
+    return f"{percent:.1f} %" if percent >= 1 or count == 0 else f"{percent:.2g} %"
+
+
+def split_counts(labels: np.ndarray, indices: Mapping[str, np.ndarray], counts: SplitSummary) -> Splits:
+    """``Summary.splits``. labels: int [N], or [N, L] with 1, 0, -1; counts: of these indices."""
+    return {
+        split: {
+            "images": int(counts.images[s]),
+            "patients": int(counts.patients[s]),
+            "classes": {
+                name: {
+                    "images": int(counts.class_images[s, c]),
+                    "patients": int(counts.class_patients[s, c]),
+                    "known": int((labels[chosen, c] >= 0).sum()) if labels.ndim == 2 else len(chosen),
+                }
+                for c, name in enumerate(counts.classes)
+            },
+        }
+        for s, (split, chosen) in enumerate(indices.items())
+    }
+
+
+def label_ratio_error(counts: SplitSummary) -> float:
+    """The largest difference between the share of a class among the images of a split and among all."""
+    shares = counts.class_images / np.maximum(counts.images[:, None], 1)
+    whole = counts.class_images.sum(0) / max(counts.images.sum(), 1)
+    return float(np.abs(shares - whole).max())

@@ -1,0 +1,150 @@
+"""Processes that read files, each into a segment of its own, and what is done when a file takes one down."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from imbal_jax.data.dicom import quiet
+from imbal_jax.data.ingest.journal import Place, Read, Segment
+from imbal_jax.data.ingest.key import read_key
+from imbal_jax.data.ingest.read import Job, Task, read_file
+from imbal_jax.errors import Stopped
+
+AHEAD = 2  # files a worker is given at a time, so that it never waits for the next
+ATTEMPTS = 2
+START_SECONDS = 120.0
+
+Found = Callable[[Task, Read, Place | None], None]
+
+
+def serve(tasks: Connection, job: Job, journal: Path) -> None:
+    """Read what comes until the other end closes, as it also does when the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
+    key, segment = read_key(job.key_file), Segment(journal)
+    tasks.send("ready")
+    with quiet():
+        while True:
+            try:
+                task = tasks.recv()
+            except (EOFError, OSError):
+                return
+            read, picture = read_file(job, task, key)
+            try:
+                tasks.send((read, segment.append(read, picture)))
+            except BrokenPipeError:
+                return
+            except OSError as error:
+                tasks.send(OSError(error.errno, os.strerror(error.errno or errno.EIO)))
+                return
+
+
+class Worker:
+    """One process and the tasks that it has not answered, the first being the one that it is at."""
+
+    def __init__(self, job: Job, journal: Path) -> None:
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(["imbal_jax.data.ingest.workers"])
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, job, journal), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.given: deque[Task] = deque()
+        self.since = time.monotonic()
+        self.ready = False
+
+    def give(self, task: Task) -> None:
+        if not self.given:
+            self.since = time.monotonic()
+        self.given.append(task)
+        with suppress(OSError):  # it has ended, which is noticed where answers are taken
+            self.pipe.send(task)
+
+    def end(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+def read_files(
+    job: Job, tasks: Sequence[Task], journal: Path, *, workers: int, seconds: float, found: Found
+) -> None:
+    """Read ``tasks`` and call ``found`` for each as it is done, in no order.
+
+    seconds: of one file, after which its process is ended. A file that ends its process, or is ended, twice is
+    refused as "crashed" or "timed-out"; everything else that the process had been given is read by another.
+    Raises OSError where the journal cannot be written, Stopped where no process can be started.
+    """
+    waiting, attempts = deque(tasks), Counter[Task]()
+    running: list[Worker] = []
+    refusals: Segment | None = None
+    try:
+        while waiting or any(worker.given for worker in running):
+            while waiting and len(running) < min(workers, len(waiting) + len(running)):
+                running.append(Worker(job, journal))
+            for worker in running:
+                while worker.ready and waiting and len(worker.given) < AHEAD:
+                    worker.give(waiting.popleft())
+            wait([end for worker in running for end in (worker.pipe, worker.process.sentinel)], timeout=1.0)
+            for worker in list(running):
+                over = worker.ready and bool(worker.given) and time.monotonic() - worker.since > seconds
+                if not over and answered(worker, found):
+                    continue
+                if not worker.ready:
+                    raise Stopped(
+                        "the processes that read files cannot be started: "
+                        "in a script, call ingest under if __name__ == '__main__'"
+                    )
+                running.remove(worker)
+                worker.end()
+                if not worker.given:
+                    continue
+                culprit = worker.given.popleft()
+                waiting.extendleft(reversed(worker.given))
+                attempts[culprit] += 1
+                if attempts[culprit] < ATTEMPTS:
+                    waiting.appendleft(culprit)
+                else:
+                    refusals = refusals or Segment(journal)
+                    read = given_up(job, culprit, "timed-out" if over else "crashed")
+                    found(culprit, read, refusals.append(read, None))
+    finally:
+        for worker in running:
+            worker.end()
+        if refusals is not None:
+            refusals.close()
+
+
+def answered(worker: Worker, found: Found) -> bool:
+    """Take every answer that is there; False when the process has ended."""
+    try:
+        while worker.pipe.poll():
+            answer = worker.pipe.recv()
+            if answer == "ready":
+                worker.ready = True
+            elif isinstance(answer, OSError):
+                raise answer
+            else:
+                found(worker.given.popleft(), *answer)
+            worker.since = time.monotonic()
+    except (EOFError, ConnectionResetError):
+        return False
+    starting = time.monotonic() - worker.since < START_SECONDS
+    return worker.process.is_alive() and (worker.ready or starting)
+
+
+def given_up(job: Job, task: Task, reason: str) -> Read:
+    name = read_key(job.key_file).of("file", task.path)
+    try:
+        about = (job.folder / task.path).stat()
+    except OSError:
+        return Read(name, reason="missing")
+    return Read(name, about.st_size, about.st_mtime_ns, reason=reason)

@@ -1,0 +1,64 @@
+"""Why a file is refused, and what is said of one that is not: fixed words that hold nothing of the file."""
+
+from imbal_jax.errors import InputError
+
+# Decompressing first and looking afterwards is how a small file takes a machine down. The largest digital
+# radiographs are about 18 megapixels of 16 bits.
+FILE_LIMIT = 512 * 2**20  # bytes
+INFLATED_LIMIT = 256 * 2**20  # bytes that a deflated file becomes
+SIDE_LIMIT = 32_768  # rows, columns
+PIXEL_LIMIT = 100_000_000
+FRAME_LIMIT = 16_384
+DECODED_LIMIT = 128 * 2**20  # bytes of one decoded frame; reading takes up to ten times as much memory
+
+REASONS = {
+    "missing": "there is no such file, or it may not be read",
+    "not-an-image": "neither a DICOM file nor a picture",
+    "no-pixels": "a DICOM file without pixels, or cut off before them",
+    "bad-header": "rows, columns, bits or another attribute that describes the pixels is absent or nonsense",
+    "multi-frame": "more than one frame: ask for the frame that is the radiograph, or export it",
+    "no-such-frame": "fewer frames than the one that was asked for",
+    "colour": "not a grey image",
+    "for-processing": "raw detector values (presentation intent FOR PROCESSING): export for presentation",
+    "burned-in-text": "the header says that text is burned into the pixels, which may name the patient",
+    "too-large": (
+        f"more than {SIDE_LIMIT} rows or columns, {PIXEL_LIMIT // 1_000_000} megapixels, {FRAME_LIMIT} frames, "
+        f"{DECODED_LIMIT // 2**20} MiB a decoded frame or {FILE_LIMIT // 2**20} MiB a file"
+    ),
+    "no-decoder": "no decoder for this compression is installed",
+    "undecodable": "the pixels cannot be decoded: fewer than the header promises, or damaged",
+    "contradiction": "the compressed picture has another size or depth than the header says",
+    "truncated": "the file or its picture ends before its end: copy it again from the archive",
+    "non-finite": "NaN or infinite pixels",
+    "constant": "every pixel is the same, or 99 of 100 are",
+    "half-empty": "the lower half, but not the upper edge, is one value: cut off in transfer",
+    "saturated": "98 of 100 pixels are plain black or white: a mask, or an exposure that shows nothing",
+}
+
+# What a picture that was read carries along, for whoever decides what to train on.
+FLAGS = {
+    "unwindowed": "the header's grey-scale window was asked for and absent or unusable: scaled by percentiles",
+    "burned-in-unknown": "the header does not say that the pixels are free of burned-in text",
+    "not-radiography": "the modality is not CR, DX, RG or MG",
+    "not-chest": "the body part examined is not the chest",
+    "body-part-unknown": "the header names no body part",
+    "lateral": "a lateral view",
+    "lossy": "compressed with loss, now or earlier",
+    "enlarged": "fewer source pixels than pixels of the result",
+    "excess-pixels": "more pixel bytes than the header accounts for",
+}
+
+
+class ReadError(InputError):
+    """A file that is refused; ``reason`` is a key of REASONS.
+
+    The text never holds a file name or a header value: patients' names travel in both, and error texts end up
+    in logs.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{reason}: {REASONS[reason]}" + (f" ({remedy})" if remedy else ""))
+        self.reason, self.remedy = reason, remedy
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # so that worker processes can hand it back
+        return ReadError, (self.reason, self.remedy)

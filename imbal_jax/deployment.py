@@ -1,0 +1,149 @@
+"""What a trained network is used as: probabilities that mean something, and a threshold for each finding."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, log_softmax, logit, softmax
+
+from imbal_jax.calibration import (
+    LogitScaling,
+)
+from imbal_jax.errors import InputError
+from imbal_jax.operating import OperatingPoint, decide
+
+FILE = "deployment.json"
+SMALLEST = 1e-30  # of a float32 softmax: below it, what was rounded to 0
+EDGE = 1e-7  # of a float32 sigmoid: nearer to 0 and 1 the odds are rounding
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What images the network takes.
+
+    shape: [H, W, channels]. bits: of a pixel, 8 or 16. mean, deviation: of the training images' pixels in [0, 1],
+    one number or one a channel. mirror: whether the probabilities are the mean of those of the image and of its
+    mirror image. voi: how DICOM files are windowed.
+    """
+
+    shape: tuple[int, int, int]
+    bits: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    mirror: bool
+    voi: str
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(f"uint{self.bits}")
+
+    @property
+    def statistics(self) -> dict[str, np.ndarray]:
+        """``mean`` and ``deviation`` as a scorer takes them."""
+        return {name: np.float32(getattr(self, name)) for name in ("mean", "deviation")}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """From a network's outputs to calibrated probabilities and decisions; stored with the checkpoint.
+
+    classes: the C names. negative: the index of the class that is no finding, or None.
+    many_labels: whether each class is a label of its own.
+    scaling: of the log probabilities (of many labels: the log odds) that the network gives.
+    points: one a class, chosen on validation.
+    prevalence: [C], at which the probabilities hold, as far as they are calibrated.
+    calibration: how, as ``config.Deploy`` says; with "penalised" where the fit had no maximum without.
+    inputs: what the network takes.
+    """
+
+    classes: tuple[str, ...]
+    negative: int | None
+    many_labels: bool
+    scaling: LogitScaling
+    points: tuple[OperatingPoint, ...]
+    prevalence: tuple[float, ...]
+    calibration: str
+    inputs: Inputs
+
+    @property
+    def findings(self) -> tuple[int, ...]:
+        """The indices of the classes but the negative one."""
+        return tuple(c for c in range(len(self.classes)) if c != self.negative)
+
+    def probabilities(self, outputs: ArrayLike) -> np.ndarray:
+        """float64 [N, C] of the network's outputs [N, C], which are probabilities too."""
+        z = self.scaling.apply(log_outputs(outputs, self.many_labels))
+        return expit(z) if self.many_labels else softmax(z, axis=-1)
+
+    def called(self, probabilities: ArrayLike) -> np.ndarray:
+        """bool [N, C]: which classes each image is called, at the operating points."""
+        return decide(probabilities, self.points, self.negative)
+
+    def to_json(self) -> dict[str, Any]:
+        points = [{k: _finite(v) for k, v in point.to_json().items()} for point in self.points]
+        return {
+            "classes": list(self.classes),
+            "negative": self.negative,
+            "many_labels": self.many_labels,
+            "scaling": self.scaling.to_json(),
+            "points": points,
+            "prevalence": list(self.prevalence),
+            "calibration": self.calibration,
+            "inputs": asdict(self.inputs),
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Deployment":
+        """InputError where a value is missing or damaged."""
+        try:
+            points = [
+                OperatingPoint.from_json({k: math.nan if v is None else v for k, v in point.items()})
+                for point in values["points"]
+            ]
+            return Deployment(
+                classes=tuple(values["classes"]),
+                negative=values["negative"],
+                many_labels=bool(values["many_labels"]),
+                scaling=LogitScaling.from_json(values["scaling"]),
+                points=tuple(points),
+                prevalence=tuple(map(float, values["prevalence"])),
+                calibration=str(values["calibration"]),
+                inputs=Inputs(
+                    **{k: tuple(v) if isinstance(v, list) else v for k, v in values["inputs"].items()}
+                ),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"a deployment is damaged: {error!r}") from None
+
+    def write(self, folder: Path) -> None:
+        partial = folder / (FILE + ".partial")
+        partial.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+        partial.replace(folder / FILE)
+
+    @staticmethod
+    def read(folder: Path) -> "Deployment":
+        """That of the run in ``folder``; InputError where there is none, or it is damaged."""
+        try:
+            return Deployment.from_json(json.loads((folder / FILE).read_text()))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(
+                f"{folder / FILE} cannot be read ({reason}): imbal-jax evaluate {folder.parent} writes it anew"
+            ) from None
+
+
+def log_outputs(outputs: ArrayLike, many_labels: bool) -> np.ndarray:
+    """float64: the logs of a softmax, whose rows may sum to 1 only nearly; the log odds of sigmoids."""
+    outputs = np.asarray(outputs, np.float64)
+    if many_labels:
+        return logit(np.clip(outputs, EDGE, 1 - EDGE))
+    return log_softmax(np.log(np.maximum(outputs, SMALLEST)), axis=-1)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

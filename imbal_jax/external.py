@@ -1,0 +1,158 @@
+"""External validation: finished runs on images of another place, with the calibration and thresholds they have."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from imbal_jax.augment import intensities
+from imbal_jax.config import Config
+from imbal_jax.data.dataset import Dataset, check_labels
+from imbal_jax.data.pipeline import standardize
+from imbal_jax.data.sources import SPLITS, Splits, load, read
+from imbal_jax.data.splits import split_summary
+from imbal_jax.deployed import Deployed, restore_deployed
+from imbal_jax.deployment_choice import deploy
+from imbal_jax.errors import InputError
+from imbal_jax.evaluate import print_results, write_run_report
+from imbal_jax.recipe import make_mesh
+from imbal_jax.report import RunResult
+from imbal_jax.saliency import saliency_maps
+from imbal_jax.scored import Scored, patient_codes
+from imbal_jax.tasks import score
+from imbal_jax.tracking import make_console, read_history
+
+Part = Literal["all", "train", "validation", "test"]
+
+
+def validate(
+    config: Config,
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    part: Part = "all",
+    step: int | None = None,
+    refit: bool = False,
+    console: Console | None = None,
+) -> list[RunResult]:
+    """Score the ``runs`` on the data set of ``config.data``; print, and write the report to ``out``.
+
+    config: of the runs, with the ``data`` of the other place. runs: folders WORKDIR/METHOD. part: of the data set,
+    split as for training, or all of it. step: of the checkpoints, instead of the chosen ones. refit: choose the
+    calibration and the thresholds anew, as ``config.deploy`` says, on the validation images of the training.
+
+    Raises InputError for images or classes that the runs do not know, and as ``sources.load``.
+    """
+    console = console or make_console()
+    mesh = make_mesh(config)
+    models = [restore_deployed(run, mesh, step) for run in runs]
+    classes = models[0].deployment.classes
+    splits = _load(config, out, part, models[0], console)
+    results = [_result(config, model, splits, mesh, refit) for model in models]
+    out.mkdir(parents=True, exist_ok=True)
+    title = f"{config.title or config.name}: {part} of {config.data.source}"
+    report = write_run_report(replace(config, title=title), out / "report.html", results, splits)
+    for model, result in zip(models, results, strict=True):
+        arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
+        np.savez_compressed(out / f"{model.method.name}.npz", classes=classes, **arrays)
+    print_results(config, results, classes, report, console)
+    return results
+
+
+def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    deployment = model.deployment
+    if part == "all":
+        data, _ = read(config.data, out, say, classes=deployment.classes)
+    else:
+        data = getattr(load(config, out, say), part)
+    data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
+    if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
+        wanted, size = deployment.inputs, deployment.inputs.shape[0]
+        raise InputError(
+            f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes {wanted.dtype} "
+            f"{list(wanted.shape)}: set --data.image-size {size}, and take images of as many channels"
+        )
+    summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
+    for name, _ in summary.missing:
+        say(f"no image of {name}: its sensitivity is undefined")
+    nothing = data.take(np.arange(0))
+    return Splits(nothing, nothing, data, table=summary.rows())
+
+
+def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:
+    """The same images with their labels in the order of ``classes``; a label that the set lacks is unknown.
+
+    Raises InputError for a class that is none of these, and for one label in place of many.
+    """
+    check_labels(data)
+    if data.many_labels != many_labels:
+        kinds = ("one label", "many labels")
+        raise InputError(
+            f"the data set has {kinds[data.many_labels]} an image, the network was trained for {kinds[many_labels]}"
+        )
+    if many_labels:
+        known = [name for name in classes if name in data.classes]
+        if not known:
+            raise InputError(
+                f"the data set has the labels {', '.join(data.classes)}, the network knows {', '.join(classes)}"
+            )
+        labels = np.full((len(data), len(classes)), -1, data.labels.dtype)
+        for c, name in enumerate(classes):
+            if name in data.classes:
+                labels[:, c] = data.labels[:, data.classes.index(name)]
+        return replace(data, labels=labels, classes=classes)
+    present = [data.classes[c] for c in np.unique(data.labels)]
+    unknown = [name for name in present if name not in classes]
+    if unknown:
+        raise InputError(
+            f"the data set has images of {', '.join(unknown)}, the network knows {', '.join(classes)}: "
+            "rename the labels, or leave those images out"
+        )
+    place = np.array([classes.index(name) if name in classes else -1 for name in data.classes])
+    return replace(data, labels=place[data.labels].astype(np.int32), classes=classes)
+
+
+def _result(config: Config, model: Deployed, splits: Splits, mesh: Mesh, refit: bool) -> RunResult:
+    scored = Scored.read(model.folder)
+    assert scored is not None  # restore_deployed found the run
+    deployment = deploy(config, scored) if refit else model.deployment
+    test = splits.test
+    outputs = model.scorer(mesh, 4 * config.train.batch_size)(test.images)
+    probabilities = deployment.probabilities(outputs)
+
+    def maps(indices: np.ndarray, cls: int) -> np.ndarray:
+        pixels = intensities(np.asarray(test.images[indices]))
+        inputs = np.asarray(standardize(pixels, **deployment.inputs.statistics))
+        apply = partial(saliency_maps, model.network.apply, model.variables)
+        return apply(inputs, cls, many_labels=test.many_labels)
+
+    return RunResult(
+        method=model.method.name,
+        summary=model.method.summary,
+        history=read_history(model.folder),
+        criterion=config.select,
+        best_step=model.step,
+        table=score(test.labels, outputs, splits.classes, config.data.negative_class),
+        labels=test.labels,
+        scores=probabilities,
+        seconds=scored.seconds,
+        skipped_steps=scored.skipped,
+        points=deployment.points,
+        groups=patient_codes(test.groups),
+        validation_labels=scored.validation_labels,
+        validation_scores=deployment.probabilities(scored.validation_outputs),
+        raw_scores=outputs,
+        calibration=deployment.calibration,
+        saliency=maps,
+    )
+
+
+PARTS = ("all", *SPLITS)

@@ -1,0 +1,291 @@
+"""``imbal-jax predict``: a probability and a decision for each image of a file, a folder or a set of records."""
+
+import csv
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from rich.console import Console
+
+from imbal_jax.data.dicom import quiet
+from imbal_jax.data.folder import image_files, load_picture
+from imbal_jax.data.ingest.key import Key, open_key
+from imbal_jax.data.ingest.progress import progress
+from imbal_jax.data.record_files import parse
+from imbal_jax.data.records import RecordSet, open_records
+from imbal_jax.data.refusal import REASONS, ReadError
+from imbal_jax.deployed import Deployed, restore_deployed
+from imbal_jax.deployment import Deployment
+from imbal_jax.errors import InputError
+from imbal_jax.parallel import make_mesh
+from imbal_jax.points_table import threshold_text
+from imbal_jax.tracking import make_console, percent
+
+AHEAD = 4  # images a thread reads before they are scored
+CHUNK = 256  # records read at a time
+
+
+@dataclass(frozen=True)
+class Read:
+    """An image, or why there is none. name: the path, or "" of a record, whose id names nobody already."""
+
+    id: str
+    name: str
+    pixels: np.ndarray | None = None
+    flags: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass
+class Prediction:
+    """What was written. scored: images. called: of each finding, how many. refused: files by reason."""
+
+    scored: int = 0
+    called: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def predict(
+    run: Path,
+    path: Path,
+    out: Path,
+    *,
+    key_file: Path | None = None,
+    names: Path | None = None,
+    batch_size: int = 64,
+    workers: int = 2,
+    devices: int | None = None,
+    console: Console | None = None,
+) -> Prediction:
+    """Score what is at ``path`` with the finished run ``run`` and write a row an image to ``out``, as it goes.
+
+    Columns: ``id``; for each finding ``probability/NAME``, calibrated, and ``called/NAME``, 1 where it reaches the
+    stored operating point; ``flags``, what to know of the image's quality. Files that cannot be read are left out,
+    and listed with the reason in ``out`` with the ending ``.unreadable.csv``.
+
+    path: a DICOM, PNG or JPEG file, a folder of such, or a folder of records.
+    key_file: what files' ids are made with, of their paths below ``path``; made where there is none; ``out`` with
+        the ending ``.key`` if left out. Records keep the ids they have.
+    names: a table of ids and paths to write, for whoever may know whose the images are.
+
+    Raises InputError for a run or a path that cannot be used, and where not one image could be read.
+    """
+    console = console or make_console()
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}")
+    for file in (out, names):
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"cannot write {file}: there is no folder {file.parent}")
+    mesh = make_mesh(devices)
+    deployed = restore_deployed(run, mesh)
+    count, images = _images(path, deployed, out, key_file, workers)
+    found = Prediction()
+    _say(console, _opening(deployed))
+    score = deployed.scorer(mesh, batch_size)
+    partial = out.with_name(out.name + ".partial")
+    with ExitStack() as stack:
+        advance = stack.enter_context(progress(console, "scored", "images", count))
+        table, listed, linked = (
+            stack.enter_context(_Table(file)) for file in (partial, unreadable_file(out), names)
+        )
+        table.row(heading(deployed.deployment))
+        listed.row(("id", "reason"))
+        linked.row(("id", "path"))
+        for batch in _batches(images, batch_size):
+            good = [read for read in batch if read.pixels is not None]
+            if good:
+                outputs = score(np.stack([read.pixels for read in good]))
+                for row in rows(deployed.deployment, good, outputs, found):
+                    table.row(row)
+            for read in batch:
+                if read.pixels is None:
+                    found.refused[read.reason] += 1
+                    listed.row((read.id, read.reason))
+                if read.name:
+                    linked.row((read.id, read.name))
+            table.flush()
+            advance(len(batch))
+    _say(console, _ending(deployed.deployment, found, out))
+    if not found.scored:
+        partial.unlink()
+        raise InputError(f"not one of {count} files at {path} could be read: see {unreadable_file(out)}")
+    partial.replace(out)
+    if not found.refused:
+        unreadable_file(out).unlink()
+    return found
+
+
+def heading(deployment: Deployment) -> list[str]:
+    names = [deployment.classes[c] for c in deployment.findings]
+    return ["id", *(f"{what}/{name}" for name in names for what in ("probability", "called")), "flags"]
+
+
+def rows(
+    deployment: Deployment, images: Sequence[Read], outputs: np.ndarray, found: Prediction
+) -> Iterator[list[str]]:
+    """The rows of scored images, which are counted in ``found``."""
+    probabilities = deployment.probabilities(outputs)
+    called = deployment.called(probabilities)
+    for read, p, decided in zip(images, probabilities, called, strict=True):
+        cells = [read.id]
+        for c in deployment.findings:
+            cells += [f"{p[c]:.6g}", str(int(decided[c]))]
+            found.called[deployment.classes[c]] += int(decided[c])
+        found.scored += 1
+        yield [*cells, " ".join(read.flags)]
+
+
+def unreadable_file(out: Path) -> Path:
+    return out.with_suffix(".unreadable.csv")
+
+
+# Images
+
+
+def _images(
+    path: Path, deployed: Deployed, out: Path, key_file: Path | None, workers: int
+) -> tuple[int, Iterator[Read]]:
+    """How many there are, and each of them, in order; only those about to be scored are in memory."""
+    inputs = deployed.deployment.inputs
+    if path.is_dir() and _holds_records(path):
+        records = open_records(path)
+        if records.images.shape[1:] != inputs.shape or records.images.dtype != inputs.dtype:
+            raise InputError(
+                f"the records are {records.images.dtype} {list(records.images.shape[1:])}, the network takes "
+                f"{inputs.dtype} {list(inputs.shape)}: ingest them as those that it was trained on"
+            )
+        return len(records), _records(records)
+    if inputs.shape[0] != inputs.shape[1] or inputs.shape[2] != 1:
+        raise InputError(
+            f"the network takes images {list(inputs.shape)}, radiographs are read as square grey ones"
+        )
+    folder, files = (path, image_files(path)) if path.is_dir() else (path.parent, [path.name])
+    if not files:
+        raise InputError(f"there is no image in {path}")
+    key = open_key(key_file or out.with_suffix(".key"), outside=(path,) if path.is_dir() else ())
+    return len(files), _files(folder, files, key, deployed, workers)
+
+
+def _holds_records(folder: Path) -> bool:
+    patterns = ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json")
+    return any(next(folder.glob(pattern), None) for pattern in patterns)
+
+
+def _files(folder: Path, files: Sequence[str], key: Key, deployed: Deployed, workers: int) -> Iterator[Read]:
+    inputs = deployed.deployment.inputs
+
+    def read(name: str) -> Read:
+        id = key.of("file", name)
+        try:
+            picture = load_picture(folder / name, size=inputs.shape[0], voi=inputs.voi, bits=inputs.bits)
+        except ReadError as error:
+            return Read(id, name, reason=error.reason)
+        return Read(id, name, picture.pixels[..., None], picture.flags)
+
+    with quiet(), ThreadPoolExecutor(workers) as pool:
+        yield from _in_order(pool, read, files, AHEAD * workers)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, read: Callable[[str], Read], files: Iterable[str], ahead: int
+) -> Iterator[Read]:
+    """As ``pool.map``, which would read all files before the first is asked for."""
+    left, waiting = iter(files), deque()
+    for name in itertools.islice(left, ahead):
+        waiting.append(pool.submit(read, name))
+    while waiting:
+        done = waiting.popleft().result()
+        waiting.extend(pool.submit(read, name) for name in itertools.islice(left, 1))
+        yield done
+
+
+def _records(records: RecordSet) -> Iterator[Read]:
+    for start in range(0, len(records), CHUNK):
+        pixels = records.images[start : start + CHUNK]
+        for place, image in enumerate(pixels, start):
+            text = _texts(parse(records.images.files[place]))
+            yield Read(text["id"] or str(place), "", image, tuple(text["flags"].split()))
+
+
+def _texts(record: Mapping) -> dict[str, str]:
+    found = {}
+    for name in ("id", "flags"):
+        values = record[name].bytes_list.value if name in record else ()
+        found[name] = values[0].decode() if values else ""
+    return found
+
+
+def _batches(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
+    images = iter(images)
+    while batch := list(itertools.islice(images, size)):
+        yield batch
+
+
+# What is said
+
+
+class _Table:
+    """A CSV file that is written row by row; of None, nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> "_Table":
+        if self._path is not None:
+            try:
+                self._file = self._path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+            except OSError as error:
+                raise InputError(f"cannot write {self._path}: {error.strerror}") from error
+            self._writer = csv.writer(self._file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def row(self, cells: Sequence[str]) -> None:
+        if self._file is not None:
+            self._writer.writerow(cells)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+
+def _opening(deployed: Deployed) -> str:
+    deployment = deployed.deployment
+    lines = [f"{deployed.method.name}, checkpoint of step {deployed.step}"]
+    for c in deployment.findings:
+        point = deployment.points[c]
+        lines.append(
+            f"{deployment.classes[c]}: called at {threshold_text(point)} ({point.rule}); probabilities hold at a "
+            f"prevalence of {percent(deployment.prevalence[c])}"
+        )
+    return "\n".join(lines)
+
+
+def _ending(deployment: Deployment, found: Prediction, out: Path) -> str:
+    lines = [
+        f"unreadable {count:,}: {reason}: {REASONS[reason]}"
+        for reason, count in sorted(found.refused.items())
+    ]
+    if found.refused:
+        lines.append(f"listed in {unreadable_file(out)}")
+    if found.scored:
+        called = [
+            f"{deployment.classes[c]} {found.called[deployment.classes[c]]:,}" for c in deployment.findings
+        ]
+        lines.append(f"{found.scored:,} images, called {', '.join(called)}: {out}")
+    return "\n".join(lines)
+
+
+def _say(console: Console, text: str) -> None:
+    if text:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
