@@ -32,15 +32,23 @@ class Data:
     """Which images, and how they are split.
 
     source: "phantom" (made on the spot), "folder" (DICOM, PNG or JPEG files with a labels.csv), or a public
-        set: kermany, kermany_pneumonia, nih, pneumoniamnist, cifar10; or "records", which imbal-jax ingest or
-        tensorflow-datasets prepared: they stay on disk, in their own size and split.
-    dir: where the files lie; phantoms are written there.
+        set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which
+        imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and
+        split; or "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split.
+    dir: where the files lie, or the prepared sets of the catalogue; phantoms are written there.
     image_size: side of the square the images are resized to, pixels.
     negative_class: the class that is no finding; the rest are averaged in macro scores.
     validation_share, test_share: shares of the patients; the remainder is for training.
-    imbalance: common to rare, drawn so in training and validation; the test set stays whole. None: as it is.
-    long_tail: the largest class over the smallest, drawn so in training, with the classes between in their order.
+    split: official, the source's own where it has one (refused where it shares patients), or patient, always made
+        here.
+    imbalance: common to rare, drawn so in training and validation; the test set stays whole. Of many labels, the
+        images without a finding to those with one. None: as it is.
+    long_tail: the largest class over the smallest, drawn so in training, with the classes between by their size.
     profile: of that: exponential, or step, in which half of the classes are rare.
+    prevalence: shares of classes, as ``pneumonia=0.001``, drawn so in training; the other classes keep their
+        proportions.
+    draw_splits: which splits the one of these three is drawn in, where other than said. Draws are by patient, and
+        a rarer one is a part of a less rare one.
     split_seed: the split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
     deployment_priors: share of each class, or prevalence of each of many labels, where the model will be used, for
         methods and calibrations that correct for it; None: as in the data.
@@ -58,9 +66,12 @@ class Data:
     negative_class: str | None = None
     validation_share: float = 0.16
     test_share: float = 0.20
+    split: Literal["official", "patient"] = "official"
     imbalance: float | None = None
     long_tail: float | None = None
     profile: Literal["exponential", "step"] = "exponential"
+    prevalence: tuple[str, ...] = ()
+    draw_splits: tuple[Literal["train", "validation", "test"], ...] | None = None
     split_seed: int = 0
     deployment_priors: tuple[float, ...] | None = None
     uncertain: Literal["ignore", "zeros", "ones", "soft"] = "ignore"
@@ -206,6 +217,9 @@ def check_config(config: Config) -> None:
         "leave a share to train on",
     )
     require(data.imbalance is None or data.imbalance >= 1, "data.imbalance", data.imbalance, "1 or more")
+    require(data.long_tail is None or data.long_tail >= 1, "data.long-tail", data.long_tail, "1 or more")
+    named = [name for name, _ in map(prevalence_of, data.prevalence)]
+    require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
     require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")
     require(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "a share of the run, 0 to 1")
     require(0 <= optim.ema_decay < 1, "optim.ema-decay", optim.ema_decay, "from 0 to below 1")
@@ -221,6 +235,19 @@ def check_config(config: Config) -> None:
     require(len(config.deploy.points) > 0, "deploy.points", "empty", "give a rule, such as youden")
     for text in config.deploy.points:
         parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it
+
+
+def prevalence_of(word: str) -> tuple[str, float]:
+    """Class and share of ``CLASS=SHARE``; InputError for another form, or a share that is not between 0 and 1."""
+    name, _, share = word.rpartition("=")
+    try:
+        if name and 0 < float(share) < 1:
+            return name, float(share)
+    except ValueError:
+        pass
+    raise InputError(
+        f"data.prevalence is {word!r}: expected CLASS=SHARE, between 0 and 1, as pneumonia=0.001"
+    )
 
 
 def load_config(path: Path | str) -> Config:

@@ -5,9 +5,8 @@ picture that looks plausible and is wrong. All of it is a function of the stored
 once a level, in float64, and not once a pixel.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -24,61 +23,64 @@ VOI = ("header", "percentile", "none")
 PERCENTILES = (0.5, 99.5)
 CONSTANT = 0.99  # a share of pixels of one value that leaves no picture
 SATURATED = 0.98  # a share of pixels at plain black or white that leaves no picture
-SAMPLED = 256  # rows and columns that are looked at for these shares
+# Rows and columns that percentiles are taken of: enough for a 0.5th to lie between the 0.45th and the 0.55th.
+COUNTED = 512
+SAMPLED = 128  # rows and columns that are looked at for these shares
 
 
 @dataclass(frozen=True)
 class Levels:
-    """A picture as levels and places: pixel [r, c] has the stored value ``levels[place(r, c)]``.
+    """A picture and the stored values in it.
 
-    stored: the picture [rows, columns]. levels: ascending stored values that include all of the picture's;
-    sampled: how often each level occurs in every n-th row and column.
+    stored: the picture [rows, columns]. levels: of at most 16 bits every whole number from 0, or the smallest
+    stored value, to the largest; beyond, where levels are as many as pixels, the pixels themselves. sampled: how
+    often each level occurs in every n-th row and column.
     """
 
     stored: np.ndarray
     levels: np.ndarray
     sampled: np.ndarray
-    count: Callable[[], np.ndarray]
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How often each level occurs in the whole picture."""
-        return self.count()
+        """How often each level occurs in at least ``COUNTED`` rows and columns, if there are as many."""
+        if not is_narrow(self.stored):
+            return np.ones(len(self.levels), np.uint8)
+        step = max(1, min(self.stored.shape) // COUNTED)
+        return self.occurrences(self.stored[::step, ::step])
+
+    def occurrences(self, values: np.ndarray) -> np.ndarray:
+        return np.bincount(values.ravel().astype(np.int64) - self.levels[0], minlength=len(self.levels))
+
+
+def is_narrow(stored: np.ndarray) -> bool:
+    """Whether a table of all possible values is small."""
+    return stored.dtype.kind in "iu" and stored.itemsize <= 2
 
 
 def split_levels(stored: np.ndarray) -> Levels:
-    """The levels of a picture; of at most 16 bits without sorting."""
+    """The levels of a picture."""
     step = max(1, min(stored.shape) // SAMPLED)
-    sample = stored[::step, ::step].ravel()
-    if stored.dtype.kind in "iu" and stored.itemsize <= 2:
-        first, last = int(stored.min()), int(stored.max())
-        levels = np.arange(first, last + 1)
-
-        def count() -> np.ndarray:
-            counts = np.zeros(len(levels), np.int64)
-            for band in range(0, len(stored), 64):  # bincount copies to 64 bits: in pieces that fit the cache
-                counts += np.bincount(
-                    stored[band : band + 64].ravel().astype(np.int64) - first, minlength=len(levels)
-                )
-            return counts
-
-        return Levels(
-            stored, levels, np.bincount(sample.astype(np.int64) - first, minlength=len(levels)), count
-        )
-    levels, counts = np.unique(stored, return_counts=True)
-    sampled = np.bincount(np.searchsorted(levels, sample), minlength=len(levels))
-    return Levels(stored, levels, sampled, lambda: counts)
+    if is_narrow(stored):
+        # Unsigned values begin near 0: to look for the smallest would take longer than the levels below it do.
+        first = int(stored.min()) if stored.dtype.kind == "i" else 0
+        levels = np.arange(first, int(stored.max()) + 1)
+        picture = Levels(stored, levels, levels)
+        return replace(picture, sampled=picture.occurrences(stored[::step, ::step]))
+    sampled = np.zeros(stored.shape, np.uint8)
+    sampled[::step, ::step] = 1
+    return Levels(stored, stored.ravel(), sampled.ravel())
 
 
 def displayed(header: pydicom.Dataset, picture: Levels, voi: Voi) -> tuple[np.ndarray, bool]:
     """What each level is shown as, float64 in [0, 1]; and whether the header's VOI transform made it."""
-    if half_empty(picture.stored):
-        raise ReadError("half-empty")
     padding = padded(header, picture.levels)
     values = modality_values(header, picture.levels)
     sampled = np.where(padding, 0, picture.sampled)
-    if not sampled.max() < CONSTANT * sampled.sum():
+    if not commonest(picture, sampled) < CONSTANT * sampled.sum(dtype=np.int64):
         raise ReadError("constant")
+    if half_empty(picture.stored):
+        raise ReadError("half-empty")
 
     shown = header_voi(header, values, sampled) if voi == "header" else None
     windowed = shown is not None
@@ -114,6 +116,14 @@ def half_empty(stored: np.ndarray) -> bool:
         and (stored[rows // 2 :] == last).all()
         and not (stored[0] == last).all()
     )
+
+
+def commonest(picture: Levels, sampled: np.ndarray) -> int:
+    """How often the value occurs that occurs most."""
+    if is_narrow(picture.stored):
+        return int(sampled.max())
+    values = picture.levels[sampled > 0]
+    return int(np.unique(values, return_counts=True)[1].max()) if len(values) else 0
 
 
 def padded(header: pydicom.Dataset, levels: np.ndarray) -> np.ndarray:
@@ -197,13 +207,14 @@ def saturated(shown: np.ndarray, counts: np.ndarray) -> bool:
     """Whether nearly all pixels are plain black or white, or all are one grey."""
     extreme = (shown < 1e-3) | (shown > 1 - 1e-3)
     present = shown[counts > 0]
-    return bool(counts[extreme].sum() >= SATURATED * counts.sum() or present.min() == present.max())
+    share = counts[extreme].sum(dtype=np.int64) / counts.sum(dtype=np.int64)
+    return bool(share >= SATURATED or present.min() == present.max())
 
 
 def percentiles(values: np.ndarray, counts: np.ndarray, share: tuple[float, float]) -> tuple[float, float]:
     """As numpy.percentile gives them of each value repeated ``counts`` times."""
     order = np.argsort(values, kind="stable")
-    values, last = values[order], np.cumsum(counts[order]) - 1
+    values, last = values[order], np.cumsum(counts[order], dtype=np.int64) - 1
     if last[-1] < 0:
         return 0.0, 0.0
     results = []

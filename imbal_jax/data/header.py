@@ -1,16 +1,13 @@
 """Values of a DICOM header as plain numbers and words, whatever nonsense stands there."""
 
+from contextlib import suppress
+
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
 # Where an enhanced multi-frame file keeps what a single-frame file keeps at its root (PS3.3 C.7.6.16).
-FRAME_GROUPS = (
-    "PixelValueTransformationSequence",
-    "FrameVOILUTSequence",
-    "PixelMeasuresSequence",
-    "FrameAnatomySequence",
-)
+FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
 
 
 def attribute(file: pydicom.Dataset, keyword: str) -> object:
@@ -49,14 +46,11 @@ def frame_header(file: pydicom.Dataset, frame: int) -> pydicom.Dataset:
     tags = list(file.keys())  # iterating over the file itself would parse every element
     header.update({tag: file.get_item(tag) for tag in tags if tag.group < 0x5000})
     for groups, index in ((shared, 0), (own, frame)):
-        try:
-            group = groups[index]
-        except Exception:
-            continue
-        for keyword in FRAME_GROUPS:
-            items = attribute(group, keyword)
-            if items:
-                header.update(items[0])
+        with suppress(Exception):  # damaged groups count as absent
+            for keyword in FRAME_GROUPS:
+                items = attribute(groups[index], keyword)
+                if items:
+                    header.update(items[0])
     return header
 
 

@@ -9,7 +9,10 @@ INFLATED_LIMIT = 256 * 2**20  # bytes that a deflated file becomes
 SIDE_LIMIT = 32_768  # rows, columns
 PIXEL_LIMIT = 100_000_000
 FRAME_LIMIT = 16_384
-DECODED_LIMIT = 128 * 2**20  # bytes of one decoded frame; reading takes up to ten times as much memory
+DECODED_LIMIT = 128 * 2**20  # bytes of one decoded frame, at up to 16 bits a pixel
+WIDE_LIMIT = (
+    32 * 2**20
+)  # beyond 16 bits, where reading takes ten times as much memory; no radiograph has them
 
 REASONS = {
     "missing": "there is no such file, or it may not be read",
@@ -23,7 +26,8 @@ REASONS = {
     "burned-in-text": "the header says that text is burned into the pixels, which may name the patient",
     "too-large": (
         f"more than {SIDE_LIMIT} rows or columns, {PIXEL_LIMIT // 1_000_000} megapixels, {FRAME_LIMIT} frames, "
-        f"{DECODED_LIMIT // 2**20} MiB a decoded frame or {FILE_LIMIT // 2**20} MiB a file"
+        f"{FILE_LIMIT // 2**20} MiB a file, or {DECODED_LIMIT // 2**20} MiB a decoded frame "
+        f"({WIDE_LIMIT // 2**20} beyond 16 bits)"
     ),
     "no-decoder": "no decoder for this compression is installed",
     "undecodable": "the pixels cannot be decoded: fewer than the header promises, or damaged",

@@ -1,21 +1,20 @@
 """A picture of any size as a square: anti-aliased, proportions kept, centred on black.
 
 Two steps. While it is at least twice too large, whole blocks of pixels are averaged; what is left is done by a
-Hamming filter on float values. Every source pixel counts, so a small nodule cannot fall between samples; and
+Hamming filter in float64. Every source pixel counts, so a small nodule cannot fall between samples; and
 the filter has, unlike Lanczos, no negative lobes, which would ring beside a metal marker and leave 0..1.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image
 
-BAND = 64  # rows that are worked on at once, so that they stay in the cache
+BAND = 2**18  # bytes that are worked on at once, so that they stay in the cache
 # The filter must still shrink the blocks twofold: less, and the blocks' own frequency response would show.
 GAP = 2.0
-
-Prepare = Callable[[np.ndarray, np.ndarray], object]
+GROUP = 8  # lines of the result that are made by one matrix product: small, as most of their weights are 0
 
 
 @dataclass(frozen=True)
@@ -42,37 +41,42 @@ def fit_square(shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8)
     aspect: height of a pixel over its width. bits: 8 or 16.
     """
     layout = lay_out(*shown.shape, size, aspect)
-    return place(average_blocks(shown, layout, np.float32, copy), shown.shape, layout, size, bits)
+    return place(average_blocks(shown, layout, FLOAT), shown.shape, layout, size, bits)
 
 
 def fit_levels(
     stored: np.ndarray, levels: np.ndarray, shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8
 ) -> np.ndarray:
-    """``fit_square`` of the picture in which every stored value ``levels[i]`` is shown as ``shown[i]``."""
+    """``fit_square`` of the picture in which every stored value ``levels[i]`` is shown as ``shown[i]``.
+
+    stored: of at most 16 bits. levels: consecutive whole numbers.
+    """
     layout = lay_out(*stored.shape, size, aspect)
-    narrow = stored.dtype.kind in "iu" and stored.itemsize <= 2
-    line = straight(levels, shown) if narrow else None
-    if line is not None:
-        low, high, falling = line
-        # An average goes through a straight line: clip the stored values, average them, then draw the line.
-        whole = low.is_integer() and high.is_integer() and layout.block_rows * (high - low) < 2**16
-        blocks = average_blocks(
-            stored,
-            layout,
-            # Sums wrap, and come right when ``low`` is taken off each: no true sum is beyond 16 bits.
-            np.uint16 if whole else np.float32,
-            clip_whole(stored.dtype, low, high) if whole else clip_float(low, high),
-            base=int(low) if whole else 0,
-        )
-        if not whole:
-            blocks -= np.float32(low)
-        blocks *= np.float32((-1 if falling else 1) / (high - low))
-        if falling:
-            blocks += 1
-    else:
-        look = look_up(levels, shown, stored.dtype) if narrow else search(levels, shown)
-        blocks = average_blocks(stored, layout, np.float32, look)
-    return place(blocks, stored.shape, layout, size, bits)
+    line = straight(levels, shown)
+    if line is None:
+        blocks = average_blocks(stored, layout, replace(FLOAT, prepare=look_up(levels, shown, stored.dtype)))
+        return place(blocks, stored.shape, layout, size, bits)
+
+    # An average goes through a straight line: clip the stored values, average them, then draw the line.
+    low, high, falling = line
+    slope, start = (-1 if falling else 1) / (high - low), float(falling)
+    first, last = int(levels[0]), int(levels[-1])
+    if low <= first and last <= high:  # nothing to clip
+        start += slope * (first - low)
+        low, high = float(first), float(last)
+    summing = replace(FLOAT, prepare=clip_float(low, high))
+    # Doubled, the ends of a window of odd width are whole, which lie halfway between two values.
+    for times in (1, 2):
+        span = times * (high - low)
+        if (times * low).is_integer() and span.is_integer() and layout.block_rows * span < 2**16:
+            if times == 2 and max(abs(first), abs(last)) >= 2**14:
+                break
+            summing = whole_numbers(stored.dtype, first, last, times, int(times * low), int(times * high))
+            summing = replace(summing, lanes=layout.block_rows * layout.block_columns * span < 2**16)
+            slope /= times
+            break
+    blocks = average_blocks(stored, layout, summing)
+    return place(blocks, stored.shape, layout, size, bits, slope, start)
 
 
 def straight(levels: np.ndarray, shown: np.ndarray) -> tuple[float, float, bool] | None:
@@ -85,43 +89,67 @@ def straight(levels: np.ndarray, shown: np.ndarray) -> tuple[float, float, bool]
     if slope == 0:
         return None
     ends = sorted(float(levels[first] + (end - shown[first]) / slope) for end in (0, 1))
-    low, high = (round(end) if abs(end - round(end)) < 1e-6 else end for end in ends)
+    # Windows end on whole numbers or halves; rounding errors must not hide it.
+    low, high = (round(2 * end) / 2 if abs(2 * end - round(2 * end)) < 1e-6 else end for end in ends)
     line = np.clip((levels - low) / (high - low), 0, 1)
     if slope < 0:
         line = 1 - line
     return (float(low), float(high), bool(slope < 0)) if np.abs(line - shown).max() < 1e-6 else None
 
 
-# What is done to a band of stored values before it is averaged
+@dataclass(frozen=True)
+class Summing:
+    """How a band of stored values is summed: prepared (None: as it is) as ``work``, summed as ``sums``, less base.
+
+    lanes: whether the sum over a whole block, not only down its rows, is below 2**16.
+    """
+
+    prepare: Callable[[np.ndarray, np.ndarray], object] | None
+    work: type
+    sums: type
+    base: int = 0
+    lanes: bool = False
 
 
-def copy(band: np.ndarray, out: np.ndarray) -> None:
-    np.copyto(out, band)
+FLOAT = Summing(None, np.float32, np.float32)
 
 
-def clip_whole(kind: np.dtype, low: float, high: float) -> Prepare:
+def whole_numbers(kind: np.dtype, first: int, last: int, times: int, low: int, high: int) -> Summing:
+    """``times`` a stored value, between low and high, in 16 bits.
+
+    Sums wrap, and come right when ``low`` is taken off each: no true sum is beyond 16 bits.
+    """
+    if times == 2:
+
+        def double(band: np.ndarray, out: np.ndarray) -> None:
+            band = band.view(np.int16) if kind.itemsize == 2 else band.astype(np.int16)
+            np.add(band, band, out=out)
+            np.clip(out, np.int16(max(low, -(2**15))), np.int16(min(high, 2**15 - 1)), out=out)
+
+        return Summing(double, np.int16, np.uint16, base=low)
+    if low <= first and last <= high:
+        return Summing(None, kind.type, np.uint16, base=low)
     limits = np.iinfo(kind)
-    low, high = kind.type(max(low, limits.min)), kind.type(min(high, limits.max))
-
-    def clip(band: np.ndarray, out: np.ndarray) -> None:
-        if kind.itemsize == 2:
-            np.clip(band, low, high, out=out.view(kind))
-        else:
-            np.clip(band, low, high, out=out, casting="unsafe")
-
-    return clip
+    least, most = kind.type(max(low, limits.min)), kind.type(min(high, limits.max))
+    return Summing(lambda band, out: np.clip(band, least, most, out=out), kind.type, np.uint16, base=low)
 
 
-def clip_float(low: float, high: float) -> Prepare:
+def clip_float(low: float, high: float) -> Callable[[np.ndarray, np.ndarray], None]:
+    """What is left is counted from ``low``, where float32 resolves a narrow window far from 0 too."""
+    base = float(np.floor(low))
+
     def clip(band: np.ndarray, out: np.ndarray) -> None:
         np.copyto(out, band, casting="unsafe")
-        np.maximum(out, np.float32(low), out=out)
-        np.minimum(out, np.float32(high), out=out)
+        out -= np.float32(base)
+        np.clip(out, np.float32(low - base), np.float32(high - base), out=out)
+        out -= np.float32(low - base)
 
     return clip
 
 
-def look_up(levels: np.ndarray, shown: np.ndarray, kind: np.dtype) -> Prepare:
+def look_up(
+    levels: np.ndarray, shown: np.ndarray, kind: np.dtype
+) -> Callable[[np.ndarray, np.ndarray], None]:
     unsigned = np.dtype(f"u{kind.itemsize}")
     table = np.zeros(2 ** (8 * kind.itemsize), np.float32)
     table[levels % len(table)] = shown
@@ -133,52 +161,52 @@ def look_up(levels: np.ndarray, shown: np.ndarray, kind: np.dtype) -> Prepare:
     return look
 
 
-def search(levels: np.ndarray, shown: np.ndarray) -> Prepare:
-    table = shown.astype(np.float32)
-
-    def look(band: np.ndarray, out: np.ndarray) -> None:
-        np.take(table, np.searchsorted(levels, band), out=out, mode="clip")
-
-    return look
-
-
-def average_blocks(
-    stored: np.ndarray, layout: Layout, kind: type, prepare: Prepare, base: int = 0
-) -> np.ndarray:
-    """float32 means, less ``base``, of blocks of pixels; the last row and column may be of smaller blocks."""
+def average_blocks(stored: np.ndarray, layout: Layout, summing: Summing) -> np.ndarray:
+    """Means, less the base, of blocks of pixels; the last row and column may be of smaller blocks."""
     rows, columns = stored.shape
-    high, wide = layout.block_rows, layout.block_columns
-    means = np.empty((-(-rows // high), -(-columns // wide)), np.float32)
-    height = max(1, BAND // high) * high
-    prepared = np.empty((height, columns), kind)
-    whole = columns - columns % wide
+    high = layout.block_rows
+    means = np.empty((-(-rows // high), -(-columns // layout.block_columns)))
+    height = max(1, BAND // (columns * stored.itemsize) // high) * high
+    prepared = np.empty((min(height, rows), columns), summing.work)
     for top in range(0, rows, height):
-        band = stored[top : top + height]
-        work = prepared[: len(band)]
-        prepare(band, work)
+        work = band = stored[top : top + height]
+        if summing.prepare is not None:
+            work = prepared[: len(band)]
+            summing.prepare(band, work)
+        if work.itemsize == 2:
+            work = work.view(np.uint16)
         for start, count, tall in spans(len(band), high):
             lines = work[start : start + count * tall].reshape(count, tall, columns)
-            sums = lines[:, 0]
-            if tall > 1:
-                sums = sums + lines[:, 1]
-                for line in range(2, tall):
-                    sums += lines[:, line]
-            if base:
-                sums = sums - kind(tall * base % 2**16)
+            sums = lines.sum(axis=1, dtype=summing.sums) if tall > 1 else lines[:, 0].astype(summing.sums)
+            if summing.base:
+                sums -= summing.sums(tall * summing.base % 2**16)
             at = (top + start) // high
-            out = means[at : at + count]
-            if wide == 1:
-                np.multiply(sums, np.float32(1 / tall), out=out)
-                continue
-            inside = out[:, : whole // wide]
-            sums = sums.astype(np.float32, copy=False)
-            np.add(sums[:, 0:whole:wide], sums[:, 1:whole:wide], out=inside)
-            for line in range(2, wide):
-                inside += sums[:, line:whole:wide]
-            inside *= np.float32(1 / (wide * tall))
-            if whole < columns:
-                out[:, -1] = sums[:, whole:].sum(axis=1) / np.float32(tall * (columns - whole))
+            average_columns(sums, layout.block_columns, tall, means[at : at + count], summing.lanes)
     return means
+
+
+def average_columns(sums: np.ndarray, wide: int, tall: int, out: np.ndarray, lanes: bool) -> None:
+    """Means of ``wide`` neighbours in a row of sums over ``tall`` rows; the last of a row may be of fewer.
+
+    lanes: whether ``wide`` sums together are below 2**16, and the sums uint16.
+    """
+    if wide == 1:
+        np.multiply(sums, 1 / tall, out=out)
+        return
+    whole = sums.shape[1] - sums.shape[1] % wide
+    if lanes and wide == 4 and whole == sums.shape[1]:
+        # Four 16-bit numbers in one of 64 bits: the product's highest 16 bits are their sum.
+        product = sums.view("<u8") * np.uint64(0x0001_0001_0001_0001)
+        np.multiply(product.view("<u2")[:, 3::4], 1 / (4 * tall), out=out)
+        return
+    inside = out[:, : whole // wide]
+    sums = sums.astype(np.float32, copy=False)
+    np.add(sums[:, 0:whole:wide], sums[:, 1:whole:wide], out=inside)
+    for line in range(2, wide):
+        inside += sums[:, line:whole:wide]
+    inside *= 1 / (wide * tall)
+    if whole < sums.shape[1]:
+        out[:, -1] = sums[:, whole:].sum(axis=1) / (tall * (sums.shape[1] - whole))
 
 
 def spans(rows: int, high: int) -> list[tuple[int, int, int]]:
@@ -187,15 +215,52 @@ def spans(rows: int, high: int) -> list[tuple[int, int, int]]:
     return [span for span in ((0, count, high), (count * high, 1, left)) if span[1] and span[2]]
 
 
-def place(blocks: np.ndarray, shape: tuple[int, int], layout: Layout, size: int, bits: int) -> np.ndarray:
-    """The blocks shrunk to their size in the square, as integers, on black."""
+def place(
+    blocks: np.ndarray,
+    shape: tuple[int, int],
+    layout: Layout,
+    size: int,
+    bits: int,
+    slope: float = 1.0,
+    start: float = 0.0,
+) -> np.ndarray:
+    """The blocks shrunk to their size in the square, as slope * blocks + start in integers, on black."""
     height, width = layout.height, layout.width
-    if blocks.shape != (height, width):
-        box = (0, 0, shape[1] / layout.block_columns, shape[0] / layout.block_rows)
-        blocks = np.asarray(
-            Image.fromarray(blocks).resize((width, height), Image.Resampling.HAMMING, box=box)
-        )
+    if blocks.shape[0] != height:
+        blocks = shrink(blocks, shape[0] / layout.block_rows, height)
+    if blocks.shape[1] != width:
+        blocks = shrink(blocks.T, shape[1] / layout.block_columns, width).T
+    most = 2**bits - 1
+    whole = np.rint(np.clip(blocks * (slope * most) + start * most, 0, most))
     square = np.zeros((size, size), np.uint16 if bits == 16 else np.uint8)
-    top, start = (size - height) // 2, (size - width) // 2
-    square[top : top + height, start : start + width] = np.rint(np.clip(blocks, 0, 1) * (2**bits - 1))
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = whole
     return square
+
+
+def shrink(lines: np.ndarray, length: float, size: int) -> np.ndarray:
+    """``lines`` [n, m], of which the first ``length`` are picture, resampled to [size, m]."""
+    out = np.empty((size, lines.shape[1]))
+    for first, last, begin, end, weights in hamming(len(lines), length, size):
+        np.matmul(weights, lines[begin:end], out=out[first:last])
+    return out
+
+
+@lru_cache(maxsize=64)
+def hamming(lines: int, length: float, size: int) -> list[tuple[int, int, int, int, np.ndarray]]:
+    """The filter as small dense matrices: (first and last line of the result, begin and end in the source, weights).
+
+    sinc(x) (0.54 + 0.46 cos(pi x)) for |x| < 1, x in lines of the result when shrinking, else of the source.
+    """
+    scale = length / size
+    groups = []
+    for first in range(0, size, GROUP):
+        last = min(first + GROUP, size)
+        centers = (np.arange(first, last) + 0.5) * scale
+        reach = max(scale, 1.0)
+        begin = max(0, int(centers[0] - reach))
+        end = min(lines, int(centers[-1] + reach) + 1)
+        x = (np.arange(begin, end) + 0.5 - centers[:, None]) / reach
+        weights = np.where(np.abs(x) < 1, np.sinc(x) * (0.54 + 0.46 * np.cos(np.pi * x)), 0)
+        groups.append((first, last, begin, end, weights / weights.sum(axis=1, keepdims=True)))
+    return groups

@@ -8,12 +8,13 @@ import numpy as np
 
 from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset
+from imbal_jax.data.draws import draw
 from imbal_jax.data.folder import read_folder
-from imbal_jax.data.longtail import draw_imbalance, draw_profile, exponential_profile, step_profile
 from imbal_jax.data.phantom import write_phantoms
+from imbal_jax.data.preparation import PREFIX
 from imbal_jax.data.public import PUBLIC
 from imbal_jax.data.records import open_records
-from imbal_jax.data.splits import split_by_group, split_summary
+from imbal_jax.data.splits import complete_split, split_by_group, split_summary
 from imbal_jax.errors import InputError
 
 Say = Callable[[str], None]
@@ -48,22 +49,22 @@ def load(config: Config, folder: Path, say: Say = print) -> Splits:
         raise InputError(
             f"data.negative-class is {options.negative_class!r}, the classes are {', '.join(data.classes)}"
         )
-    indices = dict(given) if given is not None else _split(options, data)
-    if options.long_tail is not None and (data.many_labels or options.imbalance is not None):
-        raise InputError("data.long-tail needs one label an image, and no data.imbalance beside it")
-    if options.imbalance is not None:
-        indices = _draw(options, data, indices)
-    if options.long_tail is not None:
-        indices = _long_tail(options, data, indices)
-    summary = split_summary(data.labels, data.groups, indices, data.classes)
+    indices = _split(options, data, given)
+    split = split_summary(data.labels, data.groups, indices, data.classes)
+    drawn = draw(options, data, indices, say)
+    summary = split_summary(data.labels, data.groups, drawn, data.classes)
     for name, part in summary.missing:
+        drawn_out = f"the draw leaves the {part} split no example of {name}"
+        reason = split.lacking(name, part) if (name, part) in split.missing else drawn_out
         if part == "train":
-            raise InputError(
-                f"the training split has no example of {name}: too few patients have it to split; "
-                "leave the class out, or take another --data.split-seed"
-            )
-        say(f"the {part} split has no example of {name}: its scores there are undefined")
-    return Splits(*(data.take(indices[name]) for name in SPLITS), table=summary.rows())
+            raise InputError(f"{reason}; leave the class out, or take another --data.split-seed")
+        say(f"{reason}; its scores there are undefined")
+    # A draw changes the ratios on purpose: the error is the split's
+    table = [
+        {**row, "label ratio error": before["label ratio error"]}
+        for row, before in zip(summary.rows(), split.rows(), strict=True)
+    ]
+    return Splits(*(data.take(drawn[name]) for name in SPLITS), table=table)
 
 
 def read(
@@ -83,11 +84,13 @@ def read(
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
         return _records(options.dir, say)
+    if options.source.startswith(PREFIX):
+        return _named(options, say)
     if options.source in PUBLIC:
         source = PUBLIC[options.source]
         return source.load(options.dir, size=options.image_size, download=options.download)
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, folder, records, {', '.join(PUBLIC)}"
+        f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}"
     )
 
 
@@ -143,6 +146,26 @@ def _records(where: Path, say: Say) -> tuple[Dataset, Indices]:
     return Dataset(records.images, records.labels, records.groups, records.classes), indices
 
 
+def _named(options: Data, say: Say) -> tuple[Dataset, Indices]:
+    """A set of the tensorflow-datasets catalogue."""
+    from imbal_jax.data.catalogue import open_named
+
+    name = options.source.removeprefix(PREFIX)
+    named = open_named(name, options.dir, size=options.image_size, download=options.download)
+    data = named.dataset()
+    kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
+    parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())
+    say(f"{named.name}: {len(data):,} images, {kept}; its own splits: {parts}")
+    if not named.names_patients:
+        say(f"{named.name} names no patients: each image counts as one of its own")
+    unused = [part for part in named.splits if part not in SPLITS]
+    if unused and options.split == "official":
+        say(
+            f"{named.name}: images of {', '.join(unused)} are left out; with --data.split patient they count too"
+        )
+    return data, {part: rows for part, rows in named.splits.items() if part in SPLITS}
+
+
 def _counter(say: Say, what: str) -> Callable[[int, int], None]:
     """Says every quarter how far a long walk over files has come."""
     said = [0]
@@ -156,32 +179,12 @@ def _counter(say: Say, what: str) -> Callable[[int, int], None]:
     return progress
 
 
-def _split(options: Data, data: Dataset) -> Indices:
+def _split(options: Data, data: Dataset, given: Indices | None) -> Indices:
     shares = {
         "train": 1 - options.validation_share - options.test_share,
         "validation": options.validation_share,
         "test": options.test_share,
     }
-    return split_by_group(data.labels, data.groups, shares, seed=options.split_seed)
-
-
-def _long_tail(options: Data, data: Dataset, indices: Indices) -> Indices:
-    labels = data.labels[indices["train"]]
-    profile = {"exponential": exponential_profile, "step": step_profile}[options.profile]
-    target = profile(np.bincount(labels, minlength=len(data.classes)), options.long_tail)
-    return {**indices, "train": indices["train"][draw_profile(labels, target, seed=options.split_seed)]}
-
-
-def _draw(options: Data, data: Dataset, indices: Indices) -> Indices:
-    if data.many_labels or options.negative_class is None:
-        raise InputError("data.imbalance needs one label an image and data.negative-class, the common class")
-    common = data.classes.index(options.negative_class)
-    rare = [c for c in range(len(data.classes)) if c != common]
-    drawn = dict(indices)
-    for name in ("train", "validation"):
-        part = indices[name]
-        kept = draw_imbalance(
-            data.labels[part], data.groups[part], ratio=options.imbalance, rare=rare, seed=options.split_seed
-        )
-        drawn[name] = part[kept]
-    return drawn
+    if given is None or options.split == "patient":
+        return split_by_group(data.labels, data.groups, shares, seed=options.split_seed)
+    return complete_split(data.labels, data.groups, given, shares, seed=options.split_seed)

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
+from imbal_jax.data.placement import place
 from imbal_jax.errors import InputError
-
-SWEEPS = 3  # passes of improvement after the first placement
 
 
 def split_by_group(
@@ -19,15 +19,10 @@ def split_by_group(
     groups: int or str [N], the patient of each item.
     fractions: the share of each part, e.g. {"train": 0.64, "validation": 0.16, "test": 0.2}; they sum to 1.
 
-    A class gets into every part if at least as many patients have it as there are parts and no rarer class
+    A class gets into every part if at least as many patients have it as there are parts and no other class
     of theirs wants them elsewhere; ``split_summary`` tells where it did not. Returns sorted int64 indices for
-    each name, the same for the same ``seed``.
-
-    Patients are placed one at a time, those with the rarest class first and, among these, those with many
-    items first, each where it leaves the least sum over parts s and classes c of
-    (n_sc - f_s n_c)^2 / (f_s n_c^2), n being counts of items and f the fractions (after Sechidis et al.
-    2011, Algorithm 1, which places items rather than patients). Then each is taken out and placed again,
-    three times over.
+    each name, the same for the same ``seed``, patients and labels, in whatever order the items come.
+    ``placement.place`` says what is minimised.
 
     Raises InputError for fewer patients than parts, and for fractions that are not positive or do not sum
     to 1.
@@ -55,11 +50,54 @@ def k_folds(
     return [(np.flatnonzero(fold_of_item != fold), np.flatnonzero(fold_of_item == fold)) for fold in range(k)]
 
 
+def complete_split(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    given: Mapping[str, np.ndarray],
+    fractions: Mapping[str, float],
+    *,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """A source's own split, checked by patient, with the parts that it lacks split off its ``train``.
+
+    given: name -> indices, as the source publishes them. fractions: as for ``split_by_group``; a part that is not
+    given gets its fraction relative to train and the other missing ones. Returns the parts in the order of
+    ``fractions``.
+
+    Raises InputError, with the numbers, where a patient or an item is in two of the given parts, and where no
+    train part is given.
+    """
+    if "train" not in given:
+        raise InputError(
+            f"the source's own split ({', '.join(given)}) has no train part: set --data.split patient to make one"
+        )
+    _, patient = np.unique(np.asarray(groups), return_inverse=True)
+    for one, other in combinations(given, 2):
+        shared = np.intersect1d(patient[given[one]], patient[given[other]])
+        if len(shared):
+            patients = len(np.unique(patient[np.concatenate([given[one], given[other]])]))
+            raise InputError(
+                f"the source's own split shares {len(shared):,} of {patients:,} patients between {one} and {other}: "
+                "set --data.split patient to split by patient instead"
+            )
+    missing = {name: share for name, share in fractions.items() if name not in given or name == "train"}
+    parts = {name: np.sort(np.asarray(indices)) for name, indices in given.items()}
+    if len(missing) > 1:
+        whole, total = parts["train"], sum(missing.values())
+        shares = {name: share / total for name, share in missing.items()}
+        split = split_by_group(labels[whole], groups[whole], shares, seed=seed)
+        parts |= {name: whole[indices] for name, indices in split.items()}
+    return {name: parts[name] for name in fractions}
+
+
 @dataclass(frozen=True)
 class SplitSummary:
     """What each part of a split holds. S parts, C classes.
 
     images, patients: int [S]. class_images, class_patients: int [S, C], those that have the class.
+    holders: int [C], the patients of any part who have the class.
+    ratio_errors: float [S], the mean over the classes of |n_sc / N_s - n_c / N|, the share of the part's images
+        that have the class against the share in all parts together.
     missing: the (class, part) pairs without an example: a per-class score is undefined there.
     shared_patients: how many patients are in more than one part; 0 for ``split_by_group``.
     """
@@ -70,52 +108,78 @@ class SplitSummary:
     patients: np.ndarray
     class_images: np.ndarray
     class_patients: np.ndarray
+    holders: np.ndarray
+    ratio_errors: np.ndarray
     missing: tuple[tuple[str, str], ...]
     shared_patients: int
 
+    @property
+    def ratio_error(self) -> float:
+        """The mean of ``ratio_errors``."""
+        return float(self.ratio_errors.mean())
+
     def rows(self) -> list[dict[str, object]]:
-        """One row a part for a table: its name, its images and patients, and the images of each class."""
+        """One row a part for a table: its name, images and patients, its error, and the images of each class."""
         return [
             {
                 "split": part,
                 "images": int(self.images[s]),
                 "patients": int(self.patients[s]),
+                "label ratio error": float(self.ratio_errors[s]),
                 **{name: int(n) for name, n in zip(self.classes, self.class_images[s], strict=True)},
             }
             for s, part in enumerate(self.parts)
         ]
+
+    def lacking(self, name: str, part: str) -> str:
+        """A line on a pair of ``missing``: how many patients have the class, and how many parts were asked."""
+        holders = int(self.holders[self.classes.index(name)])
+        whose = "1 patient has it" if holders == 1 else f"{holders} patients have it"
+        return f"the {part} split has no example of {name}: {whose}, {len(self.parts)} splits are asked"
+
+
+def row_line(row: Mapping[str, object]) -> str:
+    """A row of the table as one line: names and figures."""
+
+    def shown(value: object) -> str:
+        number = isinstance(value, int | float)
+        return f"{value:,}" if isinstance(value, int) else f"{value:.2g}" if number else str(value)
+
+    return "  ".join(f"{key} {shown(value)}" for key, value in row.items())
 
 
 def split_summary(
     labels: np.ndarray, groups: np.ndarray, splits: Mapping[str, np.ndarray], classes: Sequence[str]
 ) -> SplitSummary:
     """Count the images and patients of each class in each part of ``splits`` (name -> indices)."""
-    has = _has_class(labels, len(classes))
+    has = has_class(labels, len(classes))
     names, patient = np.unique(np.asarray(groups), return_inverse=True)
     member = np.zeros((len(splits), len(names)), bool)
+    patient_has = np.zeros((len(splits), len(names), len(classes)), bool)
     class_images = np.zeros((len(splits), len(classes)), np.int64)
-    class_patients = np.zeros_like(class_images)
     for part, indices in enumerate(splits.values()):
         member[part, patient[indices]] = True
         class_images[part] = has[indices].sum(0)
-        per_patient = np.zeros((len(names), len(classes)), bool)
-        np.logical_or.at(per_patient, patient[indices], has[indices])
-        class_patients[part] = per_patient.sum(0)
+        np.logical_or.at(patient_has[part], patient[indices], has[indices])
+    images = np.array([len(indices) for indices in splits.values()])
+    in_all = class_images.sum(0) / max(images.sum(), 1)
+    ratio_errors = np.abs(class_images / np.maximum(images, 1)[:, None] - in_all).mean(1)
     parts = tuple(splits)
-    missing = tuple((classes[c], parts[s]) for s, c in np.argwhere(class_images == 0))
     return SplitSummary(
         parts=parts,
         classes=tuple(classes),
-        images=np.array([len(indices) for indices in splits.values()]),
+        images=images,
         patients=member.sum(1),
         class_images=class_images,
-        class_patients=class_patients,
-        missing=missing,
+        class_patients=patient_has.sum(1),
+        holders=patient_has.any(0).sum(0),
+        ratio_errors=ratio_errors,
+        missing=tuple((classes[c], parts[s]) for s, c in np.argwhere(class_images == 0)),
         shared_patients=int((member.sum(0) > 1).sum()),
     )
 
 
-def _has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
+def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
     """bool [N, C]: which item has which class."""
     labels = np.asarray(labels)
     if labels.ndim == 2:
@@ -133,52 +197,14 @@ def _has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray
 
 def _place(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """int [N]: the part of each item."""
-    has = _has_class(labels)
+    has = has_class(labels)
     if len(groups) != len(has):
         raise InputError(f"{len(groups)} groups for {len(has)} labels: give the patient of every item")
     names, patient = np.unique(np.asarray(groups), return_inverse=True)
-    parts = len(shares)
-    if len(names) < parts:
+    if len(names) < len(shares):
         raise InputError(
-            f"{len(names)} patients cannot fill {parts} splits: add patients or ask for fewer splits"
+            f"{len(names)} patients cannot fill {len(shares)} splits: add patients or ask for fewer splits"
         )
-
-    # Items of each patient by class; the last column counts all items, so that parts get their size too.
     counts = np.zeros((len(names), has.shape[1] + 1))
     np.add.at(counts, patient, np.concatenate([has, np.ones((len(has), 1), bool)], 1))
-    totals = counts.sum(0)
-    weights = np.where(totals > 0, 1 / np.maximum(totals, 1) ** 2, 0.0)
-    excess = -shares[:, None] * totals  # items beyond the fair share, by part and class
-    holders = np.zeros((parts, len(totals)), np.int64)  # patients who have the class
-    unplaced = (counts > 0).sum(0)
-    part_of_patient = np.full(len(names), -1)
-    order = _order(counts, totals, seed)
-    for who in np.tile(order, 1 + SWEEPS):  # place everybody; then take each out and place again
-        items, classes = counts[who], np.flatnonzero(counts[who])
-        if (part := part_of_patient[who]) >= 0:
-            excess[part] -= items
-            holders[part, classes] -= 1
-            unplaced[classes] += 1
-        cost = (weights * items * (2 * excess + items)).sum(1) / shares
-        for c in classes[unplaced[classes] <= parts]:
-            # The last patients who have class c go where nobody has it, if there is such a part.
-            empty = holders[:, c] == 0
-            if unplaced[c] <= empty.sum() and np.isfinite(cost[empty]).any():
-                cost[~empty] = np.inf
-        part = part_of_patient[who] = cost.argmin()
-        excess[part] += items
-        holders[part, classes] += 1
-        unplaced[classes] -= 1
-    return part_of_patient[patient]
-
-
-def _order(counts: np.ndarray, totals: np.ndarray, seed: int) -> np.ndarray:
-    """Patients with the rarest class first; then by size, halving; then at random.
-
-    Sizes are compared by their power of two: an exact order would always put the same largest patients in
-    the largest part, whatever the seed.
-    """
-    rarest = np.where(counts > 0, totals, np.inf).min(1)
-    size = np.floor(np.log2(counts[:, -1]))
-    shuffled = np.random.default_rng(seed).permutation(len(counts))
-    return shuffled[np.lexsort((-size[shuffled], rarest[shuffled]))]
+    return place(counts, shares, seed)[patient]

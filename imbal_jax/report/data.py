@@ -7,6 +7,11 @@ import numpy as np
 from imbal_jax.report.html import Html, figures, table
 from imbal_jax.tracking import UNDEFINED, percent
 
+RATIO_ERROR = (
+    "Label ratio error is how far the share of a class in the split was from its share in all, the mean over the "
+    "classes, before any draw."
+)
+
 
 def data(split_table: Sequence[Mapping[str, object]], classes: Sequence[str], *, unknown: bool) -> str:
     """unknown: whether some labels are."""
@@ -19,8 +24,8 @@ def data(split_table: Sequence[Mapping[str, object]], classes: Sequence[str], *,
     heading, *lines = zip(names, *columns, strict=True)  # a row a class: splits are few, classes may be many
     return (
         "<p>Patients, where they are known, belong to one split only. Prevalence, below the counts, is the share "
-        f"of images.{' Those of unknown label are among them here, and left out elsewhere.' if unknown else ''}</p>"
-        + table(heading, lines, kind="")
+        f"of images.{' Those of unknown label are among them here, and left out elsewhere.' if unknown else ''}"
+        f"{' ' + RATIO_ERROR if 'label ratio error' in keys else ''}</p>" + table(heading, lines, kind="")
     )
 
 

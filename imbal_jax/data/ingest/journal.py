@@ -12,7 +12,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ class Read:
     """What became of one file. Identifiers are keyed; "" is none.
 
     file: of the path below the folder. size, mtime: of the file when it was read. content: of its bytes.
-    reason: a refusal's, "" where the file is an image. remedy: a package to install.
+    reason: a refusal's, "" where the file is an image. hint: a package to install, or where reading failed.
     patient: of the header's. sop, accession: of the header's, for joining with the table.
     flags: of the picture, sorted.
     pixels: whether they were kept: a file whose header no row asks for is not decoded.
@@ -39,7 +39,7 @@ class Read:
     mtime: int = 0
     content: str = ""
     reason: str = ""
-    remedy: str = ""
+    hint: str = ""
     patient: str = ""
     sop: str = ""
     accession: str = ""
@@ -67,7 +67,6 @@ class Segment:
 
     def append(self, read: Read, picture: np.ndarray | None) -> Place:
         """Write one frame; it counts once this returns."""
-        read = replace(read, pixels=picture is not None)
         header = json.dumps(asdict(read), separators=(",", ":")).encode()
         pixels = b"" if picture is None else np.ascontiguousarray(picture).data.cast("B")
         checksum = zlib.crc32(pixels, zlib.crc32(header))

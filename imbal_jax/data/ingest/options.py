@@ -1,5 +1,6 @@
 """What ``imbal-jax ingest`` may be told."""
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,7 +48,8 @@ class IngestOptions:
     workers: int = 0
     # The longest that reading one file may take.
     seconds: float = 120.0
-    # Let an Apache Beam runner read and write: its options in one string, "--runner=DirectRunner ...".
+    # Let an Apache Beam runner read and write; its options in one string, "runner=DirectRunner direct_num_workers=2".
+    # Folder, table, key and OUT must lie where all of its machines see them.
     beam: str | None = None
 
     @property
@@ -100,3 +102,11 @@ def check_options(options: IngestOptions) -> None:
         raise InputError(
             f"--out {options.out} is inside {options.folder}: keep the data set apart from its source"
         )
+    if options.out.is_mount():
+        raise InputError(f"--out {options.out} is where a disk is mounted: name a folder on it")
+    if options.beam is not None:
+        if importlib.util.find_spec("apache_beam") is None:
+            raise InputError("--beam needs Apache Beam: pip install 'imbal-jax[beam]'")
+        from imbal_jax.data.ingest.beam import check_beam
+
+        check_beam(options.beam)

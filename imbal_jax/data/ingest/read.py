@@ -1,5 +1,6 @@
 """One file: its bytes hashed, its picture made, and nothing of its header kept but keyed hashes."""
 
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ INGEST_REASONS = {
     "duplicate": "byte for byte another labelled file, which is kept",
     "conflicting": "byte for byte another labelled file, with other labels or another patient: both are left out",
     "changed": "written to while it was read",
-    "crashed": "reading it ended the process, twice",
+    "crashed": "reading it failed in a way that was not foreseen, or ended the process, twice",
     "timed-out": "reading it took longer than the limit, twice",
 }
 # Another run may find these mended.
@@ -77,11 +78,16 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
         if not unchanged(read, path):
             return replace(read, reason="changed"), None
     except ReadError as error:
-        return replace(read, reason=error.reason, remedy=error.remedy), None
+        return replace(read, reason=error.reason, hint=error.remedy), None
     except OSError:
         return replace(read, reason="missing"), None
+    except Exception as error:  # one file in a million must not end the run; the text may hold a name
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+        return replace(read, reason="crashed", hint=place), None
     patient = radiograph.patient.removeprefix("PatientID ")
-    read = replace(read, patient=key.of("patient", patient) if patient else "", flags=radiograph.flags)
+    who = key.of("patient", patient) if patient else ""
+    read = replace(read, patient=who, flags=radiograph.flags, pixels=True)
     return read, radiograph.pixels.reshape(job.shape)
 
 

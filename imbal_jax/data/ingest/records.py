@@ -6,6 +6,7 @@ needs TensorFlow, and keyed identifiers are in no order already.
 """
 
 import contextlib
+import errno
 import io
 import itertools
 import math
@@ -23,10 +24,11 @@ from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from imbal_jax.data.ingest.journal import Pictures, Place
+from imbal_jax.data.record_files import LABEL_NAMES
 
 SHARD_BYTES = 128 * 2**20  # of pixels; one shard is held in memory while it is written
 NAME = "radiographs"
-LABEL_NAMES = "label_names"  # of many labels, in the metadata
+DESCRIPTION = "Radiographs; identifiers are keyed hashes."
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,13 @@ class DeterministicWriter(writer.ExampleWriter):
             (key, tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True))
             for key, example in examples
         )
-        return super().write(path, ordered)
+        try:
+            return super().write(path, ordered)
+        except RuntimeError as error:  # what ArrayRecord makes of every error of the system
+            for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                if os.strerror(number) in str(error):
+                    raise OSError(number, os.strerror(number)) from None
+            raise
 
 
 class Radiographs(tfds.core.ShardBasedBuilder):
@@ -124,15 +132,18 @@ class Radiographs(tfds.core.ShardBasedBuilder):
         splits: Mapping[str, Sequence[Sequence[Item]]],
         pictures: Pictures,
         written: Callable[[int], None] | None,
+        name: str = NAME,
+        description: str = DESCRIPTION,
     ) -> None:
         self.layout, self.parts, self.pictures, self.written = layout, splits, pictures, written
+        self.name, self.description = name, description
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = {LABEL_NAMES: list(self.layout.classes)} if self.layout.many else {}
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Radiographs; identifiers are keyed hashes.",
+            description=self.description,
             features=tfds.features.FeaturesDict(self.layout.features()),
             metadata=tfds.core.MetadataDict(metadata),
             disable_shuffling=True,
@@ -169,6 +180,8 @@ def write_records(
     journal: Path,
     written: Callable[[int], None] | None = None,
     beam: Any = None,
+    name: str = NAME,
+    description: str = DESCRIPTION,
 ) -> Path:
     """Write ``splits`` below ``folder`` and return the folder of the data set.
 
@@ -183,7 +196,12 @@ def write_records(
         splits={name: shards(items, picture_bytes) for name, items in splits.items() if items},
         pictures=pictures,
         written=None if beam is not None else written,
+        name=name,
+        description=description,
     )
     with contextlib.redirect_stdout(io.StringIO()):  # it prints folders and a bar of its own
         builder.download_and_prepare(download_config=beam)
-    return Path(os.fspath(builder.data_path))
+    made = Path(os.fspath(builder.data_path))
+    for leftover in made.glob("*.shard_infos.json"):  # how Beam's workers tell how much they wrote
+        leftover.unlink()
+    return made

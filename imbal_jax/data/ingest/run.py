@@ -15,7 +15,7 @@ from rich.console import Console
 
 from imbal_jax.data.folder import CACHE_FORMAT, image_files
 from imbal_jax.data.ingest.join import UNLABELLED, Joined, Known, asked_for, check_classes, join, table_hash
-from imbal_jax.data.ingest.journal import Pictures, frames, segments
+from imbal_jax.data.ingest.journal import Pictures, Place, Read, frames, segments
 from imbal_jax.data.ingest.key import Key, open_key, read_key
 from imbal_jax.data.ingest.manifest import (
     Line,
@@ -30,13 +30,15 @@ from imbal_jax.data.ingest.options import IngestOptions, check_options
 from imbal_jax.data.ingest.progress import progress
 from imbal_jax.data.ingest.read import INGEST_REASONS, Job, Task, still_holds, unchanged
 from imbal_jax.data.ingest.records import Layout, checksum, write_records
-from imbal_jax.data.ingest.summary import Summary, label_ratio_error, split_counts
+from imbal_jax.data.ingest.summary import Summary, split_counts
 from imbal_jax.data.ingest.workers import read_files
+from imbal_jax.data.records import build_index
 from imbal_jax.data.splits import split_by_group, split_summary
 from imbal_jax.data.table import Table, match_names, read_table
 from imbal_jax.errors import InputError
 
 JOURNAL_FORMAT = 1
+MANY = 20_000  # records; for fewer, starting processes takes longer than the reading
 Indices = Mapping[str, np.ndarray]
 
 
@@ -71,12 +73,12 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
             wanted=frozenset(asked_for(row, table, key) for row in left),
         )
         tasks = [Task(path, path in matches.rows) for path in files if left or path in matches.rows]
-        known = read_all(options, job, tasks, journal, key, console)
+        known = read_all(options, job, files, tasks, journal, key, console)
 
         # Join and split
         joined = join(files, tasks, known, table, matches, left, key)
         if not joined.items:
-            raise InputError(nothing_read(options, table, files, joined))
+            raise InputError(nothing_read(options, table, files, joined, known))
         labels = np.array([item.labels for item in joined.items], np.int8 if table.many else np.int32)
         labels = labels if table.many else labels[:, 0]
         patients = np.array([item.patient for item in joined.items])
@@ -92,6 +94,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         write_checksums(folder)
         with progress(console, "records checked", "records", summary.records) as checked:
             verify(folder, lambda done, total: checked())
+        build_index(folder, workers=None if summary.records > MANY else 1)
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
     console.print(summary.table())
@@ -184,15 +187,16 @@ def is_empty(folder: Path) -> bool:
 
 
 def read_all(
-    options: IngestOptions, job: Job, tasks: Sequence[Task], journal: Path, key: Key, console: Console
+    options: IngestOptions,
+    job: Job,
+    files: Sequence[str],
+    tasks: Sequence[Task],
+    journal: Path,
+    key: Key,
+    console: Console,
 ) -> Known:
     """What is known of every task's file: from the journal where it still holds, else read now."""
-    by_name = {key.of("file", task.path): task for task in tasks}
-    known = {}
-    for segment in segments(journal):
-        for read, place in frames(segment):
-            if read.file in by_name:
-                known[by_name[read.file].path] = (read, place)
+    known = from_journal(journal, tasks, key)
     ahead = [
         task
         for task in tasks
@@ -202,16 +206,16 @@ def read_all(
     ]
     if len(ahead) < len(tasks):
         console.print(f"{len(tasks) - len(ahead):,} files were read before", highlight=False)
+    if options.beam is not None and ahead:
+        from imbal_jax.data.ingest.beam import read_files_with_beam
+
+        console.print(f"{len(ahead):,} files are read by Apache Beam", highlight=False)
+        read_files_with_beam(job, files, ahead, journal, options.beam, key)
+        return from_journal(journal, tasks, key)
+
     with progress(console, "files read", "files", len(ahead)) as advance:
-        if options.beam is not None:
-            from imbal_jax.data.ingest.beam import read_files_with_beam
 
-            for task, read, place in read_files_with_beam(job, ahead, journal, options.beam):
-                known[task.path] = (read, place)
-                advance()
-            return known
-
-        def found(task: Task, read: Any, place: Any) -> None:
+        def found(task: Task, read: Read, place: Place | None) -> None:
             known[task.path] = (read, place)
             advance()
 
@@ -220,15 +224,35 @@ def read_all(
     return known
 
 
-def nothing_read(options: IngestOptions, table: Table, files: Sequence[str], joined: Joined) -> str:
+def from_journal(journal: Path, tasks: Sequence[Task], key: Key) -> dict[str, tuple[Read, Place | None]]:
+    """The newest word on each file: of the segment that was last written to."""
+    paths = {key.of("file", task.path): task.path for task in tasks}
+    known = {}
+    for segment in sorted(segments(journal), key=lambda path: path.stat().st_mtime_ns):
+        for read, place in frames(segment):
+            if read.file in paths:
+                known[paths[read.file]] = (read, place)
+    return known
+
+
+def nothing_read(
+    options: IngestOptions, table: Table, files: Sequence[str], joined: Joined, known: Known
+) -> str:
     refused = Counter(word for word in joined.became.values() if word in INGEST_REASONS)
     if not refused:
         return (
             f"none of {len(table.rows)} rows fits one of {len(files)} files in {options.folder}: 'file' is a path "
             "below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
         )
-    reasons = "; ".join(f"{count} {word}: {INGEST_REASONS[word]}" for word, count in sorted(refused.items()))
-    return f"none of {sum(refused.values())} labelled files in {options.folder} could be read: {reasons}"
+    reasons = [f"{count} {word}: {INGEST_REASONS[word]}" for word, count in sorted(refused.items())]
+    said = "; ".join([*reasons, *hints(joined, known)])
+    return f"none of {sum(refused.values())} labelled files in {options.folder} could be read: {said}"
+
+
+def hints(joined: Joined, known: Known) -> tuple[str, ...]:
+    """What was learnt about refusals beyond their reasons."""
+    found = {known[path][0].hint for path, word in joined.became.items() if word in INGEST_REASONS}
+    return tuple(sorted(found - {""}))
 
 
 def cores() -> int:
@@ -294,12 +318,7 @@ def summarise(
         files=len(joined.became),
         records=len(joined.items),
         refused={word: count for word, count in sorted(words.items()) if word in INGEST_REASONS},
-        remedies=tuple(
-            sorted(
-                {known[path][0].remedy for path, word in joined.became.items() if word in INGEST_REASONS}
-                - {""}
-            )
-        ),
+        hints=hints(joined, known),
         unmatched_rows=tuple(sorted(row.number for row in joined.unmatched)),
         unlabelled=words[UNLABELLED],
         patients=len(np.unique(patients)),
@@ -308,6 +327,6 @@ def summarise(
         classes=table.classes,
         many_labels=table.many,
         splits=split_counts(labels, indices, counts),
-        missing=counts.missing,
-        label_ratio_error=label_ratio_error(counts),
+        missing=tuple(counts.lacking(name, part) for name, part in counts.missing),
+        label_ratio_error=counts.ratio_error,
     )

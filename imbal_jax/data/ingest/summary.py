@@ -20,20 +20,19 @@ LISTED = 20  # row numbers that the console shows; the file has all
 class Summary:
     """Counts; nothing here names a file or a patient.
 
-    files: below the folder. records: images in the data set. refused: files by reason. remedies: packages that
-    would mend some of them. unmatched_rows: numbers of the table's rows that have no file. unlabelled: files that no
-    row asks for, listed in the manifest. unknown_patients: images that became a patient each. flags: images by flag.
-    splits: of each split its images, patients, and for each class images and patients with it; and, where there are
-    many labels, images on which the label is known. missing: classes without an example in a split.
-    label_ratio_error: the largest difference, over splits and classes, between the share of a class in a split and in
-    the whole set.
+    files: below the folder. records: images in the data set. refused: files by reason. hints: packages that would
+    mend some of them, or where reading failed. unmatched_rows: numbers of the table's rows that have no file.
+    unlabelled: files that no row asks for, listed in the manifest. unknown_patients: images that became a patient
+    each. flags: images by flag. splits: of each split its images, patients, and for each class the images and
+    patients that have it and the images on which it is known. missing: a line for each class that a split has no
+    example of. label_ratio_error: ``SplitSummary.ratio_error``.
     """
 
     rows: int
     files: int
     records: int
     refused: dict[str, int]
-    remedies: tuple[str, ...]
+    hints: tuple[str, ...]
     unmatched_rows: tuple[int, ...]
     unlabelled: int
     patients: int
@@ -42,7 +41,7 @@ class Summary:
     classes: tuple[str, ...]
     many_labels: bool
     splits: Splits
-    missing: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
     label_ratio_error: float
 
     def write(self, folder: Path) -> None:
@@ -72,13 +71,13 @@ class Summary:
         said = [
             f"{self.records:,} of {self.files:,} files became records of {self.patients:,} patients; "
             f"{self.rows:,} rows",
-            f"label-ratio error {100 * self.label_ratio_error:.2f} percentage points: the most that a class's "
-            "share in a split differs from its share in all",
+            f"label-ratio error {100 * self.label_ratio_error:.2f} percentage points: how far, on average, a "
+            "class's share in a split is from its share in all",
         ]
         said += [
             f"refused {count:,}: {reason}: {INGEST_REASONS[reason]}" for reason, count in self.refused.items()
         ]
-        said += [f"some of them can be read after: {remedy}" for remedy in self.remedies]
+        said += [f"hint: {hint}" for hint in self.hints]
         if self.unmatched_rows:
             numbers = ", ".join(map(str, self.unmatched_rows[:LISTED]))
             rest = len(self.unmatched_rows) - LISTED
@@ -93,10 +92,7 @@ class Summary:
         )
         said += [f"{count:,} {what}" for count, what in notes if count]
         said += [f"{count:,} flagged {flag}" for flag, count in self.flags.items()]
-        said += [
-            f"no image of {name} in {split}: its scores there are undefined" for name, split in self.missing
-        ]
-        return said
+        return [*said, *(f"{line}; its scores there are undefined" for line in self.missing)]
 
 
 def share(count: int, known: int) -> str:
@@ -123,10 +119,3 @@ def split_counts(labels: np.ndarray, indices: Mapping[str, np.ndarray], counts: 
         }
         for s, (split, chosen) in enumerate(indices.items())
     }
-
-
-def label_ratio_error(counts: SplitSummary) -> float:
-    """The largest difference between the share of a class among the images of a split and among all."""
-    shares = counts.class_images / np.maximum(counts.images[:, None], 1)
-    whole = counts.class_images.sum(0) / max(counts.images.sum(), 1)
-    return float(np.abs(shares - whole).max())

@@ -19,6 +19,7 @@ from imbal_jax.errors import Stopped
 
 AHEAD = 2  # files a worker is given at a time, so that it never waits for the next
 ATTEMPTS = 2
+DEATHS = 20  # of processes in a row without an answer: then it is no file's fault
 START_SECONDS = 120.0
 
 Found = Callable[[Task, Read, Place | None], None]
@@ -83,7 +84,7 @@ def read_files(
     refused as "crashed" or "timed-out"; everything else that the process had been given is read by another.
     Raises OSError where the journal cannot be written, Stopped where no process can be started.
     """
-    waiting, attempts = deque(tasks), Counter[Task]()
+    waiting, attempts, deaths = deque(tasks), Counter[Task](), 0
     running: list[Worker] = []
     refusals: Segment | None = None
     try:
@@ -95,9 +96,17 @@ def read_files(
                     worker.give(waiting.popleft())
             wait([end for worker in running for end in (worker.pipe, worker.process.sentinel)], timeout=1.0)
             for worker in list(running):
+                left = len(worker.given)
                 over = worker.ready and bool(worker.given) and time.monotonic() - worker.since > seconds
-                if not over and answered(worker, found):
+                alive = not over and answered(worker, found)
+                deaths = 0 if len(worker.given) < left else deaths
+                if alive:
                     continue
+                deaths += 1
+                if deaths > DEATHS:
+                    raise Stopped(
+                        f"{DEATHS} processes in a row ended without having read a file: too little memory?"
+                    )
                 if not worker.ready:
                     raise Stopped(
                         "the processes that read files cannot be started: "

@@ -1,0 +1,127 @@
+"""The stored values of one frame, whatever the compression, or the reason why not."""
+
+import numpy as np
+import pydicom
+from pydicom.encaps import get_frame
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEGExtended12Bit, RLELossless
+
+from imbal_jax.data.codestream import read_codestream
+from imbal_jax.data.greyscale import Levels, split_levels
+from imbal_jax.data.header import attribute
+from imbal_jax.data.opening import syntax_of
+from imbal_jax.data.refusal import ReadError
+
+# Who decodes what, by the middle of the transfer syntax's name: pydicom's plugin and the packages it takes. One
+# for each, so that a file gives the same pixels on every machine. libjpeg, for JPEG lossless and of 12 bits, is
+# under the GPL, so that taking it is the user's choice.
+DECODERS = {
+    "JPEG Baseline": ("pillow", "pillow"),
+    "JPEG-LS": ("pyjpegls", "pyjpegls"),
+    "JPEG 2000": ("pylibjpeg", "pylibjpeg pylibjpeg-openjpeg"),
+    "High-Throughput": ("pylibjpeg", "pylibjpeg pylibjpeg-openjpeg"),
+    "JPEG": ("pylibjpeg", "'imbal-jax[gpl-decoders]', which brings pylibjpeg-libjpeg"),
+    "RLE": ("pylibjpeg", "pylibjpeg pylibjpeg-rle"),
+}
+
+
+def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
+    """The stored values [rows, columns] in native byte order, and whether there are more bytes than pixels."""
+    values, reason, remedy, excess = None, "", "", False
+    compressed = syntax_of(file).is_compressed  # as a deflated file is not: there, all of the file is
+    try:
+        if compressed:
+            plugin, remedy = decoder_of(syntax_of(file))
+            reason = check_compressed(file, frame) if plugin else "no-decoder"
+            if not reason:
+                values = pixel_array(file, index=frame, decoding_plugin=plugin, correct_unused_bits=False)
+        else:
+            excess = excess_bytes(file)
+            values = native_values(file, frame)
+            if values is None:
+                values = pixel_array(file, index=frame)
+    except Exception:
+        reason = "undecodable"
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what pylibjpeg-rle throws at damage, and no Exception
+            raise
+        reason = "undecodable"
+    if not reason and (values.ndim != 2 or values.size == 0):
+        reason = "bad-header"
+    if reason:
+        raise ReadError(reason, remedy if reason in ("no-decoder", "undecodable") else "")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ReadError("non-finite")
+    picture = split_levels(values.astype(values.dtype.newbyteorder("="), copy=False))
+    if values.dtype.kind in "iu" and not within_bits(file, picture.levels):
+        if compressed:
+            raise ReadError("contradiction")
+        # Something else, once overlays, lies in the bits that are not the picture's.
+        shift = file.BitsAllocated - file.BitsStored
+        picture = split_levels(picture.stored << shift >> shift)
+    return picture, excess
+
+
+def decoder_of(syntax: UID) -> tuple[str, str]:
+    """pydicom's plugin, "" if it is not installed; and what to say then, or when it fails and a better one lacks."""
+    plugin, packages = next((entry for key, entry in DECODERS.items() if key in syntax.name), ("", ""))
+    try:
+        available = get_decoder(syntax).available_plugins
+    except NotImplementedError:  # films
+        return "", ""
+    if plugin in available:
+        return plugin, ""
+    if syntax == JPEGExtended12Bit and "pillow" in available:  # which reads its 8 bits, and not its 12
+        return "pillow", f"if the file is whole: pip install {packages}"
+    return "", f"pip install {packages}"
+
+
+def within_bits(file: pydicom.Dataset, levels: np.ndarray) -> bool:
+    used = file.BitsStored
+    low, high = (-(2 ** (used - 1)), 2 ** (used - 1) - 1) if file.PixelRepresentation else (0, 2**used - 1)
+    return bool(low <= levels.min() and levels.max() <= high)
+
+
+def native_values(file: pydicom.Dataset, frame: int) -> np.ndarray | None:
+    """Uncompressed little-endian values without a copy; None where pydicom has to unpack them."""
+    allocated = file.BitsAllocated
+    if syntax_of(file) == ExplicitVRBigEndian or allocated < 8 or "PixelData" not in file:
+        return None
+    kind = np.dtype(f"<{'i' if file.PixelRepresentation else 'u'}{allocated // 8}")
+    pixels = file.Rows * file.Columns
+    values = np.frombuffer(file.PixelData, kind, pixels, frame * pixels * kind.itemsize)
+    return values.reshape(file.Rows, file.Columns)
+
+
+def expected_bytes(file: pydicom.Dataset) -> int:
+    """Of all frames, uncompressed."""
+    frames = int(attribute(file, "NumberOfFrames") or 1)
+    return -(-file.Rows * file.Columns * frames * file.BitsAllocated // 8)
+
+
+def excess_bytes(file: pydicom.Dataset) -> bool:
+    """Whether there are more bytes than pixels, beyond the one that makes their number even."""
+    return "PixelData" in file and len(file.PixelData) > expected_bytes(file) + 1
+
+
+def check_compressed(file: pydicom.Dataset, frame: int) -> str:
+    """The reason not to give this frame to a decoder, or ""."""
+    offsets = None
+    if "ExtendedOffsetTable" in file:
+        offsets = (file.ExtendedOffsetTable, file.ExtendedOffsetTableLengths)
+    content = get_frame(
+        file.PixelData,
+        frame,
+        extended_offsets=offsets,
+        number_of_frames=int(attribute(file, "NumberOfFrames") or 1),
+    )
+    if syntax_of(file) == RLELossless:
+        return ""
+    codestream = read_codestream(content)
+    if codestream is None:
+        return "undecodable"
+    if (codestream.rows, codestream.columns, codestream.samples) != (file.Rows, file.Columns, 1):
+        return "contradiction"
+    if codestream.bits > file.BitsAllocated:
+        return "contradiction"
+    return "" if codestream.ended else "truncated"
