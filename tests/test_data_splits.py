@@ -113,7 +113,7 @@ def check_against_sklearn(k, seeds, worse_seeds):
 
 
 def test_class_ratios_are_no_worse_than_sklearns_stratified_group_k_fold():
-    check_against_sklearn(5, seeds=3, worse_seeds=0.15)
+    check_against_sklearn(5, seeds=2, worse_seeds=0.15)
 
 
 @pytest.mark.slow
@@ -345,7 +345,7 @@ def test_kermany_is_split_within_one_image_of_its_proportions(real_data):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("k", [3, 5, 10])
+@pytest.mark.parametrize("k", [3, 10])
 def test_kermany_folds_are_no_worse_than_sklearns(real_data, k):
     with np.load(real_data / "chest_xray_kermany" / "kermany_64.npz") as arrays:
         labels = arrays["labels"].astype(int)
@@ -375,6 +375,7 @@ def test_the_fourteen_labels_of_nih_are_within_one_per_cent_of_their_share(nih14
     assert summary.ratio_error <= split_summary(labels, groups, peer, NIH_LABELS).ratio_error
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_nih_by_its_first_label_is_no_worse_than_sklearns(nih14):
     labels, groups = nih14
