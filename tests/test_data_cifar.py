@@ -88,7 +88,9 @@ def test_another_size_a_damaged_archive_and_two_draws_are_refused(archive, tmp_p
     with pytest.raises(InputError, match=r"cifar-10-binary.tar.gz cannot be read .* fetch it again"):
         read_cifar10(tmp_path, 32)
     data = Data(source="cifar10", dir=archive, image_size=32, long_tail=100.0, imbalance=10.0)
-    with pytest.raises(InputError, match=r"no data\.imbalance beside it"):
+    with pytest.raises(
+        InputError, match=r"data\.imbalance and data\.long-tail are given: one draw at a time"
+    ):
         load(Config(name="cifar", data=data), tmp_path, lambda _: None)
     with pytest.raises(InputError, match=r"place cifar-10-binary.tar.gz .* or turn download on"):
         load(Config(name="c", data=Data(source="cifar10", dir=tmp_path / "none", image_size=32)), tmp_path)
