@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import CountedJit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh
@@ -345,13 +346,13 @@ def test_forward_mode_gives_the_slope_that_reverse_mode_gives(name):
 
 def test_sweeps_of_the_temperature_compile_once():
     features, labels, prototypes = batch(2)
-    jitted = jax.jit(
+    jitted = CountedJit(
         lambda t: sup_con(features, labels, t) + balanced_contrastive(features, labels, prototypes, t)
     )
     for temperature in (0.1, 0.3):
         expected = sum(reference(name, features, labels, prototypes, temperature) for name in LOSSES)
         np.testing.assert_allclose(jitted(temperature), expected, rtol=1e-4)
-    assert jitted._cache_size() == 1
+    assert jitted.traces == 1
 
 
 @pytest.mark.parametrize(

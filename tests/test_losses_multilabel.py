@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import CountedJit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -240,7 +241,10 @@ def test_class_balanced_weights_are_those_of_the_priors(beta):
 
 def test_traced_counts_and_options_do_not_recompile():
     logits, hard, _ = batch()
-    first, second = jax.jit(partial(distribution_balanced)), jax.jit(partial(class_balanced_sigmoid_focal))
+    first, second = (
+        CountedJit(partial(distribution_balanced)),
+        CountedJit(partial(class_balanced_sigmoid_focal)),
+    )
     for counts, total, mu in (([50, 400, 3], 1000, 0.2), ([5, 5, 5], 10, 0.3)):
         counts = np.array(counts)
         expected = distribution_balanced(logits, hard, counts, total, mu=mu)
@@ -249,7 +253,7 @@ def test_traced_counts_and_options_do_not_recompile():
         ours = second(logits, hard, counts, 0.9, mu)
         expected = class_balanced_sigmoid_focal(logits, hard, counts, 0.9, mu)
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
-    assert first._cache_size() == second._cache_size() == 1
+    assert first.traces == second.traces == 1
 
 
 @pytest.mark.parametrize("counts", [[0, 10, 0], [10, 10, 10], [0, 0, 0]])

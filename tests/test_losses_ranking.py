@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import CountedJit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh
@@ -571,15 +572,15 @@ def test_losses_of_many_batches_by_vmap_are_those_of_each():
 def test_sweeps_of_margins_temperatures_and_variables_compile_once():
     scores, targets = batch()
     jitted = (
-        jax.jit(lambda s, m, t: pairwise_auc(s, targets, "hinge", m) + smooth_ap(s, targets, t)),
-        jax.jit(lambda s, m, t: partial_auc(s, targets, m) + soft_partial_auc(s, targets, t, margin=m)),
-        jax.jit(lambda s, m, t: auc_margin(s, targets, m, t, m, t, prior=m)),
+        CountedJit(lambda s, m, t: pairwise_auc(s, targets, "hinge", m) + smooth_ap(s, targets, t)),
+        CountedJit(lambda s, m, t: partial_auc(s, targets, m) + soft_partial_auc(s, targets, t, margin=m)),
+        CountedJit(lambda s, m, t: auc_margin(s, targets, m, t, m, t, prior=m)),
     )
     for m, t in ((0.2, 0.5), (0.3, 0.9)):
         found = [f(scores, m, t) for f in jitted]
         assert np.isfinite(found).all()
         np.testing.assert_allclose(found[2], auc_margin_of(scores, targets, m, t, m, t, m), rtol=1e-5)
-    assert [f._cache_size() for f in jitted] == [1, 1, 1]
+    assert [f.traces for f in jitted] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilations import CountedJit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,11 +170,11 @@ def test_bad_static_input_raises_naming_the_value(call, message):
 
 def test_traced_weights_targets_and_masks_give_the_same_values_and_one_compilation():
     logits, hard, soft = batch()
-    jitted = jax.jit(partial(losses.binary_cross_entropy))
+    jitted = CountedJit(partial(losses.binary_cross_entropy))
     for pos_weight, mask in ((POS_WEIGHT, hard == 1), (POS_WEIGHT * 2, hard == 0)):
         expected = losses.binary_cross_entropy(logits, soft, pos_weight, mask)
         np.testing.assert_allclose(jitted(logits, soft, pos_weight, mask), expected, rtol=1e-5, atol=1e-6)
-    assert jitted._cache_size() == 1
+    assert jitted.traces == 1
 
 
 # The loss of every label by itself, written from the formulas in float64.
@@ -349,8 +350,7 @@ def test_bad_options_of_the_focal_losses_raise_naming_the_value(call, message):
 
 def test_traced_exponents_weights_and_clips_do_not_recompile():
     logits, _, soft = batch()
-    # functions of this test's own: jit shares what other tests compiled of the same function
-    focal, clipped = jax.jit(partial(sigmoid_focal)), jax.jit(partial(asymmetric))
+    focal, clipped = CountedJit(partial(sigmoid_focal)), CountedJit(partial(asymmetric))
     for gamma, alpha, clip in ((0.0, [0.1, 0.2, 0.3], 0.0), (3.0, [0.9, 0.0, 1.0], 0.1)):
         alpha = np.array(alpha)
         expected = sigmoid_focal_reference(logits, soft, gamma, alpha)
@@ -358,4 +358,4 @@ def test_traced_exponents_weights_and_clips_do_not_recompile():
         expected = asymmetric_reference(logits, soft, gamma, 2 * gamma, clip)
         ours = clipped(logits, soft, gamma, 2 * gamma, clip)
         np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-6)
-    assert focal._cache_size() == clipped._cache_size() == 1
+    assert focal.traces == clipped.traces == 1

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilations import CountedJit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
@@ -447,11 +448,11 @@ def test_zero_in_a_jax_array_raises_too():
 )
 def test_traced_parameters_give_the_same_values_and_one_compilation(loss, sweep):
     logits, labels, _ = batch()
-    jitted = jax.jit(lambda *arguments: loss(*arguments))
+    jitted = CountedJit(lambda *arguments: loss(*arguments))
     for value in sweep:
         expected = loss(logits, labels, value)
         np.testing.assert_allclose(jitted(logits, labels, value), expected, rtol=1e-5, atol=1e-6)
-    assert jitted._cache_size() == 1
+    assert jitted.traces == 1
 
 
 @pytest.mark.parametrize(

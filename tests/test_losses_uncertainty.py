@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import CountedJit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,13 +85,13 @@ def test_one_value_instead_of_a_range_is_a_fixed_target(soft, key):
 
 
 def test_labels_ranges_and_keys_are_traced_without_recompiling():
-    jitted = jax.jit(targets_and_mask, static_argnames=("policy", "missing"))
+    jitted = CountedJit(targets_and_mask, static_argnames=("policy", "missing"))
     for seed, soft in ((0, (0.55, 0.85)), (1, (0.0, 0.3))):
         ours, mask = jitted(LABELS, "soft", soft=soft, key=jax.random.key(seed))
         expected, known = targets_and_mask(LABELS, "soft", soft=soft, key=jax.random.key(seed))
         np.testing.assert_allclose(ours, expected, rtol=1e-6)
         np.testing.assert_array_equal(mask, known)
-    assert jitted._cache_size() == 1
+    assert jitted.traces == 1
 
 
 @settings(max_examples=20, deadline=None)
