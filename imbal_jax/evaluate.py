@@ -31,7 +31,7 @@ from imbal_jax.scored import Scored, patient_codes, pixel_digests, read_result
 from imbal_jax.scoring import Scorer, make_scorer
 from imbal_jax.tasks import score, task_for
 from imbal_jax.tracking import make_console, read_history, results_table
-from imbal_jax.workdir import claim
+from imbal_jax.workdir import claim, claim_splits
 
 
 def score_run(
@@ -181,6 +181,7 @@ def rescore(
     console = console or make_console()
     finished = finished_methods(config, workdir)
     splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
+    claim_splits(workdir, splits.members)
     check_deploy(config, splits.validation.labels, splits.classes)
     claim(workdir, config)  # what is deployed may have changed
     mesh = make_mesh(config)

@@ -26,6 +26,7 @@ from imbal_jax.saliency import saliency_maps
 from imbal_jax.scored import Scored, patient_codes
 from imbal_jax.tasks import score
 from imbal_jax.tracking import make_console, read_history
+from imbal_jax.workdir import claim_splits
 
 Part = Literal["all", "train", "validation", "test"]
 
@@ -72,7 +73,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
     if part == "all":
         data, _ = read(config.data, out, say, classes=deployment.classes)
     else:
-        data = getattr(load(config, out, say), part)
+        splits = load(config, out, say)
+        if replace(config.data, dir=None) == replace(model.config.data, dir=None):
+            claim_splits(model.folder.parent, splits.members)
+        data = getattr(splits, part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
     if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
         wanted, size = deployment.inputs, deployment.inputs.shape[0]

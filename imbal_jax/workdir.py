@@ -3,8 +3,11 @@
 import json
 import time
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.errors import InputError
@@ -37,6 +40,41 @@ def claim(workdir: Path, config: Config) -> None:
         raise InputError(
             f"{path} is not readable as JSON ({error}): delete it, or choose another --workdir"
         ) from error
+
+
+def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Write down which images each split holds; InputError where the runs in ``workdir`` have had others.
+
+    parts: of each split, labels [N] or [N, L] and the patients [N]. Another version may split otherwise, and a
+    folder may have got new images: a run that went on would be tested on patients that it was trained on.
+    """
+    names = np.concatenate([np.asarray(groups).astype(str) for _, groups in parts.values()])
+    codes = np.split(
+        np.unique(names, return_inverse=True)[1].astype("<i8"),
+        np.cumsum([len(groups) for _, groups in parts.values()])[:-1],
+    )
+    here = {
+        name: blake2b(
+            np.ascontiguousarray(labels, "<i8").tobytes() + patients.tobytes(), digest_size=16
+        ).hexdigest()
+        for (name, (labels, _)), patients in zip(parts.items(), codes, strict=True)
+    }
+    path = workdir / "splits.json"
+    if path.is_file():
+        try:
+            there = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}): choose another --workdir") from error
+        other = [name for name, value in here.items() if there.get(name) != value]
+        if other:
+            raise InputError(
+                f"{workdir} holds runs on another split ({', '.join(other)} differ): the data or the way they are "
+                "split has changed, and test images may have been trained on; choose another --workdir"
+            )
+        return
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(here, indent=1) + "\n")
+    partial.replace(path)
 
 
 def read_claim(workdir: Path) -> Config:

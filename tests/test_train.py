@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from imbal_jax.data import sources
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.workdir import claim, read_claim
+from imbal_jax.workdir import claim, claim_splits, read_claim
 
 QUIET = Console(quiet=True)
 
@@ -262,6 +263,30 @@ def test_a_workdir_of_another_config_is_refused_by_the_name_of_what_differs(
     ):
         claim(tmp_path, other)
     claim(tmp_path, small(pictures, methods=(METHODS["focal"],)))  # a method more is no other config
+
+
+def test_a_workdir_whose_images_were_split_otherwise_is_refused(pictures: Path, tmp_path: Path) -> None:
+    groups = np.array(["a", "a", "b", "c"])
+    parts = {"train": (np.array([0, 1]), groups[:2]), "test": (np.array([1, 0]), groups[2:])}
+    claim_splits(tmp_path, parts)
+    renamed = {name: (labels, np.char.add("x", patients)) for name, (labels, patients) in parts.items()}
+    claim_splits(tmp_path, renamed)  # other names of the same patients in the same order
+    with pytest.raises(InputError, match=r"on another split \(test differ\)"):
+        claim_splits(tmp_path, {**parts, "test": (np.array([1, 1]), groups[2:])})
+    with pytest.raises(InputError, match=r"on another split \(test differ\)"):
+        claim_splits(tmp_path, {**parts, "test": (np.array([1, 0]), np.array(["b", "a"]))})
+
+
+def test_evaluating_a_run_after_its_folder_has_changed_is_refused(
+    finished_runs: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished_runs, tmp_path / "copy")
+    table = tmp_path / "copy" / "pictures" / "labels.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-4]) + "\n")
+    config = read_claim(tmp_path / "copy")
+    config = replace(config, data=replace(config.data, dir=table.parent))
+    with pytest.raises(InputError, match="holds runs on another split"):
+        evaluate.rescore(config, tmp_path / "copy", QUIET)
 
 
 def test_a_damaged_config_json_is_named(pictures: Path, tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ class Splits:
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
 
+    @property
+    def members(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of each split the labels and the patients of its images."""
+        parts = {name: getattr(self, name) for name in SPLITS}
+        return {name: (part.labels, part.groups) for name, part in parts.items()}
+
 
 def load(config: Config, folder: Path, say: Say = print) -> Splits:
     """The splits that ``config.data`` asks for; ``folder`` is where phantoms and caches may be written.
