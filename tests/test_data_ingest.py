@@ -170,6 +170,16 @@ def test_the_same_files_key_and_seed_give_the_same_bytes(hospital: Path) -> None
     assert not {found[2] for found in here.values()} & {found[2] for found in there.values()}
 
 
+def test_names_in_any_script_and_in_none(hospital: Path) -> None:
+    radiograph(hospital / os.fsdecode(b"f\xff\xfe.dcm"), patient="x", uid="1.2.777", seed=777)
+    rows = [f"{i}.dcm,{'Erguß' if i % PATIENTS % 3 == 0 else '正常'}" for i in range(IMAGES)]
+    table(hospital, "file,label\n" + "\n".join([*rows, "1.2.777,Erguß"]) + "\n")
+    summary = run(hospital, classes=("正常", "Erguß"))
+    assert summary.records == IMAGES + 1
+    assert open_records(hospital.parent / "out").classes == ("正常", "Erguß")
+    assert run(hospital, classes=("正常", "Erguß")) is None
+
+
 def test_shards_hold_all_records_once_whatever_their_number(
     hospital: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,8 +389,12 @@ def test_a_finished_data_set_is_checked_and_not_made_again(hospital: Path) -> No
     run(hospital)
     out = hospital.parent / "out"
     before = contents(out)
+    (hospital.parent / "out.partial").mkdir()
     assert run(hospital) is None
     assert contents(out) == before
+    assert not (hospital.parent / "out.partial").exists(), (
+        "what a run that was killed at its very end has left"
+    )
     with pytest.raises(InputError, match="made with seed 0, not 1"):
         run(hospital, seed=1)
     radiograph(hospital / "new.dcm", uid="5.5", seed=55)

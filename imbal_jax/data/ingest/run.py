@@ -98,7 +98,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
     console.print(summary.table())
-    for line in summary.lines():
+    for line in (*summary.lines(), f"data set {options.out}, key {options.key}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return summary
 
@@ -128,7 +128,9 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
         if about.is_file():
             check_same(options.partial, json.loads(about.read_text()), kept)
         else:
-            about.write_text(json.dumps(kept) + "\n")
+            half = about.with_suffix(".half")
+            half.write_text(json.dumps(kept) + "\n")
+            half.replace(about)
         yield key, journal
 
 
@@ -160,6 +162,7 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
             f"{options.folder}: choose another --out"
         )
     records = verify(options.out)
+    shutil.rmtree(options.partial, ignore_errors=True)  # of a run that was killed at its very end
     console.print(
         f"{options.out} is finished: {records:,} records checked, all as they were written",
         highlight=False,
