@@ -25,7 +25,7 @@ from imbal_jax.data.ingest.options import IngestOptions
 from imbal_jax.data.ingest.run import ingest
 from imbal_jax.data.ingest.summary import Summary
 from imbal_jax.data.records import open_records
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, Stopped
 
 SIZE = 16
 IMAGES, PATIENTS = 24, 12
@@ -141,6 +141,8 @@ def test_the_tables_patients_come_before_the_headers(hospital: Path) -> None:
     table(hospital, "file,label,patient\n" + "\n".join(rows) + "\n")
     summary = run(hospital)
     assert (summary.patients, summary.unknown_patients) == (3, 1)
+    # Images i and i + 12 are one patient's by their headers, and two people's by the table.
+    assert summary.doubtful_patients == 12
     patient = read_key(hospital.parent / "out.key").of("patient", "someone 0")
     assert patient.encode() in {found[2] for found in by_picture(hospital.parent / "out").values()}
 
@@ -265,6 +267,23 @@ def test_burned_in_text_is_refused_where_the_header_says_so(hospital: Path) -> N
     summary = run(hospital)
     assert summary.refused == {"burned-in-text": 1}
     assert summary.flags["burned-in-unknown"] == IMAGES - 2
+
+
+def test_a_drive_that_goes_away_is_no_reason_to_leave_images_out(
+    hospital: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = run_module.image_files(hospital)
+    for i in range(0, 20, 2):
+        (hospital / f"p{i % PATIENTS}/{i}.dcm").rename(hospital.parent / f"{i}.away")
+    names = [f"{path},{'ab'[i % 2]}" for i, path in enumerate(files)]
+    table(hospital, "file,label\n" + "\n".join(names) + "\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "image_files", lambda folder: files)
+        with pytest.raises(Stopped, match=r"10 of 24 files that .* lists cannot be read: is the drive there"):
+            run(hospital)
+    for i in range(0, 20, 2):
+        (hospital.parent / f"{i}.away").rename(hospital / f"p{i % PATIENTS}/{i}.dcm")
+    assert run(hospital).records == IMAGES
 
 
 # Interrupted
