@@ -1,10 +1,13 @@
 """The stored values of one frame, whatever the compression, or the reason why not."""
 
+import io
+
 import numpy as np
 import pydicom
+from PIL import Image
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, JPEGExtended12Bit, RLELossless
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
 from imbal_jax.data.codestream import read_codestream
 from imbal_jax.data.greyscale import Levels, split_levels
@@ -32,9 +35,12 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
     try:
         if compressed:
             plugin, remedy = decoder_of(syntax_of(file))
-            reason = check_compressed(file, frame) if plugin else "no-decoder"
+            reason = "no-decoder"
+            if plugin:
+                content = frame_bytes(file, frame)
+                reason = check_compressed(file, content)
             if not reason:
-                values = pixel_array(file, index=frame, decoding_plugin=plugin, correct_unused_bits=False)
+                values = decode(file, frame, content, plugin)
         else:
             excess = excess_bytes(file)
             values = native_values(file, frame)
@@ -104,19 +110,23 @@ def excess_bytes(file: pydicom.Dataset) -> bool:
     return "PixelData" in file and len(file.PixelData) > expected_bytes(file) + 1
 
 
-def check_compressed(file: pydicom.Dataset, frame: int) -> str:
-    """The reason not to give this frame to a decoder, or ""."""
+def frame_bytes(file: pydicom.Dataset, frame: int) -> bytes:
+    """One compressed frame."""
     offsets = None
     if "ExtendedOffsetTable" in file:
         offsets = (file.ExtendedOffsetTable, file.ExtendedOffsetTableLengths)
-    content = get_frame(
+    return get_frame(
         file.PixelData,
         frame,
         extended_offsets=offsets,
         number_of_frames=int(attribute(file, "NumberOfFrames") or 1),
     )
+
+
+def check_compressed(file: pydicom.Dataset, content: bytes) -> str:
+    """The reason not to give this frame to a decoder, or ""."""
     if syntax_of(file) == RLELossless:
-        return ""
+        return ""  # which says nothing of its size, and whose decoder sets aside what the header asks for
     codestream = read_codestream(content)
     if codestream is None:
         return "undecodable"
@@ -125,3 +135,18 @@ def check_compressed(file: pydicom.Dataset, frame: int) -> str:
     if codestream.bits > file.BitsAllocated:
         return "contradiction"
     return "" if codestream.ended else "truncated"
+
+
+def decode(file: pydicom.Dataset, frame: int, content: bytes, plugin: str) -> np.ndarray:
+    """The frame by its plugin; where pydicom's way around a fast decoder takes long, by that decoder itself."""
+    syntax, shape = syntax_of(file), (file.Rows, file.Columns)
+    if syntax == JPEGBaseline8Bit:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as picture:
+            return np.asarray(picture)
+    if syntax == RLELossless and plugin == "pylibjpeg":
+        from rle.utils import decode_frame  # installed, as the plugin is there
+
+        kind = f"<{'i' if file.PixelRepresentation else 'u'}{file.BitsAllocated // 8}"
+        values = decode_frame(content, file.Rows * file.Columns, file.BitsAllocated, "<")
+        return np.frombuffer(values, kind).reshape(shape)
+    return pixel_array(file, index=frame, decoding_plugin=plugin, correct_unused_bits=False)
