@@ -3,9 +3,9 @@
     python benchmarks/host_time.py [--repeats 9]
 
 A small network on 28x28 images, batch 64, balanced, through the trainer's own two paths, blocks of 100 steps in
-turn. fed: the batch is gathered in numpy, put on the device, one step a dispatch. resident: the batch is gathered
-on the device, 10 or 50 steps a dispatch. Host time is the processor time of the thread that drives the device,
-from asking for the steps to having their result; seconds by the clock stand beside it. Medians go to
+turn. fed: the batch is gathered in numpy by other threads, put on the device, one step a dispatch. resident: the
+batch is gathered on the device, 10 or 50 steps a dispatch. Host time is the processor time of the thread that drives
+the device, from asking for the steps to having their result; seconds by the clock stand beside it. Medians go to
 benchmarks/results/host_time.json.
 """
 

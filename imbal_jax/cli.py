@@ -11,12 +11,13 @@ USAGE = """usage: imbal-jax COMMAND ...
   imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
   imbal-jax evaluate WORKDIR [--deploy.points 'sensitivity >= 0.95' ...] [--data.dir DIR ...]
   imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
+  imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
   imbal-jax predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]
   imbal-jax export RUN [--out DIR]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax methods
 
-train CONFIG --help lists every option of that config with its value; ingest --help its own."""
+train CONFIG --help lists every option of that config with its value; ingest --help and prepare --help their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -206,6 +207,16 @@ def ingest(words: list[str]) -> int:
     return 0
 
 
+def prepare(words: list[str]) -> int:
+    """``prepare NAME --dir DIR --out DIR [options]``: a public set as records."""
+    from imbal_jax.arguments import parse
+    from imbal_jax.data.builders import PrepareOptions
+    from imbal_jax.data.builders import prepare as prepare_set
+
+    prepare_set(parse(PrepareOptions, words, prog="imbal-jax prepare"))
+    return 0
+
+
 def methods(words: list[str]) -> int:
     """``methods``: the catalogue."""
     from rich.console import Console
@@ -245,6 +256,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "export": export,
     "compare": compare,
     "ingest": ingest,
+    "prepare": prepare,
     "methods": methods,
 }
 

@@ -18,6 +18,7 @@ from imbal_jax.correction import make_corrector
 from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.pipeline import Pipeline, Plans, resident_arrays
 from imbal_jax.data.sources import Splits, load
+from imbal_jax.data.splits import row_line
 from imbal_jax.data.stream import HostBatches, stream_steps
 from imbal_jax.deployed import restore_state
 from imbal_jax.deployment_choice import check_deploy
@@ -409,14 +410,4 @@ def _validation_history(folder: Path) -> list[dict[str, Any]]:
 
 def describe(splits: Splits) -> list[str]:
     """One line a split: images, patients, label-ratio error, images of each class."""
-
-    def shown(value: object) -> str:
-        return (
-            f"{value:,}"
-            if isinstance(value, int)
-            else f"{value:.2g}"
-            if isinstance(value, float)
-            else str(value)
-        )
-
-    return ["  ".join(f"{key} {shown(value)}" for key, value in row.items()) for row in splits.table]
+    return [row_line(row) for row in splits.table]

@@ -10,7 +10,8 @@ from PIL import Image
 
 from imbal_jax.data import public
 from imbal_jax.data.dataset import check_dataset
-from imbal_jax.data.public import NIH_LABELS, PUBLIC, kermany, medmnist, nih
+from imbal_jax.data.nih import NIH_LABELS, nih_table
+from imbal_jax.data.public import PUBLIC, kermany, medmnist, nih
 from imbal_jax.errors import InputError
 
 # A grey level for each file, so that a mix-up of images and labels shows.
@@ -215,7 +216,7 @@ def test_download_fetches_verifies_and_reads(tmp_path, monkeypatch):
     content = (tmp_path / "published.npz").read_bytes()
     url = (tmp_path / "published.npz").as_uri()
     file = public.File("pneumoniamnist.npz", url, md5=hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(public, "_medmnist_file", lambda stem: file)
+    monkeypatch.setattr(public, "_medmnist_file", lambda name, size: file)
     data, _ = medmnist(tmp_path / "cache", download=True)
     assert len(data) == 10
     assert (tmp_path / "cache" / "pneumoniamnist.npz").read_bytes() == content
@@ -283,7 +284,7 @@ def test_condensed_nih_has_its_counts_and_patients(real_data):
 
 @pytest.mark.real_data
 def test_the_whole_nih_table_is_understood(real_data):
-    rows = public._nih_table(real_data / "labels_nih14" / "Data_Entry_2017_v2020.csv.gz")
+    rows = nih_table(real_data / "labels_nih14" / "Data_Entry_2017_v2020.csv.gz")
     assert len(rows) == 112_120
     assert len({patient for _, patient in rows.values()}) == 30_805
 

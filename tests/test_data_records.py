@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 import shutil
 import threading
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from prepared import prepare
 
-from imbal_jax.data.record_files import MAX_OPEN, RecordFiles
+from imbal_jax.data import record_files
+from imbal_jax.data.record_files import RecordFiles
 from imbal_jax.data.records import RecordImages, build_index, open_records
 from imbal_jax.errors import InputError
 
@@ -127,13 +129,32 @@ def test_threads_may_share_it(folder: Path) -> None:
     assert not wrong
 
 
-def test_no_more_files_are_open_than_allowed(folder: Path) -> None:
+def test_no_more_files_are_open_than_allowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_files, "may_open", lambda files: 8)
     path, count = open_records(folder).images.files.files[0]
-    many = RecordFiles(tuple((path, count) for _ in range(3 * MAX_OPEN)))
+
+    def now_open() -> int:
+        return sum(str(path) in str(link.resolve()) for link in Path("/proc/self/fd").iterdir())
+
+    before = now_open()
+    many = RecordFiles(tuple((path, count) for _ in range(30)))
     first = many[0]
-    assert all(many[i * count] == first for i in range(3 * MAX_OPEN))
-    assert many._reader.cache_info().currsize == MAX_OPEN
-    assert sum(str(path) in str(link.resolve()) for link in Path("/proc/self/fd").iterdir()) <= MAX_OPEN + 4
+    assert all(many[i * count] == first for i in range(30))
+    assert now_open() == before + 8
+
+
+def test_the_limit_of_open_files_is_raised_where_it_may_be() -> None:
+    _, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
+        assert record_files.may_open(100) == 100
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (600, hard)
+        assert record_files.may_open(800) == 800
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (800 + record_files.SPARE, hard)
+        if hard != resource.RLIM_INFINITY:
+            assert record_files.may_open(hard) == hard - record_files.SPARE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("encoding", ["none", "bytes", "zlib"])

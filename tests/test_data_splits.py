@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from imbal_jax.data.public import NIH_LABELS, _nih_table
+from imbal_jax.data.nih import NIH_LABELS, nih_table
 from imbal_jax.data.splits import complete_split, k_folds, split_by_group, split_summary
 from imbal_jax.errors import InputError
 
@@ -356,7 +356,7 @@ def test_kermany_folds_are_no_worse_than_sklearns(real_data, k):
 
 @pytest.fixture(scope="module")
 def nih14(real_data):
-    rows = _nih_table(real_data / "labels_nih14" / "Data_Entry_2017_v2020.csv.gz").values()
+    rows = nih_table(real_data / "labels_nih14" / "Data_Entry_2017_v2020.csv.gz").values()
     labels = np.array([[label in found for label in NIH_LABELS] for found, _ in rows], np.int8)
     return labels, np.array([patient for _, patient in rows])
 

@@ -4,7 +4,10 @@ import gc
 import multiprocessing
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from imbal_jax.data.sources import load
 from imbal_jax.data.stream import AHEAD, DRAWN, STEPS, HostBatches, read_ahead, slices
 from imbal_jax.errors import InputError
 from imbal_jax.methods import find_method
+from imbal_jax.report.pictures import _Album
 from imbal_jax.sampling import batch_indices, make_plan, resample
 
 QUIET = Console(quiet=True)
@@ -49,13 +53,13 @@ def config(folder: Path, method: str = METHOD, **options: object) -> Config:
         name="records",
         methods=(find_method(method),),
         data=Data(source="records", dir=folder, negative_class="normal"),
-        model=Model(name="cnn", options={"width": 4, "stages": 2}),
+        model=Model(name="cnn", options={"width": 2, "stages": 1}),
         optim=Optim(learning_rate=1e-2),
         train=Train(
-            **{"epochs": 2, "batch_size": 8, "evaluations": 2, "steps_per_dispatch": 4, "devices": 2}
+            **{"epochs": 2, "batch_size": 8, "evaluations": 2, "steps_per_dispatch": 4, "devices": 1}
             | options
         ),
-        augment=Augment(flip=True, shift=0.1),
+        augment=Augment(flip=True),
     )
 
 
@@ -245,6 +249,11 @@ def test_sixteen_bits_train_like_eight_where_they_are_the_same_grey(tmp_path: Pa
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-5)
 
 
+def test_a_thumbnail_of_sixteen_bits_is_that_of_eight() -> None:
+    deep = _Album(IMAGES.astype(np.uint16) * 257)
+    assert deep.figure(3, "x", None) == _Album(IMAGES).figure(3, "x", None) != ""
+
+
 def test_nothing_of_the_reading_is_left_after_a_run(folder: Path, tmp_path: Path) -> None:
     train.fit(config(folder, "ce", epochs=1), tmp_path, QUIET)
     gc.collect()
@@ -339,3 +348,35 @@ def test_a_data_set_on_disk_is_checked_without_reading_it(folder: Path) -> None:
     data = Dataset(images, records.labels, records.groups, records.classes)
     assert check_dataset(data) is data
     assert len(data.take(np.arange(5))) == 5
+
+
+PROGRAM = """
+import multiprocessing, pathlib, pickle, sys, time
+from imbal_jax.data.stream import read_ahead
+
+if __name__ == "__main__":
+    ahead = read_ahead(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), workers=1)
+    next(ahead)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the process under /proc")
+def test_reading_processes_end_with_a_run_that_is_killed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "batches").write_bytes(pickle.dumps(host_batches(open_records(folder).images)[0]))
+    (tmp_path / "program.py").write_text(PROGRAM)
+    program = subprocess.Popen(
+        [sys.executable, tmp_path / "program.py", tmp_path / "batches"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    readers = [int(word) for word in program.stdout.readline().split()]
+    program.kill()
+    program.communicate()
+    assert readers
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").is_dir() for pid in readers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").is_dir() for pid in readers)

@@ -1,11 +1,7 @@
 """Public data sets, read from what their sources publish or from a prepared copy of it."""
 
-import csv
-import gzip
 import re
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -14,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from imbal_jax.data.archives import find, pictures
 from imbal_jax.data.cifar import read_cifar10
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.download import fetch
+from imbal_jax.data.medmnist import MEDMNIST, MEDMNIST_RECORD, MEDMNIST_SIZES, read_medmnist
+from imbal_jax.data.nih import NIH_LABELS, nih_images, nih_labels, nih_split, nih_table
 from imbal_jax.data.pictures import decode, square
 from imbal_jax.errors import InputError
 
@@ -35,11 +34,31 @@ class File:
 
 
 @dataclass(frozen=True)
+class Example:
+    """One image [size, size, C] with its public names. labels: one class, or 1 and 0 for each of many."""
+
+    id: str
+    patient: str
+    labels: list[int]
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A set that need not fit in memory. split: ids -> the source's own split (name -> indices), or None."""
+
+    classes: tuple[str, ...]
+    examples: Iterator[Example]
+    split: Callable[[Sequence[str]], dict[str, np.ndarray] | None]
+
+
+@dataclass(frozen=True)
 class PublicSet:
     """Where a public data set comes from, and how it is read.
 
-    load: (folder, *, size, download) -> Loaded. files: what ``download=True`` fetches. placement: what to put
-    into the folder by hand. prepared: SHA-256 of the condensed copies that published results were made with.
+    load: (folder, *, size, download) -> Loaded. stream: as load, for a set larger than memory, image by image.
+    files: what ``download=True`` fetches. placement: what to put into the folder by hand. prepared: SHA-256 of the
+    condensed copies that published results were made with.
     """
 
     load: Callable[..., Loaded]
@@ -49,6 +68,7 @@ class PublicSet:
     placement: str
     files: tuple[File, ...]
     prepared: Mapping[str, str] = field(default_factory=dict)
+    stream: Callable[..., Streamed | None] | None = None
 
 
 def kermany(folder: Path | None, *, size: int, binary: bool = False, download: bool = False) -> Loaded:
@@ -63,7 +83,7 @@ def kermany(folder: Path | None, *, size: int, binary: bool = False, download: b
     InputError where the folder holds none of these.
     """
     folder = _folder(folder, "kermany")
-    jpeg, small = _find(folder, "kermany_224_jpeg.npz"), _find(folder, "kermany_64.npz")
+    jpeg, small = find(folder, "kermany_224_jpeg.npz"), find(folder, "kermany_64.npz")
     if small and (size == 64 or (size < 64 and not jpeg)):
         with np.load(small) as arrays:
             images = _stack([square(Image.fromarray(image), size) for image in arrays["images"]])
@@ -85,9 +105,9 @@ def kermany(folder: Path | None, *, size: int, binary: bool = False, download: b
 
 
 def _kermany_files(folder: Path, size: int, download: bool) -> tuple[list[str], np.ndarray, list[int]]:
-    if not any(_pictures(folder, ".jpeg")):
+    if not any(pictures(folder, ".jpeg")):
         _download("kermany", folder, download)
-    read = sorted((Path(name).name, decode(data, size, name)) for name, data in _pictures(folder, ".jpeg"))
+    read = sorted((Path(name).name, decode(data, size, name)) for name, data in pictures(folder, ".jpeg"))
     names = [name for name, _ in read]
     return names, _stack([image for _, image in read]), [_kermany_label(name) for name in names]
 
@@ -110,24 +130,19 @@ def _kermany_patient(name: str) -> str:
     raise InputError(f"{name} names no patient: expected person1_bacteria_1.jpeg, IM-0115-0001.jpeg or so")
 
 
-NIH_LABELS = (
-    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
-    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
-)  # fmt: skip
-
-
 def nih(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
     """NIH ChestX-ray14: frontal chest X-rays with 14 labels mined from reports (Wang et al. 2017).
 
     folder: holds Data_Entry_2017_v2020.csv (or .csv.gz) and images, as PNG files in any subfolder or inside
-        images_*.tar.gz; or the condensed nih1000_64.npz. Images that are not there are left out.
+        images_*.tar.gz; or the condensed nih1000_64.npz. Images that are not there are left out. With
+        train_val_list.txt and test_list.txt beside them the split is the source's own, which is by patient.
     size: side of the square that an image is resized to, pixels.
 
     Groups are the source's Patient ID. Raises InputError for a missing table, an image that the table does not
     list, a finding that is none of the 14.
     """
     folder = _folder(folder, "nih")
-    prepared = _find(folder, "nih1000_64.npz")
+    prepared = find(folder, "nih1000_64.npz")
     if prepared:
         if size > 64:
             raise InputError(
@@ -138,100 +153,64 @@ def nih(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
             classes = tuple(map(str, arrays["classes"]))
             return Dataset(images, arrays["labels"].astype(np.int8), arrays["patient_id"], classes), None
 
-    table = _find(folder, "Data_Entry_2017*.csv") or _find(folder, "Data_Entry_2017*.csv.gz")
-    if table is None:
+    streamed = stream_nih(folder, size=size, download=download)
+    read = sorted(streamed.examples, key=lambda example: example.id)
+    data = Dataset(
+        images=np.stack([example.pixels for example in read]),
+        labels=np.array([example.labels for example in read], np.int8),
+        groups=np.array([int(example.patient) for example in read], np.int64),
+        classes=NIH_LABELS,
+    )
+    return data, streamed.split([example.id for example in read])
+
+
+def stream_nih(folder: Path, *, size: int, download: bool = False) -> Streamed | None:
+    """The images of a folder as of ``nih`` one after the other; None where it holds the condensed copy."""
+    if find(folder, "nih1000_64.npz"):
+        return None
+    path = find(folder, "Data_Entry_2017*.csv") or find(folder, "Data_Entry_2017*.csv.gz")
+    if path is None:
         raise InputError(f"no Data_Entry_2017_v2020.csv in {folder}: {PUBLIC['nih'].placement}")
-    if not any(_pictures(folder, ".png")):
+    if not any(pictures(folder, ".png")):
         _download("nih", folder, download)
-    rows = _nih_table(table)
-    read = sorted((Path(name).name, decode(data, size, name)) for name, data in _pictures(folder, ".png"))
-    unlisted = next((name for name, _ in read if name not in rows), None)
-    if unlisted:
-        raise InputError(f"{unlisted} is not in {table}: remove the image, or place the table it belongs to")
-    labels = np.array([[label in rows[name][0] for label in NIH_LABELS] for name, _ in read], np.int8)
-    patients = np.array([rows[name][1] for name, _ in read], np.int64)
-    return Dataset(_stack([image for _, image in read]), labels, patients, NIH_LABELS), None
-
-
-def _nih_table(path: Path) -> dict[str, tuple[frozenset[str], int]]:
-    """Image name -> findings, patient."""
-    rows = {}
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(newline="") as file:
-        for line, row in enumerate(csv.DictReader(file), 2):
-            try:
-                findings = frozenset(row["Finding Labels"].split("|")) - {"No Finding"}
-                rows[row["Image Index"]] = findings, int(row["Patient ID"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"{path} line {line}: expected Image Index, Finding Labels and Patient ID"
-                ) from error
-            if not findings <= set(NIH_LABELS):
-                raise InputError(
-                    f"{path} line {line}: {', '.join(findings - set(NIH_LABELS))} is no known finding"
-                )
-    return rows
-
-
-MEDMNIST_CLASSES = {
-    "pneumoniamnist": ("normal", "pneumonia"),
-    "breastmnist": ("malignant", "normal or benign"),
-    "chestmnist": NIH_LABELS,
-}
-MEDMNIST_MD5 = {  # of the files of Zenodo record 10519652, as the record and the authors' package list them
-    "pneumoniamnist": "28209eda62fecd6e6a2d98b1501bb15f",
-    "pneumoniamnist_64": "8f4eceb4ccffa70c672198ea285246c6",
-    "pneumoniamnist_128": "05b46931834c231683c68f40c47b2971",
-    "pneumoniamnist_224": "d6a3c71de1b945ea11211b03746c1fe1",
-    "breastmnist": "750601b1f35ba3300ea97c75c52ff8f6",
-    "breastmnist_64": "742edef2a1fd1524b2efff4bd7ba9364",
-    "breastmnist_128": "363e4b3f8d712e9b5de15470a2aaadf1",
-    "breastmnist_224": "b56378a6eefa9fed602bb16d192d4c8b",
-    "chestmnist": "02c8a6516a18b556561a56cbdd36c4a8",
-    "chestmnist_64": "9de6cd0b934ebb5b7426cfba5efbae16",
-    "chestmnist_128": "db107e5590b27930b62dbaf558aebee3",
-    "chestmnist_224": "45bd33e6f06c3e8cdb481c74a89152aa",
-}
+    table = nih_table(path)
+    examples = (
+        Example(name, str(table[name][1]), nih_labels(table[name][0]), pixels[..., None])
+        for name, pixels in nih_images(folder, table, size)
+    )
+    return Streamed(NIH_LABELS, examples, partial(nih_split, folder))
 
 
 def medmnist(
     folder: Path | None, *, size: int = 28, name: str = "pneumoniamnist", download: bool = False
 ) -> Loaded:
-    """A grey-scale MedMNIST set with the source's split into train, validation and test (Yang et al. 2023).
+    """A set of MedMNIST in two dimensions, with the source's split into train, validation and test.
 
     folder: holds NAME.npz (28 pixels) or NAME_SIZE.npz (64, 128, 224 pixels). size: one of these four.
-    name: pneumoniamnist, breastmnist or chestmnist (14 labels).
+    name: a key of ``MEDMNIST``.
 
     The source names no patients: every image counts as its own, so an interval clustered by patient is too
     narrow. Raises InputError for an unknown name or size, and where the file is missing.
     """
-    if name not in MEDMNIST_CLASSES:
-        raise InputError(f"{name} is not among {', '.join(MEDMNIST_CLASSES)}")
-    stem = name if size == 28 else f"{name}_{size}"
-    if stem not in MEDMNIST_MD5:
+    if name not in MEDMNIST:
+        raise InputError(f"{name} is not among {', '.join(MEDMNIST)}")
+    if size not in MEDMNIST_SIZES:
         raise InputError(f"{name} has no images of {size} pixels: set the image size to 28, 64, 128 or 224")
-    folder = _folder(folder, "pneumoniamnist")
-    path = _find(folder, f"{stem}.npz")
+    folder, file = _folder(folder, name), _medmnist_file(name, size)
+    path = find(folder, file.name)
     if path is None:
-        file = _medmnist_file(stem)
         if not download:
             raise InputError(
                 f"no {file.name} in {folder}: place it there from {file.url}, or turn download on"
             )
         path = fetch(file.url, folder / file.name, md5=file.md5)
-    with np.load(path) as arrays:
-        parts = [(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "val", "test")]
-    images = np.concatenate([part for part, _ in parts])[..., None]
-    labels = np.concatenate([part for _, part in parts])
-    labels = labels.astype(np.int8) if labels.shape[1] > 1 else labels[:, 0].astype(np.int32)
-    ends = np.cumsum([len(part) for part, _ in parts])
-    splits = np.split(np.arange(len(images)), ends[:-1])
-    data = Dataset(images, labels, np.arange(len(images)), MEDMNIST_CLASSES[name])
-    return data, dict(zip(("train", "validation", "test"), splits, strict=True))
+    return read_medmnist(path, name)
 
 
-def _medmnist_file(stem: str) -> File:
-    url = f"https://zenodo.org/records/10519652/files/{stem}.npz?download=1"
-    return File(f"{stem}.npz", url, md5=MEDMNIST_MD5[stem])
+def _medmnist_file(name: str, size: int) -> File:
+    stem = name if size == 28 else f"{name}_{size}"
+    url = f"{MEDMNIST_RECORD}/files/{stem}.npz?download=1"
+    return File(f"{stem}.npz", url, md5=MEDMNIST[name].md5[MEDMNIST_SIZES.index(size)])
 
 
 def cifar10(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
@@ -259,33 +238,6 @@ def _download(name: str, folder: Path, allowed: bool) -> None:
         raise InputError(f"no images in {folder}: {source.placement}, or turn download on")
     for file in source.files:
         fetch(file.url, folder / file.name, md5=file.md5, sha256=file.sha256)
-
-
-def _find(folder: Path, pattern: str) -> Path | None:
-    """The first match in the folder or, failing that, in one of its subfolders."""
-    return next(iter([*sorted(folder.glob(pattern)), *sorted(folder.glob(f"*/{pattern}"))]), None)
-
-
-def _pictures(folder: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each picture below the folder, or, where there is none, in the archives there."""
-
-    def wanted(name: str) -> bool:
-        return name.lower().endswith(suffix) and not Path(name).name.startswith("._")  # macOS droppings
-
-    loose = [path for path in folder.rglob("*") if wanted(path.name)]
-    for path in loose:
-        yield str(path), path.read_bytes()
-    if loose:
-        return
-    for path in sorted(folder.glob("*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            for name in filter(wanted, archive.namelist()):
-                yield name, archive.read(name)
-    for path in sorted([*folder.glob("*.tar.gz"), *folder.glob("*.tgz")]):
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if member.isfile() and wanted(member.name):
-                    yield member.name, archive.extractfile(member).read()
 
 
 def _stack(images: list[np.ndarray]) -> np.ndarray:
@@ -326,31 +278,40 @@ _NIH_ARCHIVES = (  # file of nihcc.box.com, MD5 from the source's FAQ_CHESTXRAY.
     ("ioqwiy20ihqwyr8pf4c24eazhh281pbu", "dc9fda1757c2de0032b63347a7d2895c"),
 )
 
+
+def _medmnist_set(name: str) -> PublicSet:
+    return PublicSet(
+        load=partial(medmnist, name=name),
+        homepage=MEDMNIST_RECORD,
+        licence=MEDMNIST[name].licence,
+        citation=f"Yang et al. 2023, MedMNIST v2, Scientific Data 10:41; {MEDMNIST[name].source}",
+        placement=f"place {name}.npz from {MEDMNIST_RECORD} there",
+        files=tuple(_medmnist_file(name, size) for size in MEDMNIST_SIZES),
+        prepared=_REPACKED if name == "pneumoniamnist" else {},
+    )
+
+
+_REPACKED = {"pneumoniamnist.npz": "20568c3c8f7ddebe016ab049006f1eb241ab4249e8eff13c3a5d09d11900d8b0"}
+
 PUBLIC: dict[str, PublicSet] = {
     "kermany": _KERMANY,
     "kermany_pneumonia": replace(_KERMANY, load=partial(kermany, binary=True)),
     "nih": PublicSet(
         load=nih,
+        stream=stream_nih,
         homepage="https://nihcc.app.box.com/v/ChestXray-NIHCC",
         licence="no restriction of use; link to the download site and acknowledge the NIH Clinical Center",
         citation="Wang et al. 2017, ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks, CVPR",
-        placement="place Data_Entry_2017_v2020.csv and images_001.tar.gz to images_012.tar.gz (42 GB; any of them "
-        "will do) from https://nihcc.app.box.com/v/ChestXray-NIHCC there",
+        placement="place Data_Entry_2017_v2020.csv, images_001.tar.gz to images_012.tar.gz (42 GB; any of them will "
+        "do) and, for the official split, train_val_list.txt and test_list.txt from "
+        "https://nihcc.app.box.com/v/ChestXray-NIHCC there",
         files=tuple(
             File(f"images_{i:03}.tar.gz", f"https://nihcc.box.com/shared/static/{key}.gz", md5=md5)
             for i, (key, md5) in enumerate(_NIH_ARCHIVES, 1)
         ),
         prepared={"nih1000_64.npz": "b70b5690d6e42bfe087c7c855d29ef1db98566f89d0415eb508432e4e1ff5924"},
     ),
-    "pneumoniamnist": PublicSet(
-        load=medmnist,
-        homepage="https://zenodo.org/records/10519652",
-        licence="CC BY 4.0",
-        citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41; images of Kermany et al. 2018",
-        placement="place pneumoniamnist.npz from https://zenodo.org/records/10519652 there",
-        files=tuple(_medmnist_file(stem) for stem in MEDMNIST_MD5 if stem.startswith("pneumonia")),
-        prepared={"pneumoniamnist.npz": "20568c3c8f7ddebe016ab049006f1eb241ab4249e8eff13c3a5d09d11900d8b0"},
-    ),
+    **{name: _medmnist_set(name) for name in MEDMNIST},
     "cifar10": PublicSet(
         load=cifar10,
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",

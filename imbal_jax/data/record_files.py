@@ -1,6 +1,7 @@
 """A folder of ArrayRecord files that tensorflow-datasets prepared: what it says it holds, and its raw records."""
 
 import bisect
+import contextlib
 import functools
 import io
 import itertools
@@ -18,7 +19,7 @@ from imbal_jax.errors import InputError
 LABEL_NAMES = "label_names"
 """Of many labels an image, the key of their names in the metadata of the prepared set."""
 
-MAX_OPEN = 256  # files a process keeps open: half of what a login may open on many systems is 512
+SPARE = 256  # files that others in the process may open
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access; reading ahead would be in vain
 _BUFFER = 2**15  # bytes; 2^20, the default, made reads of 50 KB half as fast
 
@@ -156,7 +157,7 @@ class RecordFiles:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ends", list(itertools.accumulate(count for _, count in self.files)))
         # what leaves the cache is closed when the last thread that reads from it lets go
-        object.__setattr__(self, "_reader", functools.lru_cache(MAX_OPEN)(self._open))
+        object.__setattr__(self, "_reader", functools.lru_cache(may_open(len(self.files)))(self._open))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RecordFiles, (self.files,)
@@ -202,6 +203,26 @@ class RecordFiles:
 
     def _damaged(self, number: int, what: str) -> InputError:
         return InputError(f"{self.files[number][0]} is damaged ({what}): copy or prepare it again")
+
+
+def may_open(files: int) -> int:
+    """How many of so many files this process may keep open; its own limit is raised for them where it can be.
+
+    Opening a file takes as long as reading ten images, and a plan reads from all of them.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return min(files, SPARE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files + SPARE
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return files if soft == resource.RLIM_INFINITY else min(files, max(soft - SPARE, soft // 2))
 
 
 def parse(record: bytes) -> Any:

@@ -138,6 +138,16 @@ class SplitSummary:
         return f"the {part} split has no example of {name}: {whose}, {len(self.parts)} splits are asked"
 
 
+def row_line(row: Mapping[str, object]) -> str:
+    """A row of the table as one line: names and figures."""
+
+    def shown(value: object) -> str:
+        number = isinstance(value, int | float)
+        return f"{value:,}" if isinstance(value, int) else f"{value:.2g}" if number else str(value)
+
+    return "  ".join(f"{key} {shown(value)}" for key, value in row.items())
+
+
 def split_summary(
     labels: np.ndarray, groups: np.ndarray, splits: Mapping[str, np.ndarray], classes: Sequence[str]
 ) -> SplitSummary:

@@ -1,5 +1,9 @@
 """Batches of a plan from images that are not on the device: gathered on the host, read ahead by Grain."""
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -113,12 +117,20 @@ def read_ahead(batches: HostBatches, start: int = 0, *, workers: int = 0) -> Ite
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain asks for flags, which only an absl program has parsed
         options = grain.multiprocessing.MultiprocessingOptions(workers, per_worker_buffer_size=2)
-        read = read.mp_prefetch(options, worker_init_fn=_on_cpu)
+        read = read.mp_prefetch(options, worker_init_fn=_reading)
     return iter(read)
 
 
-def _on_cpu(index: int, count: int) -> None:
-    jax.config.update("jax_platforms", "cpu")  # in a reading process: the accelerator is its parent's
+def _reading(index: int, count: int) -> None:
+    """What a reading process does first."""
+    jax.config.update("jax_platforms", "cpu")  # the accelerator is the parent's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # so is the answer to an interrupt
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:  # which may be killed
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def slices(images: Images, size: int) -> Iterator[np.ndarray]:
@@ -155,12 +167,16 @@ def stream_steps(
 
     def advance(state: Any, count: int) -> tuple[Any, dict[str, float], int]:
         first, seen = int(state.step), []
-        for at in range(first, first + count):
-            state, metrics = step(state, {**feed.take(at), "shared": shared})
-            seen.append(metrics)
-            feed.place(at + 1)
-            if len(seen) > 1:
-                jax.block_until_ready(seen[-2])  # no more than two batches wait on the device
+        try:
+            for at in range(first, first + count):
+                state, metrics = step(state, {**feed.take(at), "shared": shared})
+                seen.append(metrics)
+                feed.place(at + 1)
+                if len(seen) > 1:
+                    jax.block_until_ready(seen[-2])  # no more than two batches wait on the device
+        except BaseException:  # an interrupt, a damaged record: end the reading before the interpreter does
+            feed.close()
+            raise
         return state, _means(jax.device_get(seen)), count
 
     return advance
@@ -176,14 +192,18 @@ class _Feed:
 
     def take(self, step: int) -> dict[str, Any]:
         if self._placed[0] != step:  # the first step, or one from a checkpoint
-            if self._read is not None:
-                self._read.close()
+            self.close()
             self._read = read_ahead(self._batches, step, workers=self._workers)
             self.place(step)
         return self._placed[1]
 
     def place(self, step: int) -> None:
         self._placed = (step, parallel.shard_batch(next(self._read), self._mesh))
+
+    def close(self) -> None:
+        if self._read is not None:
+            self._read.close()
+        self._read, self._placed = None, (-1, None)
 
 
 def _means(seen: list[Mapping[str, np.ndarray]]) -> dict[str, float]:

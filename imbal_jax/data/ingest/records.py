@@ -28,6 +28,7 @@ from imbal_jax.data.record_files import LABEL_NAMES
 
 SHARD_BYTES = 128 * 2**20  # of pixels; one shard is held in memory while it is written
 NAME = "radiographs"
+DESCRIPTION = "Radiographs; identifiers are keyed hashes."
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,18 @@ class Radiographs(tfds.core.ShardBasedBuilder):
         splits: Mapping[str, Sequence[Sequence[Item]]],
         pictures: Pictures,
         written: Callable[[int], None] | None,
+        name: str = NAME,
+        description: str = DESCRIPTION,
     ) -> None:
         self.layout, self.parts, self.pictures, self.written = layout, splits, pictures, written
+        self.name, self.description = name, description
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = {LABEL_NAMES: list(self.layout.classes)} if self.layout.many else {}
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Radiographs; identifiers are keyed hashes.",
+            description=self.description,
             features=tfds.features.FeaturesDict(self.layout.features()),
             metadata=tfds.core.MetadataDict(metadata),
             disable_shuffling=True,
@@ -176,6 +180,8 @@ def write_records(
     journal: Path,
     written: Callable[[int], None] | None = None,
     beam: Any = None,
+    name: str = NAME,
+    description: str = DESCRIPTION,
 ) -> Path:
     """Write ``splits`` below ``folder`` and return the folder of the data set.
 
@@ -190,6 +196,8 @@ def write_records(
         splits={name: shards(items, picture_bytes) for name, items in splits.items() if items},
         pictures=pictures,
         written=None if beam is not None else written,
+        name=name,
+        description=description,
     )
     with contextlib.redirect_stdout(io.StringIO()):  # it prints folders and a bar of its own
         builder.download_and_prepare(download_config=beam)

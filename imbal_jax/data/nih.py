@@ -1,0 +1,81 @@
+"""NIH ChestX-ray14: its table, its images, its split by patient (Wang et al. 2017)."""
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from imbal_jax.data.archives import find, pictures
+from imbal_jax.data.pictures import decode
+from imbal_jax.errors import InputError
+
+NIH_LABELS = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+
+LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
+"""The source's own split, which is by patient; validation is to be split off its training list."""
+
+Table = dict[str, tuple[frozenset[str], int]]
+"""Image name -> findings, patient."""
+
+
+def nih_table(path: Path) -> Table:
+    """Of Data_Entry_2017*.csv or .csv.gz; InputError, with the line, for other columns or an unknown finding."""
+    rows = {}
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(newline="") as file:
+        for line, row in enumerate(csv.DictReader(file), 2):
+            try:
+                findings = frozenset(row["Finding Labels"].split("|")) - {"No Finding"}
+                rows[row["Image Index"]] = findings, int(row["Patient ID"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{path} line {line}: expected Image Index, Finding Labels and Patient ID"
+                ) from error
+            if not findings <= set(NIH_LABELS):
+                raise InputError(
+                    f"{path} line {line}: {', '.join(findings - set(NIH_LABELS))} is no known finding"
+                )
+    return rows
+
+
+def nih_labels(findings: frozenset[str]) -> list[int]:
+    """1 or 0 for each of ``NIH_LABELS``."""
+    return [int(label in findings) for label in NIH_LABELS]
+
+
+def nih_images(folder: Path, table: Table, size: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and grey uint8 [size, size] of each image in the folder or its archives, one in memory at a time.
+
+    Raises InputError for an image that the table does not list, or that cannot be decoded.
+    """
+    for path, data in pictures(folder, ".png"):
+        name = Path(path).name
+        if name not in table:
+            raise InputError(
+                f"{name} is not in the table of {folder}: remove the image, or place the table it belongs to"
+            )
+        yield name, decode(data, size, path)
+
+
+def nih_split(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The indices of ``names`` in the source's training and test lists; None where the folder has no list.
+
+    Raises InputError for one list without the other, and for an image that is in neither or in both.
+    """
+    paths = {part: find(folder, name) for part, name in LISTS.items()}
+    if not any(paths.values()):
+        return None
+    if not all(paths.values()):
+        raise InputError(f"{folder} has one of {' and '.join(LISTS.values())}: place both there, or neither")
+    listed = {part: set(path.read_text().split()) for part, path in paths.items()}
+    for name in names:
+        if sum(name in part for part in listed.values()) != 1:
+            raise InputError(f"{name} is not in just one of {' and '.join(LISTS.values())}: fetch them again")
+    return {
+        part: np.flatnonzero([name in there for name in names]).astype(np.int64)
+        for part, there in listed.items()
+    }
