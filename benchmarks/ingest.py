@@ -37,7 +37,6 @@ from statistics import median
 import numpy as np
 import pydicom
 from dicom_read import decode, radiograph
-from environment import environment
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
@@ -53,7 +52,7 @@ from pydicom.uid import (
 from imbal_jax.data.decoding import decode as decode_frame
 from imbal_jax.data.decoding import decoder_of, frame_bytes, native_values
 from imbal_jax.data.dicom import open_dicom, quiet
-from imbal_jax.data.ingest.journal import Read, Segment
+from imbal_jax.data.ingest.journal import Place, Read, Segment
 from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.ingest.manifest import Line, verify, write_checksums, write_manifest
 from imbal_jax.data.ingest.read import Job, Task, read_file
@@ -78,6 +77,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ingest.json")
     options = parser.parse_args()
+    from environment import environment  # with JAX, which the processes that read need not load
+
     about = environment()
     where = Path(tempfile.mkdtemp(prefix="imbal_jax_ingest_"))
     try:
@@ -140,7 +141,11 @@ def measure(where: Path, syntax: UID, files: int, repeats: int, overhead: float)
         """Seconds a file by the clock, once the readers are at work."""
         watch = Watch(count, files)
         began = time.process_time()
-        read_files(job, tasks, emptied(where / "journal"), workers=count, seconds=600, found=watch.answer)
+
+        def found(task: Task, read: Read, place: Place) -> None:
+            watch.answer(place.segment)
+
+        read_files(job, tasks, emptied(where / "journal"), workers=count, seconds=600, found=found)
         parent.append((time.process_time() - began) / files)
         spent.setdefault(count, []).append(watch.cpu)
         return watch.clock
@@ -149,8 +154,8 @@ def measure(where: Path, syntax: UID, files: int, repeats: int, overhead: float)
         """The same of processes that only decode."""
         watch = Watch(count, files)
         with multiprocessing.get_context("forkserver").Pool(count, keep_large_arrays) as pool:
-            for _ in pool.imap_unordered(decode_side, paths):
-                watch.answer()
+            for who in pool.imap_unordered(decode_side, paths):
+                watch.answer(who)
         return watch.clock
 
     cpu: dict[str, list[float]] = {"bare": [], "direct": [], "ingest": []}
@@ -196,20 +201,29 @@ def measure(where: Path, syntax: UID, files: int, repeats: int, overhead: float)
 
 
 class Watch:
-    """Times answers of several processes, from when all have surely given their first to the last one: the start of a
-    process costs the same for ten files and for a million."""
+    """Times the answers of several processes once each has given one: the start of a process costs the same for ten
+    files and for a million."""
 
     def __init__(self, processes: int, files: int) -> None:
-        self.first, self.last, self.answers = 3 * processes, files, 0
-        self.clock = self.cpu = 0.0
+        self.processes, self.files = processes, files
+        self.seen: set[object] = set()
+        self.answers = 0
+        self.began: tuple[int, float, float] | None = None
+        self.clock = self.cpu = float("nan")
 
-    def answer(self, *_: object) -> None:
+    def answer(self, who: object) -> None:
         self.answers += 1
-        if self.answers in (self.first, self.last):
-            sign = 1 if self.answers == self.last else -1
-            children = multiprocessing.active_children()
-            self.cpu += sign * sum(map(cpu_of, children)) / (self.last - self.first)
-            self.clock += sign * time.perf_counter() / (self.last - self.first)
+        self.seen.add(who)
+        if self.began is None and len(self.seen) == self.processes:
+            self.began = (self.answers, time.perf_counter(), children_cpu())
+        elif self.began is not None and self.answers == self.files:
+            answers, clock, cpu = self.began
+            self.clock = (time.perf_counter() - clock) / (self.files - answers)
+            self.cpu = (children_cpu() - cpu) / (self.files - answers)
+
+
+def children_cpu() -> float:
+    return sum(map(cpu_of, multiprocessing.active_children()))
 
 
 def cpu_of(process: multiprocessing.process.BaseProcess) -> float:
@@ -223,7 +237,8 @@ def keep_large_arrays() -> None:
 
 
 def decode_side(path: Path) -> int:
-    return len(decode(path))
+    decode(path)
+    return os.getpid()
 
 
 def time_of(run: Callable[[], None], clock: Callable[[], float]) -> float:
