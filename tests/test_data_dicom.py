@@ -348,6 +348,29 @@ def test_garbage_above_the_stored_bits_is_ignored(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(path, voi="none"), bytes_of(RAMP, 0, 4095), atol=1)
 
 
+@pytest.mark.parametrize(
+    "window", [{}, {"WindowCenter": 2000, "WindowWidth": 1001}, {"VOILUTFunction": "SIGMOID"}]
+)
+@pytest.mark.parametrize("place", [(1, 1), (298, 299), (150, 150)])
+def test_garbage_in_a_single_pixel_of_a_large_picture_is_found(
+    tmp_path: Path, window: dict, place: tuple[int, int]
+) -> None:
+    pixels = np.tile(RAMP, (5, 5))[:300, :300].copy()
+    window = {"WindowCenter": 2000, "WindowWidth": 1500, **window} if window else {}
+    bits = {"BitsStored": 12, "HighBit": 11, **window}
+    clean = read_radiograph(write(tmp_path / "a.dcm", pixels, **bits), size=300, bits=16)
+    pixels[place] |= 0x8000
+    dirty = write(tmp_path / "b.dcm", pixels, **bits)
+    np.testing.assert_array_equal(read_radiograph(dirty, size=300, bits=16), clean)
+    # A compressed picture has no room for anything else.
+    file = pydicom.dcmread(dirty)
+    file.BitsStored, file.HighBit = 16, 15
+    file.compress(RLELossless, generate_instance_uid=False)
+    file.BitsStored, file.HighBit = 12, 11
+    file.save_as(dirty)
+    assert reason_of(dirty) == "contradiction"
+
+
 def test_a_compressed_file_shows_the_same_picture(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", RAMP, WindowCenter=2000, WindowWidth=1001)
     plain = read(path)

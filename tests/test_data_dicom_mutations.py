@@ -8,7 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from test_data_dicom import write
+
+from imbal_jax.data.refusal import DECODED_LIMIT, PIXEL_LIMIT, WIDE_LIMIT
 
 SECONDS = 20  # for one file; the slowest whole one takes a tenth of a second
 MEBIBYTES = 2048
@@ -84,3 +90,43 @@ def test_200_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_10_000_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
     check(read_mutated(0, 10_000, tmp_path), 10_000)
+
+
+# Linux counts in ru_maxrss what the parent took before; VmHWM is the process's own.
+READ = """
+import sys
+from imbal_jax.data.dicom import read_radiograph
+print(read_radiograph(sys.argv[1], size=224, bits=16).shape)
+print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+SYNTAXES = (None, RLELossless, JPEGLSLossless, JPEG2000Lossless)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+@pytest.mark.parametrize(
+    ("kind", "pixels", "syntax"),
+    [
+        *((np.uint8, PIXEL_LIMIT, syntax) for syntax in SYNTAXES),
+        *((np.uint16, DECODED_LIMIT // 2, syntax) for syntax in SYNTAXES),
+        (np.uint32, WIDE_LIMIT // 4, None),
+    ],
+)
+def test_the_largest_picture_that_is_read_takes_no_2_gib(
+    tmp_path: Path, kind: type, pixels: int, syntax: str | None
+) -> None:
+    side = int(pixels**0.5)
+    ramp = np.linspace(0, 1, side)
+    picture = (ramp[:, None] * ramp * 0.99 * np.iinfo(kind).max).astype(kind)
+    path = write(tmp_path / "a.dcm", picture)
+    if syntax is not None:
+        file = pydicom.dcmread(path)
+        file.compress(syntax)
+        file.save_as(path)
+        del file
+    del picture
+    result = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, check=True)
+    shape, peak = result.stdout.splitlines()
+    print(f"{side}x{side} {kind.__name__} {syntax}: {peak} MiB")
+    assert shape == "(224, 224)"
+    assert int(peak) < MEBIBYTES

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imbal_jax.data.resize import fit_levels, fit_square, straight
+from imbal_jax.data.resize import BeyondLevelsError, fit_levels, fit_square, straight
 
 
 def whole_first(
@@ -92,3 +92,17 @@ def test_a_line_is_known_by_where_it_leaves_black_and_white() -> None:
     holed[100] = 0
     assert straight(levels, holed) is None
     assert straight(levels, (levels > 0).astype(float)) is None
+
+
+@pytest.mark.parametrize(
+    "form", [lambda x: x, lambda x: 1 - x, np.sqrt, lambda x: np.clip(2 * x - 0.3, 0, 1)]
+)
+def test_a_value_above_the_last_level_is_found_wherever_it_is(form: object) -> None:
+    levels = np.arange(1000)
+    stored = np.random.default_rng(0).integers(0, 1000, (130, 130)).astype(np.uint16)
+    fit_levels(stored, levels, form(levels / 999), 20)
+    for place in ((0, 0), (77, 33), (129, 129)):
+        beyond = stored.copy()
+        beyond[place] = 1000
+        with pytest.raises(BeyondLevelsError):
+            fit_levels(beyond, levels, form(levels / 999), 20)

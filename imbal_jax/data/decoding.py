@@ -58,14 +58,17 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
         raise ReadError(reason, remedy if reason in ("no-decoder", "undecodable") else "")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ReadError("non-finite")
-    picture = split_levels(values.astype(values.dtype.newbyteorder("="), copy=False))
-    if values.dtype.kind in "iu" and not within_bits(file, picture.levels):
-        if compressed:
-            raise ReadError("contradiction")
-        # Something else, once overlays, lies in the bits that are not the picture's.
-        shift = file.BitsAllocated - file.BitsStored
-        picture = split_levels(picture.stored << shift >> shift)
-    return picture, excess
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    picture = split_levels(values, file.BitsStored if values.dtype.kind in "iu" else 0)
+    return (picture if within_bits(file, picture) else own_bits(file, picture)), excess
+
+
+def own_bits(file: pydicom.Dataset, picture: Levels) -> Levels:
+    """The picture without what lies in the bits that are not its own, once overlays."""
+    if syntax_of(file).is_compressed:  # where there is no room for anything else
+        raise ReadError("contradiction")
+    shift = file.BitsAllocated - file.BitsStored
+    return split_levels(picture.stored << shift >> shift, file.BitsStored)
 
 
 def decoder_of(syntax: UID) -> tuple[str, str]:
@@ -82,10 +85,12 @@ def decoder_of(syntax: UID) -> tuple[str, str]:
     return "", f"pip install {packages}"
 
 
-def within_bits(file: pydicom.Dataset, levels: np.ndarray) -> bool:
+def within_bits(file: pydicom.Dataset, picture: Levels) -> bool:
+    if picture.stored.dtype.kind not in "iu":
+        return True
     used = file.BitsStored
     low, high = (-(2 ** (used - 1)), 2 ** (used - 1) - 1) if file.PixelRepresentation else (0, 2**used - 1)
-    return bool(low <= levels.min() and levels.max() <= high)
+    return bool(low <= picture.levels.min() and picture.levels.max() <= high)
 
 
 def native_values(file: pydicom.Dataset, frame: int) -> np.ndarray | None:

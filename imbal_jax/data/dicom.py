@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from imbal_jax.data.decoding import stored_values
-from imbal_jax.data.greyscale import VOI, Voi, displayed, is_narrow
+from imbal_jax.data.decoding import own_bits, stored_values
+from imbal_jax.data.greyscale import VOI, Levels, Voi, displayed, is_narrow
 from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, word
 from imbal_jax.data.opening import check_header, open_dicom, syntax_of
 from imbal_jax.data.refusal import (
@@ -27,7 +27,7 @@ from imbal_jax.data.refusal import (
     REASONS,
     ReadError,
 )
-from imbal_jax.data.resize import fit_levels, fit_square
+from imbal_jax.data.resize import BeyondLevelsError, fit_levels, fit_square
 from imbal_jax.errors import InputError
 
 __all__ = [
@@ -122,11 +122,10 @@ def render(
     check_header(file, frame)
     header = frame_header(file, frame or 0)
     picture, excess = stored_values(file, frame or 0)
-    shown, windowed = displayed(header, picture, voi)
-    if is_narrow(picture.stored):
-        pixels = fit_levels(picture.stored, picture.levels, shown, size, pixel_aspect(header), bits)
-    else:
-        pixels = fit_square(shown.reshape(picture.stored.shape), size, pixel_aspect(header), bits)
+    square = None
+    with suppress(BeyondLevelsError):  # and not in the except block, or the refusal would be chained to it
+        square = shown_square(header, picture, size, voi, bits)
+    pixels, windowed = square or shown_square(header, own_bits(file, picture), size, voi, bits)
     found = {
         "unwindowed": voi == "header" and not windowed,
         "enlarged": max(picture.stored.shape) < size,
@@ -134,6 +133,16 @@ def render(
         **header_flags(header, syntax_of(file)),
     }
     return Radiograph(pixels, windowed, patient_of(file), tuple(flag for flag in FLAGS if found.get(flag)))
+
+
+def shown_square(
+    header: pydicom.Dataset, picture: Levels, size: int, voi: Voi, bits: int
+) -> tuple[np.ndarray, bool]:
+    shown, windowed = displayed(header, picture, voi)
+    aspect = pixel_aspect(header)
+    if is_narrow(picture.stored):
+        return fit_levels(picture.stored, picture.levels, shown, size, aspect, bits), windowed
+    return fit_square(shown.reshape(picture.stored.shape), size, aspect, bits), windowed
 
 
 # What is said of a picture

@@ -16,6 +16,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi
 
 from imbal_jax.data.header import attribute, number, word
 from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.resize import BeyondLevelsError
 
 Voi = Literal["header", "percentile", "none"]
 VOI = ("header", "percentile", "none")
@@ -25,6 +26,7 @@ CONSTANT = 0.99  # a share of pixels of one value that leaves no picture
 SATURATED = 0.98  # a share of pixels at plain black or white that leaves no picture
 # Rows and columns that percentiles are taken of: enough for a 0.5th to lie between the 0.45th and the 0.55th.
 COUNTED = 512
+FEW = 12  # bits
 SAMPLED = 128  # rows and columns that are looked at for these shares
 
 
@@ -33,8 +35,8 @@ class Levels:
     """A picture and the stored values in it.
 
     stored: the picture [rows, columns]. levels: of at most 16 bits every whole number from 0, or the smallest
-    stored value, to the largest; beyond, where levels are as many as pixels, the pixels themselves. sampled: how
-    often each level occurs in every n-th row and column.
+    stored value, to the largest that there is or, of few bits, that there may be; beyond, where levels are as many
+    as pixels, the pixels themselves. sampled: how often each level occurs in every n-th row and column.
     """
 
     stored: np.ndarray
@@ -50,7 +52,10 @@ class Levels:
         return self.occurrences(self.stored[::step, ::step])
 
     def occurrences(self, values: np.ndarray) -> np.ndarray:
-        return np.bincount(values.ravel().astype(np.int64) - self.levels[0], minlength=len(self.levels))
+        counts = np.bincount(values.ravel().astype(np.int64) - self.levels[0], minlength=len(self.levels))
+        if len(counts) > len(self.levels):
+            raise BeyondLevelsError
+        return counts
 
 
 def is_narrow(stored: np.ndarray) -> bool:
@@ -58,15 +63,19 @@ def is_narrow(stored: np.ndarray) -> bool:
     return stored.dtype.kind in "iu" and stored.itemsize <= 2
 
 
-def split_levels(stored: np.ndarray) -> Levels:
-    """The levels of a picture."""
+def split_levels(stored: np.ndarray, bits: int) -> Levels:
+    """The levels of a picture whose values, as far as the header is right, have so many bits."""
     step = max(1, min(stored.shape) // SAMPLED)
     if is_narrow(stored):
-        # Unsigned values begin near 0: to look for the smallest would take longer than the levels below it do.
-        first = int(stored.min()) if stored.dtype.kind == "i" else 0
-        levels = np.arange(first, int(stored.max()) + 1)
+        sample = stored[::step, ::step]
+        # Unsigned values begin near 0, and few bits have few values: looking for the smallest and the largest would
+        # take longer than the levels do that are not there. Whoever goes through all pixels then finds larger ones.
+        signed = stored.dtype.kind == "i"
+        few = not signed and bits <= FEW and int(sample.max()) < 2**bits
+        last = 2**bits - 1 if few else int(stored.max())
+        levels = np.arange(int(stored.min()) if signed else 0, last + 1)
         picture = Levels(stored, levels, levels)
-        return replace(picture, sampled=picture.occurrences(stored[::step, ::step]))
+        return replace(picture, sampled=picture.occurrences(sample))
     sampled = np.zeros(stored.shape, np.uint8)
     sampled[::step, ::step] = 1
     return Levels(stored, stored.ravel(), sampled.ravel())

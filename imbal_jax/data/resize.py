@@ -44,27 +44,33 @@ def fit_square(shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8)
     return place(average_blocks(shown, layout, FLOAT), shown.shape, layout, size, bits)
 
 
+class BeyondLevelsError(ValueError):
+    """A stored value is above the last level."""
+
+
 def fit_levels(
     stored: np.ndarray, levels: np.ndarray, shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8
 ) -> np.ndarray:
     """``fit_square`` of the picture in which every stored value ``levels[i]`` is shown as ``shown[i]``.
 
-    stored: of at most 16 bits. levels: consecutive whole numbers.
+    stored: of at most 16 bits. levels: consecutive whole numbers, of which no stored value is below the first.
+    Raises BeyondLevelsError if one is above the last.
     """
     layout = lay_out(*stored.shape, size, aspect)
     line = straight(levels, shown)
+    last = int(levels[-1])
     if line is None:
-        blocks = average_blocks(stored, layout, replace(FLOAT, prepare=look_up(levels, shown, stored.dtype)))
-        return place(blocks, stored.shape, layout, size, bits)
+        summing = replace(FLOAT, prepare=look_up(levels, shown, stored.dtype), last=last)
+        return place(average_blocks(stored, layout, summing), stored.shape, layout, size, bits)
 
     # An average goes through a straight line: clip the stored values, average them, then draw the line.
     low, high, falling = line
     slope, start = (-1 if falling else 1) / (high - low), float(falling)
-    first, last = int(levels[0]), int(levels[-1])
+    first = int(levels[0])
     if low <= first and last <= high:  # nothing to clip
         start += slope * (first - low)
         low, high = float(first), float(last)
-    summing = replace(FLOAT, prepare=clip_float(low, high))
+    summing = replace(FLOAT, prepare=clip_float(low, high), last=last)
     # Doubled, the ends of a window of odd width are whole, which lie halfway between two values.
     for times in (1, 2):
         span = times * (high - low)
@@ -101,6 +107,8 @@ def straight(levels: np.ndarray, shown: np.ndarray) -> tuple[float, float, bool]
 class Summing:
     """How a band of stored values is summed: prepared (None: as it is) as ``work``, summed as ``sums``, less base.
 
+    unclipped: a band of which no value is above this needs no preparation.
+    last: the largest value there may be; None does not look.
     lanes: whether the sum over a whole block, not only down its rows, is below 2**16.
     """
 
@@ -108,6 +116,8 @@ class Summing:
     work: type
     sums: type
     base: int = 0
+    unclipped: float = -np.inf
+    last: int | None = None
     lanes: bool = False
 
 
@@ -126,12 +136,14 @@ def whole_numbers(kind: np.dtype, first: int, last: int, times: int, low: int, h
             np.add(band, band, out=out)
             np.clip(out, np.int16(max(low, -(2**15))), np.int16(min(high, 2**15 - 1)), out=out)
 
-        return Summing(double, np.int16, np.uint16, base=low)
-    if low <= first and last <= high:
-        return Summing(None, kind.type, np.uint16, base=low)
+        return Summing(double, np.int16, np.uint16, low, last=last)
     limits = np.iinfo(kind)
     least, most = kind.type(max(low, limits.min)), kind.type(min(high, limits.max))
-    return Summing(lambda band, out: np.clip(band, least, most, out=out), kind.type, np.uint16, base=low)
+
+    def clip(band: np.ndarray, out: np.ndarray) -> None:
+        np.clip(band, least, most, out=out)
+
+    return Summing(clip, kind.type, np.uint16, low, unclipped=high if low <= first else -np.inf, last=last)
 
 
 def clip_float(low: float, high: float) -> Callable[[np.ndarray, np.ndarray], None]:
@@ -170,7 +182,11 @@ def average_blocks(stored: np.ndarray, layout: Layout, summing: Summing) -> np.n
     prepared = np.empty((min(height, rows), columns), summing.work)
     for top in range(0, rows, height):
         work = band = stored[top : top + height]
-        if summing.prepare is not None:
+        # Looked for here, where the band is in the cache, and not beforehand.
+        most = np.inf if summing.last is None else int(band.max())
+        if summing.last is not None and most > summing.last:
+            raise BeyondLevelsError
+        if summing.prepare is not None and most > summing.unclipped:
             work = prepared[: len(band)]
             summing.prepare(band, work)
         if work.itemsize == 2:
