@@ -1,8 +1,17 @@
 """A small set as tensorflow-datasets prepares it, for tests of what reads such a folder."""
 
+import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
+
+def _png(image: np.ndarray) -> io.BytesIO:
+    stored = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stored, "PNG")
+    stored.seek(0)
+    return stored
 
 
 def prepare(
@@ -47,7 +56,8 @@ def prepare(
 
         def _generate_examples(self, indices):
             for key, i in enumerate(indices):
-                stored = {"image": images[i], "id": f"r{i}", "flags": ""}
+                pixels = _png(images[i]) if picture else images[i]
+                stored = {"image": pixels, "id": f"r{i}", "flags": ""}
                 if labels.ndim == 2:
                     stored["labels"] = labels[i].astype(np.int8)
                 else:

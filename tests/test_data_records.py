@@ -13,7 +13,7 @@ import pytest
 from prepared import prepare
 
 from imbal_jax.data import record_files
-from imbal_jax.data.record_files import RecordFiles
+from imbal_jax.data.record_files import RecordFiles, Stored
 from imbal_jax.data.records import RecordImages, build_index, open_records
 from imbal_jax.errors import InputError
 
@@ -167,6 +167,17 @@ def test_sixteen_bits_and_every_encoding_come_back(encoding: str, tmp_path: Path
     assert records.images.dtype == np.uint16
     np.testing.assert_array_equal(records.images[:], images)
     np.testing.assert_array_equal(records.groups, np.arange(9))  # nobody says who is the same patient
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_that_are_stored_as_files_are_decoded(channels: int, tmp_path: Path) -> None:
+    images = RNG.integers(0, 256, (6, 9, 5, channels), np.uint8)
+    prepare(tmp_path, images, LABELS[17:23], None, {"train": np.arange(6)}, shards=1, picture=True)
+    np.testing.assert_array_equal(open_records(tmp_path).images[:], images)
+    stored = Stored((9, 6, channels), np.dtype(np.uint8), "picture")
+    records = open_records(tmp_path)
+    with pytest.raises(InputError, match="does not hold an image of shape"):
+        RecordImages(records.images.files, stored, records.images.rows)[0]
 
 
 def test_many_labels_keep_what_is_unknown(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods import find_method
 from imbal_jax.report.pictures import _Album
 from imbal_jax.sampling import batch_indices, make_plan, resample
+from imbal_jax.workdir import claim
 
 QUIET = Console(quiet=True)
 RNG = np.random.default_rng(0)
@@ -380,3 +381,11 @@ def test_reading_processes_end_with_a_run_that_is_killed(folder: Path, tmp_path:
     while any(Path(f"/proc/{pid}").is_dir() for pid in readers) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").is_dir() for pid in readers)
+
+
+def test_who_reads_may_change_when_a_run_goes_on(folder: Path, tmp_path: Path) -> None:
+    options = config(folder)
+    claim(tmp_path, options)
+    claim(tmp_path, replace(options, data=replace(options.data, workers=3)))
+    with pytest.raises(InputError, match=r"data\.workers is -1"):
+        replace(options, data=replace(options.data, workers=-1))

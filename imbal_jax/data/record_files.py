@@ -39,11 +39,19 @@ class Stored:
             return np.fromiter(values, self.dtype, len(values)).reshape(self.shape)
         (data,) = feature.bytes_list.value
         if self.encoding == "picture":
-            pixels = np.asarray(Image.open(io.BytesIO(data)), self.dtype)
-            return pixels.reshape(self.shape)
+            return self._picture(data)
         if self.encoding == "zlib":
             data = zlib.decompress(data)
         return np.frombuffer(data, self.dtype).reshape(self.shape)
+
+    def _picture(self, data: bytes) -> np.ndarray:
+        try:
+            picture = Image.open(io.BytesIO(data))
+        except Image.DecompressionBombError as error:
+            raise ValueError("too large a picture") from error
+        if picture.size != (self.shape[1], self.shape[0]):  # before anything is decompressed
+            raise ValueError(f"a picture of {picture.size}")
+        return np.asarray(picture, self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)
