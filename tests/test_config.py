@@ -59,6 +59,35 @@ def test_methods_are_named_or_combined_on_the_command_line() -> None:
     )
 
 
+def test_a_draw_is_told_on_the_command_line_and_survives_json() -> None:
+    words = "--data.prevalence effusion=0.01 hernia=0.001 --data.draw-splits train test --data.split patient"
+    changed = override(CONFIG, words.split())
+    assert changed.data == Data(
+        prevalence=("effusion=0.01", "hernia=0.001"), draw_splits=("train", "test"), split="patient"
+    )
+    assert from_json(to_json(changed)) == changed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--data.prevalence hernia", "data.prevalence is 'hernia': expected CLASS=SHARE"),
+        (
+            "--data.prevalence hernia=2",
+            "data.prevalence is 'hernia=2': expected CLASS=SHARE, between 0 and 1",
+        ),
+        ("--data.prevalence a=0.1 a=0.2", "each class may be named once"),
+        ("--data.long-tail 0.5", "data.long-tail is 0.5: 1 or more"),
+        ("--data.draw-splits all", "all"),
+    ],
+)
+def test_a_draw_that_cannot_be_is_refused_before_any_data_is_read(words: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        override(CONFIG, words.split())
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_no_override_changes_nothing() -> None:
     assert override(CONFIG, []) == CONFIG
 

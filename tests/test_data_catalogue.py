@@ -243,6 +243,7 @@ def test_a_config_trains_on_the_sets_own_split(tensors):
     splits = loaded(tensors, said)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [16, 6, 8]
     assert "tfds:lesions: 30 images, in memory; its own splits: train 16, validation 6, test 8" in said
+    assert "30 of 30 records read" in said
 
 
 def test_splits_that_a_set_lacks_are_made_by_patient(tmp_path):

@@ -3,6 +3,7 @@
 No TensorFlow: records are parsed as they lie, pictures in them are decoded by Pillow.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,20 @@ class NamedSet:
 
 
 def open_named(
-    name: str, folder: Path | None, *, size: int, download: bool = False, in_memory: int = IN_MEMORY
+    name: str,
+    folder: Path | None,
+    *,
+    size: int,
+    download: bool = False,
+    in_memory: int = IN_MEMORY,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NamedSet:
     """The data set ``name``: NAME, NAME/CONFIG or NAME:VERSION, as tensorflow-datasets spells them.
 
     folder: where prepared sets lie (as NAME/VERSION below it), or the prepared set itself; None: where the library
         keeps them. size: side of the square the images are squeezed to, pixels. download: prepare a set that
-        is not there. in_memory: bytes of pixels up to which images are read at once.
+        is not there. in_memory: bytes of pixels up to which images are read at once; of a larger set every record
+        is read for its label, each time it is opened. progress: called with (records read, records).
 
     ``features.choose`` says which features are read. Records of the label -1, which contests hide, are left out.
     Raises InputError, in one line, for an unknown name, a set that is not prepared or not in array_record, features
@@ -131,6 +139,8 @@ def open_named(
         if chosen.patient:
             named = record[chosen.patient]
             patients.append((named.bytes_list.value or named.int64_list.value)[0])
+        if progress is not None:
+            progress(row + 1, len(rows))
     parts = np.split(rows, np.cumsum(list(lengths.values()))[:-1])
     known = NamedSet(
         name=PREFIX + name,

@@ -8,8 +8,9 @@ VISITS = 5_000  # patients that a pass of exchanges looks at, at most
 CELLS = 4_096  # partners times classes that one of them is compared with, at most
 STARTS = 16  # greedy placements of a small set; fewer the more patients there are
 STARTED = 1_000  # patients placed in all starts together
+OVERSIZE = 1.0  # weight of what a part's size is off beyond a mean patient
 LACKING = 1_000.0  # cost of a class that a part has no patient of: above all else
-RATIO = 0.05  # weight of the label-ratio error beside the counts: larger, and sizes suffer
+RATIO = 0.1  # weight of the label-ratio error beside the counts: larger, and sizes suffer
 
 
 def place(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
@@ -21,13 +22,14 @@ def place(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     Minimises, over the parts s, with n counts of items, N all items of a part, and f the shares, the sum of
       (n_sc - f_s n_c)^2 / (f_s n_c^2) over the classes c and the size (after Sechidis et al. 2011, who place
         items, not patients),
-      RATIO |n_sc / N_s - n_c / N| over the classes, which is the error that ``split_summary`` reports, and
+      RATIO |n_sc / N_s - n_c / N| over the classes, which is the error that ``split_summary`` reports,
+      OVERSIZE for the images, as a share of all, by which its size is off by more than a mean patient has, and
       LACKING for each class that the part has no item of.
     Small sets are placed several times, every other time at random before the exchanges, and the best is kept.
     The same ``seed`` gives the same parts.
     """
     counts = np.asarray(counts, np.float64)
-    objective = _Objective(counts.sum(0), shares)
+    objective = _Objective(counts, shares)
     best, least = np.zeros(len(counts), np.int64), np.inf
     for start in range(int(np.clip(STARTED // len(counts), 1, STARTS))):
         begin = _scattered if start % 2 else _greedy
@@ -41,19 +43,24 @@ def place(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
 class _Objective:
     """What ``place`` minimises, for parts of given counts."""
 
-    def __init__(self, totals: np.ndarray, shares: np.ndarray) -> None:
+    def __init__(self, counts: np.ndarray, shares: np.ndarray) -> None:
+        totals, patients = counts.sum(0), len(counts)
         self.exists = totals > 0
         self.weights = np.where(self.exists, 1 / np.maximum(totals, 1) ** 2, 0.0)
         self.fair = shares[:, None] * totals
         self.ratios = totals[:-1] / totals[-1]
+        self.total, self.slack = totals[-1], totals[-1] / patients
         self.shares = shares
 
     def __call__(self, held: np.ndarray, part: np.ndarray | int | slice = slice(None)) -> np.ndarray:
         """held: [..., C + 1], the items by class of ``part``, whose leading shape fits. Returns [...]."""
         counted = ((held - self.fair[part]) ** 2 @ self.weights) / self.shares[part]
         ratios = held[..., :-1] / np.maximum(held[..., -1:], 1)
+        off = np.abs(held[..., -1] - self.fair[part, -1])
+        oversize = np.maximum(off - self.slack, 0) / self.total
         lacking = ((held == 0) & self.exists).sum(-1)
-        return counted + RATIO * np.abs(ratios - self.ratios).sum(-1) + LACKING * lacking
+        ratio_error = np.abs(ratios - self.ratios).sum(-1)
+        return counted + RATIO * ratio_error + OVERSIZE * oversize + LACKING * lacking
 
 
 def _held(part_of_patient: np.ndarray, counts: np.ndarray, parts: int) -> np.ndarray:

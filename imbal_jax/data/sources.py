@@ -151,7 +151,13 @@ def _named(options: Data, say: Say) -> tuple[Dataset, Indices]:
     from imbal_jax.data.catalogue import open_named
 
     name = options.source.removeprefix(PREFIX)
-    named = open_named(name, options.dir, size=options.image_size, download=options.download)
+    named = open_named(
+        name,
+        options.dir,
+        size=options.image_size,
+        download=options.download,
+        progress=_counter(say, "records read"),
+    )
     data = named.dataset()
     kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
     parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())

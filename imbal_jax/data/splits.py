@@ -69,7 +69,8 @@ def complete_split(
     """
     if "train" not in given:
         raise InputError(
-            f"the source's own split ({', '.join(given)}) has no train part: set --data.split patient to make one"
+            f"the source's own split ({', '.join(given) or 'of other parts'}) has no train part: set --data.split "
+            "patient to make one"
         )
     _, patient = np.unique(np.asarray(groups), return_inverse=True)
     for one, other in combinations(given, 2):
