@@ -278,3 +278,38 @@ def test_no_identifier_reaches_the_data_set(hospital: Path) -> None:
     data, summary = read_folder(hospital, size=SIZE)
     assert data.groups.dtype == np.int32
     assert MARKER not in repr(data) + repr(summary) + str(summary)
+
+
+def test_every_image_below_a_folder_is_listed_once_and_links_are_not_followed_in_circles(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    folder, wanted = tmp_path / "tree", set()
+    for i in range(200):
+        below = "/".join(f"d{rng.integers(3)}" for _ in range(rng.integers(0, 5)))
+        name = f"{below}/{i}{('', '.dcm', '.PNG', '.csv', '.TXT')[i % 5]}".lstrip("/")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+        wanted |= {name} if i % 5 < 3 else set()
+    for unwanted in ("DICOMDIR", ".hidden.dcm", ".git/1.dcm"):
+        (folder / unwanted).parent.mkdir(exist_ok=True)
+        (folder / unwanted).touch()
+    (folder / "d0" / "circle").symlink_to(folder)
+    (folder / "linked.dcm").symlink_to(folder / sorted(wanted)[0])
+    assert folder_module.image_files(folder) == sorted(wanted | {"linked.dcm"})
+
+
+def test_a_folder_that_may_not_be_listed_is_not_passed_over(
+    hospital: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = folder_module.os.scandir
+
+    def scandir(path: Path) -> object:
+        if path.name == "c":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(folder_module.os, "scandir", scandir)
+    table(hospital, "file,label\none.dcm,a\n")
+    with pytest.raises(InputError, match=r"a folder in .* may not be listed: its images would be left out"):
+        read_folder(hospital, size=SIZE)

@@ -25,7 +25,7 @@ from imbal_jax.data.ingest.options import IngestOptions
 from imbal_jax.data.ingest.run import ingest
 from imbal_jax.data.ingest.summary import Summary
 from imbal_jax.data.records import open_records
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, Stopped
 
 SIZE = 16
 IMAGES, PATIENTS = 24, 12
@@ -141,6 +141,8 @@ def test_the_tables_patients_come_before_the_headers(hospital: Path) -> None:
     table(hospital, "file,label,patient\n" + "\n".join(rows) + "\n")
     summary = run(hospital)
     assert (summary.patients, summary.unknown_patients) == (3, 1)
+    # Images i and i + 12 are one patient's by their headers, and two people's by the table.
+    assert summary.doubtful_patients == 12
     patient = read_key(hospital.parent / "out.key").of("patient", "someone 0")
     assert patient.encode() in {found[2] for found in by_picture(hospital.parent / "out").values()}
 
@@ -168,6 +170,16 @@ def test_the_same_files_key_and_seed_give_the_same_bytes(hospital: Path) -> None
     here, there = by_picture(hospital.parent / "one"), by_picture(hospital.parent / "three")
     assert not {found[3] for found in here.values()} & {found[3] for found in there.values()}
     assert not {found[2] for found in here.values()} & {found[2] for found in there.values()}
+
+
+def test_names_in_any_script_and_in_none(hospital: Path) -> None:
+    radiograph(hospital / os.fsdecode(b"f\xff\xfe.dcm"), patient="x", uid="1.2.777", seed=777)
+    rows = [f"{i}.dcm,{'Erguß' if i % PATIENTS % 3 == 0 else '正常'}" for i in range(IMAGES)]
+    table(hospital, "file,label\n" + "\n".join([*rows, "1.2.777,Erguß"]) + "\n")
+    summary = run(hospital, classes=("正常", "Erguß"))
+    assert summary.records == IMAGES + 1
+    assert open_records(hospital.parent / "out").classes == ("正常", "Erguß")
+    assert run(hospital, classes=("正常", "Erguß")) is None
 
 
 def test_shards_hold_all_records_once_whatever_their_number(
@@ -255,6 +267,23 @@ def test_burned_in_text_is_refused_where_the_header_says_so(hospital: Path) -> N
     summary = run(hospital)
     assert summary.refused == {"burned-in-text": 1}
     assert summary.flags["burned-in-unknown"] == IMAGES - 2
+
+
+def test_a_drive_that_goes_away_is_no_reason_to_leave_images_out(
+    hospital: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = run_module.image_files(hospital)
+    for i in range(0, 20, 2):
+        (hospital / f"p{i % PATIENTS}/{i}.dcm").rename(hospital.parent / f"{i}.away")
+    names = [f"{path},{'ab'[i % 2]}" for i, path in enumerate(files)]
+    table(hospital, "file,label\n" + "\n".join(names) + "\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "image_files", lambda folder: files)
+        with pytest.raises(Stopped, match=r"10 of 24 files that .* lists cannot be read: is the drive there"):
+            run(hospital)
+    for i in range(0, 20, 2):
+        (hospital.parent / f"{i}.away").rename(hospital / f"p{i % PATIENTS}/{i}.dcm")
+    assert run(hospital).records == IMAGES
 
 
 # Interrupted
@@ -379,8 +408,12 @@ def test_a_finished_data_set_is_checked_and_not_made_again(hospital: Path) -> No
     run(hospital)
     out = hospital.parent / "out"
     before = contents(out)
+    (hospital.parent / "out.partial").mkdir()
     assert run(hospital) is None
     assert contents(out) == before
+    assert not (hospital.parent / "out.partial").exists(), (
+        "what a run that was killed at its very end has left"
+    )
     with pytest.raises(InputError, match="made with seed 0, not 1"):
         run(hospital, seed=1)
     radiograph(hospital / "new.dcm", uid="5.5", seed=55)

@@ -18,12 +18,14 @@ UNLABELLED, RECORD = "unlabelled", "record"
 @dataclass(frozen=True)
 class Joined:
     """items: in the order of their ids. became: of each file, RECORD, UNLABELLED or the reason of a refusal.
-    unmatched: rows without a file. unknown_patients: items that are a patient each."""
+    unmatched: rows without a file. unknown_patients: items that are a patient each. doubtful_patients: patients
+    of the headers that are several in the table."""
 
     items: list[Item]
     became: dict[str, str]
     unmatched: list[Row]
     unknown_patients: int
+    doubtful_patients: int
 
 
 def join(
@@ -59,7 +61,11 @@ def join(
     kept = [path for path, word in became.items() if word == RECORD]
     items = [item_of(matches.rows[path], *known[path], table, key) for path in kept]
     unknown = sum(not patient_of(matches.rows[path], known[path][0], table, key) for path in kept)
-    return Joined(sorted(items, key=lambda item: item.id), became, unmatched, unknown)
+    names = defaultdict(set)
+    for path, item in zip(kept, items, strict=True):
+        names[known[path][0].patient].add(item.patient)
+    doubtful = sum(len(of) > 1 for header, of in names.items() if header)
+    return Joined(sorted(items, key=lambda item: item.id), became, unmatched, unknown, doubtful)
 
 
 def item_of(row: Row, read: Read, place: Place, table: Table, key: Key) -> Item:

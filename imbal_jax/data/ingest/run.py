@@ -35,9 +35,10 @@ from imbal_jax.data.ingest.workers import read_files
 from imbal_jax.data.records import build_index
 from imbal_jax.data.splits import split_by_group, split_summary
 from imbal_jax.data.table import Table, match_names, read_table
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, Stopped
 
 JOURNAL_FORMAT = 1
+LOST = 10  # files, and one in so many
 MANY = 20_000  # records; for fewer, starting processes takes longer than the reading
 Indices = Mapping[str, np.ndarray]
 
@@ -74,6 +75,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         )
         tasks = [Task(path, path in matches.rows) for path in files if left or path in matches.rows]
         known = read_all(options, job, files, tasks, journal, key, console)
+        check_source(known, options.folder)
 
         # Join and split
         joined = join(files, tasks, known, table, matches, left, key)
@@ -98,7 +100,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
     console.print(summary.table())
-    for line in summary.lines():
+    for line in (*summary.lines(), f"data set {options.out}, key {options.key}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return summary
 
@@ -128,7 +130,9 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
         if about.is_file():
             check_same(options.partial, json.loads(about.read_text()), kept)
         else:
-            about.write_text(json.dumps(kept) + "\n")
+            half = about.with_suffix(".half")
+            half.write_text(json.dumps(kept) + "\n")
+            half.replace(about)
         yield key, journal
 
 
@@ -160,6 +164,7 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
             f"{options.folder}: choose another --out"
         )
     records = verify(options.out)
+    shutil.rmtree(options.partial, ignore_errors=True)  # of a run that was killed at its very end
     console.print(
         f"{options.out} is finished: {records:,} records checked, all as they were written",
         highlight=False,
@@ -211,7 +216,12 @@ def read_all(
 
         console.print(f"{len(ahead):,} files are read by Apache Beam", highlight=False)
         read_files_with_beam(job, files, ahead, journal, options.beam, key)
-        return from_journal(journal, tasks, key)
+        known = from_journal(journal, tasks, key)
+        if len(known) < len(tasks):
+            raise Stopped(
+                f"{len(tasks) - len(known):,} files have no word in the journal: run it again to go on"
+            )
+        return known
 
     with progress(console, "files read", "files", len(ahead)) as advance:
 
@@ -222,6 +232,16 @@ def read_all(
         workers = options.workers or cores()
         read_files(job, ahead, journal, workers=workers, seconds=options.seconds, found=found)
     return known
+
+
+def check_source(known: Known, folder: Path) -> None:
+    """Raise Stopped where so many files cannot be read that were listed that it is no fault of theirs."""
+    lost = sum(read.reason == "missing" for read, _ in known.values())
+    if lost >= LOST and LOST * lost >= len(known):
+        raise Stopped(
+            f"{lost:,} of {len(known):,} files that {folder} lists cannot be read: is the drive there, may they be "
+            "read? mend that and run it again to go on"
+        )
 
 
 def from_journal(journal: Path, tasks: Sequence[Task], key: Key) -> dict[str, tuple[Read, Place | None]]:
@@ -323,6 +343,7 @@ def summarise(
         unlabelled=words[UNLABELLED],
         patients=len(np.unique(patients)),
         unknown_patients=joined.unknown_patients,
+        doubtful_patients=joined.doubtful_patients,
         flags=dict(sorted(Counter(flag for item in joined.items for flag in item.flags).items())),
         classes=table.classes,
         many_labels=table.many,

@@ -23,9 +23,10 @@ class Summary:
     files: below the folder. records: images in the data set. refused: files by reason. hints: packages that would
     mend some of them, or where reading failed. unmatched_rows: numbers of the table's rows that have no file.
     unlabelled: files that no row asks for, listed in the manifest. unknown_patients: images that became a patient
-    each. flags: images by flag. splits: of each split its images, patients, and for each class the images and
-    patients that have it and the images on which it is known. missing: a line for each class that a split has no
-    example of. label_ratio_error: ``SplitSummary.ratio_error``.
+    each. doubtful_patients: patients of the headers that the table takes for several. flags: images by flag.
+    splits: of each split its images, patients, and for each class the images and patients that have it and the
+    images on which it is known. missing: a line for each class that a split has no example of.
+    label_ratio_error: ``SplitSummary.ratio_error``.
     """
 
     rows: int
@@ -37,6 +38,7 @@ class Summary:
     unlabelled: int
     patients: int
     unknown_patients: int
+    doubtful_patients: int
     flags: dict[str, int]
     classes: tuple[str, ...]
     many_labels: bool
@@ -88,6 +90,10 @@ class Summary:
             (
                 self.unknown_patients,
                 "images without a patient: each counts as its own, splits may share patients",
+            ),
+            (
+                self.doubtful_patients,
+                "patients of the headers are several in the table's column: one may be in several splits",
             ),
         )
         said += [f"{count:,} {what}" for count, what in notes if count]
