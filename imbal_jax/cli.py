@@ -20,6 +20,9 @@ USAGE = """usage: imbal-jax COMMAND ...
 train CONFIG --help lists every option of that config with its value; ingest --help and prepare --help their own."""
 
 
+PRIORS = "--data.deployment-priors"  # of the place of use: no other data, and no other training
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 stopped, 2 wrong input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        print("imbal-jax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("imbal-jax: interrupted; the same command goes on where train and ingest were", file=sys.stderr)
         return 130
 
 
@@ -99,7 +102,8 @@ def evaluate(words: list[str]) -> int:
         raise InputError(f"--method {name} is not finished in {workdir}: there are {', '.join(finished)}")
     names = finished if name is None else [name]
     use_all_cores(config.train.batch_size, config.train.devices)
-    if part is None and step is None and not any(flag.startswith("--data.") for flag in flags):
+    other = any(flag.startswith("--data.") and flag != PRIORS for flag in flags)
+    if part is None and step is None and not other:
         if out is not None:
             raise InputError(
                 "--out is for another data set or checkpoint: give --data.*, --split or --step too"
@@ -112,7 +116,6 @@ def evaluate(words: list[str]) -> int:
         raise InputError(f"--step {step} is no step of a checkpoint: give a whole number")
     from imbal_jax.external import PARTS, validate
 
-    other = any(flag.startswith("--data.") for flag in flags)
     part = part or ("all" if other else "test")
     if part not in PARTS:
         raise InputError(f"--split is {part!r}, allowed are {', '.join(PARTS)}")
@@ -123,7 +126,7 @@ def evaluate(words: list[str]) -> int:
         Path(out) if out else workdir / "evaluations" / place.replace(":", "-").replace("/", "-"),
         part=part,
         step=int(step) if step else None,
-        refit=any(flag.startswith(("--deploy.", "--data.deployment-priors")) for flag in flags),
+        refit=any(flag.startswith(("--deploy.", PRIORS)) for flag in flags),
     )
     return 0
 

@@ -183,7 +183,7 @@ def rescore(
     splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
     claim_splits(workdir, splits.members)
     check_deploy(config, splits.validation.labels, splits.classes)
-    claim(workdir, config)  # what is deployed may have changed
+    claim(workdir, config, trained=True)  # what is deployed may have changed
     mesh = make_mesh(config)
     results = []
     for method in finished:

@@ -13,11 +13,11 @@ from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.errors import InputError
 
 
-def claim(workdir: Path, config: Config) -> None:
+def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 
     Methods may be added later, and the place of the data, who reads it, the number of devices and what is deployed
-    may change.
+    may change; where all is ``trained``, so may the priors of the place of use.
     """
     path = workdir / "config.json"
     values = to_json(config)
@@ -26,6 +26,8 @@ def claim(workdir: Path, config: Config) -> None:
         if path.is_file():
             there = json.loads(path.read_text())
             differing = _differences(_comparable(there), _comparable(values))
+            if trained:
+                differing = [name for name in differing if name != "data.deployment_priors"]
             if differing:
                 raise InputError(
                     f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
