@@ -8,7 +8,7 @@ images_001.tar.gz to images_012.tar.gz (MD5 of each in imbal_jax/data/public.py)
 abnormal, which is not the true prevalence. Split 64/16/20 by patient.
 
 Seen on 2 cores (AMD EPYC, jax 0.10.2), 1 minute 30 seconds a method on the idle machine; about 200 test images;
---seed and --data.split-seed 0, 1, 2:
+--seed and --data.split-seed 0, 1, 2 (splits of an earlier version: same shares, other patients):
 
     ce            macro AUROC 0.583 0.649 0.663 (mean 0.632), sensitivity 0.000 throughout
     weighted_ce   macro AUROC 0.630 0.631 0.701 (mean 0.654), sensitivity 0.366 0.508 0.584,

@@ -29,6 +29,7 @@ from imbal_jax.tracking import make_console, read_history
 from imbal_jax.workdir import claim_splits
 
 Part = Literal["all", "train", "validation", "test"]
+PARTS = ("all", *SPLITS)
 
 
 def validate(
@@ -157,6 +158,3 @@ def _result(config: Config, model: Deployed, splits: Splits, mesh: Mesh, refit: 
         calibration=deployment.calibration,
         saliency=maps,
     )
-
-
-PARTS = ("all", *SPLITS)
