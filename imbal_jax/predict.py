@@ -17,7 +17,7 @@ from imbal_jax.data.dicom import quiet
 from imbal_jax.data.folder import image_files, load_picture
 from imbal_jax.data.ingest.key import Key, open_key
 from imbal_jax.data.ingest.progress import progress
-from imbal_jax.data.record_files import parse
+from imbal_jax.data.record_files import parse, prepared_folders
 from imbal_jax.data.records import RecordSet, open_records
 from imbal_jax.data.refusal import REASONS, ReadError
 from imbal_jax.deployed import Deployed, restore_deployed
@@ -153,7 +153,7 @@ def _images(
 ) -> tuple[int, Iterator[Read]]:
     """How many there are, and each of them, in order; only those about to be scored are in memory."""
     inputs = deployed.deployment.inputs
-    if path.is_dir() and _holds_records(path):
+    if path.is_dir() and prepared_folders(path):
         records = open_records(path)
         if records.images.shape[1:] != inputs.shape or records.images.dtype != inputs.dtype:
             raise InputError(
@@ -170,11 +170,6 @@ def _images(
         raise InputError(f"there is no image in {path}")
     key = open_key(key_file or out.with_suffix(".key"), outside=(path,) if path.is_dir() else ())
     return len(files), _files(folder, files, key, deployed, workers)
-
-
-def _holds_records(folder: Path) -> bool:
-    patterns = ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json")
-    return any(next(folder.glob(pattern), None) for pattern in patterns)
 
 
 def _files(folder: Path, files: Sequence[str], key: Key, deployed: Deployed, workers: int) -> Iterator[Read]:

@@ -304,14 +304,30 @@ def test_draws_of_an_imbalance_are_views_of_the_training_split(folder: Path, tmp
 @pytest.mark.parametrize(
     ("splits", "said"),
     [
-        ({"train": np.arange(60), "test": np.arange(60, 96)}, "prepare it with validation too"),
-        ({**SPLITS, "test": np.arange(77, 96)}, "1 patients .* in more than one split"),
+        ({"validation": np.arange(60), "test": np.arange(60, 96)}, "has no train part"),
+        ({**SPLITS, "test": np.arange(77, 96)}, "shares 1 of .* patients between"),
     ],
 )
-def test_a_set_without_usable_splits_is_refused(splits: dict, said: str, tmp_path: Path) -> None:
+def test_a_set_without_usable_splits_is_refused_unless_it_is_split_anew(
+    splits: dict, said: str, tmp_path: Path
+) -> None:
     prepare(tmp_path / "set", IMAGES, LABELS, PATIENTS, splits)
+    options = config(tmp_path / "set")
     with pytest.raises(InputError, match=said):
-        load(config(tmp_path / "set"), tmp_path, lambda text: None)
+        load(options, tmp_path, lambda text: None)
+    anew = load(replace(options, data=replace(options.data, split="patient")), tmp_path, lambda text: None)
+    patients = [set(np.unique(getattr(anew, name).groups)) for name in SPLITS]
+    assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
+
+
+def test_a_split_that_a_set_lacks_is_taken_from_its_training_split(tmp_path: Path) -> None:
+    stored = {"train": np.arange(60), "test": np.arange(60, 96)}
+    prepare(tmp_path / "set", IMAGES, LABELS, PATIENTS, stored)
+    splits = load(config(tmp_path / "set"), tmp_path, lambda text: None)
+    np.testing.assert_array_equal(splits.test.images[:], IMAGES[60:])
+    assert 0 < len(splits.validation) < 30
+    assert len(splits.train) + len(splits.validation) == 60
+    assert not set(splits.train.groups) & set(splits.validation.groups)
 
 
 def test_a_folder_must_be_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from imbal_jax.data.record_files import find_folder
+from imbal_jax.data.record_files import find_folder, prepared_folders
 from imbal_jax.errors import InputError
 
 PREFIX = "tfds:"
@@ -51,7 +51,7 @@ def _found(root: Path, parts: list[str]) -> Path | None:
             raise InputError(f"{root} holds the set {present}, {PREFIX}{parts[0]} is asked")
         return root
     for below in (root.joinpath(*parts), *([root.joinpath(*parts[1:])] if root.name == parts[0] else [])):
-        if below.is_dir() and any(any(below.glob("*/" * depth + "dataset_info.json")) for depth in range(3)):
+        if prepared_folders(below):
             return find_folder(below)
     return None
 

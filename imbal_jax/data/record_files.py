@@ -76,19 +76,26 @@ class RecordFolder:
         return sum(self.splits.values())
 
 
+def prepared_folders(folder: Path) -> list[Path]:
+    """``folder`` where it is a prepared set, else those one or two folders below it."""
+    for depth in range(3):
+        if found := sorted(folder.glob("*/" * depth + "dataset_info.json")):
+            return [path.parent for path in found]
+    return []
+
+
 def find_folder(folder: Path) -> Path:
     """``folder``, or the only prepared set below it (NAME/VERSION); InputError where there is none, or several."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: name one that tensorflow-datasets prepared, --data.dir DIR")
-    patterns = ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json")
-    found = next((paths for p in patterns if (paths := sorted(folder.glob(p)))), [])
+    found = prepared_folders(folder)
     if len(found) == 1:
-        return found[0].parent
+        return found[0]
     if not found:
         raise InputError(
             f"{folder} holds no prepared data set (no dataset_info.json): run imbal-jax ingest first"
         )
-    names = ", ".join(str(path.parent.relative_to(folder)) for path in found)
+    names = ", ".join(str(path.relative_to(folder)) for path in found)
     raise InputError(f"{folder} holds several prepared data sets: name one of {names}")
 
 

@@ -130,24 +130,11 @@ def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[s
 def _records(where: Path, say: Say) -> tuple[Dataset, Indices]:
     """A prepared set, whose images stay on disk, in the splits that were stored."""
     records = open_records(where, progress=_counter(say, "records indexed"))
-    absent = [name for name in SPLITS if not len(records.splits.get(name, ()))]
-    if absent:
-        raise InputError(
-            f"{records.folder} has the splits {', '.join(records.splits)}: prepare it with {' and '.join(absent)} too"
-        )
-    indices = {name: records.splits[name] for name in SPLITS}
-    seen = np.zeros((len(SPLITS), int(records.groups.max()) + 1), bool)
-    for part, rows in enumerate(indices.values()):
-        seen[part, records.groups[rows]] = True
-    shared = int((seen.sum(axis=0) > 1).sum())
-    if shared:
-        raise InputError(
-            f"{shared} patients of {records.folder} are in more than one split: split it by patient"
-        )
+    indices = {name: rows for name in SPLITS if len(rows := records.splits.get(name, np.arange(0)))}
     height, width, channels = records.images.shape[1:]
     say(
-        f"{len(records):,} records of {height} x {width} x {channels} {records.images.dtype} in {len(SPLITS)} "
-        "splits, read from disk as they are needed"
+        f"{len(records):,} records of {height} x {width} x {channels} {records.images.dtype} in "
+        f"{len(indices)} splits, read from disk as they are needed"
     )
     return Dataset(records.images, records.labels, records.groups, records.classes), indices
 
