@@ -1,7 +1,7 @@
 """Restore a checkpoint, score images with it, say what the scores are worth."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,21 @@ from imbal_jax import priors
 from imbal_jax.augment import intensities
 from imbal_jax.config import Config, to_json
 from imbal_jax.correction import correction_factors, make_corrector, training_priors
+from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import Splits, load
 from imbal_jax.deployed import finished_methods, restore_state
+from imbal_jax.deployment import Deployment
 from imbal_jax.deployment_choice import check_deploy, deploy
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
-from imbal_jax.network import Network, SecondStageNetwork
 from imbal_jax.points_table import points_table
 from imbal_jax.recipe import compose, make_mesh, steps_of
-from imbal_jax.report import RunResult, Saliency, write_report
+from imbal_jax.report import RunResult, write_report
 from imbal_jax.saliency import saliency_maps
 from imbal_jax.scored import Scored, patient_codes, pixel_digests, read_result
 from imbal_jax.scoring import Scorer, make_scorer
+from imbal_jax.step import ApplyFn
 from imbal_jax.tasks import score, task_for
 from imbal_jax.tracking import make_console, read_history, results_table
 from imbal_jax.workdir import claim, claim_splits
@@ -96,44 +98,71 @@ def run_result(
     """Everything the report shows of one finished run; what it deploys is written to its folder."""
     deployment = deploy(config, scored)
     deployment.write(folder)
+
+    @cache  # read when the first map is asked for
+    def restored() -> tuple[ApplyFn, Mapping[str, Any]]:
+        network, state = restore_state(config, method, splits.train, folder, mesh, scored.best_step)
+        return network.apply, jax.device_get(state.evaluation_variables)
+
+    return result_of(
+        config,
+        method,
+        folder,
+        scored,
+        deployment,
+        splits.test,
+        patients=scored.groups,
+        outputs=scored.outputs,
+        own_scores=scored.scores,
+        step=scored.best_step,
+        restored=restored,
+    )
+
+
+def result_of(
+    config: Config,
+    method: Method,
+    folder: Path,
+    scored: Scored,
+    deployment: Deployment,
+    test: Dataset,
+    *,
+    patients: np.ndarray,
+    outputs: np.ndarray,
+    own_scores: np.ndarray,
+    step: int,
+    restored: Callable[[], tuple[ApplyFn, Mapping[str, Any]]],
+) -> RunResult:
+    """The result of a run on the images of ``test``, whichever they are.
+
+    scored: what the run left of its own test and validation. outputs: of the network for ``test``; own_scores: the
+    same as the method corrects them, before calibration. restored: gives apply function and variables.
+    """
+
+    def maps(indices: np.ndarray, cls: int) -> np.ndarray:
+        pixels = intensities(np.asarray(test.images[indices]))
+        inputs = np.asarray(standardize(pixels, **deployment.inputs.statistics))
+        return saliency_maps(*restored(), inputs, cls, many_labels=test.many_labels)
+
     return RunResult(
         method=method.name,
         summary=method.summary,
         history=read_history(folder),
         criterion=config.select,
-        best_step=scored.best_step,
-        table=score(scored.labels, scored.scores, splits.classes, config.data.negative_class),
-        labels=scored.labels,
-        scores=deployment.probabilities(scored.outputs),
+        best_step=step,
+        table=score(test.labels, own_scores, test.classes, config.data.negative_class),
+        labels=test.labels,
+        scores=deployment.probabilities(outputs),
         seconds=scored.seconds,
         skipped_steps=scored.skipped,
         points=deployment.points,
-        groups=scored.groups,
+        groups=patients,
         validation_labels=scored.validation_labels,
         validation_scores=deployment.probabilities(scored.validation_outputs),
-        raw_scores=scored.scores,
+        raw_scores=own_scores,
         calibration=deployment.calibration,
-        saliency=_saliency(config, method, splits, folder, scored, mesh),
+        saliency=maps,
     )
-
-
-def _saliency(
-    config: Config, method: Method, splits: Splits, folder: Path, scored: Scored, mesh: Mesh
-) -> Saliency:
-    """Of the chosen checkpoint, which is read when the first map is asked for."""
-
-    @cache
-    def restored() -> tuple[Network | SecondStageNetwork, Mapping[str, Any]]:
-        network, state = restore_state(config, method, splits.train, folder, mesh, scored.best_step)
-        return network, jax.device_get(state.evaluation_variables)
-
-    def maps(indices: np.ndarray, cls: int) -> np.ndarray:
-        network, variables = restored()
-        pixels = intensities(np.asarray(splits.test.images[indices]))
-        inputs = np.asarray(standardize(pixels, scored.mean, scored.deviation))
-        return saliency_maps(network.apply, variables, inputs, cls, many_labels=scored.many_labels)
-
-    return maps
 
 
 def write_run_report(config: Config, path: Path, results: list[RunResult], splits: Splits) -> Path:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,22 +9,18 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from imbal_jax.augment import intensities
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset, check_labels
-from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import SPLITS, Splits, load, read
 from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
 from imbal_jax.deployment_choice import deploy
 from imbal_jax.errors import InputError
-from imbal_jax.evaluate import print_results, write_run_report
+from imbal_jax.evaluate import print_results, result_of, write_run_report
 from imbal_jax.recipe import make_mesh
 from imbal_jax.report import RunResult
-from imbal_jax.saliency import saliency_maps
 from imbal_jax.scored import Scored, patient_codes
-from imbal_jax.tasks import score
-from imbal_jax.tracking import make_console, read_history
+from imbal_jax.tracking import make_console
 from imbal_jax.workdir import claim_splits
 
 Part = Literal["all", "train", "validation", "test"]
@@ -55,7 +50,7 @@ def validate(
     models = [restore_deployed(run, mesh, step) for run in runs]
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
-    results = [_result(config, model, splits, mesh, refit) for model in models]
+    results = [_result(config, model, splits.test, mesh, refit) for model in models]
     out.mkdir(parents=True, exist_ok=True)
     title = f"{config.title or config.name}: {part} of {config.data.source}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits)
@@ -125,36 +120,20 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
     return replace(data, labels=place[data.labels].astype(np.int32), classes=classes)
 
 
-def _result(config: Config, model: Deployed, splits: Splits, mesh: Mesh, refit: bool) -> RunResult:
+def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
     scored = Scored.read(model.folder)
     assert scored is not None  # restore_deployed found the run
-    deployment = deploy(config, scored) if refit else model.deployment
-    test = splits.test
     outputs = model.scorer(mesh, 4 * config.train.batch_size)(test.images)
-    probabilities = deployment.probabilities(outputs)
-
-    def maps(indices: np.ndarray, cls: int) -> np.ndarray:
-        pixels = intensities(np.asarray(test.images[indices]))
-        inputs = np.asarray(standardize(pixels, **deployment.inputs.statistics))
-        apply = partial(saliency_maps, model.network.apply, model.variables)
-        return apply(inputs, cls, many_labels=test.many_labels)
-
-    return RunResult(
-        method=model.method.name,
-        summary=model.method.summary,
-        history=read_history(model.folder),
-        criterion=config.select,
-        best_step=model.step,
-        table=score(test.labels, outputs, splits.classes, config.data.negative_class),
-        labels=test.labels,
-        scores=probabilities,
-        seconds=scored.seconds,
-        skipped_steps=scored.skipped,
-        points=deployment.points,
-        groups=patient_codes(test.groups),
-        validation_labels=scored.validation_labels,
-        validation_scores=deployment.probabilities(scored.validation_outputs),
-        raw_scores=outputs,
-        calibration=deployment.calibration,
-        saliency=maps,
+    return result_of(
+        config,
+        model.method,
+        model.folder,
+        scored,
+        deploy(config, scored) if refit else model.deployment,
+        test,
+        patients=patient_codes(test.groups),
+        outputs=outputs,
+        own_scores=outputs,
+        step=model.step,
+        restored=lambda: (model.network.apply, model.variables),
     )
