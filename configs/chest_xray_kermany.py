@@ -6,14 +6,14 @@ Source: Kermany et al. 2018, CC BY 4.0, data.mendeley.com/datasets/rscbjbr9sj: C
 published there), its chest_xray folder, or the condensed kermany_224_jpeg.npz (SHA-256 c6d7892c...60e69cde) that
 the numbers below were seen on: 4,958 images of 2,633 patients, split 64/16/20 by patient.
 
-Seen on 2 cores (AMD EPYC, jax 0.10.2), 992 test images each; 6 minutes 39 seconds in all on the idle machine, 7:15
-and 7:39 while other work ran:
+Seen on 2 cores (Intel Xeon, jax 0.10.2), 991 test images each; 5 minutes 10 seconds in all on the idle machine (6:40 on
+an AMD EPYC):
 
-    --data.split-seed 0 --seed 0   macro AUROC 0.927 (0.994 normal, 0.914 bacteria, 0.872 virus)
-                                   average precision 0.986, 0.886, 0.707
-    --data.split-seed 1 --seed 1   macro AUROC 0.917 (0.990, 0.911, 0.850); 0.978, 0.876, 0.656
-    --data.split-seed 2 --seed 2   macro AUROC 0.915 (0.990, 0.909, 0.845); 0.977, 0.884, 0.658
-    mean and standard deviation    macro AUROC 0.919, 0.007
+    --data.split-seed 0 --seed 0   macro AUROC 0.929 (0.994 normal, 0.917 bacteria, 0.876 virus)
+                                   average precision 0.986, 0.895, 0.708
+    --data.split-seed 1 --seed 1   macro AUROC 0.917 (0.991, 0.910, 0.849); 0.981, 0.874, 0.661
+    --data.split-seed 2 --seed 2   macro AUROC 0.916 (0.990, 0.908, 0.849); 0.976, 0.881, 0.661
+    mean and standard deviation    macro AUROC 0.921, 0.007
 
 To compare, on patient-grouped fifths of the same images: PCA and logistic regression 0.891; a small GroupNorm ResNet
 in PyTorch at 64 pixels, 20 epochs in 7.5 minutes, 0.892 (average precision 0.961, 0.840, 0.596). Bacteria against
