@@ -6,8 +6,8 @@ Source: Kermany et al. 2018, CC BY 4.0, data.mendeley.com/datasets/rscbjbr9sj: C
 published there), its chest_xray folder, or the condensed kermany_224_jpeg.npz (SHA-256 c6d7892c...60e69cde) that
 the numbers below were seen on: 4,958 images of 2,633 patients, split 64/16/20 by patient.
 
-Seen on 2 cores (Intel Xeon, jax 0.10.2), 991 test images each; 5 minutes 10 seconds in all on the idle machine (6:40 on
-an AMD EPYC):
+Seen on 2 cores (Intel Xeon, jax 0.10.2), 991 test images each; 5 minutes 10 seconds in all on the idle machine (6:40
+on an AMD EPYC):
 
     --data.split-seed 0 --seed 0   macro AUROC 0.929 (0.994 normal, 0.917 bacteria, 0.876 virus)
                                    average precision 0.986, 0.895, 0.708
