@@ -27,7 +27,7 @@ from imbal_jax.paired import (
     differences,
     seed_spread,
 )
-from imbal_jax.report.decisions import one_against_rest
+from imbal_jax.probabilities import one_against_rest
 from imbal_jax.scored import RESULT, Scored
 from imbal_jax.tracking import UNDEFINED, make_console, number, percent
 

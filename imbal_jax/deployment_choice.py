@@ -19,13 +19,12 @@ from imbal_jax.decision_rules import AtLeast, Rule, parse_rule
 from imbal_jax.deployment import Deployment, Inputs, log_outputs
 from imbal_jax.errors import InputError
 from imbal_jax.operating import OperatingPoint, choose_threshold
+from imbal_jax.probabilities import one_against_rest
 from imbal_jax.scored import Scored
 
 HAIR = 1e-5  # of a probability; between one number of devices and another it was seen to differ by 1e-6
-PENALTIES = (
-    0.01,
-    1.0,
-)  # where validation tells the classes apart without an error, lacks one, or ranks them wrong
+# Where validation tells the classes apart without an error, lacks one, or ranks them wrong
+PENALTIES = (0.01, 1.0)
 FITS = {
     "vector": fit_vector_scaling,
     "bias_corrected": fit_bias_corrected_temperature,
@@ -56,10 +55,9 @@ def deploy(config: Config, scored: Scored) -> Deployment:
     )
     probabilities = blank.probabilities(scored.validation_outputs)
     rules = rules_of(config.deploy, classes)
-    points = tuple(
-        _point(_truth(scored.validation_labels, c), probabilities[:, c], rule) for c, rule in enumerate(rules)
-    )
-    return Deployment(**{**vars(blank), "points": points})
+    truth = one_against_rest(scored.validation_labels, len(classes))
+    points = tuple(_point(truth[:, c], probabilities[:, c], rule) for c, rule in enumerate(rules))
+    return replace(blank, points=points)
 
 
 def rules_of(options: Deploy, classes: Sequence[str]) -> list[Rule]:
@@ -85,11 +83,11 @@ def rules_of(options: Deploy, classes: Sequence[str]) -> list[Rule]:
 
 def check_deploy(config: Config, labels: np.ndarray, classes: Sequence[str]) -> None:
     """InputError before any training for a rule that the validation images' ``labels`` could never satisfy."""
+    truth = one_against_rest(labels, len(classes))
     for c, rule in enumerate(rules_of(config.deploy, classes)):
         if classes[c] == config.data.negative_class or not isinstance(rule, AtLeast):
             continue
-        truth = _truth(labels, c)
-        trials = int((truth == (rule.rate == "sensitivity")).sum())
+        trials = int((truth[:, c] == (rule.rate == "sensitivity")).sum())
         if trials:
             try:
                 rule.check_reachable(trials)
@@ -102,7 +100,7 @@ def _calibrate(config: Config, scored: Scored) -> tuple[LogitScaling, np.ndarray
     kind, many = config.deploy.calibration, scored.many_labels
     target = None if config.data.deployment_priors is None else np.array(config.data.deployment_priors)
     labels, logs = scored.validation_labels, log_outputs(scored.validation_outputs, many)
-    seen = np.array([_prevalence(_truth(labels, c)) for c in range(len(scored.classes))])
+    seen = np.array([_prevalence(truth) for truth in one_against_rest(labels, len(scored.classes)).T])
     if kind == "none":
         return LogitScaling((1.0,), tuple(scored.correction.tolist())), seen, kind
     if kind == "prior":
@@ -186,13 +184,6 @@ def _platt(logs: np.ndarray, labels: np.ndarray) -> LogitScaling:
 def _shift(source: np.ndarray, target: np.ndarray, many: bool) -> tuple[float, ...]:
     moved = logit(target) - logit(source) if many else np.log(target) - np.log(source)
     return tuple(moved.tolist())
-
-
-def _truth(labels: np.ndarray, c: int) -> np.ndarray:
-    """int [N]: 1 of class c, 0 not, -1 unknown."""
-    if labels.ndim == 2:
-        return np.maximum(labels[:, c], -1)
-    return np.where(labels < 0, -1, labels == c)
 
 
 def _prevalence(truth: np.ndarray) -> float:

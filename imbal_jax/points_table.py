@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from imbal_jax.operating import OperatingPoint, decide
+from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report import RunResult
-from imbal_jax.report.decisions import one_against_rest
 from imbal_jax.report.resampling import rate_interval
 from imbal_jax.tracking import UNDEFINED, WIDE, number
 

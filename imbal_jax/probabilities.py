@@ -105,3 +105,13 @@ def one_label(labels: ArrayLike, scores: ArrayLike, name: str = "scores") -> tup
     labels, scores = labels[known].astype(np.int64), scores[known]
     check(name, scores, np.isfinite(scores), "a finite number")
     return labels, scores
+
+
+def one_against_rest(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """int8 [M, C], 1, 0 or -1, of labels [M] or [M, C]."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        return np.where(labels < 0, -1, labels == 1).astype(np.int8)
+    truth = (labels[:, None] == np.arange(num_classes)).astype(np.int8)
+    truth[labels < 0] = -1
+    return truth

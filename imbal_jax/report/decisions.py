@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imbal_jax.operating import decide as called_at
+from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report.result import RunResult
 
 THRESHOLD = 0.5  # many labels: the decision of metrics.classification_summary
@@ -71,16 +72,6 @@ class Decisions:
         positive, negative, called = self.truth[:, k] == 1, self.truth[:, k] == 0, self.called[:, k]
         sides = (positive, negative, positive & called, negative & called)
         return Counts(*(int(side.sum()) for side in sides))
-
-
-def one_against_rest(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """int8 [M, C], 1, 0 or -1, of labels [M] or [M, C]."""
-    labels = np.asarray(labels)
-    if labels.ndim == 2:
-        return np.where(labels < 0, -1, labels == 1).astype(np.int8)
-    truth = (labels[:, None] == np.arange(num_classes)).astype(np.int8)
-    truth[labels < 0] = -1
-    return truth
 
 
 def decide(run: RunResult, classes: tuple[str, ...], negative_class: str | None) -> Decisions:

@@ -9,7 +9,8 @@ from imbal_jax.decision_rules import AtLeast, parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics import Interval, auroc, wilson
 from imbal_jax.operating import OperatingPoint
-from imbal_jax.report.decisions import one_against_rest, probabilities
+from imbal_jax.probabilities import one_against_rest
+from imbal_jax.report.decisions import probabilities
 from imbal_jax.report.html import Html, bracket, by_method, figures, table
 from imbal_jax.report.per_class import rates
 from imbal_jax.report.result import RunResult
