@@ -3,7 +3,7 @@
 import csv
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from imbal_jax.data.dicom import quiet
 from imbal_jax.data.folder import image_files, load_picture
 from imbal_jax.data.ingest.key import Key, open_key
 from imbal_jax.data.ingest.progress import progress
-from imbal_jax.data.record_files import parse, prepared_folders
+from imbal_jax.data.record_files import prepared_folders
 from imbal_jax.data.records import RecordSet, open_records
 from imbal_jax.data.refusal import REASONS, ReadError
 from imbal_jax.deployed import Deployed, restore_deployed
@@ -28,7 +28,6 @@ from imbal_jax.points_table import threshold_text
 from imbal_jax.tracking import make_console, percent
 
 AHEAD = 4  # images a thread reads before they are scored
-CHUNK = 256  # records read at a time
 
 
 @dataclass(frozen=True)
@@ -201,19 +200,9 @@ def _in_order(
 
 
 def _records(records: RecordSet) -> Iterator[Read]:
-    for start in range(0, len(records), CHUNK):
-        pixels = records.images[start : start + CHUNK]
-        for place, image in enumerate(pixels, start):
-            text = _texts(parse(records.images.files[place]))
-            yield Read(text["id"] or str(place), "", image, tuple(text["flags"].split()))
-
-
-def _texts(record: Mapping) -> dict[str, str]:
-    found = {}
-    for name in ("id", "flags"):
-        values = record[name].bytes_list.value if name in record else ()
-        found[name] = values[0].decode() if values else ""
-    return found
+    for place in range(len(records)):
+        pixels, texts = records.images.described(place)
+        yield Read(texts["id"] or str(place), "", pixels, tuple(texts["flags"].split()))
 
 
 def _batches(images: Iterable[Read], size: int) -> Iterator[list[Read]]:

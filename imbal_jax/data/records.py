@@ -67,10 +67,21 @@ class RecordImages:
             f"{len(self)} images on disk would be read into memory: index the ones that are needed"
         )
 
+    def described(self, place: int) -> tuple[np.ndarray, dict[str, str]]:
+        """The pixels at ``place``, and the texts ``id`` and ``flags`` of the same record, "" where it has none."""
+        pixels, record = self._decoded(int(self.rows[place]))
+        lists = {name: record[name].bytes_list.value if name in record else () for name in ("id", "flags")}
+        return pixels, {name: values[0].decode() if values else "" for name, values in lists.items()}
+
     def _read(self, row: int) -> np.ndarray:
-        record = self.files[row]
+        return self._decoded(row)[0]
+
+    def _decoded(self, row: int) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """The pixels of a record, and all its features."""
+        stored = self.files[row]
         try:
-            return self.stored.decode(parse(record)["image"])
+            record = parse(stored)
+            return self.stored.decode(record["image"]), record
         except (ValueError, OSError) as error:
             raise InputError(
                 f"record {row} does not hold an image of shape {self.stored.shape}: prepare the set again"
