@@ -40,7 +40,7 @@ def nan_pixels() -> np.ndarray:
         (replace(GOOD, labels=np.array([0, 1, -1, 0])), "label -1 of item 2 is outside 0..1"),
         (replace(GOOD, labels=np.zeros(4, np.int32)), "no example of class nodule"),
         (replace(MANY, labels=np.array([[1, 0]] * 4)), "no example of class nodule"),
-        (replace(MANY, labels=MANY.labels * 3), "labels of item 0 are [3, 0], allowed are 1, 0 and -1"),
+        (replace(MANY, labels=MANY.labels * 3), "labels of item 0 are [3, 0], allowed are 1, 0, -1"),
         (replace(MANY, classes=("one",)), "labels have 2 columns, 1 label names"),
         (replace(GOOD, images=nan_pixels()), "1 of 4 images hold NaN or infinite pixels"),
         (replace(GOOD, images=np.zeros((4, 8, 8, 1), np.int32)), "images are int32, expected uint8"),

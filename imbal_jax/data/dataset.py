@@ -1,11 +1,14 @@
 """One data set: images in memory or on disk, their labels, and the patient each is of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from imbal_jax.errors import InputError
+
+UNCERTAIN = -1  # of many labels: the reader could not tell
+MISSING = -2  # of many labels: nobody said
 
 
 class ImagesOnDisk(Protocol):
@@ -32,15 +35,17 @@ class Dataset:
     """Images with their labels and patients.
 
     images: uint8 or uint16 [N, H, W, channels], whose whole range stands for 0 to 1; in memory, or on disk.
-    labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, or -1 (uncertain or missing).
+    labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, -1 (uncertain) or -2 (missing).
     groups: int [N] or str [N], the patient of each image: no patient is ever in two splits.
     classes: the C class names, or the L label names.
+    notes: what was said while it was read, a line each: flags, rows and files left out, how patients were told apart.
     """
 
     images: Images
     labels: np.ndarray
     groups: np.ndarray
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def many_labels(self) -> bool:
@@ -53,7 +58,7 @@ class Dataset:
         """The items at ``indices``, in that order; of images on disk a view, nothing is read."""
         in_memory = isinstance(self.images, np.ndarray)
         images = self.images[indices] if in_memory else self.images.select(indices)
-        return Dataset(images, self.labels[indices], self.groups[indices], self.classes)
+        return replace(self, images=images, labels=self.labels[indices], groups=self.groups[indices])
 
 
 def check_dataset(data: Dataset) -> Dataset:
@@ -90,11 +95,12 @@ def check_labels(data: Dataset) -> Dataset:
     if data.many_labels:
         if data.labels.shape[1] != width:
             raise InputError(f"labels have {data.labels.shape[1]} columns, {width} label names were given")
-        allowed = np.isin(data.labels, (-1, 0, 1))
+        allowed = np.isin(data.labels, (MISSING, UNCERTAIN, 0, 1))
         if not allowed.all():
             row = int(np.argmin(allowed.all(axis=1)))
             raise InputError(
-                f"labels of item {row} are {data.labels[row].tolist()}, allowed are 1, 0 and -1 (unknown)"
+                f"labels of item {row} are {data.labels[row].tolist()}, "
+                "allowed are 1, 0, -1 (uncertain) and -2 (missing)"
             )
     else:
         outside = (data.labels < 0) | (data.labels >= width)
