@@ -7,7 +7,7 @@ With x, y the image and its label, x', y' those of the partner, and B a Beta dis
     cutmix          x with a box of x' of area 1 - lam              Yun et al., ICCV 2019
     remix           mixup; the label may go to the rarer class      Chou et al., ECCV workshops 2020, eq. 10
     balanced_mixup  (1 - b) x + b x',  b ~ B(a, 1),  x' balanced    Galdran et al., MICCAI 2021
-    cmo             cutmix of x natural and x' reversed             Park et al., CVPR 2022
+    cmo             cutmix of x natural and x' balanced             Park et al., CVPR 2022
 
 ``mix`` returns the mixed image and the share of y in its label. The loss is
 
@@ -37,13 +37,13 @@ PARTNER: Mapping[str, str] = MappingProxyType(
         "cutmix": "same",
         "remix": "same",
         "balanced_mixup": "balanced",
-        "cmo": "reversed",
+        "cmo": "balanced",
     }
 )
 """The composition (``sampling.make_plan``) of the partners' batch; "same" is that of the images, drawn anew.
 
-The paper of CMO gives class c a share proportional to 1 / n_c, which is ``reversed``. The authors' code gives
-each *item* that weight, and so draws all classes alike, which is ``balanced``.
+CMO: as in the authors' code, which gives each *item* the weight 1 / n_c and so draws all classes alike; the paper's
+text gives each *class* that share, which would be ``reversed``.
 """
 
 ALPHA: Mapping[str, float] = MappingProxyType(

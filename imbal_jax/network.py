@@ -32,6 +32,14 @@ class Network:
         """The initial variables; those of the model do not depend on the method."""
         variables = dict(self.model.init(key, inputs, train=False))
         params = dict(variables["params"])
+        if self.method.loss == "class_balanced_focal" and "bias" in params["head"]:
+            # every sigmoid begins at 1 / C, as in the authors' code: from 1/2 the common classes' many negatives
+            # make the first steps
+            bias = params["head"]["bias"]
+            params["head"] = {
+                **params["head"],
+                "bias": jnp.full_like(bias, -jnp.log(max(len(bias) - 1.0, 1.0))),
+            }
         if self.method.auxiliary != "none":
             kernel = params["head"]["kernel"]
             params["projection"] = ProjectionHead().init(jax.random.fold_in(key, 1), kernel.T)["params"]
@@ -74,21 +82,27 @@ class Network:
 
 @dataclass(frozen=True)
 class SecondStageNetwork:
-    """Frozen features under a head, or a factor for each class, that is trained.
+    """Frozen features under what is trained: a head, a factor for each class, or both.
 
-    ``variables``: ``params`` has the head or the ``scale`` [C]; ``frozen`` the whole first stage, and its other
-    collections beside it. kind: as ``Method.second_stage``.
+    ``variables``: ``params`` has the ``head``, the ``scale`` [C], or both; ``frozen`` the whole first stage, and its
+    other collections beside it. kind: as ``Method.second_stage``.
     """
 
     network: Network
     kind: str
 
     def init(self, key: jax.Array, trained: Variables) -> dict[str, Any]:
-        """The variables at the start, on those that the first stage left: a new head, or factors of 1."""
+        """The variables at the start, on those that the first stage left: a new head, factors of 1, or its own head
+        and factors of 1."""
         frozen = {**trained, "frozen": trained["params"]}
         classes = trained["params"]["head"]["kernel"].shape[1]
+        scale = {"scale": jnp.ones(classes)}
         if self.kind == "scale":
-            return {**frozen, "params": {"scale": jnp.ones(classes)}}
+            return {**frozen, "params": scale}
+        if self.kind == "head_and_scale":
+            # copies: a train step that donates its state must not be given one buffer twice
+            head = jax.tree.map(lambda p: jnp.array(p, copy=True), trained["params"]["head"])
+            return {**frozen, "params": {"head": head, **scale}}
         width = trained["params"]["head"]["kernel"].shape[0]
         return {**frozen, "params": {"head": self._head(classes).init(key, jnp.zeros((1, width)))["params"]}}
 
@@ -105,9 +119,9 @@ class SecondStageNetwork:
         features = jax.lax.stop_gradient(features)
         params = variables["params"]
         head = self._head(frozen["head"]["kernel"].shape[1])
-        if self.kind == "scale":
-            return params["scale"] * head.apply({"params": jax.lax.stop_gradient(frozen["head"])}, features)
-        return head.apply({"params": params["head"]}, features)
+        kept = params["head"] if "head" in params else jax.lax.stop_gradient(frozen["head"])
+        logits = head.apply({"params": kept}, features)
+        return params["scale"] * logits if "scale" in params else logits
 
     def _head(self, classes: int) -> nn.Module:
         return HEADS[self.network.model.head](classes)

@@ -137,6 +137,7 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The optimiser with its schedule over ``total_steps``, decay on kernels only, and clipping.
 
+    From the switch of a method with ``rate_after`` on, the rate is multiplied by that.
     A method with the AUC margin as its loss has a saddle to find: its dual variable ascends
     (``minimax.pesg``), in ten stages.
     """
@@ -153,6 +154,15 @@ def make_optimizer(
         )
     else:
         rate = optax.warmup_constant_schedule(start, peak, warmup)
+
+    if method is not None and method.rate_after != 1:
+        factor = optax.piecewise_constant_schedule(
+            1.0, {round(method.defer * total_steps): method.rate_after}
+        )
+        scheduled = rate
+
+        def rate(step: Any) -> Any:
+            return scheduled(step) * factor(step)
 
     def kernels(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)

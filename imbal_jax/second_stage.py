@@ -59,10 +59,12 @@ def nearest_mean(features: np.ndarray, labels: np.ndarray, classes: int) -> dict
 
 @dataclass(frozen=True)
 class FeaturePipeline:
-    """Batches of synthetic features for the training of a head: takes the place of ``data.pipeline.Pipeline``.
+    """Batches of real and synthetic features for the training of a head, in place of ``data.pipeline.Pipeline``.
 
-    An item that is drawn stands for a point near it: between it and a neighbour of its class (smote), or from a
-    kernel around it (smoothed_bootstrap).
+    As if every class had been filled up to the size of the commonest, n_max: of the draws of a class of n_c items
+    n_c / n_max are the items themselves, the rest points between an item and a neighbour of its class (smote,
+    Chawla et al., JAIR 2002) or from a kernel around an item (smoothed_bootstrap). The commonest class stays as it
+    is.
     """
 
     kind: Literal["smote", "smoothed_bootstrap"]
@@ -79,15 +81,21 @@ class FeaturePipeline:
         key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
         features, labels = resident["images"], resident["labels"]
+        keys, gates = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        made = jax.vmap(jax.random.uniform)(gates) < resident["synthetic_share"][labels[items]]
         if self.kind == "smote":
             points = smote(keys, items, features, resident["neighbours"])
         else:
             points = smoothed_bootstrap(keys, items, features, labels, resident["deviations"])
+        points = jnp.where(made[:, None], points, features[items])
         shared = {**shared, "step_key": jax.random.key_data(key)}
         return {"inputs": points, "labels": labels[items], "shared": shared}
 
     def arrays(self, features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-        """What ``from_device`` reads besides the features."""
+        """What ``from_device`` reads besides the features; neighbours only in the classes that are filled up."""
+        counts = np.bincount(labels, minlength=classes)
+        share = (1 - counts / counts.max()).astype(np.float32)
         if self.kind == "smote":
-            return {"neighbours": nearest_neighbours(features, labels)}
-        return {"deviations": kernel_deviations(features, labels, classes)}
+            neighbours = nearest_neighbours(features, labels, classes=np.flatnonzero(share > 0).tolist())
+            return {"synthetic_share": share, "neighbours": neighbours}
+        return {"synthetic_share": share, "deviations": kernel_deviations(features, labels, classes)}

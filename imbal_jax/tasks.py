@@ -131,13 +131,13 @@ class Task:
             return values, weights
 
         def objective(outputs: Any, batch: Batch, axis: str | None) -> tuple[jax.Array, dict[str, jax.Array]]:
-            outputs = dict(_as_mapping(outputs))
+            outputs, labels, contrasted = _views_apart(_as_mapping(outputs), batch["labels"], method)
             if method.loss != "ldam":  # which has the scale among its options
                 outputs["logits"] = _scaled(outputs["logits"], method)
-            scene = scene_of(outputs, batch["labels"], batch, axis)
+            scene = scene_of(outputs, labels, batch, axis)
             if method.loss in self.ranking:
                 return self.ranking[method.loss](scene), {}
-            values, weights = values_of(scene, batch["labels"])
+            values, weights = values_of(scene, labels)
             if "partner_labels" in batch:
                 # share L(own label) + (1 - share) L(partner's label), for any loss. Twice, as twice are averaged.
                 share = batch["share"].reshape(-1, *[1] * (values.ndim - 1))
@@ -147,7 +147,7 @@ class Task:
                 weights = jnp.concatenate([2 * share * weights, 2 * (1 - share) * their_weights])
             loss = losses.weighted_mean(values, weights, axis, method.normalize)
             if method.auxiliary != "none":
-                loss += method.auxiliary_weight * _contrast(scene, batch["labels"])
+                loss += method.auxiliary_weight * _contrast(scene, contrasted)
             return loss, {}
 
         return objective
@@ -155,6 +155,19 @@ class Task:
 
 def _as_mapping(outputs: Any) -> Mapping[str, Any]:
     return outputs if isinstance(outputs, Mapping) else {"logits": outputs}
+
+
+def _views_apart(
+    outputs: Mapping[str, Any], labels: jax.Array, method: Method
+) -> tuple[dict[str, Any], jax.Array, jax.Array]:
+    """Outputs as the loss of the labels and the contrast see them, labels of the one and labels of the other."""
+    if not method.contrast_views:
+        return dict(outputs), labels, labels
+    seen = (
+        len(labels) // method.views * (method.views - method.contrast_views)
+    )  # views stand one after the other
+    apart = {name: outputs[name][:seen] for name in ("logits", "features") if name in outputs}
+    return {**outputs, **apart, "projection": outputs["projection"][seen:]}, labels[:seen], labels[seen:]
 
 
 def _scaled(logits: jax.Array, method: Method) -> jax.Array:
@@ -178,13 +191,15 @@ def _smoothed(targets: jax.Array, classes: int, smoothing: float) -> jax.Array:
 
 
 def _contrast(scene: Scene, labels: jax.Array) -> jax.Array:
-    projection = scene.outputs["projection"]
+    projection, temperature = scene.outputs["projection"], scene.method.auxiliary_temperature
     if scene.method.auxiliary == "sup_con":
-        values = losses.sup_con(projection, labels, axis_name=scene.axis_name)
+        values = losses.sup_con(projection, labels, temperature, axis_name=scene.axis_name)
         weights = losses.has_positive(labels, axis_name=scene.axis_name)
     else:
         prototypes = scene.outputs["prototypes"]
-        values = losses.balanced_contrastive(projection, labels, prototypes, axis_name=scene.axis_name)
+        values = losses.balanced_contrastive(
+            projection, labels, prototypes, temperature, axis_name=scene.axis_name
+        )
         weights = None
     return losses.weighted_mean(values, weights, scene.axis_name)
 
@@ -247,10 +262,15 @@ ONE_LABEL = Task(
         ),
         "ldam": lambda s: losses.ldam(s.logits, s.targets, s.shared["counts"], **s.options),
         "equalization": lambda s: losses.equalization(
-            s.logits, s.targets, s.shared["counts"], s.key, **s.options
+            s.logits,
+            s.targets,
+            s.shared["counts"],
+            s.key,
+            s.options["relative_threshold"] / s.logits.shape[-1],
+            s.options["gamma"],
         ),
         "influence_balanced": lambda s: losses.influence_balanced(
-            s.logits, s.targets, s.outputs["features"], **s.options
+            s.logits, s.targets, s.outputs["features"], constant_weight=False, **s.options
         ),
         "label_aware_smoothing": lambda s: losses.label_aware_smoothing(
             s.logits, s.targets, s.shared["counts"], **s.options
@@ -302,6 +322,7 @@ def second_stage(method: Method) -> Method:
         summary=method.summary,
         composition="balanced",
         loss=method.second_loss,
+        options=method.second_loss_options,
         head=method.head,
     )
 

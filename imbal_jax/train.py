@@ -24,7 +24,7 @@ from imbal_jax.deployed import restore_state
 from imbal_jax.deployment_choice import check_deploy
 from imbal_jax.errors import Stopped
 from imbal_jax.evaluate import data_priors, print_results, run_result, score_run, write_run_report
-from imbal_jax.methods import METHODS, Method, first_stage
+from imbal_jax.methods import METHODS, Method, first_stage, without_effect
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.network import Network, SecondStageNetwork
 from imbal_jax.recipe import (
@@ -74,7 +74,8 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
 
     # What is wrong with any method is said before the first step of the first
     mesh = make_mesh(config)
-    check_methods(config, splits, mesh)
+    for line in check_methods(config, splits, mesh):
+        say(line)
 
     # Methods, one after the other
     results = [train_method(config, method, splits, workdir, mesh, console) for method in config.methods]
@@ -175,17 +176,23 @@ def train_method(
     return run_result(config, method, splits, folder, scored, mesh)
 
 
-def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
-    """Raise InputError for a method, a batch size, a rule or a criterion that does not suit this data."""
+def check_methods(config: Config, splits: Splits, mesh: Mesh) -> list[str]:
+    """Raise InputError for a method, a batch size, a rule or a criterion that does not suit this data.
+
+    Returns a line for each part of a method that changes nothing on it.
+    """
     task = task_for(splits.train)
+    lines: list[str] = []
     data_priors(config, splits)
     check_deploy(config, splits.validation.labels, splits.classes)
     for method in config.methods:
         task.check(method)
         steps_of(config, method, splits.train)
-        compose(config, method, task, splits.train, mesh.size, total_steps=1)
+        _, arrays = compose(config, method, task, splits.train, mesh.size, total_steps=1)
+        lines += without_effect(method, arrays)
     blank = np.full((len(splits.validation), len(splits.classes)), 1 / len(splits.classes))
     parse_criterion(config.select).check({"step": 0, **measure(splits.validation, blank, config)})
+    return lines
 
 
 # Stages

@@ -117,9 +117,70 @@ def test_settings_are_what_differs_from_plain_cross_entropy() -> None:
 def test_methods_that_share_a_first_stage_find_the_same_one() -> None:
     for name in ("crt", "lws", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"):
         assert first_stage(METHODS[name], METHODS) is METHODS["ce"]
-    of_mislas = first_stage(METHODS["mislas"], METHODS)
-    assert (of_mislas.name, of_mislas.second_stage, of_mislas.mixing) == (
-        "mislas_first_stage",
-        "none",
-        "mixup",
-    )
+    assert first_stage(METHODS["label_aware_smoothing"], METHODS) is METHODS["ce"]
+    assert first_stage(METHODS["mislas"], METHODS) is METHODS["mixup"]
+    mine = replace(METHODS["mislas"], name="mine", mixing_alpha=0.3)
+    own = first_stage(mine, METHODS)
+    assert (own.name, own.second_stage, own.mixing_alpha) == ("mine_first_stage", "none", 0.3)
+
+
+PAPERS = {
+    # MiSLAS, config/cifar10 at 1:100 of the authors' code: mixup 1.0, then the head and a factor a class
+    "mislas": {
+        "mixing_alpha": 1.0,
+        "second_stage": "head_and_scale",
+        "second_loss_options": (("head", 0.3), ("tail", 0.0)),
+    },
+    "label_aware_smoothing": {
+        "second_stage": "head_and_scale",
+        "loss": "cross_entropy",
+        "second_loss": "label_aware_smoothing",
+        "second_loss_options": (("head", 0.3), ("tail", 0.0)),
+    },
+    # Zhu et al. 2022 and the authors' main.py: one view classified, two contrasted, weights 1 and 0.35
+    "balanced_contrastive": {
+        "views": 3,
+        "contrast_views": 2,
+        "auxiliary_temperature": 0.07,
+        "auxiliary_weight": 0.35,
+        "head": "cosine",
+    },
+    # Park et al. 2021, cifar_train.py: from half of the run on, learning rate x 0.01
+    "influence_balanced": {"defer": 0.5, "rate_after": 0.01, "normalize": "count"},
+    "distribution_balanced": {"composition": "balanced"},
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_recipes_have_the_settings_of_their_papers(name: str) -> None:
+    for field, value in PAPERS[name].items():
+        assert getattr(METHODS[name], field) == value, field
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("class_balanced_focal", {"gamma": 1.0}),  # Cui et al. 2019, CIFAR-10-LT at 1:100
+        ("vector_scaling", {"gamma": 0.15, "tau": 1.25}),  # Kini et al. 2021, CIFAR-10-LT
+        ("class_dependent_temperature", {"gamma": 0.2}),  # Ye et al. 2020, CIFAR-10-LT
+        ("asymmetric", {"gamma_positive": 0.0, "gamma_negative": 4.0, "clip": 0.05}),  # the authors' train.py
+    ],
+)
+def test_losses_have_the_options_of_their_papers(name: str, options: dict[str, float]) -> None:
+    assert METHODS[name].loss_options == options
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"views": 2, "contrast_views": 2, "auxiliary": "sup_con"}, "leave one for the labels"),
+        ({"views": 2, "contrast_views": 1}, "nothing contrasts them"),
+        ({"rate_after": 0.1}, "there is no switch"),
+        ({"rate_after": 0.0, "deferred": ("loss",), "defer": 0.5}, "above zero"),
+        ({"auxiliary_temperature": 0.0}, "above zero"),
+        ({"second_loss_options": (("gamma", 1.0),)}, "loss cross_entropy has no option 'gamma'"),
+    ],
+)
+def test_parts_that_exclude_each_other_are_refused(changes: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Method(name="mine", **changes)

@@ -55,7 +55,7 @@ def test_steps_warm_up_linearly_and_drop_at_the_milestones() -> None:
 @pytest.mark.parametrize("name", ["mixup", "balanced_mixup", "cmo", "ce_drs"])
 def test_plans_hold_what_the_method_says(name: str) -> None:
     plans, shared = compose(CONFIG, METHODS[name], ONE_LABEL, DATA, 1, total_steps=10)
-    expected = {"mixup": [18, 2], "balanced_mixup": [10, 10], "cmo": [2, 18]}
+    expected = {"mixup": [18, 2], "balanced_mixup": [10, 10], "cmo": [10, 10]}
     if name == "ce_drs":
         assert plan_counts(plans.before).tolist() == [18, 2]
         assert plan_counts(plans.plan).tolist() == [10, 10]
@@ -68,8 +68,8 @@ def test_plans_hold_what_the_method_says(name: str) -> None:
 
 
 def test_the_model_starts_the_same_whatever_the_method_adds() -> None:
-    _, plain = build(CONFIG, METHODS["ce"], DATA)
-    for name in ("balanced_contrastive", "auc_margin", "influence_balanced"):
+    for name in ("sup_con", "balanced_contrastive", "auc_margin", "influence_balanced"):
+        _, plain = build(CONFIG, find_method(f"head={METHODS[name].head}"), DATA)
         network, variables = build(CONFIG, METHODS[name], DATA)
         for part, value in plain["params"].items():
             jax.tree.map(np.testing.assert_array_equal, variables["params"][part], value)
@@ -95,3 +95,43 @@ def test_a_second_stage_holds_the_first_frozen_and_trains_the_head_or_its_scale(
             ).sum()
         )(variables["frozen"])
         assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(gradient))
+
+
+def test_the_rate_drops_at_the_switch_of_a_method_that_says_so() -> None:
+    options = Optim(
+        optimizer="sgd", learning_rate=0.1, schedule="constant", warmup=0.0, momentum=0.0, weight_decay=0.0
+    )
+    optimizer = make_optimizer(options, 100, METHODS["influence_balanced"])
+    params = {"w": np.zeros((1, 1), np.float32)}
+    state, seen = optimizer.init(params), []
+    for _ in range(100):
+        updates, state = optimizer.update({"w": np.ones((1, 1), np.float32)}, state, params)
+        seen.append(-float(updates["w"][0, 0]))
+    np.testing.assert_allclose(seen, np.repeat([0.1, 0.001], 50), rtol=1e-5)
+
+
+def test_influence_balanced_weights_are_inverse_counts_that_sum_to_the_classes() -> None:
+    _, shared = compose(CONFIG, METHODS["influence_balanced"], ONE_LABEL, DATA, 1, total_steps=10)
+    inverse = 1 / np.array([90, 10])
+    np.testing.assert_allclose(shared["class_weights"], 2 * inverse / inverse.sum(), rtol=1e-4)
+
+
+def test_class_balanced_focal_begins_at_one_over_the_number_of_classes() -> None:
+    """Cui et al. 2019: the last bias is -log(C - 1), so that every sigmoid begins at 1 / C."""
+    data = Dataset(IMAGES, np.arange(100, dtype=np.int32) % 5, np.arange(100), tuple("abcde"))
+    _, variables = build(CONFIG, METHODS["class_balanced_focal"], data)
+    np.testing.assert_allclose(1 / (1 + np.exp(-variables["params"]["head"]["bias"])), 0.2, rtol=1e-6)
+    _, plain = build(CONFIG, METHODS["ce"], data)
+    assert not plain["params"]["head"]["bias"].any()
+
+
+def test_a_head_that_goes_on_starts_as_it_was_and_trains_with_its_scale() -> None:
+    network, variables = build(CONFIG, find_method("second_stage=head_and_scale,second_epochs=1"), DATA)
+    first, _ = build(CONFIG, METHODS["ce"], DATA)
+    frozen = {"params": variables["frozen"]}
+    images = IMAGES[:4].astype(np.float32)
+    before = first.apply(frozen, images, train=False, rngs={})
+    np.testing.assert_allclose(network.apply(variables, images, train=True, rngs={}), before, rtol=1e-6)
+    gradients = jax.grad(lambda v: (network.apply(v, images, train=True, rngs={}) ** 2).sum())(variables)
+    assert all(np.abs(g).sum() > 0 for g in jax.tree.leaves(gradients["params"]))
+    assert not any(np.abs(g).sum() for g in jax.tree.leaves(gradients["frozen"]))

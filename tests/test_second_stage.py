@@ -45,25 +45,41 @@ def test_nearest_mean_decides_by_the_cosine_to_the_class_means():
 
 
 @pytest.mark.parametrize("kind", ["smote", "smoothed_bootstrap"])
-def test_synthetic_batches_are_near_their_class_and_the_same_on_any_number_of_shards(kind):
+def test_batches_keep_originals_as_often_as_filling_up_to_the_commonest_class_would(kind):
+    labels = np.repeat([0, 1], [30, 10]).astype(np.int32)
+    features = RNG.normal(size=(40, 4)).astype(np.float32) + np.repeat([[0], [6]], [30, 10], axis=0)
     pipeline = FeaturePipeline(kind)
     shared = {"augment_key": np.asarray(jax.random.key_data(jax.random.key(1)))}
 
-    def batch(shards, shard):
+    def batch(shards, shard, step=3):
         arrays = {
-            "images": FEATURES,
-            "labels": LABELS,
-            "plan": make_plan(LABELS, 16, "balanced", num_shards=shards),
+            "images": features,
+            "labels": labels,
+            "plan": make_plan(labels, 16, "balanced", num_shards=shards),
             "shared": shared,
-            **pipeline.arrays(FEATURES, LABELS, 2),
+            **pipeline.arrays(features, labels, 2),
         }
-        return pipeline.from_device(jax.tree.map(jnp.asarray, arrays), jnp.int32(3), shard)
+        return pipeline.from_device(jax.tree.map(jnp.asarray, arrays), jnp.int32(step), shard)
 
     whole = batch(1, None)
     assert np.bincount(whole["labels"]).tolist() == [8, 8]
     parts = [batch(4, jnp.int32(s)) for s in range(4)]
     np.testing.assert_allclose(np.concatenate([p["inputs"] for p in parts]), whole["inputs"], atol=1e-6)
-    sides = np.asarray(whole["inputs"]).mean(axis=1) > 1.5
+    sides = np.asarray(whole["inputs"]).mean(axis=1) > 3
     np.testing.assert_array_equal(sides, np.asarray(whole["labels"]) == 1)
-    distance = np.abs(np.asarray(whole["inputs"])[:, None] - FEATURES[None]).max(axis=2).min(axis=1)
-    assert distance.max() > 1e-3  # new points, not copies
+
+    drawn = [batch(1, None, step) for step in range(60)]
+    points = np.concatenate([d["inputs"] for d in drawn])
+    classes = np.concatenate([d["labels"] for d in drawn])
+    copies = (np.abs(points[:, None] - features[None]).max(axis=2) < 1e-6).any(axis=1)
+    assert copies[classes == 0].all()  # the commonest class stays as it is
+    # 480 draws, of which 10 / 30 are originals: five standard deviations
+    assert abs(copies[classes == 1].mean() - 1 / 3) < 5 * np.sqrt(2 / 9 / 480)
+
+
+def test_neighbours_are_searched_in_the_classes_that_are_filled_up():
+    labels = np.repeat([0, 1], [30, 10]).astype(np.int32)
+    neighbours = FeaturePipeline("smote").arrays(FEATURES, labels, 2)["neighbours"]
+    np.testing.assert_array_equal(neighbours[:30], np.repeat(np.arange(30)[:, None], 5, axis=1))
+    assert (neighbours[30:] >= 30).all()
+    assert (neighbours[30:] != np.arange(30, 40)[:, None]).all()

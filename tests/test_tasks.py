@@ -236,3 +236,39 @@ def test_uncertain_labels_are_trained_as_the_policy_says() -> None:
 def test_predictions_are_probabilities() -> None:
     np.testing.assert_allclose(np.asarray(ONE_LABEL.predict(LOGITS)).sum(1), 1, rtol=1e-6)
     assert np.asarray(MANY_LABELS.predict(np.float32([[-1e4, 0, 1e4]]))).tolist() == [[0, 0.5, 1]]
+
+
+def test_views_for_the_contrast_are_not_classified_and_the_others_not_contrasted() -> None:
+    method = METHODS["balanced_contrastive"]
+    labels = np.tile(np.array([0, 1, 2, 0], np.int32), 3)  # four images, three views
+    shared = class_arrays(method, LABELS, 3, COUNTS) | RANDOM
+    rng = np.random.default_rng(5)
+    projection = rng.normal(size=(12, 8)).astype(np.float32)
+    projection /= np.linalg.norm(projection, axis=1, keepdims=True)
+    cosines = rng.uniform(-1, 1, (12, 3)).astype(np.float32)
+    outputs = {**outputs_of(method, cosines), "projection": projection}
+    found, _ = ONE_LABEL.objective(method)(outputs, {"labels": labels, "shared": shared}, None)
+
+    adjusted = -log_softmax(30 * cosines[:4] + np.log(COUNTS / 100))[np.arange(4), labels[:4]]
+    keys = np.concatenate([projection[4:], outputs["prototypes"]])
+    key_labels = np.concatenate([labels[4:], np.arange(3)])
+    contrast = []
+    for i in range(8):
+        others = np.arange(11) != i
+        exp = np.exp(keys @ keys[i] / 0.07)
+        total = sum(exp[others & (key_labels == c)].mean() for c in range(3))
+        contrast.append(-np.log(exp[others & (key_labels == key_labels[i])] / total).mean())
+    assert float(found) == pytest.approx(adjusted.mean() + 0.35 * np.mean(contrast), rel=1e-4)
+
+
+def test_equalization_spares_classes_below_half_of_an_equal_share() -> None:
+    """Tan et al. 2020 choose lambda for 1,200 classes; of C classes it is 1 / (2 C): 0.005 for 100, as published."""
+    method = find_method("equalization,gamma=1")
+    labels = np.repeat([0, 1, 2], [70, 25, 5])
+    shared = class_arrays(method, labels, 3, np.array([70, 25, 5])) | RANDOM
+    z, y = LOGITS[:4].astype(np.float64), np.array([0, 1, 2, 0], np.int32)
+    w = np.ones((4, 3))
+    w[np.arange(4) != 2, 2] = 0  # only class 2 is below 1 / 6
+    expected = -z[np.arange(4), y] + np.log((w * np.exp(z)).sum(axis=1))
+    found, _ = ONE_LABEL.objective(method)(LOGITS[:4], {"labels": y, "shared": shared}, None)
+    assert float(found) == pytest.approx(expected.mean(), rel=1e-5)

@@ -2,6 +2,7 @@
 
 from imbal_jax.methods.catalogue import METHODS
 from imbal_jax.methods.combination import find_method
+from imbal_jax.methods.effect import without_effect
 from imbal_jax.methods.method import LOSSES, Method, first_stage
 
-__all__ = ["LOSSES", "METHODS", "Method", "find_method", "first_stage"]
+__all__ = ["LOSSES", "METHODS", "Method", "find_method", "first_stage", "without_effect"]

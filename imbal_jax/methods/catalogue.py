@@ -58,7 +58,8 @@ _RECIPES = (
     Method(
         name="focal",
         loss="focal",
-        summary="Easy examples count less; made for detection, weak alone on long tails.",
+        summary="Easy examples count less (gamma 2, as in the paper for detection; code for long tails takes 1): "
+        "weak alone on long tails.",
         paper="Lin et al., Focal Loss for Dense Object Detection, ICCV 2017",
     ),
     Method(
@@ -71,6 +72,7 @@ _RECIPES = (
     Method(
         name="class_balanced_focal",
         loss="class_balanced_focal",
+        options=(("gamma", 1.0),),  # with beta 0.9999 the best of the paper on CIFAR-10-LT at 1:100
         normalize="count",
         summary="One sigmoid a class with focal loss and effective-number weights: the strongest of the plain "
         "re-weightings on long-tailed CIFAR.",
@@ -100,6 +102,7 @@ _RECIPES = (
     Method(
         name="vector_scaling",
         loss="vector_scaling",
+        options=(("tau", 1.25), ("gamma", 0.15)),  # of the paper for CIFAR-10-LT at 1:100
         summary="Logits moved and scaled by class: logit adjustment with one more parameter, where validation "
         "data suffice to tune it.",
         paper="Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, "
@@ -108,6 +111,7 @@ _RECIPES = (
     Method(
         name="class_dependent_temperature",
         loss="class_dependent_temperature",
+        options=(("gamma", 0.2),),  # of the paper for CIFAR-10-LT at 1:100
         summary="Rare classes must be right by a larger factor while training: where features over-fit the rare.",
         paper="Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, 2020",
     ),
@@ -121,24 +125,31 @@ _RECIPES = (
     Method(
         name="equalization",
         loss="equalization",
-        summary="Rare classes are spared the negative gradients of the common ones at random: hundreds of classes.",
+        summary="Classes below half of an equal share are spared the negative gradients of the others at random "
+        "(gamma 0.9): hundreds of classes.",
         paper="Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020",
     ),
     Method(
         name="influence_balanced",
         loss="influence_balanced",
-        weights="inverse",
+        weights="effective",
+        beta=1 - 1e-10,  # in the limit of 1: inverse counts that sum to C, as in the authors' code
         normalize="count",
         deferred=("weights", "loss"),
         defer=0.5,
+        rate_after=0.01,
         summary="After half the run, images that pull the boundary most count less: for large common classes "
         "that crowd it.",
         paper="Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021",
     ),
     Method(
         name="label_aware_smoothing",
-        loss="label_aware_smoothing",
-        summary="Common classes get softer targets than rare ones: where probabilities must be calibrated.",
+        second_stage="head_and_scale",
+        second_epochs=0.1,
+        second_loss="label_aware_smoothing",
+        second_loss_options=(("head", 0.3), ("tail", 0.0)),  # of the authors' code for CIFAR-10-LT at 1:100
+        summary="Plain training, then the head goes on with softer targets for commoner classes: calibrated "
+        "probabilities.",
         paper="Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021",
     ),
     Method(
@@ -188,6 +199,7 @@ _RECIPES = (
     Method(
         name="cdt_drw",
         loss="class_dependent_temperature",
+        options=(("gamma", 0.2),),
         weights="effective",
         deferred=("weights",),
         defer=0.8,
@@ -246,8 +258,8 @@ _RECIPES = (
         name="undersample",
         composition="balanced",
         epoch="rarest",
-        summary="As many images of each class as the rarest has, a fresh subset every epoch: the cheapest epochs, "
-        "where data are plenty and time is short.",
+        summary="As many images of each class as the rarest has, a fresh subset every epoch (one network; the paper "
+        "votes over several): the cheapest epochs, where data are plenty.",
         paper="Liu, Wu and Zhou, Exploratory Undersampling for Class-Imbalance Learning, 2009",
     ),
     Method(
@@ -330,16 +342,21 @@ _RECIPES = (
         composition="balanced",
         auxiliary="sup_con",
         views=2,
-        summary="Cross-entropy and a supervised contrast of the features: large batches, enough images a class.",
+        summary="Cross-entropy and a supervised contrast of the features together (the paper: the contrast alone, "
+        "then a linear head): large batches, enough images a class.",
         paper="Khosla et al., Supervised Contrastive Learning, NeurIPS 2020",
     ),
     Method(
         name="balanced_contrastive",
         loss="logit_adjusted",
+        head="cosine",
         auxiliary="balanced_contrastive",
-        views=2,
+        views=3,
+        contrast_views=2,
         auxiliary_weight=0.35,
-        summary="Logit adjustment and a contrast in which every class has one say: many classes, long training.",
+        auxiliary_temperature=0.07,
+        summary="Logit adjustment on a cosine head and a contrast, on two more views, in which every class has one "
+        "say: many classes, long training.",
         paper="Zhu et al., Balanced Contrastive Learning for Long-Tailed Visual Recognition, CVPR 2022",
     ),
     # Second stages
@@ -372,25 +389,28 @@ _RECIPES = (
     Method(
         name="mislas",
         mixing="mixup",
-        mixing_alpha=0.2,
-        second_stage="retrain",
+        mixing_alpha=1.0,
+        second_stage="head_and_scale",
         second_epochs=0.1,
         second_loss="label_aware_smoothing",
-        summary="Mixup, then a new head with label-aware smoothing: accuracy with calibrated probabilities.",
+        second_loss_options=(("head", 0.3), ("tail", 0.0)),  # of the authors' code for CIFAR-10-LT at 1:100
+        summary="Mixup, then the head goes on with label-aware smoothing: accuracy with calibrated probabilities.",
         paper="Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021",
     ),
     Method(
         name="smote",
         second_stage="smote",
         second_epochs=0.1,
-        summary="A new head on features interpolated between rare neighbours: a handful of rare images.",
+        summary="A new head on balanced batches, rare classes filled up with features between rare neighbours: a "
+        "handful of rare images.",
         paper="Chawla et al., SMOTE, JAIR 2002; on deep features: Dablain, Krawczyk and Chawla, DeepSMOTE, 2022",
     ),
     Method(
         name="smoothed_bootstrap",
         second_stage="smoothed_bootstrap",
         second_epochs=0.1,
-        summary="A new head on rare features with noise of their own spread: as smote, with fewer neighbours.",
+        summary="A new head on balanced batches, rare classes filled up with noise of their own spread around rare "
+        "features: as smote, with fewer neighbours.",
         paper="Menardi and Torelli, Training and Assessing Classification Rules with Imbalanced Data, 2014",
     ),
     # Corrections of what is predicted
@@ -425,6 +445,7 @@ _RECIPES = (
     Method(
         name="asymmetric",
         loss="asymmetric",
+        options=(("gamma_positive", 0.0),),  # of the authors' training; 4 for negatives, clip 0.05
         normalize="count",
         summary="Easy negatives vanish from the loss: many labels an image, each rare.",
         paper="Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021",
@@ -432,9 +453,10 @@ _RECIPES = (
     Method(
         name="distribution_balanced",
         loss="distribution_balanced",
-        composition="repeat_factor",
+        composition="balanced",
         normalize="count",
-        summary="Weights that undo the side effects of repeating images with several labels: long-tailed labels.",
+        summary="Batches that draw every label alike, and weights that undo the side effects on images with several: "
+        "long-tailed labels.",
         paper="Wu et al., Distribution-Balanced Loss for Multi-Label Classification, ECCV 2020",
     ),
     Method(
@@ -449,8 +471,8 @@ _RECIPES = (
         name="auc_margin",
         loss="auc_margin",
         composition="balanced",
-        summary="The AUROC itself, by a min-max problem with a margin: ranking matters, start from a "
-        "trained model where you can.",
+        summary="The AUROC itself, by a min-max problem with a margin, from scratch (the paper: after cross-entropy, "
+        "with a new head): ranking matters.",
         paper="Yuan et al., Large-Scale Robust Deep AUC Maximization, ICCV 2021",
     ),
     Method(

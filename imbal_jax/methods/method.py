@@ -22,7 +22,7 @@ LOSSES: dict[str, dict[str, float]] = {
     "vector_scaling": {"gamma": 0.15, "tau": 1.0},
     "class_dependent_temperature": {"gamma": 0.15},
     "ldam": {"max_margin": 0.5, "scale": 30.0},
-    "equalization": {"threshold": 5e-3, "gamma": 0.9},
+    "equalization": {"relative_threshold": 0.5, "gamma": 0.9},  # of an equal share, 1 / C
     "influence_balanced": {"alpha": 1000.0},
     "label_aware_smoothing": {"head": 0.4, "tail": 0.1},
     # many labels
@@ -39,7 +39,9 @@ LOSSES: dict[str, dict[str, float]] = {
 which."""
 
 Deferred = Literal["weights", "composition", "loss"]
-SecondStage = Literal["none", "retrain", "scale", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"]
+SecondStage = Literal[
+    "none", "retrain", "scale", "head_and_scale", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"
+]
 Correction = Literal["none", "logit_adjusted", "prior", "em", "threshold"]
 Auxiliary = Literal["none", "sup_con", "balanced_contrastive"]
 
@@ -61,6 +63,8 @@ class Method:
       mixing_probability: the share of images that are mixed at all.
       mixing_span: from which share of the run to which.
       views: how often each image is in its batch, every time perturbed anew: two for the contrasts of the papers.
+      contrast_views: how many of these views only the contrast sees, and the loss of the labels does not; the others
+        only the loss sees. 0: both see all views.
 
     What is minimised
       weights: scheme of ``priors.class_weights`` on the class counts of the training split; for many labels,
@@ -73,19 +77,22 @@ class Method:
       hard_negatives: of the negative class, only so many per other item count in the loss: those with the
         largest loss. 0: all.
       head: of the network, linear or cosine (which ldam wants).
-      auxiliary: a contrastive loss on a projection of the features, added with ``auxiliary_weight``.
+      auxiliary: a contrastive loss on a projection of the features, added with ``auxiliary_weight``; its
+        temperature is ``auxiliary_temperature``.
 
     When
       deferred: what waits: the weights, the composition, the loss (plain cross-entropy until then).
       defer: for how long, as a share of the run. ramp: the share of the run over which weights and loss then
         come in, linearly; 0 is at once.
+      rate_after: what the learning rate is multiplied by once the wait of ``defer`` is over.
 
     Afterwards
-      second_stage: with the features frozen, a new head is trained on balanced batches (retrain) or on
-        synthetic features (smote, smoothed_bootstrap), or a factor for each class (scale), or the head's
-        columns are brought to one length (tau_norm), or replaced by the class means (nearest_mean).
+      second_stage: with the features frozen, a new head is trained on balanced batches (retrain), in which rarer
+        classes are filled up with synthetic features (smote, smoothed_bootstrap); or a factor for each class is
+        trained (scale), or that and the head itself (head_and_scale); or the head's columns are brought to one
+        length (tau_norm), or replaced by the class means (nearest_mean).
       second_epochs: its length, in epochs of the first stage.
-      second_loss: of the trained kinds; its options are the defaults.
+      second_loss, second_loss_options: of the trained kinds, as loss and options.
       correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), to
         the priors of the data from those that training made up (prior), to the priors that the test images
         themselves suggest (em), or by factors that balance the accuracies on validation (threshold).
@@ -103,6 +110,7 @@ class Method:
     mixing_probability: float = 1.0
     mixing_span: tuple[float, float] = (0.0, 1.0)
     views: int = 1
+    contrast_views: int = 0
     weights: str = "none"
     beta: float = 0.9999
     power: float = 1.0
@@ -113,12 +121,15 @@ class Method:
     head: Literal["linear", "cosine"] = "linear"
     auxiliary: Auxiliary = "none"
     auxiliary_weight: float = 1.0
+    auxiliary_temperature: float = 0.1
     deferred: tuple[Deferred, ...] = ()
     defer: float = 0.0
     ramp: float = 0.0
+    rate_after: float = 1.0
     second_stage: SecondStage = "none"
     second_epochs: float = 0.0
     second_loss: str = "cross_entropy"
+    second_loss_options: tuple[tuple[str, float], ...] = ()
     correction: Correction = "none"
     correction_tau: float = 1.0
 
@@ -140,10 +151,11 @@ class Method:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 self._refuse(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(values)}")
-        for name, _ in self.options:
-            if name not in LOSSES[self.loss]:
-                having = ", ".join(LOSSES[self.loss]) or "none"
-                self._refuse(f"loss {self.loss} has no option {name!r}, allowed are {having}")
+        for loss, options in ((self.loss, self.options), (self.second_loss, self.second_loss_options)):
+            for name, _ in options:
+                if name not in LOSSES[loss]:
+                    having = ", ".join(LOSSES[loss]) or "none"
+                    self._refuse(f"loss {loss} has no option {name!r}, allowed are {having}")
         for part in self.deferred:
             if part not in get_args(Deferred):
                 self._refuse(f"deferred is {part!r}, allowed are {', '.join(get_args(Deferred))}")
@@ -154,6 +166,17 @@ class Method:
             self._refuse(f"mixing_span is {self.mixing_span}, give two rising shares of the run from 0 to 1")
         if self.views < 1:
             self._refuse(f"views is {self.views}, at least 1")
+        if not 0 <= self.contrast_views < self.views:
+            self._refuse(
+                f"contrast_views is {self.contrast_views} of {self.views} views, leave one for the labels"
+            )
+        if self.contrast_views and self.auxiliary == "none":
+            self._refuse("contrast_views without auxiliary: nothing contrasts them")
+        for name in ("rate_after", "auxiliary_temperature"):
+            if not 0 < getattr(self, name) < float("inf"):
+                self._refuse(f"{name} is {getattr(self, name)}, expected a finite number above zero")
+        if self.rate_after != 1 and not self.deferred:
+            self._refuse("rate_after without deferred: there is no switch")
         if bool(self.deferred) != bool(self.defer or self.ramp):
             self._refuse("deferred says what waits, defer or ramp how long: give both or neither")
         if self.resample != "none" and self.composition != "natural":
@@ -166,7 +189,7 @@ class Method:
         except InputError as error:
             self._refuse(str(error))
         if (
-            self.second_stage in ("retrain", "scale", "smote", "smoothed_bootstrap")
+            self.second_stage in ("retrain", "scale", "head_and_scale", "smote", "smoothed_bootstrap")
             and not self.second_epochs
         ):
             self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
@@ -203,7 +226,12 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
     Methods with the same first stage so find each other's: it is trained once in a workdir.
     """
     bare = replace(
-        method, second_stage="none", second_epochs=0.0, second_loss="cross_entropy", correction="none"
+        method,
+        second_stage="none",
+        second_epochs=0.0,
+        second_loss="cross_entropy",
+        second_loss_options=(),
+        correction="none",
     )
     for known in catalogue.values():
         if replace(known, name="", summary="", paper="") == replace(bare, name="", summary="", paper=""):
