@@ -11,8 +11,8 @@ from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended
 
 from imbal_jax.data.codestream import read_codestream
 from imbal_jax.data.greyscale import Levels, split_levels
-from imbal_jax.data.header import attribute
-from imbal_jax.data.opening import syntax_of
+from imbal_jax.data.header import attribute, syntax_of
+from imbal_jax.data.padding import float_padding, padding_words
 from imbal_jax.data.refusal import ReadError
 
 # Who decodes what, by the middle of the transfer syntax's name: pydicom's plugin and the packages it takes. One
@@ -56,19 +56,42 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
         reason = "bad-header"
     if reason:
         raise ReadError(reason, remedy if reason in ("no-decoder", "undecodable") else "")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ReadError("non-finite")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    picture = split_levels(values, file.BitsStored if values.dtype.kind in "iu" else 0)
+    if values.dtype.kind == "f":
+        return finite_values(file, values), excess
+    picture = split_levels(values, file.BitsStored)
     return (picture if within_bits(file, picture) else own_bits(file, picture)), excess
 
 
+def finite_values(file: pydicom.Dataset, values: np.ndarray) -> Levels:
+    """The picture of floats; only padding may be NaN or infinite."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return split_levels(values, 0)
+    hidden = float_padding(file, values)
+    if not (finite | hidden).all():
+        raise ReadError("non-finite")
+    return split_levels(np.where(hidden, 0, values), 0, hidden)
+
+
 def own_bits(file: pydicom.Dataset, picture: Levels) -> Levels:
-    """The picture without what lies in the bits that are not its own, once overlays."""
-    if syntax_of(file).is_compressed:  # where there is no room for anything else
+    """The picture without what lies in the bits that are not its own: padding, which is hidden, or overlays."""
+    hidden = padding_words(file, picture.stored)
+    if hidden is not None and not hidden.any():
+        hidden = None
+    if syntax_of(file).is_compressed:  # where there is no room for anything but padding
+        if hidden is None:
+            raise ReadError("contradiction")
+        stored = picture.stored
+    else:
+        shift = file.BitsAllocated - file.BitsStored
+        stored = picture.stored << shift >> shift
+    if hidden is not None:
+        stored = np.where(hidden, stored.dtype.type(0), stored)
+    cleaned = split_levels(stored, file.BitsStored, hidden)
+    if not within_bits(file, cleaned):
         raise ReadError("contradiction")
-    shift = file.BitsAllocated - file.BitsStored
-    return split_levels(picture.stored << shift >> shift, file.BitsStored)
+    return cleaned
 
 
 def decoder_of(syntax: UID) -> tuple[str, str]:

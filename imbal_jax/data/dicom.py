@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,17 @@ from pydicom.uid import (
 )
 
 from imbal_jax.data.decoding import own_bits, stored_values
-from imbal_jax.data.greyscale import VOI, Levels, Voi, displayed, is_narrow
-from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, word
-from imbal_jax.data.opening import check_header, open_dicom, syntax_of
+from imbal_jax.data.greyscale import VOI, Levels, Shown, Voi, displayed, is_narrow
+from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, syntax_of, word
+from imbal_jax.data.opening import check_header, open_dicom
 from imbal_jax.data.refusal import (
     FLAGS,
     PIXEL_LIMIT,
     REASONS,
     ReadError,
 )
-from imbal_jax.data.resize import BeyondLevelsError, fit_levels, fit_square
+from imbal_jax.data.resize import BeyondLevelsError, fit_levels, fit_square, look_up_picture
+from imbal_jax.data.shutter import Shutter, display_shutter
 from imbal_jax.errors import InputError
 
 __all__ = [
@@ -122,27 +123,43 @@ def render(
     check_header(file, frame)
     header = frame_header(file, frame or 0)
     picture, excess = stored_values(file, frame or 0)
+    shutter = display_shutter(file, header)
     square = None
     with suppress(BeyondLevelsError):  # and not in the except block, or the refusal would be chained to it
-        square = shown_square(header, picture, size, voi, bits)
-    pixels, windowed = square or shown_square(header, own_bits(file, picture), size, voi, bits)
+        square = shown_square(header, picture, shutter, size, voi, bits)
+    pixels, shown = square or shown_square(header, own_bits(file, picture), shutter, size, voi, bits)
     found = {
-        "unwindowed": voi == "header" and not windowed,
+        "unwindowed": voi == "header" and not shown.windowed,
+        "shutter-unused": not shutter.usable,
+        **dict.fromkeys(shown.flags, True),
         "enlarged": max(picture.stored.shape) < size,
         "excess-pixels": excess,
         **header_flags(header, syntax_of(file)),
     }
-    return Radiograph(pixels, windowed, patient_of(file), tuple(flag for flag in FLAGS if found.get(flag)))
+    return Radiograph(
+        pixels, shown.windowed, patient_of(file), tuple(flag for flag in FLAGS if found.get(flag))
+    )
 
 
 def shown_square(
-    header: pydicom.Dataset, picture: Levels, size: int, voi: Voi, bits: int
-) -> tuple[np.ndarray, bool]:
-    shown, windowed = displayed(header, picture, voi)
+    header: pydicom.Dataset, picture: Levels, shutter: Shutter, size: int, voi: Voi, bits: int
+) -> tuple[np.ndarray, Shown]:
+    if shutter.hidden is not None:
+        hidden = shutter.hidden if picture.hidden is None else shutter.hidden | picture.hidden
+        picture = replace(picture, hidden=hidden)
+    shown = displayed(header, picture, voi)
     aspect = pixel_aspect(header)
+    if is_narrow(picture.stored) and picture.hidden is None:
+        return fit_levels(picture.stored, picture.levels, shown.levels, size, aspect, bits), shown
     if is_narrow(picture.stored):
-        return fit_levels(picture.stored, picture.levels, shown, size, aspect, bits), windowed
-    return fit_square(shown.reshape(picture.stored.shape), size, aspect, bits), windowed
+        pixels = look_up_picture(picture.stored, picture.levels, shown.levels)
+    else:
+        pixels = shown.levels.reshape(picture.stored.shape)
+    if picture.hidden is not None:
+        pixels[picture.hidden] = 0
+        if shutter.hidden is not None:
+            pixels[shutter.hidden] = shutter.grey
+    return fit_square(pixels, size, aspect, bits), shown
 
 
 # What is said of a picture
