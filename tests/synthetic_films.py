@@ -39,15 +39,17 @@ class Table:
         item.add_new(0x00283002, self.vr, descriptor)
         words = np.array(self.entries)
         match self.packing:
-            case "US":
+            case "US" if len(words) < 32768:  # beyond, an explicit US value is too long
                 item.add_new(0x00283006, "US", words.tolist())
             case "SS":
                 item.add_new(0x00283006, "SS", words.astype(np.uint16).astype(np.int16).tolist())
-            case "OW":
+            case "OW" | "US":
                 item.add_new(0x00283006, "OW", words.astype(f"{order}u2").tobytes())
             case "packed OW" | "packed US":  # two to a word, the first in the lower byte
                 words = np.append(words, np.zeros(len(words) % 2, int)).reshape(-1, 2) @ [1, 256]
-                value = words.astype(f"{order}u2").tobytes() if self.packing == "packed OW" else words.tolist()
+                value = (
+                    words.astype(f"{order}u2").tobytes() if self.packing == "packed OW" else words.tolist()
+                )
                 item.add_new(0x00283006, self.packing[-2:], value)
             case "packed OB":
                 item.add_new(0x00283006, "OB", words.astype(np.uint8).tobytes() + b"\0" * (len(words) % 2))
@@ -56,7 +58,9 @@ class Table:
     def of(self, values: np.ndarray) -> np.ndarray:
         """C.11.1.1.1: before the first mapped value its entry, after the last the last."""
         table = np.array(self.entries, np.float64)
-        return np.array([table[min(max(round(float(v)) - self.first, 0), len(table) - 1)] for v in values.flat])
+        return np.array(
+            [table[min(max(round(float(v)) - self.first, 0), len(table) - 1)] for v in values.flat]
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,12 @@ class Film:
         file.file_meta.TransferSyntaxUID = SYNTAXES[self.syntax]
         file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = ComputedRadiographyImageStorage
         file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = "1.2.3.4"
-        file.PatientID, file.Modality, file.BodyPartExamined, file.BurnedInAnnotation = "A", "CR", "CHEST", "NO"
+        file.PatientID, file.Modality, file.BodyPartExamined, file.BurnedInAnnotation = (
+            "A",
+            "CR",
+            "CHEST",
+            "NO",
+        )
         file.SamplesPerPixel, file.PhotometricInterpretation = 1, self.polarity
         file.Rows = file.Columns = SIDE
         allocated = 8 if self.bits <= 8 else 16
@@ -144,7 +153,9 @@ class Film:
             pixels = self.stored.astype("i1" if self.signed else "u1")
             file.add_new(0x7FE00010, "OB" if self.syntax != "implicit" else "OW", pixels.tobytes())
         else:
-            file.add_new(0x7FE00010, "OW", self.stored.astype(f"{order}{'i' if self.signed else 'u'}2").tobytes())
+            file.add_new(
+                0x7FE00010, "OW", self.stored.astype(f"{order}{'i' if self.signed else 'u'}2").tobytes()
+            )
         return file
 
     def write(self, path: Path) -> Path:
@@ -170,14 +181,24 @@ MODALITIES: dict[str, tuple[dict[str, object], tuple[tuple[int, int, str], ...]]
         ((33000, 1024, "SS"), (33000, 1024, "US")),
     ),
     "table 16": (
-        {"signed": True, "low": -2048, "high": 2047, "modality": Table(gamma(4096, 16), -2048, 16, "OW", "SS")},
+        {
+            "signed": True,
+            "low": -2048,
+            "high": 2047,
+            "modality": Table(gamma(4096, 16), -2048, 16, "OW", "SS"),
+        },
         ((40000, 16384, "SS"), (500, 65036, "US")),
     ),
     "table 12": ({"modality": Table(gamma(3000, 12), 500, 12, "US")}, ((700, 2048, "US"),)),
-    "table 10": ({"modality": Table(gamma(4096, 10), 0, 10, "SS")}, ((100, 512, "US"),)),
+    "table 10": ({"modality": Table(gamma(4096, 10), 0, 10, "OW")}, ((100, 512, "US"),)),
     "table 8": ({"modality": Table(gamma(4096, 8), 0, 8, "packed OW")}, ((64, 128, "US"),)),
 }
-DEPTHS = {8: ("US", "OW", "packed OW", "packed US", "packed OB"), 10: ("US", "OW"), 12: ("US", "SS", "OW"), 16: ("US", "OW")}
+DEPTHS = {
+    8: ("US", "OW", "packed OW", "packed US", "packed OB"),
+    10: ("US", "OW"),
+    12: ("US", "SS", "OW"),
+    16: ("US", "OW"),
+}
 
 
 def films() -> dict[str, Film]:
@@ -192,10 +213,35 @@ def films() -> dict[str, Film]:
                         for place in ("root", "shared", "frame"):
                             for polarity in ("MONOCHROME1", "MONOCHROME2"):
                                 order = dict(options)
-                                if isinstance(order.get("modality"), Table) and kind == "table 8" and packing == "US":
+                                if (
+                                    isinstance(order.get("modality"), Table)
+                                    and kind == "table 8"
+                                    and packing == "US"
+                                ):
                                     order["modality"] = Table(gamma(4096, 8), 0, 8, "OW")
                                 name = f"{kind}, {first} {vr}, {bits} bits {packing}, {syntax}, {place}, {polarity}"
                                 found[name] = Film(
                                     table, syntax=syntax, place=place, polarity=polarity, **order
                                 )
+    return found
+
+
+def dcmtk_films() -> dict[str, Film]:
+    """Films that dcmtk reads too: no functional groups, and a descriptor whose sign is as the standard has it."""
+    conforming = {
+        name: film
+        for name, film in films().items()
+        if film.place == "root"
+        and film.polarity == "MONOCHROME2"
+        and film.voi.packing in ("US", "OW", "packed OW")
+        and not (film.voi.first < 0 and film.voi.vr != "SS")
+        and not (film.voi.first >= 32768 and film.syntax != "little")
+    }
+    found = {name: conforming[name] for name in list(conforming)[::5]}
+    # Polarity: each photometric interpretation with each shape, through windows of each function.
+    for polarity in ("MONOCHROME1", "MONOCHROME2"):
+        for shape in ("", "IDENTITY", "INVERSE"):
+            for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+                name = f"{polarity}, {shape or 'no shape'}, {function}"
+                found[name] = Film(polarity=polarity, shape=shape, window=(1500, 2001, function))
     return found

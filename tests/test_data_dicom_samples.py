@@ -135,7 +135,9 @@ def looked_up(values: np.ndarray, item: pydicom.Dataset) -> tuple[np.ndarray, in
     count, first, bits = item.LUTDescriptor
     data = item.LUTData
     table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.array(data)
-    return table[np.clip(np.rint(values).astype(int) - first, 0, (count or 65536) - 1)].astype(float), 2**bits - 1
+    return table[np.clip(np.rint(values).astype(int) - first, 0, (count or 65536) - 1)].astype(
+        float
+    ), 2**bits - 1
 
 
 def shown_of(path: Path) -> np.ndarray:

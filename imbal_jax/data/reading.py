@@ -56,6 +56,8 @@ def inflate(stream: io.BufferedIOBase, limit: int) -> bytes:
         total += len(pieces[-1])
         if total > limit:
             raise TooLargeError
-        if not piece and not inflater.eof:  # an empty piece draws out what the inflater holds back, which is little
+        if (
+            not piece and not inflater.eof
+        ):  # an empty piece draws out what the inflater holds back, which is little
             raise CutError
     return b"".join(pieces)
