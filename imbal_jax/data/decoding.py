@@ -7,11 +7,11 @@ import pydicom
 from PIL import Image
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
 from imbal_jax.data.codestream import read_codestream
 from imbal_jax.data.greyscale import Levels, split_levels
-from imbal_jax.data.header import attribute, syntax_of
+from imbal_jax.data.header import attribute, is_big_endian, syntax_of
 from imbal_jax.data.padding import float_padding, padding_words
 from imbal_jax.data.refusal import ReadError
 
@@ -45,7 +45,7 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
             excess = excess_bytes(file)
             values = native_values(file, frame)
             if values is None:
-                values = pixel_array(file, index=frame)
+                values = pixel_array(file, index=frame, correct_unused_bits=False)
     except Exception:
         reason = "undecodable"
     except BaseException as error:
@@ -117,11 +117,13 @@ def within_bits(file: pydicom.Dataset, picture: Levels) -> bool:
 
 
 def native_values(file: pydicom.Dataset, frame: int) -> np.ndarray | None:
-    """Uncompressed little-endian values without a copy; None where pydicom has to unpack them."""
+    """Uncompressed values without a copy, in the file's byte order; None where pydicom has to unpack them."""
     allocated = file.BitsAllocated
-    if syntax_of(file) == ExplicitVRBigEndian or allocated < 8 or "PixelData" not in file:
+    # Big-endian words may hold two pixels of 8 bits each, in reverse order.
+    if allocated < (16 if is_big_endian(file) else 8) or "PixelData" not in file:
         return None
-    kind = np.dtype(f"<{'i' if file.PixelRepresentation else 'u'}{allocated // 8}")
+    order = ">" if is_big_endian(file) else "<"
+    kind = np.dtype(f"{order}{'i' if file.PixelRepresentation else 'u'}{allocated // 8}")
     pixels = file.Rows * file.Columns
     values = np.frombuffer(file.PixelData, kind, pixels, frame * pixels * kind.itemsize)
     return values.reshape(file.Rows, file.Columns)
