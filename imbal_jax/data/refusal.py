@@ -6,9 +6,9 @@ from imbal_jax.errors import InputError
 # radiographs are about 18 megapixels of 16 bits.
 FILE_LIMIT = 512 * 2**20  # bytes
 INFLATED_LIMIT = 256 * 2**20  # bytes that a deflated file becomes
-# Pieces in which a header is read: one to three an element or item. A radiograph has some hundreds; a multi-frame
-# file of 4,000 frames, each with its own functional groups, is below it too. As objects they take 100 MiB.
-READS_LIMIT = 2**18
+# Pieces in which a header is read: one to three an element or item. A radiograph has some hundreds, and a file of
+# 500 frames with their own functional groups some ten thousand. As objects they take 20 MiB and a second.
+READS_LIMIT = 2**16
 SIDE_LIMIT = 32_768  # rows, columns
 PIXEL_LIMIT = 100_000_000
 FRAME_LIMIT = 16_384
