@@ -15,11 +15,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.dicom import (
-    PIXEL_LIMIT,
+    FLAGS,
     REASONS,
     VOI,
     Radiograph,
@@ -31,10 +30,12 @@ from imbal_jax.data.dicom import (
     open_dicom,
     quiet,
 )
+from imbal_jax.data.memory import one_file
+from imbal_jax.data.pictures import is_picture, open_picture
 from imbal_jax.data.table import Row, Table, header_keyword, match_headers, match_names, read_table
 from imbal_jax.errors import InputError
 
-PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
 NO_IMAGES = (
     ".csv",
@@ -52,7 +53,7 @@ NO_IMAGES = (
     ".part",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
-CACHE_FORMAT = 2  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 3  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
@@ -325,27 +326,17 @@ def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
 
 
 def load_picture(path: Path, *, size: int, voi: Voi, bits: int = 8) -> Radiograph:
-    """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come."""
-    if path.suffix.lower() not in PICTURES:
-        return load_radiograph(path, size=size, voi=voi, bits=bits)
-    grey, reason = None, ""
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > PIXEL_LIMIT:
-                reason = "too-large"
-            elif picture.mode.startswith("I"):  # 16 bits
-                wide = np.asarray(picture, np.float32)
-                grey = (wide - wide.min()) / max(float(np.ptp(wide)), 1.0)
-            else:
-                grey = np.asarray(picture.convert("L"), np.float32) / 255
-    except Image.UnidentifiedImageError:
-        reason = "not-an-image"
-    except FileNotFoundError:
-        reason = "missing"
-    except Exception:
-        reason = "undecodable"
-    if grey is None:
-        raise ReadError(reason)
-    if grey.min() == grey.max():
-        raise ReadError("constant")
-    return Radiograph(fit_square(grey, size, bits=bits), True, "", ("burned-in-unknown",))
+    """A DICOM, PNG, JPEG, TIFF or BMP file; dense is bright in pictures, as public sets come."""
+    with one_file():
+        if not is_picture(path):
+            return load_radiograph(path, size=size, voi=voi, bits=bits)
+        picture = open_picture(path, smallest=size)
+        if picture.values.min() == picture.values.max():
+            raise ReadError("constant")
+        flags = {"burned-in-unknown": True, **dict.fromkeys(picture.flags, True)}
+        return Radiograph(
+            fit_square(picture.values, size, bits=bits),
+            "range-guessed" not in picture.flags,
+            "",
+            tuple(flag for flag in FLAGS if flags.get(flag)),
+        )
