@@ -112,9 +112,9 @@ class Pixels:
             pixels = self.stored.decode(feature)
             return self.geometry.mask(pixels) if self.mask else self.geometry.arrays(pixels[None])[0]
         (data,) = feature.bytes_list.value
-        if self.mask:
-            return self.geometry.mask(decode_channels(data, self.stored.shape[-1], self.dtype))
         try:
+            if self.mask:
+                return self.geometry.mask(decode_channels(data, self.stored.shape[-1], self.dtype))
             return self.geometry.picture(data)[0]
         except ReadError as error:
             raise ValueError(str(error)) from None

@@ -18,6 +18,7 @@ import numpy as np
 
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.dicom import (
+    FLAGS,
     REASONS,
     Radiograph,
     ReadError,
@@ -28,11 +29,13 @@ from imbal_jax.data.dicom import (
     quiet,
 )
 from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.memory import one_file
+from imbal_jax.data.pictures import is_picture
 from imbal_jax.data.resize import Fit
 from imbal_jax.data.table import Row, Table, header_keyword, match_headers, match_names, read_table
 from imbal_jax.errors import InputError
 
-PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
 NO_IMAGES = (
     ".csv",
@@ -329,16 +332,25 @@ def digest(folder: Path, paths: list[str], geometry: Geometry) -> str:
 def load_picture(
     path: Path, *, size: int, voi: Voi = "header", bits: int = 8, fit: Fit = "pad", channels: int = 1
 ) -> Radiograph:
-    """A DICOM, PNG, JPEG, TIFF or BMP file by its geometry; of a picture, dense is bright, as public sets come.
+    """A DICOM, PNG, JPEG, TIFF or BMP file by its geometry; dense is bright in pictures, as public sets come.
 
     The pixels are [size, size], or [size, size, 3] for 3 channels.
     """
     geometry = Geometry(size, fit, channels, bits, voi)
-    if path.suffix.lower() not in PICTURES:
-        radiograph = load_radiograph(path, size=size, voi=voi, bits=bits, fit=fit)
-        if channels == 1:
-            return radiograph
-        return replace(radiograph, pixels=geometry.stack([radiograph.pixels]))
-    pixels, flags = geometry.picture(path)
-    pixels = pixels[..., 0] if channels == 1 else pixels
-    return Radiograph(pixels, True, "", ("burned-in-unknown", *flags))
+    with one_file():
+        if not is_picture(path):
+            radiograph = load_radiograph(path, size=size, voi=voi, bits=bits, fit=fit)
+            if channels == 1:
+                return radiograph
+            return replace(radiograph, pixels=geometry.stack([radiograph.pixels]))
+        picture = geometry.open(path)
+        if picture.values.min() == picture.values.max():
+            raise ReadError("constant")
+        flags = {"burned-in-unknown": True, **dict.fromkeys(picture.flags, True)}
+        pixels = geometry.array(picture.values)
+        return Radiograph(
+            pixels[..., 0] if channels == 1 else pixels,
+            "range-guessed" not in picture.flags,
+            "",
+            tuple(flag for flag in FLAGS if flags.get(flag)),
+        )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from imbal_jax.data.pictures import open_picture
+from imbal_jax.data.pictures import LUMA, Picture, open_picture
 from imbal_jax.data.refusal import ReadError
 from imbal_jax.data.resize import FITS, Fit, fit_square, fit_squares, lay_out
 from imbal_jax.errors import InputError
@@ -23,7 +23,6 @@ from imbal_jax.files import read_json, write_json
 FILE = "geometry.json"
 TOGETHER = 256  # small pictures that are resized at once
 COLOUR_DROPPED = "colour-dropped"  # the flag of a colour picture that became grey
-LUMA = (0.299, 0.587, 0.114)  # red, green, blue: ITU-R BT.601-7, section 2.5.1
 FITTED = {
     "pad": (
         "keep the proportions: scale the longer side to the size, the shorter side to max(1, round(size * shorter / "
@@ -106,9 +105,13 @@ class Geometry:
         ]
         return self.stack(squares)
 
+    def open(self, source: bytes | Path) -> Picture:
+        """A PNG, JPEG, TIFF or BMP file, or the bytes of one, in the channels that ``array`` takes."""
+        return open_picture(source, colour=self.channels == 3, smallest=self.size)
+
     def picture(self, source: bytes | Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Array and flags of a PNG, JPEG, TIFF or BMP file, or of the bytes of one. ReadError as ``open_picture``."""
-        opened = open_picture(source, colour=self.channels == 3)
+        opened = self.open(source)
         return self.array(opened.values), opened.flags
 
     def arrays(self, images: np.ndarray) -> np.ndarray:
@@ -121,7 +124,7 @@ class Geometry:
         out = np.empty((len(images), *self.shape), self.dtype)
         for start in range(0, len(images), TOGETHER):
             values = images[start : start + TOGETHER, ..., :3].astype(np.float32) / most
-            if self.channels == 1:
+            if self.channels == 1 and values.shape[-1] == 3:
                 values = np.stack([luma(picture) for picture in values])[..., None]
             for c in range(self.channels):
                 plane = np.ascontiguousarray(values[..., min(c, values.shape[-1] - 1)])
@@ -177,8 +180,11 @@ class Geometry:
             "range": [0, most],
             "preprocessing": {
                 "picture": (
-                    "PNG, JPEG, TIFF, BMP: values 0 to 1 by the whole range of their bits (v / 255, v / 65535), EXIF "
-                    "orientation applied, palettes resolved; " + PICTURES_NOTE
+                    "PNG, JPEG, TIFF, BMP: 8 bits v / 255, 16 bits v / 65535 or v / the range that the file states "
+                    "(sBIT, MaxSampleValue); 16 bits whose 99.5th percentile is below a quarter of the range, and "
+                    "32 bits, from the 0.5th to the 99.5th percentile; EXIF orientation applied, palettes resolved, "
+                    f"transparent pixels black in proportion; a JPEG decoded at the smallest of 1, 1/2, 1/4, 1/8 of "
+                    f"its size with both sides at least {2 * self.size} pixels (imbal_jax.data.pictures.open_picture)"
                 ),
                 "dicom": (
                     "modality LUT or rescale, then "
@@ -226,21 +232,14 @@ class Geometry:
         return Geometry.from_json(read_json(folder / FILE, remedy), folder / FILE)
 
 
-PICTURES_NOTE = "alpha is laid over black"
-
-
 def luma(values: np.ndarray) -> np.ndarray:
-    """float32 [h, w] of [h, w] or [h, w, 3]; grey stored as colour comes out as it was."""
+    """float32 [h, w] of [h, w] or [h, w, 3], by ITU-R BT.601."""
     if values.ndim == 2:
         return values
-    if is_grey(values):
-        return values[..., 0]
-    return values @ np.float32(LUMA)
-
-
-def is_grey(values: np.ndarray) -> bool:
-    """Whether a picture [h, w] or [h, w, 3] has no colour."""
-    return values.ndim == 2 or bool((values == values[..., :1]).all())
+    grey = np.zeros(values.shape[:2], np.float32)
+    for place, share in enumerate(LUMA):  # in the order in which pictures.open_picture adds
+        grey += values[..., place] * np.float32(share)
+    return grey
 
 
 def settle(asked: Fit | None, made: Fit, what: str, remedy: str) -> Fit:

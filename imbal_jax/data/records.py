@@ -175,8 +175,8 @@ def made_geometry(info: RecordFolder) -> tuple[Geometry | None, tuple[str, ...]]
         made = read_json(folder / INGESTED, "copy the data set again")
         fit, voi = made.get("fit", "pad"), made.get("voi", "header")
         said = (
-            f"{folder} was ingested by an earlier version: pictures padded to squares, DICOM window {voi}; ingest them "
-            "again to have them read as this version does"
+            f"{folder} was ingested by an earlier version: pictures padded to squares, DICOM window {voi}; ingest "
+            "them again to have them read as this version does"
         )
         return Geometry(size, fit, channels, bits, voi), (said,)
     if (folder / PREPARED).is_file():
