@@ -258,7 +258,7 @@ def settle(asked: Fit | None, made: Fit, what: str, remedy: str) -> Fit:
 
 
 def published_picture(
-    data: bytes, geometry: Geometry, name: str = "an image"
+    geometry: Geometry, data: bytes, name: str = "an image"
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """``geometry.picture`` of the bytes of a file of a public set, whose name may be said; InputError for damage."""
     try:

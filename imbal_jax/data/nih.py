@@ -58,7 +58,7 @@ def nih_images(folder: Path, table: Table, geometry: Geometry) -> Iterator[tuple
             raise InputError(
                 f"{name} is not in the table of {folder}: remove the image, or place the table it belongs to"
             )
-        yield name, published_picture(data, geometry, path)[0]
+        yield name, published_picture(geometry, data, path)[0]
 
 
 def nih_split(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:

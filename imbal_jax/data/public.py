@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -113,23 +114,21 @@ def kermany(
         condensed = None
     geometry = Geometry(size, "squeeze" if condensed else fit or "pad", channels or 1, bits)
     if condensed:
-        notes = (
-            f"{condensed.name} holds squeezed squares: --data.fit squeeze, for these and all later pictures",
-        )
+        notes = (squeezed_note(condensed),)
     if not condensed:
         names, images, labels, dropped = _kermany_files(folder, geometry, download)
         notes = grey_notes(dropped)
-    elif small and (size == 64 or (size < 64 and not jpeg)):
+    elif jpeg:  # and not the 64-pixel copy, which another filter made
+        with np.load(jpeg) as arrays, ThreadPoolExecutor() as pool:
+            data, ends = arrays["jpeg"], arrays["offsets"]
+            files = (data[a:b].tobytes() for a, b in pairwise(ends))
+            images = np.stack([image for image, _ in pool.map(partial(published_picture, geometry), files)])
+            names, labels = arrays["patient"], arrays["labels"]
+    elif size <= 64:
         with np.load(small) as arrays:
             images = geometry.arrays(arrays["images"])
             names, labels = arrays["patient"], arrays["labels"]
-    elif jpeg:
-        with np.load(jpeg) as arrays:
-            data, ends = arrays["jpeg"], arrays["offsets"]
-            images = np.stack(
-                [published_picture(data[a:b].tobytes(), geometry)[0] for a, b in pairwise(ends)]
-            )
-            names, labels = arrays["patient"], arrays["labels"]
+        notes += (shrunk_note(small),)
     else:
         raise InputError(f"{small} holds 64x64 images, {size} is asked: place kermany_224_jpeg.npz beside it")
     groups = np.array([_kermany_patient(str(name)) for name in names])
@@ -147,7 +146,7 @@ def _kermany_files(
         _download("kermany", folder, download)
     read = sorted(
         (
-            (Path(name).name, *published_picture(data, geometry, name))
+            (Path(name).name, *published_picture(geometry, data, name))
             for name, data in pictures(folder, ".jpeg")
         ),
         key=lambda item: item[0],
@@ -157,6 +156,13 @@ def _kermany_files(
     return names, np.stack([image for _, image, _ in read]), [_kermany_label(name) for name in names], dropped
 
 
+def squeezed_note(condensed: Path) -> str:
+    return f"{condensed.name} holds squeezed squares: --data.fit squeeze, for these and all later pictures"
+
+
+def shrunk_note(condensed: Path) -> str:
+    return f"{condensed.name} was shrunk by its maker's filter: pictures that are scored later come out a little "
+        "different"
 def grey_notes(dropped: int) -> tuple[str, ...]:
     return (f"{dropped:,} colour pictures made grey: --data.channels 3 keeps them",) if dropped else ()
 
@@ -209,9 +215,7 @@ def nih(
             geometry = Geometry(size, "squeeze", channels or 1, bits)
             images = geometry.arrays(arrays["images"])
             classes = tuple(map(str, arrays["classes"]))
-            notes = (
-                f"{prepared.name} holds squeezed squares: --data.fit squeeze, for these and all later pictures",
-            )
+            notes = (squeezed_note(prepared), shrunk_note(prepared))
             labels, groups = arrays["labels"].astype(np.int8), arrays["patient_id"]
             return Dataset(images, labels, groups, classes, notes, geometry), None
 
