@@ -309,6 +309,8 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
     """The decoded samples, upright."""
     raw = _raw_mode(image)
     tags = image.tag_v2 if kind == "TIFF" else {}
+    if tags and _misread(image, tags, raw):
+        raise ReadError("unsupported-picture")
     formats = np.ravel(tags.get(339, 1))  # SampleFormat: 1 unsigned, 2 signed, 3 float
     key = image.info.get("transparency")
     if image.mode in ("1", "P", "PA", "CMYK", "YCbCr") and 2 not in formats:
@@ -348,6 +350,13 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
     # WhiteIsZero is followed by Pillow at 8 bits and fewer only.
     inverted = tags.get(262) == 0 and image.mode not in ("1", "L")
     return _Samples(tuple(np.moveaxis(pixels, -1, 0)), alpha, top, inverted)
+
+
+def _misread(image: Image.Image, tags: Mapping[int, Any], raw: str) -> bool:
+    """TIFFs of which Pillow 13 shows other values than they hold."""
+    swapped = image.tile[0][0] == "libtiff" and raw.endswith(("32BF", "BS"))  # libtiff has put the bytes in order
+    wide_planes = tags.get(284) == 2 and len(image.getbands()) > 1 and np.max(tags.get(258, 8)) > 8
+    return swapped or wide_planes
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -467,9 +476,10 @@ def _scaled(samples: _Samples, colour: bool) -> Picture:
 def _ramp(stored: np.ndarray, low: float, high: float, out: np.ndarray) -> np.ndarray:
     """0 at ``low``, 1 at ``high``."""
     out[...] = stored
-    if low:
-        out -= np.float32(low)
-    out /= np.float32(max(high - low, np.finfo(np.float32).tiny))
+    with np.errstate(over="ignore"):  # of floats far beyond their percentiles, which are clipped
+        if low:
+            out -= np.float32(low)
+        out /= np.float32(max(high - low, np.finfo(np.float32).tiny))
     return out
 
 
