@@ -342,19 +342,21 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
         pixels = pixels[..., None]
     colours = 3 if pixels.shape[-1] >= 3 else 1
     alpha = pixels[..., -1] if pixels.shape[-1] > colours else None
-    pixels = pixels[..., :colours]
     if key is not None and alpha is None:  # one colour that is transparent
         alpha = (pixels != np.array(key, pixels.dtype)).any(-1).astype(pixels.dtype) * np.iinfo(
             pixels.dtype
         ).max
     # WhiteIsZero is followed by Pillow at 8 bits and fewer only.
     inverted = tags.get(262) == 0 and image.mode not in ("1", "L")
-    return _Samples(tuple(np.moveaxis(pixels, -1, 0)), alpha, top, inverted)
+    channels = tuple(np.ascontiguousarray(pixels[..., place]) for place in range(colours))
+    return _Samples(channels, alpha, top, inverted)
 
 
 def _misread(image: Image.Image, tags: Mapping[int, Any], raw: str) -> bool:
     """TIFFs of which Pillow 13 shows other values than they hold."""
-    swapped = image.tile[0][0] == "libtiff" and raw.endswith(("32BF", "BS"))  # libtiff has put the bytes in order
+    swapped = image.tile[0][0] == "libtiff" and raw.endswith(
+        ("32BF", "BS")
+    )  # libtiff has put the bytes in order
     wide_planes = tags.get(284) == 2 and len(image.getbands()) > 1 and np.max(tags.get(258, 8)) > 8
     return swapped or wide_planes
 
@@ -448,17 +450,18 @@ def _scaled(samples: _Samples, colour: bool) -> Picture:
             low, high = (
                 float(end) for end in (min(map(np.min, samples.channels)), max(map(np.max, samples.channels)))
             )
-    planes = len(samples.channels)
-    shape = samples.channels[0].shape
-    values = np.zeros((*shape, planes) if colour and planes > 1 else shape, np.float32)
-    for place, channel in enumerate(samples.channels):
-        if values.ndim == 3:
-            _ramp(channel, low, high, values[..., place])
-        elif planes == 1:
-            _ramp(channel, low, high, values)
-        else:
-            one = _ramp(channel, low, high, np.empty(shape, np.float32))
-            one *= LUMA[place]
+    shape, spread = samples.channels[0].shape, _spread(samples.channels)
+    if spread == 0 and not (colour and len(samples.channels) == 3):
+        values = _ramp(samples.channels[0], low, high)
+    elif colour:
+        values = np.empty((*shape, 3), np.float32)
+        for place, channel in enumerate(samples.channels):
+            values[..., place] = _ramp(channel, low, high)
+    else:
+        values = np.zeros(shape, np.float32)
+        for weight, channel in zip(LUMA, samples.channels, strict=True):
+            one = _ramp(channel, low, high)
+            one *= np.float32(weight)
             values += one
     if samples.inverted:
         np.subtract(1, values, out=values)
@@ -466,16 +469,14 @@ def _scaled(samples: _Samples, colour: bool) -> Picture:
         opacity = samples.alpha / np.float32(np.iinfo(samples.alpha.dtype).max)
         values *= opacity if values.ndim == 2 else opacity[..., None]
     np.clip(values, 0, 1, out=values)
-    flags = {
-        "range-guessed": samples.top is None,
-        "colour-dropped": not colour and _tinted(samples, low, high),
-    }
+    tinted = spread > TINT / 255 * (high - low)
+    flags = {"range-guessed": samples.top is None, "colour-dropped": tinted and not colour}
     return Picture(values, tuple(flag for flag in FLAGS if flags.get(flag)))
 
 
-def _ramp(stored: np.ndarray, low: float, high: float, out: np.ndarray) -> np.ndarray:
+def _ramp(stored: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 at ``low``, 1 at ``high``."""
-    out[...] = stored
+    out = stored.astype(np.float32)
     with np.errstate(over="ignore"):  # of floats far beyond their percentiles, which are clipped
         if low:
             out -= np.float32(low)
@@ -483,10 +484,9 @@ def _ramp(stored: np.ndarray, low: float, high: float, out: np.ndarray) -> np.nd
     return out
 
 
-def _tinted(samples: _Samples, low: float, high: float) -> bool:
-    """Whether the channels of a pixel differ by more than compression makes them."""
-    if len(samples.channels) == 1:
-        return False
-    red, green, blue = samples.channels
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return bool(spread.max() > TINT / 255 * (high - low))
+def _spread(channels: tuple[np.ndarray, ...]) -> int:
+    """The largest difference between the channels of a pixel, as stored."""
+    if len(channels) == 1 or all(np.array_equal(channels[0], channel) for channel in channels[1:]):
+        return 0
+    red, green, blue = channels
+    return int((np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)).max())
