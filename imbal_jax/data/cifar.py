@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.pictures import decode_channels
+from imbal_jax.data.resize import Fit
 from imbal_jax.errors import InputError
 
 CIFAR10_CLASSES = (
@@ -19,15 +21,18 @@ _ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 _HELD_OUT = 100  # images of each class
 
 
-def read_cifar10(folder: Path, size: int) -> tuple[Dataset, dict[str, np.ndarray]] | None:
+def read_cifar10(
+    folder: Path, size: int, *, fit: Fit | None = None, channels: int | None = None, bits: int = 8
+) -> tuple[Dataset, dict[str, np.ndarray]] | None:
     """The 50,000 training and 10,000 test images of CIFAR-10 (Krizhevsky 2009), or None where they are not.
 
     folder: holds cifar-10-binary.tar.gz, or the condensed train.npz and test.npz (JPEG quality 75: results are
-    near those on the original, not equal). size: 32, or 16 or 8, to which blocks of pixels are averaged.
+    near those on the original, not equal). size: 32, 16 or 8. fit: the images are squares, so that all fits agree;
+        it is kept for pictures that are scored later, "pad" by default. channels: 3 by default.
 
-    Returns images uint8 [60000, size, size, 3] and a split. Published long-tailed protocols have no validation set;
-    here 100 images of each class are taken out of the test set for it, so that the training images are the
-    published ones and the other 9,000 test images decide nothing. Raises InputError for another size, a
+    Returns images uint8 [60000, size, size, channels] and a split. Published long-tailed protocols have no
+    validation set; here 100 images of each class are taken out of the test set for it, so that the training images
+    are the published ones and the other 9,000 test images decide nothing. Raises InputError for another size, a
     damaged archive.
     """
     if size not in (8, 16, 32):
@@ -45,18 +50,14 @@ def read_cifar10(folder: Path, size: int) -> tuple[Dataset, dict[str, np.ndarray
     shuffled = np.random.default_rng(0).permutation(test)
     held = np.concatenate([shuffled[labels[shuffled] == c][:_HELD_OUT] for c in range(10)])
     split = {"train": np.arange(50_000), "validation": np.sort(held), "test": np.setdiff1d(test, held)}
-    images = _block_means(images, 32 // size)
-    return Dataset(images, labels.astype(np.int32), np.arange(len(images)), CIFAR10_CLASSES), split
-
-
-def _block_means(images: np.ndarray, side: int) -> np.ndarray:
-    """Images [N, H, W, C] uint8 with each side x side block rounded to its mean."""
-    if side == 1:
-        return images
-    count, height, width, channels = images.shape
-    blocks = images.reshape(count, height // side, side, width // side, side, channels)
-    sums = blocks.sum(axis=(2, 4), dtype=np.uint32)
-    return ((sums + side * side // 2) // (side * side)).astype(np.uint8)
+    geometry = Geometry(size, fit or "pad", channels or 3, bits)
+    labels = labels.astype(np.int32)
+    notes = (
+        () if geometry.channels == 3 else ("60,000 colour pictures made grey: --data.channels 3 keeps them",)
+    )
+    images, groups = geometry.arrays(images), np.arange(len(labels))
+    data = Dataset(images, labels, groups, CIFAR10_CLASSES, notes, geometry)
+    return data, split
 
 
 def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:

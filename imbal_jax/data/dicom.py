@@ -27,7 +27,7 @@ from imbal_jax.data.refusal import (
     REASONS,
     ReadError,
 )
-from imbal_jax.data.resize import BeyondLevelsError, fit_levels, fit_square
+from imbal_jax.data.resize import FITS, BeyondLevelsError, Fit, fit_levels, fit_square
 from imbal_jax.errors import InputError
 
 __all__ = [
@@ -71,11 +71,18 @@ class Radiograph:
 
 
 def read_radiograph(
-    path: str | Path, *, size: int, voi: Voi = "header", bits: int = 8, frame: int | None = None
+    path: str | Path,
+    *,
+    size: int,
+    voi: Voi = "header",
+    bits: int = 8,
+    frame: int | None = None,
+    fit: Fit = "pad",
 ) -> np.ndarray:
     """Read one DICOM file as uint8 or uint16 [size, size]: bright is dense, whatever the file's polarity.
 
-    size: pixels of the square result; the picture keeps its proportions and is padded with black.
+    size: pixels of the square result. fit: "pad" keeps the picture's proportions, on black; "squeeze" and "crop" as
+        in ``geometry.Geometry``. A pixel's height and width are the header's.
     voi: "header" takes the file's VOI LUT, else its window, else percentiles; "percentile" scales the
         0.5th to the 99.5th percentile to 0..255; "none" the smallest to the largest value.
     bits: 8, or 16 for 0..65535.
@@ -83,7 +90,7 @@ def read_radiograph(
     Raises ReadError with a reason for whatever is not one grey image ready for display.
     """
     with quiet():
-        return load_radiograph(path, size=size, voi=voi, bits=bits, frame=frame).pixels
+        return load_radiograph(path, size=size, voi=voi, bits=bits, frame=frame, fit=fit).pixels
 
 
 @contextmanager
@@ -101,14 +108,26 @@ def quiet() -> Iterator[None]:
 
 
 def load_radiograph(
-    path: str | Path, *, size: int, voi: Voi = "header", bits: int = 8, frame: int | None = None
+    path: str | Path,
+    *,
+    size: int,
+    voi: Voi = "header",
+    bits: int = 8,
+    frame: int | None = None,
+    fit: Fit = "pad",
 ) -> Radiograph:
     """``read_radiograph`` with its particulars; call it inside ``quiet()``."""
-    return render(open_dicom(path), size=size, voi=voi, bits=bits, frame=frame)
+    return render(open_dicom(path), size=size, voi=voi, bits=bits, frame=frame, fit=fit)
 
 
 def render(
-    file: pydicom.Dataset, *, size: int, voi: Voi = "header", bits: int = 8, frame: int | None = None
+    file: pydicom.Dataset,
+    *,
+    size: int,
+    voi: Voi = "header",
+    bits: int = 8,
+    frame: int | None = None,
+    fit: Fit = "pad",
 ) -> Radiograph:
     """The radiograph of a file that ``open_dicom`` has opened."""
     if voi not in VOI:
@@ -117,6 +136,8 @@ def render(
         raise InputError(f"size={size}: a picture needs at least one pixel")
     if bits not in (8, 16):
         raise InputError(f"bits={bits} is neither 8 nor 16")
+    if fit not in FITS:
+        raise InputError(f"fit={fit!r} is not one of {', '.join(FITS)}")
     if frame is not None and frame < 0:
         raise InputError(f"frame={frame}: frames count from 0")
     check_header(file, frame)
@@ -124,8 +145,8 @@ def render(
     picture, excess = stored_values(file, frame or 0)
     square = None
     with suppress(BeyondLevelsError):  # and not in the except block, or the refusal would be chained to it
-        square = shown_square(header, picture, size, voi, bits)
-    pixels, windowed = square or shown_square(header, own_bits(file, picture), size, voi, bits)
+        square = shown_square(header, picture, size, voi, bits, fit)
+    pixels, windowed = square or shown_square(header, own_bits(file, picture), size, voi, bits, fit)
     found = {
         "unwindowed": voi == "header" and not windowed,
         "enlarged": max(picture.stored.shape) < size,
@@ -136,13 +157,13 @@ def render(
 
 
 def shown_square(
-    header: pydicom.Dataset, picture: Levels, size: int, voi: Voi, bits: int
+    header: pydicom.Dataset, picture: Levels, size: int, voi: Voi, bits: int, fit: Fit
 ) -> tuple[np.ndarray, bool]:
     shown, windowed = displayed(header, picture, voi)
     aspect = pixel_aspect(header)
     if is_narrow(picture.stored):
-        return fit_levels(picture.stored, picture.levels, shown, size, aspect, bits), windowed
-    return fit_square(shown.reshape(picture.stored.shape), size, aspect, bits), windowed
+        return fit_levels(picture.stored, picture.levels, shown, size, aspect, bits, fit), windowed
+    return fit_square(shown.reshape(picture.stored.shape), size, aspect, bits, fit), windowed
 
 
 # What is said of a picture
@@ -156,5 +177,15 @@ def header_flags(header: pydicom.Dataset, syntax: UID) -> dict[str, bool]:
         "not-chest": bool(body) and not any(part in body for part in CHEST),
         "body-part-unknown": not body,
         "lateral": word(header, "ViewPosition") in LATERAL,
+        "orientation": turned(header),
         "lossy": word(header, "LossyImageCompression") == "01" or syntax in LOSSY,
     }
+
+
+def turned(header: pydicom.Dataset) -> bool:
+    """Whether rows run to the patient's right, head or feet, or columns not to the feet (PS3.3 C.7.6.1.1.1)."""
+    value = attribute(header, "PatientOrientation")
+    if value is None or isinstance(value, str) or len(value) != 2:
+        return False
+    rows, columns = (str(direction).strip().upper()[:1] for direction in value)
+    return bool(rows and columns) and (rows in "RHF" or columns != "F")

@@ -39,6 +39,7 @@ REASONS = {
     "non-finite": "NaN or infinite pixels",
     "constant": "every pixel is the same, or 99 of 100 are",
     "half-empty": "the lower half, but not the upper edge, is one value: cut off in transfer",
+    "not-square": "the picture is not square, and the training images do not say how others became squares",
     "saturated": "98 of 100 pixels are plain black or white: a mask, or an exposure that shows nothing",
 }
 
@@ -50,6 +51,7 @@ FLAGS = {
     "not-chest": "the body part examined is not the chest",
     "body-part-unknown": "the header names no body part",
     "lateral": "a lateral view",
+    "orientation": "the header says that the picture is mirrored or turned (PatientOrientation): taken as stored",
     "lossy": "compressed with loss, now or earlier",
     "range-guessed": "more than 8 bits that fill a small part of their range, or have none: scaled by percentiles",
     "colour-dropped": "a colour picture made grey",
