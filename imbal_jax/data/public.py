@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.data.archives import find, pictures
 from imbal_jax.data.cifar import read_cifar10
+from imbal_jax.data.condensed import JPEGS, Expected, check_labels, jpegs, read_condensed
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.download import fetch
 from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry, published_picture, settle
@@ -77,6 +77,10 @@ class PublicSet:
     stream: Callable[..., Streamed | None] | None = None
 
 
+_KERMANY_CLASSES = ("normal", "bacteria", "virus")
+_KERMANY_ARRAYS: Expected = {"patient": (np.str_, ("N",)), "labels": (np.integer, ("N",))}
+
+
 def kermany(
     folder: Path | None,
     *,
@@ -120,20 +124,19 @@ def kermany(
         names, images, labels, dropped = _kermany_files(folder, geometry, download)
         notes = grey_notes(dropped)
     elif small and (size == 64 or (size < 64 and not jpeg)):
-        with np.load(small) as arrays:
-            images = geometry.arrays(arrays["images"])
-            names, labels = arrays["patient"], arrays["labels"]
+        arrays = read_condensed(small, {"images": (np.uint8, ("N", 64, 64)), **_KERMANY_ARRAYS})
+        images, names, labels = geometry.arrays(arrays["images"]), arrays["patient"], arrays["labels"]
+        check_labels(small, labels, _KERMANY_CLASSES)
     elif jpeg:
-        with np.load(jpeg) as arrays:
-            data, ends = arrays["jpeg"], arrays["offsets"]
-            images = np.stack(
-                [published_picture(data[a:b].tobytes(), geometry)[0] for a, b in pairwise(ends)]
-            )
-            names, labels = arrays["patient"], arrays["labels"]
+        arrays = read_condensed(jpeg, {**JPEGS, **_KERMANY_ARRAYS})
+        names, labels = arrays["patient"], arrays["labels"]
+        check_labels(jpeg, labels, _KERMANY_CLASSES)
+        where = f"a picture in {jpeg}"
+        images = np.stack([published_picture(data, geometry, where)[0] for data in jpegs(jpeg, arrays)])
     else:
         raise InputError(f"{small} holds 64x64 images, {size} is asked: place kermany_224_jpeg.npz beside it")
     groups = np.array([_kermany_patient(str(name)) for name in names])
-    labels, classes = np.asarray(labels, np.int32), ("normal", "bacteria", "virus")
+    labels, classes = np.asarray(labels, np.int32), _KERMANY_CLASSES
     if binary:
         labels, classes = np.minimum(labels, 1), ("normal", "pneumonia")
     return Dataset(images, labels, groups, classes, notes, geometry), None
@@ -205,18 +208,28 @@ def nih(
             raise InputError(
                 f"{prepared} holds 64x64 images, {size} is asked: place the source's PNG files instead"
             )
-        with np.load(prepared) as arrays:
-            geometry = Geometry(size, "squeeze", channels or 1, bits)
-            images = geometry.arrays(arrays["images"])
-            classes = tuple(map(str, arrays["classes"]))
-            notes = (
-                f"{prepared.name} holds squeezed squares: --data.fit squeeze, for these and all later pictures",
-            )
-            labels, groups = arrays["labels"].astype(np.int8), arrays["patient_id"]
-            return Dataset(images, labels, groups, classes, notes, geometry), None
+        arrays = read_condensed(
+            prepared,
+            {
+                "images": (np.uint8, ("N", 64, 64)),
+                "labels": (np.integer, ("N", "L")),
+                "classes": (np.str_, ("L",)),
+                "patient_id": (np.integer, ("N",)),
+            },
+        )
+        geometry = Geometry(size, "squeeze", channels or 1, bits)
+        classes = tuple(map(str, arrays["classes"]))
+        check_labels(prepared, arrays["labels"], classes, many=True)
+        notes = (
+            f"{prepared.name} holds squeezed squares: --data.fit squeeze, for these and all later pictures",
+        )
+        labels, groups = arrays["labels"].astype(np.int8), arrays["patient_id"]
+        return Dataset(geometry.arrays(arrays["images"]), labels, groups, classes, notes, geometry), None
 
     streamed = stream_nih(folder, size=size, fit=fit, channels=channels, bits=bits, download=download)
     read = sorted(streamed.examples, key=lambda example: example.id)
+    if not read:
+        raise InputError(f"no images in {folder}: {PUBLIC['nih'].placement}")
     data = Dataset(
         images=np.stack([example.pixels for example in read]),
         labels=np.array([example.labels for example in read], np.int8),
