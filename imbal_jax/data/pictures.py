@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imbal_jax.data.formats import HEAD, PICTURES, format_of, reason_of
-from imbal_jax.data.greyscale import half_empty
 from imbal_jax.data.memory import FILES, PIXELS, need, one_file
 from imbal_jax.data.refusal import FILE_LIMIT, FLAGS, PIXEL_LIMIT, SIDE_LIMIT, ReadError
 from imbal_jax.errors import InputError
@@ -198,7 +197,7 @@ def _open(
         raise ReadError(reason)
     if shape is not None and samples.channels[0].shape != shape:
         raise _OtherShape
-    if kind == "JPEG" and half_empty(samples.channels[0]):  # libjpeg fills up what was cut off
+    if kind == "JPEG" and _filled_up(samples.channels[0]):
         raise ReadError("half-empty")
     return samples
 
@@ -253,6 +252,16 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if name == b"IEND":
             return
         place += 12 + length
+
+
+def _filled_up(channel: np.ndarray) -> bool:
+    """Whether libjpeg made up the lower half: without data it writes coefficients of 0, which are grey 128."""
+    rows = len(channel)
+    return (
+        rows >= 8
+        and bool((channel[-1] == 128).all() and (channel[rows // 2 :] == 128).all())
+        and channel.min() < channel.max()
+    )
 
 
 def _check_size(image: Image.Image) -> None:
