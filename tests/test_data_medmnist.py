@@ -37,7 +37,7 @@ def test_a_file_of_another_set_is_refused_by_its_labels(tmp_path):
     with pytest.raises(InputError, match=r"labels \[5, 14\] from 0 to 1: octmnist has 4 classes"):
         read_medmnist(published(tmp_path / "b.npz", (28, 28), 14, 1), "octmnist")
     (tmp_path / "c.npz").write_bytes(b"<html>not found</html>")
-    with pytest.raises(InputError, match="c.npz is damaged .* fetch it again"):
+    with pytest.raises(InputError, match=r"c.npz is damaged .* fetch it again"):
         read_medmnist(tmp_path / "c.npz", "octmnist")
 
 
