@@ -1,16 +1,17 @@
 """CIFAR-10: the bench on which long-tailed methods are compared."""
 
-import tarfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.archives import AGAIN, tar_files
+from imbal_jax.data.condensed import JPEGS, check_labels, jpegs, read_condensed
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.pictures import decode_channels
 from imbal_jax.data.resize import Fit
 from imbal_jax.errors import InputError
+from imbal_jax.files import DamagedError
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -44,6 +45,10 @@ def read_cifar10(
     elif (folder / "train.npz").is_file() and (folder / "test.npz").is_file():
         parts = [_condensed(folder / name) for name in ("train.npz", "test.npz")]
         images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if [len(part) for _, part in parts] != [50_000, 10_000]:
+            raise InputError(
+                f"train.npz and test.npz in {folder} do not hold 50,000 and 10,000 images: {AGAIN}"
+            )
     else:
         return None
     test = np.arange(50_000, 60_000)
@@ -62,20 +67,22 @@ def read_cifar10(
 
 def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            parts = [archive.extractfile(f"cifar-10-batches-bin/{name}").read() for name in names]
-        rows = np.frombuffer(b"".join(parts), np.uint8).reshape(60_000, _ROW)
-    except (tarfile.TarError, EOFError, OSError, KeyError, AttributeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}): fetch it again") from error
-    images = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), rows[:, 0].copy()
+    parts = {Path(name).name: data for name, data in tar_files(path, lambda name: Path(name).name in names)}
+    if any(len(parts.get(name, b"")) != 10_000 * _ROW for name in names):
+        raise InputError(f"{path} does not hold 10,000 images in each of {', '.join(names)}: {AGAIN}")
+    rows = np.frombuffer(b"".join(parts[name] for name in names), np.uint8).reshape(60_000, _ROW)
+    images, labels = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0].copy()
+    check_labels(path, labels, CIFAR10_CLASSES)
+    return np.ascontiguousarray(images), labels
 
 
 def _condensed(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path) as arrays:
-        data, ends, labels = arrays["jpeg"], arrays["offsets"], arrays["labels"]
-        images = [
-            decode_channels(data[a:b].tobytes(), 3, np.dtype(np.uint8), (32, 32)) for a, b in pairwise(ends)
-        ]
-    return np.stack(images), labels
+    arrays = read_condensed(path, {**JPEGS, "labels": (np.integer, ("N",))})
+    check_labels(path, arrays["labels"], CIFAR10_CLASSES)
+    images = []
+    for data in jpegs(path, arrays):
+        try:
+            images.append(decode_channels(data, 3, np.dtype(np.uint8), (32, 32)))
+        except ValueError as error:
+            raise DamagedError(f"{path} holds a picture that cannot be decoded ({error}): {AGAIN}") from None
+    return np.stack(images), arrays["labels"]

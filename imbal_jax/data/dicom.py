@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,18 @@ from pydicom.uid import (
 )
 
 from imbal_jax.data.decoding import own_bits, stored_values
-from imbal_jax.data.greyscale import VOI, Levels, Voi, displayed, is_narrow
-from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, word
-from imbal_jax.data.opening import check_header, open_dicom, syntax_of
+from imbal_jax.data.greyscale import VOI, Levels, Shown, Voi, displayed, is_narrow
+from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, syntax_of, word
+from imbal_jax.data.memory import PIXELS, need, one_file
+from imbal_jax.data.opening import check_header, open_dicom
 from imbal_jax.data.refusal import (
     FLAGS,
     PIXEL_LIMIT,
     REASONS,
     ReadError,
 )
-from imbal_jax.data.resize import FITS, BeyondLevelsError, Fit, fit_levels, fit_square
+from imbal_jax.data.resize import FITS, BeyondLevelsError, Fit, fit_levels, fit_square, look_up_picture
+from imbal_jax.data.shutter import Shutter, display_shutter
 from imbal_jax.errors import InputError
 
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
 # JPEG 2000 with the general syntax may be lossless too; it is for the header to say so, and many do not.
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 RADIOGRAPHY = ("CR", "DX", "RG", "MG")
+# Bytes a pixel while a frame is decoded and fitted, at up to 16 bits and beyond.
+DECODED, WIDE = 12, 80
 CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORAX", "PECHO")
 LATERAL = ("LL", "RL", "LAT", "LATERAL", "LLD", "RLD")
 
@@ -117,7 +121,8 @@ def load_radiograph(
     fit: Fit = "pad",
 ) -> Radiograph:
     """``read_radiograph`` with its particulars; call it inside ``quiet()``."""
-    return render(open_dicom(path), size=size, voi=voi, bits=bits, frame=frame, fit=fit)
+    with one_file():
+        return render(open_dicom(path), size=size, voi=voi, bits=bits, frame=frame, fit=fit)
 
 
 def render(
@@ -141,29 +146,46 @@ def render(
     if frame is not None and frame < 0:
         raise InputError(f"frame={frame}: frames count from 0")
     check_header(file, frame)
+    need(PIXELS, file.Rows * file.Columns * (DECODED if file.BitsAllocated <= 16 else WIDE))
     header = frame_header(file, frame or 0)
     picture, excess = stored_values(file, frame or 0)
+    shutter = display_shutter(file, header)
     square = None
     with suppress(BeyondLevelsError):  # and not in the except block, or the refusal would be chained to it
-        square = shown_square(header, picture, size, voi, bits, fit)
-    pixels, windowed = square or shown_square(header, own_bits(file, picture), size, voi, bits, fit)
+        square = shown_square(header, picture, shutter, size, voi, bits, fit)
+    pixels, shown = square or shown_square(header, own_bits(file, picture), shutter, size, voi, bits, fit)
     found = {
-        "unwindowed": voi == "header" and not windowed,
+        "unwindowed": voi == "header" and not shown.windowed,
+        "shutter-unused": not shutter.usable,
+        **dict.fromkeys(shown.flags, True),
         "enlarged": max(picture.stored.shape) < size,
         "excess-pixels": excess,
         **header_flags(header, syntax_of(file)),
     }
-    return Radiograph(pixels, windowed, patient_of(file), tuple(flag for flag in FLAGS if found.get(flag)))
+    return Radiograph(
+        pixels, shown.windowed, patient_of(file), tuple(flag for flag in FLAGS if found.get(flag))
+    )
 
 
 def shown_square(
-    header: pydicom.Dataset, picture: Levels, size: int, voi: Voi, bits: int, fit: Fit
-) -> tuple[np.ndarray, bool]:
-    shown, windowed = displayed(header, picture, voi)
+    header: pydicom.Dataset, picture: Levels, shutter: Shutter, size: int, voi: Voi, bits: int, fit: Fit
+) -> tuple[np.ndarray, Shown]:
+    if shutter.hidden is not None:
+        hidden = shutter.hidden if picture.hidden is None else shutter.hidden | picture.hidden
+        picture = replace(picture, hidden=hidden)
+    shown = displayed(header, picture, voi)
     aspect = pixel_aspect(header)
+    if is_narrow(picture.stored) and picture.hidden is None:
+        return fit_levels(picture.stored, picture.levels, shown.levels, size, aspect, bits, fit), shown
     if is_narrow(picture.stored):
-        return fit_levels(picture.stored, picture.levels, shown, size, aspect, bits, fit), windowed
-    return fit_square(shown.reshape(picture.stored.shape), size, aspect, bits, fit), windowed
+        pixels = look_up_picture(picture.stored, picture.levels, shown.levels)
+    else:
+        pixels = shown.levels.reshape(picture.stored.shape)
+    if picture.hidden is not None:
+        pixels[picture.hidden] = 0
+        if shutter.hidden is not None:
+            pixels[shutter.hidden] = shutter.grey
+    return fit_square(pixels, size, aspect, bits, fit), shown
 
 
 # What is said of a picture

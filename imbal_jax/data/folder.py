@@ -53,7 +53,7 @@ NO_IMAGES = (
     ".part",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
-CACHE_FORMAT = 3  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 4  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _HEIF = {b"avif": "AVIF", b"avis": "AVIF"}
 
 OTHERS = (
     *dict.fromkeys(name for _, name in _SIGNATURES if name not in PICTURES),
-    "WebP", "AVIF", "HEIC", "NIfTI", "SVG", "HTML", "PNM", "DICOM without preamble",
+    "WebP", "AVIF", "HEIC", "NIfTI", "SVG", "HTML", "PNM",
 )  # fmt: skip
 """Formats that are recognised and not read."""
 
@@ -69,9 +69,6 @@ def format_of(head: bytes) -> str:
         return "NIfTI"
     if re.match(rb"P[1-7]\s", head):
         return "PNM"
-    # Group 0002 or 0008 in little endian, an even element, then a VR of two capitals or a short length.
-    if re.match(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|[\0-\xff]\0\0\0)", head, re.DOTALL):
-        return "DICOM without preamble"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return "HTML"

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.archives import AGAIN
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.geometry import Geometry, settle
 from imbal_jax.data.nih import NIH_LABELS
 from imbal_jax.data.resize import Fit
-from imbal_jax.errors import InputError
+from imbal_jax.files import DamagedError, read_npz
 
 MEDMNIST_RECORD = "https://zenodo.org/records/10519652"
 MEDMNIST_SIZES = (28, 64, 128, 224)
@@ -202,6 +203,9 @@ MEDMNIST = {
 }
 
 
+PARTS = ("train", "val", "test")
+
+
 def read_medmnist(
     path: Path, name: str, *, fit: Fit | None = None, channels: int | None = None, bits: int = 8
 ) -> tuple[Dataset, dict[str, np.ndarray]]:
@@ -209,30 +213,38 @@ def read_medmnist(
 
     fit, channels: None is what the set has.
 
-    Raises InputError for a file that is no such archive, or whose labels are not those of the set.
+    Raises DamagedError for a file that is no such archive, or whose labels are not those of the set.
     """
     classes = MEDMNIST[name].classes
-    try:
-        with np.load(path) as arrays:
-            parts = [
-                (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "val", "test")
-            ]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is no file of {name} ({error}): fetch it again") from error
-    images = np.concatenate([part for part, _ in parts])
+    arrays = read_npz(path, [f"{part}_{what}" for part in PARTS for what in ("images", "labels")], AGAIN)
+    parts = [(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS]
+    side = parts[0][0].shape[1:]
+    for images, labels in parts:
+        if (
+            images.dtype != np.uint8
+            or side not in ((side[:1] * 2), (*side[:1] * 2, 3))
+            or images.shape != (len(labels), *side)
+            or labels.ndim != 2
+            or labels.dtype.kind not in "iu"
+        ):
+            raise DamagedError(
+                f"{path} is no file of {name} (images {images.dtype} {list(images.shape)}, labels {labels.dtype} "
+                f"{list(labels.shape)}): {AGAIN}"
+            )
+    many = parts[0][1].shape[1] > 1
+    for _, labels in parts:
+        wide = labels.shape[1] != (len(classes) if many else 1)
+        if wide or labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if many else len(classes)):
+            raise DamagedError(
+                f"{path} has labels {list(labels.shape)} from {labels.min(initial=0)} to {labels.max(initial=0)}: "
+                f"{name} has {len(classes)} classes: {AGAIN}"
+            )
+    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     made = MEDMNIST[name].fit
     fit = (fit or "pad") if made is None else settle(fit, made, path, "leave it out")
     geometry = Geometry(images.shape[1], fit, channels or (1 if images.ndim == 3 else 3), bits)
     colour = geometry.channels == 1 and images.ndim == 4
     images = geometry.arrays(images)
-    labels = np.concatenate([part for _, part in parts])
-    many = labels.shape[1] > 1
-    if labels.shape[1] != (len(classes) if many else 1) or labels.max(initial=0) >= (
-        2 if many else len(classes)
-    ):
-        raise InputError(
-            f"{path} has labels {list(labels.shape)} up to {labels.max()}: {name} has {len(classes)} classes"
-        )
     ends = np.cumsum([len(part) for part, _ in parts])
     splits = np.split(np.arange(len(images)), ends[:-1])
     labels = labels.astype(np.int8) if many else labels[:, 0].astype(np.int32)

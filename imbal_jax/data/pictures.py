@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imbal_jax.data.formats import HEAD, PICTURES, format_of, reason_of
-from imbal_jax.data.greyscale import half_empty
 from imbal_jax.data.memory import FILES, PIXELS, need, one_file
 from imbal_jax.data.refusal import FILE_LIMIT, FLAGS, PIXEL_LIMIT, SIDE_LIMIT, ReadError
 from imbal_jax.errors import InputError
@@ -198,7 +197,7 @@ def _open(
         raise ReadError(reason)
     if shape is not None and samples.channels[0].shape != shape:
         raise _OtherShape
-    if kind == "JPEG" and half_empty(samples.channels[0]):  # libjpeg fills up what was cut off
+    if kind == "JPEG" and _filled_up(samples.channels[0]):
         raise ReadError("half-empty")
     return samples
 
@@ -255,6 +254,16 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         place += 12 + length
 
 
+def _filled_up(channel: np.ndarray) -> bool:
+    """Whether libjpeg made up the lower half: without data it writes coefficients of 0, which are grey 128."""
+    rows = len(channel)
+    return (
+        rows >= 8
+        and bool((channel[-1] == 128).all() and (channel[rows // 2 :] == 128).all())
+        and channel.min() < channel.max()
+    )
+
+
 def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if max(width, height) > SIDE_LIMIT or width * height > PIXEL_LIMIT:
@@ -309,6 +318,8 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
     """The decoded samples, upright."""
     raw = _raw_mode(image)
     tags = image.tag_v2 if kind == "TIFF" else {}
+    if tags and _misread(image, tags, raw):
+        raise ReadError("unsupported-picture")
     formats = np.ravel(tags.get(339, 1))  # SampleFormat: 1 unsigned, 2 signed, 3 float
     key = image.info.get("transparency")
     if image.mode in ("1", "P", "PA", "CMYK", "YCbCr") and 2 not in formats:
@@ -340,14 +351,23 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
         pixels = pixels[..., None]
     colours = 3 if pixels.shape[-1] >= 3 else 1
     alpha = pixels[..., -1] if pixels.shape[-1] > colours else None
-    pixels = pixels[..., :colours]
     if key is not None and alpha is None:  # one colour that is transparent
         alpha = (pixels != np.array(key, pixels.dtype)).any(-1).astype(pixels.dtype) * np.iinfo(
             pixels.dtype
         ).max
     # WhiteIsZero is followed by Pillow at 8 bits and fewer only.
     inverted = tags.get(262) == 0 and image.mode not in ("1", "L")
-    return _Samples(tuple(np.moveaxis(pixels, -1, 0)), alpha, top, inverted)
+    channels = tuple(np.ascontiguousarray(pixels[..., place]) for place in range(colours))
+    return _Samples(channels, alpha, top, inverted)
+
+
+def _misread(image: Image.Image, tags: Mapping[int, Any], raw: str) -> bool:
+    """TIFFs of which Pillow 13 shows other values than they hold."""
+    swapped = image.tile[0][0] == "libtiff" and raw.endswith(
+        ("32BF", "BS")
+    )  # libtiff has put the bytes in order
+    wide_planes = tags.get(284) == 2 and len(image.getbands()) > 1 and np.max(tags.get(258, 8)) > 8
+    return swapped or wide_planes
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -439,17 +459,18 @@ def _scaled(samples: _Samples, colour: bool) -> Picture:
             low, high = (
                 float(end) for end in (min(map(np.min, samples.channels)), max(map(np.max, samples.channels)))
             )
-    planes = len(samples.channels)
-    shape = samples.channels[0].shape
-    values = np.zeros((*shape, planes) if colour and planes > 1 else shape, np.float32)
-    for place, channel in enumerate(samples.channels):
-        if values.ndim == 3:
-            _ramp(channel, low, high, values[..., place])
-        elif planes == 1:
-            _ramp(channel, low, high, values)
-        else:
-            one = _ramp(channel, low, high, np.empty(shape, np.float32))
-            one *= LUMA[place]
+    shape, spread = samples.channels[0].shape, _spread(samples.channels)
+    if spread == 0 and not (colour and len(samples.channels) == 3):
+        values = _ramp(samples.channels[0], low, high)
+    elif colour:
+        values = np.empty((*shape, 3), np.float32)
+        for place, channel in enumerate(samples.channels):
+            values[..., place] = _ramp(channel, low, high)
+    else:
+        values = np.zeros(shape, np.float32)
+        for weight, channel in zip(LUMA, samples.channels, strict=True):
+            one = _ramp(channel, low, high)
+            one *= np.float32(weight)
             values += one
     if samples.inverted:
         np.subtract(1, values, out=values)
@@ -457,26 +478,24 @@ def _scaled(samples: _Samples, colour: bool) -> Picture:
         opacity = samples.alpha / np.float32(np.iinfo(samples.alpha.dtype).max)
         values *= opacity if values.ndim == 2 else opacity[..., None]
     np.clip(values, 0, 1, out=values)
-    flags = {
-        "range-guessed": samples.top is None,
-        "colour-dropped": not colour and _tinted(samples, low, high),
-    }
+    tinted = spread > TINT / 255 * (high - low)
+    flags = {"range-guessed": samples.top is None, "colour-dropped": tinted and not colour}
     return Picture(values, tuple(flag for flag in FLAGS if flags.get(flag)))
 
 
-def _ramp(stored: np.ndarray, low: float, high: float, out: np.ndarray) -> np.ndarray:
+def _ramp(stored: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 at ``low``, 1 at ``high``."""
-    out[...] = stored
-    if low:
-        out -= np.float32(low)
-    out /= np.float32(max(high - low, np.finfo(np.float32).tiny))
+    out = stored.astype(np.float32)
+    with np.errstate(over="ignore"):  # of floats far beyond their percentiles, which are clipped
+        if low:
+            out -= np.float32(low)
+        out /= np.float32(max(high - low, np.finfo(np.float32).tiny))
     return out
 
 
-def _tinted(samples: _Samples, low: float, high: float) -> bool:
-    """Whether the channels of a pixel differ by more than compression makes them."""
-    if len(samples.channels) == 1:
-        return False
-    red, green, blue = samples.channels
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return bool(spread.max() > TINT / 255 * (high - low))
+def _spread(channels: tuple[np.ndarray, ...]) -> int:
+    """The largest difference between the channels of a pixel, as stored."""
+    if len(channels) == 1 or all(np.array_equal(channels[0], channel) for channel in channels[1:]):
+        return 0
+    red, green, blue = channels
+    return int((np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)).max())

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.data.archives import find, pictures
 from imbal_jax.data.cifar import read_cifar10
+from imbal_jax.data.condensed import JPEGS, Expected, check_labels, jpegs, read_condensed
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.download import fetch
 from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry, published_picture, settle
@@ -78,6 +78,10 @@ class PublicSet:
     stream: Callable[..., Streamed | None] | None = None
 
 
+_KERMANY_CLASSES = ("normal", "bacteria", "virus")
+_KERMANY_ARRAYS: Expected = {"patient": (np.str_, ("N",)), "labels": (np.integer, ("N",))}
+
+
 def kermany(
     folder: Path | None,
     *,
@@ -119,20 +123,21 @@ def kermany(
         names, images, labels, dropped = _kermany_files(folder, geometry, download)
         notes = grey_notes(dropped)
     elif jpeg:  # and not the 64-pixel copy, which another filter made
-        with np.load(jpeg) as arrays, ThreadPoolExecutor() as pool:
-            data, ends = arrays["jpeg"], arrays["offsets"]
-            files = (data[a:b].tobytes() for a, b in pairwise(ends))
-            images = np.stack([image for image, _ in pool.map(partial(published_picture, geometry), files)])
-            names, labels = arrays["patient"], arrays["labels"]
+        arrays = read_condensed(jpeg, {**JPEGS, **_KERMANY_ARRAYS})
+        names, labels = arrays["patient"], arrays["labels"]
+        check_labels(jpeg, labels, _KERMANY_CLASSES)
+        read = partial(published_picture, geometry, name=f"a picture in {jpeg}")
+        with ThreadPoolExecutor() as pool:
+            images = np.stack([image for image, _ in pool.map(read, jpegs(jpeg, arrays))])
     elif size <= 64:
-        with np.load(small) as arrays:
-            images = geometry.arrays(arrays["images"])
-            names, labels = arrays["patient"], arrays["labels"]
+        arrays = read_condensed(small, {"images": (np.uint8, ("N", 64, 64)), **_KERMANY_ARRAYS})
+        images, names, labels = geometry.arrays(arrays["images"]), arrays["patient"], arrays["labels"]
+        check_labels(small, labels, _KERMANY_CLASSES)
         notes += (shrunk_note(small),)
     else:
         raise InputError(f"{small} holds 64x64 images, {size} is asked: place kermany_224_jpeg.npz beside it")
     groups = np.array([_kermany_patient(str(name)) for name in names])
-    labels, classes = np.asarray(labels, np.int32), ("normal", "bacteria", "virus")
+    labels, classes = np.asarray(labels, np.int32), _KERMANY_CLASSES
     if binary:
         labels, classes = np.minimum(labels, 1), ("normal", "pneumonia")
     return Dataset(images, labels, groups, classes, notes, geometry), None
@@ -161,8 +166,11 @@ def squeezed_note(condensed: Path) -> str:
 
 
 def shrunk_note(condensed: Path) -> str:
-    return f"{condensed.name} was shrunk by its maker's filter: pictures that are scored later come out a little "
-        "different"
+    return (
+        f"{condensed.name} was shrunk by its maker's filter: pictures that are scored later differ a little"
+    )
+
+
 def grey_notes(dropped: int) -> tuple[str, ...]:
     return (f"{dropped:,} colour pictures made grey: --data.channels 3 keeps them",) if dropped else ()
 
@@ -211,16 +219,26 @@ def nih(
             raise InputError(
                 f"{prepared} holds 64x64 images, {size} is asked: place the source's PNG files instead"
             )
-        with np.load(prepared) as arrays:
-            geometry = Geometry(size, "squeeze", channels or 1, bits)
-            images = geometry.arrays(arrays["images"])
-            classes = tuple(map(str, arrays["classes"]))
-            notes = (squeezed_note(prepared), shrunk_note(prepared))
-            labels, groups = arrays["labels"].astype(np.int8), arrays["patient_id"]
-            return Dataset(images, labels, groups, classes, notes, geometry), None
+        arrays = read_condensed(
+            prepared,
+            {
+                "images": (np.uint8, ("N", 64, 64)),
+                "labels": (np.integer, ("N", "L")),
+                "classes": (np.str_, ("L",)),
+                "patient_id": (np.integer, ("N",)),
+            },
+        )
+        geometry = Geometry(size, "squeeze", channels or 1, bits)
+        classes = tuple(map(str, arrays["classes"]))
+        check_labels(prepared, arrays["labels"], classes, many=True)
+        notes = (squeezed_note(prepared), shrunk_note(prepared))
+        labels, groups = arrays["labels"].astype(np.int8), arrays["patient_id"]
+        return Dataset(geometry.arrays(arrays["images"]), labels, groups, classes, notes, geometry), None
 
     streamed = stream_nih(folder, size=size, fit=fit, channels=channels, bits=bits, download=download)
     read = sorted(streamed.examples, key=lambda example: example.id)
+    if not read:
+        raise InputError(f"no images in {folder}: {PUBLIC['nih'].placement}")
     data = Dataset(
         images=np.stack([example.pixels for example in read]),
         labels=np.array([example.labels for example in read], np.int8),

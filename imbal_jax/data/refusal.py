@@ -7,6 +7,9 @@ from imbal_jax.errors import InputError
 # radiographs are about 18 megapixels of 16 bits.
 FILE_LIMIT = 512 * 2**20  # bytes
 INFLATED_LIMIT = 256 * 2**20  # bytes that a deflated file becomes
+# Pieces in which a header is read: one to three an element or item. A radiograph has some hundreds; a multi-frame
+# file of 4,000 frames, each with its own functional groups, is below it too. As objects they take 100 MiB.
+READS_LIMIT = 2**18
 SIDE_LIMIT = 32_768  # rows, columns
 PIXEL_LIMIT = 100_000_000
 FRAME_LIMIT = 16_384
@@ -19,15 +22,22 @@ REASONS = {
     "missing": "there is no such file, or it may not be read",
     "not-an-image": f"neither a DICOM file nor a picture: {READ}",
     **{reason_of(name): f"{name}, which is not read: {READ}" for name in OTHERS},
+    "no-preamble": (
+        "DICOM without the preamble and the file's meta information, which say how it is encoded: "
+        "write it anew as a DICOM file (dcmconv of dcmtk does)"
+    ),
     "no-pixels": "a DICOM file without pixels, or cut off before them",
     "bad-header": "rows, columns, bits or another attribute that describes the pixels is absent or nonsense",
     "multi-frame": "more than one frame: ask for the frame that is the radiograph, or export it",
     "no-such-frame": "fewer frames than the one that was asked for",
     "colour": "not a grey image",
-    "for-processing": "raw detector values (presentation intent FOR PROCESSING): export for presentation",
+    "for-processing": (
+        "raw detector values (presentation intent or SOP class FOR PROCESSING): export for presentation"
+    ),
     "burned-in-text": "the header says that text is burned into the pixels, which may name the patient",
     "too-large": (
         f"more than {SIDE_LIMIT} rows or columns, {PIXEL_LIMIT // 1_000_000} megapixels, {FRAME_LIMIT} frames, "
+        f"{READS_LIMIT // 2:,} elements and sequence items in the header, "
         f"{FILE_LIMIT // 2**20} MiB a file, or {DECODED_LIMIT // 2**20} MiB a decoded frame "
         f"({WIDE_LIMIT // 2**20} beyond 16 bits)"
     ),
@@ -46,6 +56,18 @@ REASONS = {
 # What a picture that was read carries along, for whoever decides what to train on.
 FLAGS = {
     "unwindowed": "the header's grey-scale window was asked for and absent or unusable: scaled by percentiles",
+    "voi-lut-unused": (
+        "a VOI LUT in the header was not used: it is malformed, or leaves plain black and white; "
+        "the window was used instead, or percentiles"
+    ),
+    "voi-lut-dim": "the VOI LUT uses less than a quarter of the range that it declares: few greys are left",
+    "several-views": "several windows or VOI LUTs in the header: the first was used, a VOI LUT before a window",
+    "contradictory-polarity": (
+        "PhotometricInterpretation and PresentationLUTShape contradict each other: the shape was followed"
+    ),
+    "contradictory-modality": "a modality LUT beside rescaling: the LUT was used, as the standard has one of them",
+    "presentation-lut-unused": "a presentation LUT other than IDENTITY and INVERSE was not applied",
+    "shutter-unused": "a display shutter was not applied: it is malformed, or would hide the whole picture",
     "burned-in-unknown": "the header does not say that the pixels are free of burned-in text",
     "not-radiography": "the modality is not CR, DX, RG or MG",
     "not-chest": "the body part examined is not the chest",

@@ -222,6 +222,18 @@ def look_up(
     return look
 
 
+def look_up_picture(stored: np.ndarray, levels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """float32 [rows, columns]: what every pixel is shown as, for a picture of which not every pixel is."""
+    if int(stored.max()) > int(levels[-1]):
+        raise BeyondLevelsError
+    look = look_up(levels, shown, stored.dtype)
+    out = np.empty(stored.shape, np.float32)
+    height = max(1, BAND // (stored.shape[1] * stored.itemsize))
+    for top in range(0, len(stored), height):
+        look(stored[top : top + height], out[top : top + height])
+    return out
+
+
 def average_blocks(stored: np.ndarray, layout: Layout, summing: Summing) -> np.ndarray:
     """Means, less the base, of blocks of pixels; the last row and column may be of smaller blocks."""
     rows, columns = stored.shape
