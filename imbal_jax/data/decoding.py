@@ -1,10 +1,7 @@
 """The stored values of one frame, whatever the compression, or the reason why not."""
 
-import io
-
 import numpy as np
 import pydicom
-from PIL import Image
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
@@ -13,6 +10,7 @@ from imbal_jax.data.codestream import read_codestream
 from imbal_jax.data.greyscale import Levels, split_levels
 from imbal_jax.data.header import attribute, is_big_endian, syntax_of
 from imbal_jax.data.padding import float_padding, padding_words
+from imbal_jax.data.pictures import stored_jpeg
 from imbal_jax.data.refusal import ReadError
 
 # Who decodes what, by the middle of the transfer syntax's name: pydicom's plugin and the packages it takes. One
@@ -171,8 +169,7 @@ def decode(file: pydicom.Dataset, frame: int, content: bytes, plugin: str) -> np
     """The frame by its plugin; where pydicom's way around a fast decoder takes long, by that decoder itself."""
     syntax, shape = syntax_of(file), (file.Rows, file.Columns)
     if syntax == JPEGBaseline8Bit:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as picture:
-            return np.asarray(picture)
+        return stored_jpeg(content)
     if syntax == RLELossless and plugin == "pylibjpeg":
         from rle.utils import decode_frame  # installed, as the plugin is there
 

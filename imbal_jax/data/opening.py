@@ -18,6 +18,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from imbal_jax.data.header import attribute, number, syntax_of, word
+from imbal_jax.data.memory import FILES, need
 from imbal_jax.data.reading import BoundedFile, CutError, DeflatedError, TooLargeError, inflate
 from imbal_jax.data.refusal import (
     DECODED_LIMIT,
@@ -56,6 +57,7 @@ def open_dicom(path: str | Path, *, pixels: bool = True) -> pydicom.Dataset:
                 start = stream.peek(PREAMBLE)[:PREAMBLE]
                 reason = unreadable(start)
                 if not reason:
+                    need(FILES, length if pixels else 0)
                     file = parse(stream, force=not has_preamble(start), pixels=pixels)
                     reason = "truncated" if pixels and is_cut(file) else ""
     except TooLargeError:
@@ -102,6 +104,7 @@ def parse(stream: BoundedFile, *, force: bool, pixels: bool) -> pydicom.Dataset:
     with suppress(DeflatedError):
         return pydicom.dcmread(stream, force=force, stop_before_pixels=not pixels)
     start = stream.tell()
+    need(FILES, FILES.limit)  # one at a time, as nobody knows how large it gets
     inflated = inflate(stream, INFLATED_LIMIT)
     stream.seek(0)
     head = stream.read(start)

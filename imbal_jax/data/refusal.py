@@ -1,5 +1,6 @@
 """Why a file is refused, and what is said of one that is not: fixed words that hold nothing of the file."""
 
+from imbal_jax.data.formats import OTHERS, READ, reason_of
 from imbal_jax.errors import InputError
 
 # Decompressing first and looking afterwards is how a small file takes a machine down. The largest digital
@@ -19,7 +20,8 @@ WIDE_LIMIT = (
 
 REASONS = {
     "missing": "there is no such file, or it may not be read",
-    "not-an-image": "neither a DICOM file nor a picture",
+    "not-an-image": f"neither a DICOM file nor a picture: {READ}",
+    **{reason_of(name): f"{name}, which is not read: {READ}" for name in OTHERS},
     "no-preamble": (
         "DICOM without the preamble and the file's meta information, which say how it is encoded: "
         "write it anew as a DICOM file (dcmconv of dcmtk does)"
@@ -40,12 +42,14 @@ REASONS = {
         f"({WIDE_LIMIT // 2**20} beyond 16 bits)"
     ),
     "no-decoder": "no decoder for this compression is installed",
+    "unsupported-picture": "a rare kind of PNG, JPEG, TIFF or BMP: save it with 8 or 16 bits a sample, grey or RGB",
     "undecodable": "the pixels cannot be decoded: fewer than the header promises, or damaged",
     "contradiction": "the compressed picture has another size or depth than the header says",
     "truncated": "the file or its picture ends before its end: copy it again from the archive",
     "non-finite": "NaN or infinite pixels",
     "constant": "every pixel is the same, or 99 of 100 are",
     "half-empty": "the lower half, but not the upper edge, is one value: cut off in transfer",
+    "not-square": "the picture is not square, and the training images do not say how others became squares",
     "saturated": "98 of 100 pixels are plain black or white: a mask, or an exposure that shows nothing",
 }
 
@@ -69,7 +73,10 @@ FLAGS = {
     "not-chest": "the body part examined is not the chest",
     "body-part-unknown": "the header names no body part",
     "lateral": "a lateral view",
+    "orientation": "the header says that the picture is mirrored or turned (PatientOrientation): taken as stored",
     "lossy": "compressed with loss, now or earlier",
+    "range-guessed": "more than 8 bits that fill a small part of their range, or have none: scaled by percentiles",
+    "colour-dropped": "a colour picture made grey",
     "enlarged": "fewer source pixels than pixels of the result",
     "excess-pixels": "more pixel bytes than the header accounts for",
 }
