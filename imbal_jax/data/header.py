@@ -80,11 +80,10 @@ def numbers(file: pydicom.Dataset, keyword: str) -> list[float] | None:
 
 
 def word(file: pydicom.Dataset, keyword: str) -> str:
-    """A code string, "" where it is absent; of several the first."""
+    """A code string with single spaces, "" where it is absent; several joined, so that they are none of the known."""
     value = attribute(file, keyword)
-    if not isinstance(value, str) and hasattr(value, "__iter__"):
-        value = next(iter(value), "")
-    return " ".join(str(value or "").upper().split())
+    values = [value] if value is None or isinstance(value, str) or not np.iterable(value) else list(value)
+    return "\\".join(" ".join(str(one or "").upper().split()) for one in values)
 
 
 def syntax_of(file: pydicom.Dataset) -> UID | None:
