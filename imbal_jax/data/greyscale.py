@@ -207,10 +207,8 @@ def modality_values(header: pydicom.Dataset, picture: Levels) -> Values:
         )
     if not (np.isfinite(slope) and np.isfinite(intercept) and slope != 0):
         raise ReadError("bad-header")
-    return Values(
-        picture.levels.astype(np.float64) * slope + intercept,
-        *sorted((low * slope + intercept, high * slope + intercept)),
-    )
+    ends = low * slope + intercept, high * slope + intercept
+    return Values(picture.levels.astype(np.float64) * slope + intercept, min(ends), max(ends))
 
 
 def stored_range(header: pydicom.Dataset, picture: Levels) -> tuple[float, float]:
