@@ -174,6 +174,17 @@ def test_a_frames_own_window_counts_before_the_roots_table() -> None:
     assert mixed.flags == ()
 
 
+def test_an_empty_item_of_a_functional_group_leaves_what_the_root_says() -> None:
+    film = replace(PLAIN, modality=(0.5, -100))
+
+    def group(file: Dataset) -> None:
+        item = Dataset()
+        item.FrameVOILUTSequence = item.PixelValueTransformationSequence = Sequence([Dataset()])
+        file.SharedFunctionalGroupsSequence = Sequence([item])
+
+    assert off(changed(film, group), film.shown()) < 2e-5
+
+
 def test_rescaling_beside_a_modality_table_is_flagged() -> None:
     film = Film(modality=Table(gamma(4096, 12), 0, 12), window=WINDOW)
 

@@ -115,7 +115,7 @@ def frame_header(file: pydicom.Dataset, frame: int) -> pydicom.Dataset:
         for group in groups:
             for keyword, replaced in FRAME_GROUPS.items():
                 for item in items(group, keyword)[:1]:
-                    for name in replaced:
+                    for name in replaced if any(name in item for name in replaced) else ():
                         if name in header:
                             del header[name]
                     header.update({tag: item.get_item(tag) for tag in list(item.keys())})
