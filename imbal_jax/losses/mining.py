@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast, check_scalar
+from imbal_jax.losses.arguments import as_mask, check_broadcast, check_scalar
 from imbal_jax.losses.global_batch import batch_positions, gather_batch
 from imbal_jax.losses.reduction import AxisName
 
@@ -12,6 +12,7 @@ from imbal_jax.losses.reduction import AxisName
 def hard_negatives(
     values: ArrayLike,
     positives: ArrayLike,
+    *,
     ratio: ArrayLike = 3.0,
     minimum: ArrayLike = 1,
     axis_name: AxisName | None = None,
@@ -55,7 +56,7 @@ def hard_negatives(
         raise ValueError(f"positives are {positives.dtype} {positives.shape}, expected bool {values.shape}")
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "values", values.shape)
-    known = jnp.asarray(mask) != 0
+    known = as_mask(mask, values.shape)
 
     values = jax.lax.stop_gradient(values).astype(jnp.promote_types(values.dtype, jnp.float32))
     values = jnp.where(jnp.isnan(values), jnp.inf, values)
@@ -64,8 +65,11 @@ def hard_negatives(
     )
     places = jnp.arange(len(values), dtype=jnp.int32).reshape(-1, *[1] * (values.ndim - 1))
     places = jnp.broadcast_to(places, values.shape)
-    quota = jnp.maximum(jnp.round(jnp.asarray(ratio, jnp.float32) * jnp.sum(is_positive, axis=0)), minimum)
-    quota = jnp.minimum(quota, jnp.sum(is_negative, axis=0)).astype(jnp.int32)
+    num_positive, num_negative = (jnp.sum(x, axis=0, dtype=jnp.float32) for x in (is_positive, is_negative))
+    quota = jnp.maximum(
+        jnp.round(jnp.asarray(ratio, jnp.float32) * num_positive), jnp.asarray(minimum, jnp.float32)
+    )
+    quota = jnp.minimum(quota, num_negative).astype(jnp.int32)
 
     # Hardest negative first, and of equals the one with the lowest place, since the sort is stable. Those up
     # to the last one within the quota are kept.

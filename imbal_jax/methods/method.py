@@ -26,14 +26,14 @@ LOSSES: dict[str, dict[str, float]] = {
     "influence_balanced": {"alpha": 1000.0},
     "label_aware_smoothing": {"head": 0.4, "tail": 0.1},
     # many labels
-    "asymmetric": {"gamma_positive": 1.0, "gamma_negative": 4.0, "clip": 0.05},
+    "asymmetric": {"gamma_neg": 4.0, "gamma_pos": 1.0, "clip": 0.05},
     "distribution_balanced": {"kappa": 0.05, "scale": 2.0, "gamma": 2.0},
     "class_balanced_sigmoid_focal": {"gamma": 2.0},
     # ranking: one number for a batch
     "auc_margin": {"margin": 1.0},
     "pairwise_auc": {"margin": 1.0},
     "partial_auc": {"max_fpr": 0.1, "margin": 1.0},
-    "smooth_ap": {"temperature": 0.01},
+    "smooth_ap": {"temperature": 1.0},
 }
 """What a ``Method`` may name as its loss, with the options of each and their defaults; tasks.py says which task has
 which."""
