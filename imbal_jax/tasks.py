@@ -304,6 +304,7 @@ def second_stage(method: Method) -> Method:
         summary=method.summary,
         composition="balanced",
         loss=method.second_loss,
+        options=method.second_loss_options,
         head=method.head,
     )
 

@@ -22,6 +22,12 @@ def known_values(values: ArrayLike) -> np.ndarray | None:
     return np.asarray(values)
 
 
+def as_computed(values: ArrayLike) -> jax.Array:
+    """The values in the dtype to compute in: float64 as they are, all others as float32."""
+    values = jnp.asarray(values)
+    return values if values.dtype == jnp.float64 else values.astype(jnp.float32)
+
+
 def as_mask(values: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     """bool of ``shape``: where ``values``, broadcast to it, are not 0."""
     return jnp.broadcast_to(jnp.asarray(values).astype(jnp.bool_), shape)

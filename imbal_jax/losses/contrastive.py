@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import as_mask, check_above_zero, check_broadcast, host_values
+from imbal_jax.losses.arguments import as_computed, as_mask, check_above_zero, check_broadcast, host_values
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName
 
@@ -31,8 +31,8 @@ _PAIRS_AT_ONCE = 2**20  # 4 MB of similarities, as many as map_anchors forms in 
 def sup_con(
     features: ArrayLike,
     labels: ArrayLike,
-    *,
     temperature: ArrayLike = 0.1,
+    *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
 ) -> jax.Array:
@@ -111,8 +111,8 @@ def balanced_contrastive(
     features: ArrayLike,
     labels: ArrayLike,
     prototypes: ArrayLike,
-    *,
     temperature: ArrayLike = 0.1,
+    *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
 ) -> jax.Array:
@@ -229,8 +229,7 @@ def _prepare(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Features [b, V, D] with zeros where the mask hides them, labels [b], mask bool [b], temperature."""
     check_above_zero("temperature", temperature)
-    features = jnp.asarray(features)
-    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    features = as_computed(features)
     if features.ndim not in (2, 3):
         raise ValueError(f"features have shape {features.shape}, expected [B, D] or [B, V, D]")
     labels, known = _check_labels(labels, features.shape[0], mask)
@@ -251,7 +250,7 @@ def _check_labels(labels: ArrayLike, size: int, mask: ArrayLike | None) -> tuple
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "labels", (size,))
     known = as_mask(mask, (size,))
-    return labels.astype(jnp.promote_types(dtype, jnp.int32)), known
+    return labels if dtype == jnp.int64 else labels.astype(jnp.int32), known
 
 
 def _check_range(labels: ArrayLike, num_classes: int, mask: ArrayLike | None) -> None:

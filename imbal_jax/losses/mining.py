@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import as_mask, check_broadcast, check_scalar
+from imbal_jax.losses.arguments import as_computed, as_mask, check_broadcast, check_scalar
 from imbal_jax.losses.global_batch import batch_positions, gather_batch
 from imbal_jax.losses.reduction import AxisName
 
@@ -12,7 +12,6 @@ from imbal_jax.losses.reduction import AxisName
 def hard_negatives(
     values: ArrayLike,
     positives: ArrayLike,
-    *,
     ratio: ArrayLike = 3.0,
     minimum: ArrayLike = 1,
     axis_name: AxisName | None = None,
@@ -49,7 +48,7 @@ def hard_negatives(
     """
     check_scalar("ratio", ratio)
     check_scalar("minimum", minimum)
-    values, positives = jnp.asarray(values), jnp.asarray(positives)
+    values, positives = as_computed(values), jnp.asarray(positives)
     if values.ndim not in (1, 2):
         raise ValueError(f"values have shape {values.shape}, expected [B] or [B, L]")
     if positives.shape != values.shape or positives.dtype != jnp.bool_:
@@ -58,7 +57,7 @@ def hard_negatives(
     check_broadcast("mask values", mask, "values", values.shape)
     known = as_mask(mask, values.shape)
 
-    values = jax.lax.stop_gradient(values).astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = jax.lax.stop_gradient(values)
     values = jnp.where(jnp.isnan(values), jnp.inf, values)
     values, is_positive, is_negative = (
         gather_batch(x, axis_name) for x in (values, positives & known, ~positives & known)
@@ -77,5 +76,5 @@ def hard_negatives(
     order = jax.lax.sort((hardest, places), dimension=0, is_stable=True, num_keys=1)
     last, last_place = (jnp.take_along_axis(x, jnp.maximum(quota - 1, 0)[None], axis=0) for x in order)
     within = (hardest < last) | ((hardest == last) & (places <= last_place))
-    kept = is_positive | (is_negative & within & (quota > 0))
+    kept = is_positive | (is_negative & within & (quota > 0)[None])
     return kept[batch_positions(len(positives), axis_name)].astype(jnp.float32)

@@ -95,10 +95,10 @@ def class_balanced_sigmoid_focal(
     logits: ArrayLike,
     targets: ArrayLike,
     counts: ArrayLike,
-    *,
     beta: ArrayLike = 0.9999,
     gamma: ArrayLike = 2.0,
     mask: ArrayLike | None = None,
+    *,
     weigh: Literal["item", "positives"] = "item",
 ) -> jax.Array:
     """Focal loss of each label, weighted by the effective number of its examples.

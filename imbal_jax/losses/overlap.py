@@ -23,6 +23,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import (
+    as_computed,
     as_mask,
     check_above_zero,
     check_broadcast,
@@ -38,7 +39,6 @@ _ROUNDING = 1e-2  # in half precision; logits are further outside
 def dice(
     probabilities: ArrayLike,
     targets: ArrayLike,
-    *,
     smooth: ArrayLike = 1e-5,
     mask: ArrayLike | None = None,
 ) -> jax.Array:
@@ -65,7 +65,6 @@ def dice(
 def jaccard(
     probabilities: ArrayLike,
     targets: ArrayLike,
-    *,
     smooth: ArrayLike = 1e-5,
     mask: ArrayLike | None = None,
 ) -> jax.Array:
@@ -140,7 +139,6 @@ def focal_tversky(
 def generalized_dice(
     probabilities: ArrayLike,
     targets: ArrayLike,
-    *,
     weighting: Literal["square", "simple", "uniform"] = "square",
     smooth: ArrayLike = 1e-5,
     mask: ArrayLike | None = None,
@@ -176,9 +174,7 @@ def generalized_dice(
     return 1 - _ratio(overlap + smooth, total + smooth)
 
 
-def lovasz_softmax(
-    probabilities: ArrayLike, targets: ArrayLike, *, mask: ArrayLike | None = None
-) -> jax.Array:
+def lovasz_softmax(probabilities: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
     """The Lovasz extension of the Jaccard loss (Berman, Triki and Blaschko, CVPR 2018), of each image and class.
 
     The mean of 1 - IoU over all thresholds of the errors |t - p|: convex in the errors, and 1 - IoU itself where the
@@ -276,9 +272,9 @@ def _checked(
         check_broadcast("mask", mask, "pixels", shape[:-1])
     for name, values in (("probabilities", probabilities), ("targets", targets)):
         _check_values(name, values, mask)
-    probabilities = jnp.asarray(probabilities)
-    dtype = jnp.promote_types(probabilities.dtype, jnp.float32)
-    probabilities, targets = probabilities.astype(dtype), jnp.asarray(targets).astype(dtype)
+    probabilities = as_computed(probabilities)
+    dtype = probabilities.dtype
+    targets = jnp.asarray(targets).astype(dtype)
     known = jnp.ones((1,) * len(shape), dtype)
     if mask is not None:  # whatever stands at a hidden pixel, NaN too, stays out of sums and gradients
         kept = as_mask(mask, shape[:-1])[..., None]

@@ -24,6 +24,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import (
+    as_computed,
     as_mask,
     check_above_zero,
     check_broadcast,
@@ -54,9 +55,9 @@ def auc_margin(
     a: ArrayLike,
     b: ArrayLike,
     alpha: ArrayLike,
-    *,
     margin: ArrayLike = 1.0,
     prior: ArrayLike | None = None,
+    *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
 ) -> jax.Array:
@@ -125,9 +126,9 @@ def auc_margin(
 def pairwise_auc(
     scores: ArrayLike,
     targets: ArrayLike,
-    *,
     surrogate: Surrogate = "squared",
     margin: ArrayLike = 1.0,
+    *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
 ) -> jax.Array:
@@ -178,10 +179,10 @@ def pairwise_auc(
 def partial_auc(
     scores: ArrayLike,
     targets: ArrayLike,
-    *,
     max_fpr: ArrayLike = 0.1,
     surrogate: Surrogate = "squared_hinge",
     margin: ArrayLike = 1.0,
+    *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
 ) -> jax.Array:
@@ -230,10 +231,10 @@ def partial_auc(
 def soft_partial_auc(
     scores: ArrayLike,
     targets: ArrayLike,
-    *,
     temperature: ArrayLike = 1.0,
     surrogate: Surrogate = "squared_hinge",
     margin: ArrayLike = 1.0,
+    *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
 ) -> jax.Array:
@@ -282,8 +283,8 @@ def soft_partial_auc(
 def smooth_ap(
     scores: ArrayLike,
     targets: ArrayLike,
-    *,
     temperature: ArrayLike = 1.0,
+    *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
 ) -> jax.Array:
@@ -347,8 +348,7 @@ class _Batch(NamedTuple):
 def _prepare(
     scores: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, axis_name: AxisName | None
 ) -> _Batch:
-    scores = jnp.asarray(scores)
-    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    scores = as_computed(scores)
     if scores.ndim not in (1, 2):
         raise ValueError(f"scores have shape {scores.shape}, expected [B] or [B, C]")
     if np.shape(targets) != scores.shape:

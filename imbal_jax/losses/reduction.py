@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast
+from imbal_jax.losses.arguments import as_computed, check_broadcast
 
 AxisName = str | tuple[str, ...]
 
@@ -53,8 +53,7 @@ def weighted_mean(
     """
     if normalize not in ("weights", "count"):
         raise ValueError(f"normalize is {normalize!r}, allowed are 'weights' and 'count'")
-    values = jnp.asarray(values)
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = as_computed(values)
     weights = 1 if weights is None else weights
     check_broadcast("weights", weights, "values", values.shape)
     weights = jnp.broadcast_to(jnp.asarray(weights, dtype=values.dtype), values.shape)

@@ -22,6 +22,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import (
+    as_computed,
     as_mask,
     check_broadcast,
     check_scalar,
@@ -218,8 +219,7 @@ def known_labels(
 
     Raises ValueError: shapes that do not fit; a target outside 0 to 1 in a numpy array.
     """
-    logits = jnp.asarray(logits)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = as_computed(logits)
     if logits.ndim == 0:
         raise ValueError("logits are a scalar, expected [..., C]")
     if np.shape(targets) != logits.shape:

@@ -30,6 +30,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import (
+    as_computed,
     as_mask,
     check_broadcast,
     check_scalar,
@@ -301,8 +302,7 @@ def prepare(
 ) -> tuple[jax.Array, jax.Array, Known]:
     """Logits in the dtype to compute in; labels, int32 [...] within 0..C-1 or probabilities [..., C] of
     that dtype; and which examples count. Logits are 0 where an example is left out."""
-    logits = jnp.asarray(logits)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = as_computed(logits)
     if logits.ndim == 0:
         raise ValueError("logits are a scalar, expected [..., C]")
     if logits.shape[-1] < 2:
