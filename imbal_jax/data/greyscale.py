@@ -145,7 +145,7 @@ def displayed(header: pydicom.Dataset, picture: Levels, voi: Voi) -> Shown:
 
 
 def inversion(header: pydicom.Dataset) -> tuple[bool, frozenset[str]]:
-    """Whether large values are dark, and flags for what of it cannot be so.
+    """Whether large values are dark, and flags for what was ignored.
 
     MONOCHROME1 and the shape INVERSE say the same thing: where both stand, invert once. Where they contradict each
     other the shape counts, as in dcmtk and dcm4che (PS3.3 C.8.11.3.1.2 allows neither combination).

@@ -35,16 +35,16 @@ PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PIXEL_TAGS = tuple(Tag(keyword) for keyword in PIXELS)
 UNDEFINED = 2**32 - 1  # a length that is not said beforehand
 PREAMBLE = 132  # bytes
-# A meta information without the preamble begins with its group length, version, SOP class or transfer syntax.
+# First bytes of file meta information without a preamble: group length, version, SOP class or transfer syntax.
 META_STARTS = (b"\2\0\0\0UL", b"\2\0\1\0OB", b"\2\0\2\0UI", b"\2\0\x10\0UI")
-# How a data set without both begins (PS3.6): group length, character set, image type, date, time, SOP class ...
+# First element of a data set without either, in group 8: group length, character set, image type, date, SOP class.
 FIRST_ELEMENTS = (0x0, 0x1, 0x5, 0x8, 0x12, 0x13, 0x14, 0x16, 0x18, 0x20, 0x21)
 FIRST_VRS = (b"UL", b"CS", b"DA", b"TM", b"UI")
 LONGEST_FIRST = 256  # bytes
 
 
 def open_dicom(path: str | Path, *, pixels: bool = True) -> pydicom.Dataset:
-    """The parsed file, or ReadError. Never whatever file it is taken for DICOM: it begins like one."""
+    """The parsed file, or ReadError. Only a file that begins like DICOM is parsed."""
     file, stream, reason = None, None, ""
     # Raised outside the except blocks: a chained exception would carry pydicom's text, and with it the name.
     try:
@@ -100,7 +100,7 @@ def unreadable(start: bytes) -> str:
 
 
 def parse(stream: BoundedFile, *, force: bool, pixels: bool) -> pydicom.Dataset:
-    """The data set in the stream; of a deflated one its inflated part is read as any other."""
+    """The data set in the stream. A deflated part is inflated within limits and then read like any other."""
     with suppress(DeflatedError):
         return pydicom.dcmread(stream, force=force, stop_before_pixels=not pixels)
     start = stream.tell()
@@ -178,7 +178,7 @@ def check_header(file: pydicom.Dataset, frame: int | None) -> None:
 
 
 def is_for_processing(file: pydicom.Dataset) -> bool:
-    """Whether anything in the header says that these are raw detector values, whatever else says otherwise.
+    """Whether anything in the header says that these are raw detector values, even if something else denies it.
 
     The intent is often stripped; the SOP class is named in the data set and again in the meta information.
     """

@@ -1,7 +1,7 @@
 """A file that is parsed within limits: no more bytes than there are, no more elements than a radiograph has.
 
-Elements and items are counted while they are read, before they become objects. An empty item is 8 bytes in a file,
-a thousandth of that in a deflated one, and 300 bytes as an object.
+Elements and items are counted while they are read, before they become objects. An empty item takes 8 bytes in a file,
+a thousandth of that in a deflated file, and 300 bytes in memory.
 """
 
 import io
@@ -17,11 +17,11 @@ class TooLargeError(Exception):
 
 
 class CutError(Exception):
-    """As TooLargeError, of a deflated file without its end."""
+    """A deflated file ends too early. Internal, like TooLargeError."""
 
 
 class DeflatedError(Exception):
-    """As TooLargeError: what follows is deflated, and pydicom is about to inflate it whole."""
+    """The rest of the file is deflated, and pydicom is about to inflate it at once. Internal, like TooLargeError."""
 
 
 class BoundedFile(io.BufferedReader):

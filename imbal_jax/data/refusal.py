@@ -7,8 +7,8 @@ from imbal_jax.errors import InputError
 # radiographs are about 18 megapixels of 16 bits.
 FILE_LIMIT = 512 * 2**20  # bytes
 INFLATED_LIMIT = 256 * 2**20  # bytes that a deflated file becomes
-# Pieces in which a header is read: one to three an element or item. A radiograph has some hundreds, and a file of
-# 500 frames with their own functional groups some ten thousand. As objects they take 20 MiB and a second.
+# Reads while a header is parsed, one to three for each element and item. A radiograph takes hundreds; 500 frames with
+# their own functional groups take about 30,000. At the limit, parsing takes 20 MiB and a second.
 READS_LIMIT = 2**16
 SIDE_LIMIT = 32_768  # rows, columns
 PIXEL_LIMIT = 100_000_000
@@ -23,8 +23,8 @@ REASONS = {
     "not-an-image": f"neither a DICOM file nor a picture: {READ}",
     **{reason_of(name): f"{name}, which is not read: {READ}" for name in OTHERS},
     "no-preamble": (
-        "DICOM without the preamble and the file's meta information, which say how it is encoded: "
-        "write it anew as a DICOM file (dcmconv of dcmtk does)"
+        "a DICOM data set without preamble and file meta information, which say how it is encoded: "
+        "convert it to a DICOM file, for example with dcmconv of dcmtk"
     ),
     "no-pixels": "a DICOM file without pixels, or cut off before them",
     "bad-header": "rows, columns, bits or another attribute that describes the pixels is absent or nonsense",
