@@ -252,7 +252,7 @@ def header_voi(
     if malformed:
         flags = flags - {"voi-lut-dim"} | {"voi-lut-unused"}
     if shown is None:
-        shown = windowed(header, values.levels)
+        shown = through_window(header, values.levels)
         # A window beside all values shows black or white; neither is a picture.
         if shown is not None and saturated(shown, sampled):
             shown = None
@@ -265,7 +265,7 @@ def windows(header: pydicom.Dataset, keyword: str) -> int:
     return 0 if value is None or value == "" else np.size(value)
 
 
-def windowed(header: pydicom.Dataset, values: np.ndarray) -> np.ndarray | None:
+def through_window(header: pydicom.Dataset, values: np.ndarray) -> np.ndarray | None:
     """Values through the header's first window, in [0, 1]; None where it is none.
 
     PS3.3 C.11.2.1.2 and C.11.2.1.3, x a value, c the center, w the width:
