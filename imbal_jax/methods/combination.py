@@ -15,7 +15,8 @@ def find_method(text: str) -> Method:
     """The method called ``text``, or a combination written as ``loss=focal,composition=balanced,weights=inverse``.
 
     A combination may begin with a name to start from, and may give options of the loss:
-    ``stratified,loss=focal,gamma=1``, and of the second: ``second_loss.gamma=1``. Deferred parts are joined by a plus: ``deferred=weights+loss,defer=0.8``.
+    ``stratified,loss=focal,gamma=1``, and of the second: ``second_loss.gamma=1``. Deferred parts are joined by
+    a plus: ``deferred=weights+loss,defer=0.8``.
     Raises InputError for an unknown name, field or value, saying what is allowed.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
