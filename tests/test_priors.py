@@ -166,5 +166,5 @@ def test_labels_that_are_text_are_refused_in_words():
         lambda: metrics.auroc(names, np.linspace(0, 1, 4)),
         lambda: metrics.confusion_matrix(np.array(["0", "1", "0", "1"]), np.linspace(0, 1, 4)),
     ):
-        with pytest.raises(ValueError, match="np.unique"):
+        with pytest.raises(ValueError, match=r"np\.unique"):
             call()
