@@ -135,8 +135,8 @@ def test_monai_agrees():
         "tversky": losses.tversky(p, t, alpha=0.2, beta=0.8, smooth=1e-5),
         "generalized": losses.generalized_dice(p, t, "square", 1e-5),
         "overlap": losses.unified_focal(p, t, weight=0.0, delta=0.7, gamma=0.5).mean(),
-        "entropy": losses.unified_focal(p, t, weight=1.0, delta=0.7, gamma=0.5).mean()
-        / 2,  # MONAI's mean counts both classes
+        # MONAI's mean counts both classes
+        "entropy": losses.unified_focal(p, t, weight=1.0, delta=0.7, gamma=0.5).mean() / 2,
     }
     planes = [torch.from_numpy(np.moveaxis(a, -1, 1).astype(np.float32)) for a in (p, t)]
     theirs = {

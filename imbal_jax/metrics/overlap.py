@@ -19,7 +19,7 @@ def dice(
     spatial: int = 0,
     pooled: bool = False,
     ignore_empty: bool | Literal["both"] = True,
-    first: Literal["images", "classes"] = "images",
+    first: Literal["images", "classes", "pairs"] = "images",
     threshold: ArrayLike = 0.5,
     mask: ArrayLike | None = None,
     average: str = "macro",
@@ -38,7 +38,8 @@ def dice(
         only what is empty in both is left out; torchmetrics.segmentation.MeanIoU).
       first: the mean over the images of each class, then over the classes ("images"); or, with average
         "macro", over the classes of each image, then over the images where one is defined ("classes"; MONAI's
-        reduction="mean", and torchmetrics). They differ where values are left out.
+        reduction="mean"), or once over all pairs of an image and a class ("pairs"; torchmetrics' MeanIoU). They
+        differ where values are left out.
       average: over the classes, of the means over the images. Of one class a pixel, all C count:
         ``macro_mean(dice(..., average="none")[1:])`` leaves the background out.
 
@@ -47,7 +48,7 @@ def dice(
 
     Raises:
       ValueError: shapes that do not fit ``spatial``; an unknown ``ignore_empty`` or ``first``; ``first``
-        "classes" with average "weighted" or "none", which have no class to average first; as the other metrics.
+        "classes" or "pairs" with average "weighted" or "none"; as the other metrics.
     """
     return _overlap(
         dice,
@@ -70,7 +71,7 @@ def iou(
     spatial: int = 0,
     pooled: bool = False,
     ignore_empty: bool | Literal["both"] = True,
-    first: Literal["images", "classes"] = "images",
+    first: Literal["images", "classes", "pairs"] = "images",
     threshold: ArrayLike = 0.5,
     mask: ArrayLike | None = None,
     average: str = "macro",
@@ -100,7 +101,7 @@ def _overlap(
     spatial: int,
     pooled: bool,
     ignore_empty: bool | Literal["both"],
-    first: Literal["images", "classes"],
+    first: Literal["images", "classes", "pairs"],
     *,
     threshold: ArrayLike,
     mask: ArrayLike | None,
@@ -109,10 +110,10 @@ def _overlap(
     check_average(average)
     if ignore_empty not in (True, False, "both"):
         raise ValueError(f"ignore_empty is {ignore_empty!r}, expected True, False or 'both'")
-    if first not in ("images", "classes"):
-        raise ValueError(f"first is {first!r}, expected 'images' or 'classes'")
-    if first == "classes" and average in ("weighted", "none"):
-        raise ValueError(f"first='classes' averages the classes of an image: average {average!r} does not")
+    if first not in ("images", "classes", "pairs"):
+        raise ValueError(f"first is {first!r}, expected 'images', 'classes' or 'pairs'")
+    if first != "images" and average in ("weighted", "none"):
+        raise ValueError(f"first={first!r} averages the classes equally: average {average!r} does not")
     tables, binary = tables_of_images(labels, scores, spatial, threshold, mask)
     average = "micro" if binary else average
     return overlap_of(tables, OVERLAP_WEIGHTS[metric], pooled, ignore_empty, first, average)
@@ -123,7 +124,7 @@ def overlap_of(
     weight: int,
     pooled: bool,
     ignore_empty: bool | Literal["both"],
-    first: Literal["images", "classes"],
+    first: Literal["images", "classes", "pairs"],
     average: str,
 ) -> float | np.ndarray:
     """weight TP / (weight TP + FP + FN) of tables [images, K, 2, 2]; "micro" adds the K classes up first."""
@@ -140,6 +141,8 @@ def overlap_of(
     values = np.where(undefined, np.nan, values)
     if first == "classes":
         return macro_mean([macro_mean(image)[0] for image in values])[0]
+    if first == "pairs":
+        return macro_mean(values)[0]
     # one class after the other: an image left out of a mean, such as padding, does not change its last bit
     values = np.array([macro_mean(image)[0] for image in values.T])
     return float(values[0]) if average == "micro" else average_of(values, (hit + missed).sum(axis=0), average)
