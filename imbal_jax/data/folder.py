@@ -112,7 +112,7 @@ def read_folder(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Dataset, FolderSummary]:
-    """Read every labelled DICOM, PNG, JPEG, TIFF and BMP file below ``folder``; images uint8 [N, size, size, channels].
+    """Read every labelled DICOM, PNG, JPEG, TIFF and BMP file below ``folder``; images [N, size, size, channels].
 
     The table has a heading and, in any order:
         file        the path below ``folder``, or the bare name where only one file has it (".dcm" may go),
