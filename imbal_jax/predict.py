@@ -71,7 +71,7 @@ def predict(
     stored operating point; ``flags``, what to know of the image's quality. Files that cannot be read are left out,
     and listed with the reason in ``out`` with the ending ``.unreadable.csv``.
 
-    path: a DICOM, PNG or JPEG file, a folder of such, or a folder of records.
+    path: a DICOM, PNG, JPEG, TIFF or BMP file, a folder of such, or a folder of records.
     key_file: what files' ids are made with, of their paths below ``path``; made where there is none; ``out`` with
         the ending ``.key`` if left out. Records keep the ids they have.
     names: a table of ids and paths to write, for whoever may know whose the images are.

@@ -41,6 +41,30 @@ def test_a_file_of_another_set_is_refused_by_its_labels(tmp_path):
         read_medmnist(tmp_path / "c.npz", "octmnist")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"val_images": np.zeros((5, 28, 28), np.float32)},
+        {"val_images": np.zeros((5, 28, 27), np.uint8)},
+        {"val_images": np.zeros((4, 28, 28), np.uint8)},
+        {"test_labels": np.zeros(5, np.uint8)},
+        {"test_labels": np.zeros((5, 1))},
+        {"train_labels": np.full((5, 1), -1)},
+        {"train_labels": np.array([["a"]] * 5)},
+        {"train_images": np.array([None] * 5)},
+    ],
+)
+def test_wrong_dtypes_shapes_and_lengths_are_refused_in_one_line(change, tmp_path):
+    path = published(tmp_path / "a.npz", (28, 28), 1, 1)
+    with np.load(path) as arrays:
+        whole = dict(arrays)
+    read_medmnist(path, "pneumoniamnist")
+    np.savez(path, **{**whole, **change})
+    with pytest.raises(InputError, match="remove it and fetch it again") as caught:
+        read_medmnist(path, "pneumoniamnist")
+    assert "\n" not in str(caught.value)
+
+
 def test_each_set_has_a_checksum_of_each_size_and_no_two_the_same():
     sums = [md5 for med in MEDMNIST.values() for md5 in med.md5]
     assert all(len(bytes.fromhex(md5)) == 16 for md5 in sums)

@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import struct
 import subprocess
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 import imbal_jax
 from imbal_jax.data.folder import load_picture
@@ -301,8 +302,10 @@ def test_what_a_file_is_its_content_says(tmp_path):
         load_picture(tmp_path / "none.png", size=8, voi="header")
 
 
+@pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
-def test_a_picture_that_ends_early_is_refused_wherever_it_ends(kind):
+def test_a_picture_that_ends_early_is_refused_wherever_it_ends(kind, lenient, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)  # as other programs set it
     data = encoded(FILM, kind)
     whole = open_picture(data).values
     for end in range(0, len(data) - 1, max(1, len(data) // 60)):
@@ -311,6 +314,21 @@ def test_a_picture_that_ends_early_is_refused_wherever_it_ends(kind):
         except ReadError:
             continue
         np.testing.assert_array_equal(values, whole)  # what is cut away were not pixels
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_a_jpeg(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = encoded(FILM, "JPEG")
+    thumbnail = encoded(FILM[::4, ::4].copy(), "JPEG")
+    inside = data[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
+    np.testing.assert_array_equal(open_picture(inside).values, open_picture(data).values)
+    assert reason(inside[:-20]) == "truncated"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "film.png")
+    with pytest.raises(ReadError, match="missing"):
+        load_picture(tmp_path / "film.png", size=8, voi="header")
 
 
 def test_a_png_with_a_changed_byte_is_refused():
@@ -366,6 +384,6 @@ def test_one_module_opens_pictures():
     opens = {
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
-        if re.search(r"\bImage\.open\(|ImageFile|imread", path.read_text(encoding="utf-8"))
+        if re.search(r"\bImage\.open\(|ImageFile\.|imread", path.read_text(encoding="utf-8"))
     }
     assert opens == {"data/pictures.py"}

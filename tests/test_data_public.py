@@ -304,3 +304,63 @@ def test_condensed_copies_are_the_ones_on_record(real_data):
         for name, sha256 in source.prepared.items():
             path = next(real_data.rglob(name))
             assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+def kermany_pictures():
+    names = [f"PNEUMONIA/person{i}_bacteria_{i}.jpeg" for i in range(3)]
+    names += [f"NORMAL/IM-{i:04}-0001.jpeg" for i in range(3)]
+    return {f"chest_xray/train/{name}": encoded(30 + 10 * i) for i, name in enumerate(names)}
+
+
+def test_kermany_as_kaggle_unpacks_it_counts_each_picture_once(tmp_path):
+    files = kermany_pictures()
+    write_folder(tmp_path, files)
+    write_folder(tmp_path / "chest_xray", files)
+    write_folder(tmp_path / "chest_xray", {"__MACOSX/train/NORMAL/._IM-0001-0001.jpeg": b"x"})
+    write_zip(tmp_path / "ChestXRay2017.zip", files)
+    data, _ = kermany(tmp_path, size=8)
+    assert np.bincount(data.labels).tolist() == [3, 3]
+    assert len(set(data.groups)) == 6
+    write_folder(tmp_path, {"other/test/NORMAL/IM-0001-0001.jpeg": encoded(99)})
+    with pytest.raises(InputError, match=r"IM-0001-0001.jpeg are two pictures of one name: keep the one"):
+        kermany(tmp_path, size=8)
+
+
+def test_nih_in_two_folders_counts_once(tmp_path):
+    lines = "".join(f"{i:08}_000.png,{'Mass' if i % 2 else 'No Finding'},0,{i},50\n" for i in range(6))
+    (tmp_path / "Data_Entry_2017_v2020.csv").write_text(CSV + lines)
+    files = {f"images/{i:08}_000.png": encoded(20 * i + 1, kind="PNG") for i in range(6)}
+    write_folder(tmp_path, files)
+    write_folder(tmp_path / "sample", files)
+    write_tar(tmp_path / "images_001.tar.gz", files)
+    data, _ = nih(tmp_path, size=8)
+    assert data.images.shape[0] == 6
+    assert data.labels.sum() == 3
+
+
+@pytest.mark.parametrize("name", ["kermany_64.npz", "kermany_224_jpeg.npz", "nih1000_64.npz"])
+def test_a_damaged_condensed_copy_is_one_line(name, tmp_path):
+    if name.startswith("kermany"):
+        prepared_kermany(tmp_path, ["jpeg" if "jpeg" in name else "64"])
+    else:
+        arrays = {"images": np.zeros((2, 64, 64), np.uint8), "labels": np.zeros((2, 14), np.uint8)}
+        classes, patients = np.array(NIH_LABELS), np.arange(2)
+        np.savez(tmp_path / name, **arrays, classes=classes, patient_id=patients)
+    read = kermany if name.startswith("kermany") else nih
+    whole = (tmp_path / name).read_bytes()
+    read(tmp_path, size=8)
+    with np.load(tmp_path / name) as kept:
+        arrays = dict(kept)
+    for damaged in (whole[: len(whole) // 2], b"<!DOCTYPE html>", b""):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(InputError, match=f"{name} is damaged .*remove it and fetch it again") as caught:
+            read(tmp_path, size=8)
+        assert "\n" not in str(caught.value)
+    for change in (
+        {"labels": arrays["labels"][:-1]},
+        {"labels": arrays["labels"] + 7},
+        {"labels": np.array("a")},
+    ):
+        np.savez(tmp_path / name, **{**arrays, **change})
+        with pytest.raises(InputError, match="remove it and fetch it again"):
+            read(tmp_path, size=8)

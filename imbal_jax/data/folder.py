@@ -5,12 +5,11 @@ integers in the order of first appearance, and messages name rows of the table.
 """
 
 import os
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -28,12 +27,13 @@ from imbal_jax.data.dicom import (
     open_dicom,
     quiet,
 )
-from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry
 from imbal_jax.data.memory import one_file
 from imbal_jax.data.pictures import is_picture
 from imbal_jax.data.resize import Fit
 from imbal_jax.data.table import Row, Table, header_keyword, match_headers, match_names, read_table
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_npz
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
@@ -62,7 +62,7 @@ class FolderSummary:
 
     refused: files by reason, the keys of dicom.REASONS. unwindowed: read by percentiles although the header's
     window was asked for. unknown_patients: images with no patient in table or header, each counted as a
-    patient of its own.
+    patient of its own. colour_dropped: colour pictures that became grey.
     """
 
     rows: int
@@ -75,6 +75,7 @@ class FolderSummary:
     unknown_patients: int
     unwindowed: int
     labels: dict[str, int] = field(default_factory=dict)
+    colour_dropped: int = 0
 
     def __str__(self) -> str:
         lines = [
@@ -92,6 +93,7 @@ class FolderSummary:
                 "images without a patient: each counts as its own, splits may share patients",
             ),
             (self.unwindowed, "images without a usable window, scaled by percentiles"),
+            (self.colour_dropped, "colour pictures made grey: --data.channels 3 keeps the colour"),
         )
         return "\n".join(lines + [f"{count} {what}" for count, what in notes if count])
 
@@ -110,7 +112,7 @@ def read_folder(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Dataset, FolderSummary]:
-    """Read every labelled DICOM, PNG and JPEG file below ``folder``; images uint8 [N, size, size, channels].
+    """Read every labelled DICOM, PNG, JPEG, TIFF and BMP file below ``folder``; images [N, size, size, channels].
 
     The table has a heading and, in any order:
         file        the path below ``folder``, or the bare name where only one file has it (".dcm" may go),
@@ -176,6 +178,7 @@ def read_folder(
         unknown_patients=unknown,
         unwindowed=int(decoded.unwindowed[good].sum()) if voi == "header" else 0,
         labels=dict(zip(table.classes, present.tolist(), strict=True)),
+        colour_dropped=int(decoded.colour_dropped[good].sum()),
     )
     return data, summary
 
@@ -259,12 +262,14 @@ def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tu
 @dataclass(frozen=True)
 class Decoded:
     """Of each file: uint8 or uint16 [M, size, size, channels]; status 0 or 1 + the place of its reason in REASONS;
-    the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used."""
+    the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used;
+    whether colour became grey."""
 
     images: np.ndarray
     status: np.ndarray
     patients: np.ndarray
     unwindowed: np.ndarray
+    colour_dropped: np.ndarray
 
 
 def read_all(
@@ -279,16 +284,17 @@ def read_all(
     """Every file decoded, from the cache where it has exactly these files."""
     store = Path(cache) / f"{digest(folder, paths, geometry)}.npz" if cache is not None else None
     if store is not None and store.exists():
-        # A cache cut off or written by another version is no cache; the files are still there.
-        with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(store) as kept:
-            decoded = Decoded(kept["images"], kept["status"], kept["patients"], kept["unwindowed"])
-            if progress is not None:
-                progress(len(paths), len(paths))
-            return decoded
+        # A cache that is cut off or damaged is no cache; the files are still there.
+        with suppress(InputError):
+            kept = read_npz(store, [part.name for part in fields(Decoded)], "it is made again")
+            if all(len(part) == len(paths) for part in kept.values()):
+                if progress is not None:
+                    progress(len(paths), len(paths))
+                return Decoded(**kept)
 
     images = np.zeros((len(paths), *geometry.shape), geometry.dtype)
     status = np.zeros(len(paths), np.int8)
-    unwindowed = np.zeros(len(paths), bool)
+    unwindowed, colour_dropped = np.zeros((2, len(paths)), bool)
     patients = np.full(len(paths), -1, np.int32)
     numbers: dict[str, int] = {}
     codes = {reason: number for number, reason in enumerate(REASONS, start=1)}
@@ -306,23 +312,33 @@ def read_all(
             else:
                 images[place] = result.pixels.reshape(geometry.shape)
                 unwindowed[place] = not result.windowed
+                colour_dropped[place] = COLOUR_DROPPED in result.flags
                 if result.patient:
                     patients[place] = numbers.setdefault(result.patient, len(numbers))
             if progress is not None:
                 progress(place + 1, len(paths))
-    decoded = Decoded(images, status, patients, unwindowed)
+    decoded = Decoded(images, status, patients, unwindowed, colour_dropped)
     if store is not None:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        part = store.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as stream:
-            np.savez(stream, images=images, status=status, patients=patients, unwindowed=unwindowed)
-        os.replace(part, store)
+        keep(store, decoded)
     return decoded
+
+
+def keep(store: Path, decoded: Decoded) -> None:
+    """Write the cache; without one, as on a full disk, the files are decoded again next time."""
+    partial = store.with_suffix(f".{os.getpid()}.part")
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            np.savez(stream, **{part.name: getattr(decoded, part.name) for part in fields(decoded)})
+        os.replace(partial, store)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
 
 
 def digest(folder: Path, paths: list[str], geometry: Geometry) -> str:
     """A name for exactly these files at these sizes and times, read this way."""
-    state = blake2b(f"{CACHE_FORMAT} {geometry!r}".encode(), digest_size=16)
+    state = blake2b(f"{CACHE_FORMAT} {geometry!r} {list(REASONS)}".encode(), digest_size=16)
     for path in paths:
         about = (folder / path).stat()
         state.update(f"\0{path}\0{about.st_size}\0{about.st_mtime_ns}".encode("utf-8", "surrogateescape"))

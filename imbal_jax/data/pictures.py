@@ -22,6 +22,7 @@ from imbal_jax.errors import InputError
 PERCENTILES = (0.5, 99.5)
 USED = 0.25  # of the range: with less, an 8-bit copy would have 64 grey levels or fewer
 COUNTED = 512  # rows and columns that percentiles are taken of
+CHUNK_LIMIT = 2**17  # of a PNG; 100 megapixels in chunks of 8 KiB are a tenth of them
 PAGES_LIMIT = 64  # directories of a TIFF that are looked at
 TINT = 8  # of 255: what JPEG leaves between the channels of a grey picture stays below
 
@@ -79,8 +80,10 @@ def is_picture(path: Path) -> bool:
     Raises ReadError for a file that may not be read.
     """
     head = None
-    with suppress(OSError), path.open("rb") as file:
-        head = file.read(HEAD)
+    with suppress(OSError):
+        if path.is_file():  # a pipe would wait for ever
+            with path.open("rb") as file:
+                head = file.read(HEAD)
     if head is None:
         raise ReadError("missing")
     return format_of(head) not in ("", "DICOM")
@@ -177,7 +180,7 @@ def _open(
     try:
         _check_whole(data, kind)
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            _check_size(image)
+            _check_size(image, len(data))
             full = image.size
             if shape is not None and sorted(shape) != sorted(full):
                 raise _OtherShape
@@ -206,6 +209,8 @@ def _read(path: Path) -> bytes:
     """The whole file, so that it cannot change while it is read; of another format, what says which."""
     reason = ""
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            raise FileNotFoundError
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size
             if length > FILE_LIMIT:
@@ -223,16 +228,46 @@ def _read(path: Path) -> bytes:
 
 
 def _check_whole(data: bytes, kind: str) -> None:
-    """ReadError for a PNG or JPEG without its end, and for a PNG with a wrong checksum. Pillow looks for neither."""
+    """ReadError for a picture without its end, and for a PNG with a wrong checksum.
+
+    Pillow does not look for the end of a PNG or JPEG nor for checksums, and where ``LOAD_TRUNCATED_IMAGES`` is set it
+    fills up what is lacking.
+    """
     if kind == "PNG":
-        for _ in _chunks(data):
-            pass
+        for number, _ in enumerate(_chunks(data)):
+            if number > CHUNK_LIMIT:
+                raise ReadError("too-large")
     elif kind == "JPEG":
         # In entropy-coded data FF is followed by 00 or a restart marker, so that FF D9 is the end. Behind it cameras
-        # put further pictures.
-        scan = data.find(b"\xff\xda")
-        if scan < 0 or data.find(b"\xff\xd9", scan) < 0:
+        # put further pictures, and before it, in the header, a thumbnail.
+        if data.find(b"\xff\xd9", _first_scan(data)) < 0:
             raise ReadError("truncated")
+    elif kind == "TIFF":
+        order = "little" if data.startswith(b"II") else "big"
+        directory = data[4:8] if data[2:4].strip(b"\0") == b"*" else data[8:16]
+        if int.from_bytes(directory, order) + 2 > len(data):
+            raise ReadError("truncated")
+    elif kind == "BMP" and len(data) >= 34:
+        start, size, width, height, _, depth, packed = struct.unpack_from("<10xIIiiHHI", data)
+        row = (abs(width) * depth + 31) // 32 * 4
+        if size >= 40 and packed in (0, 3) and start + row * abs(height) > len(data):
+            raise ReadError("truncated")
+
+
+def _first_scan(data: bytes) -> int:
+    """Where the entropy-coded data of a JPEG begin."""
+    place = 2
+    while place + 4 <= len(data):
+        if data[place] != 0xFF:
+            break
+        if data[place + 1] == 0xFF:  # fill byte
+            place += 1
+            continue
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        if data[place + 1] == 0xDA:
+            return place + 2 + length
+        place += 2 + length
+    raise ReadError("truncated")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -264,13 +299,17 @@ def _filled_up(channel: np.ndarray) -> bool:
     )
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_size(image: Image.Image, length: int) -> None:
     width, height = image.size
     if max(width, height) > SIDE_LIMIT or width * height > PIXEL_LIMIT:
         raise ReadError("too-large")
     if image.format == "TIFF":
         if _pages(image) > 1:
             raise ReadError("multi-frame")
+        for starts, lengths in ((273, 279), (324, 325)):  # strips, tiles
+            ends = np.add(image.tag_v2.get(starts, 0), image.tag_v2.get(lengths, 0), dtype=float)
+            if np.max(ends, initial=0) > length:
+                raise ReadError("truncated")
     elif image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
         raise ReadError("multi-frame")
 

@@ -13,7 +13,7 @@ from imbal_jax.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class IngestOptions:
-    """A folder of DICOM, PNG and JPEG files becomes a data set of records that names nobody.
+    """A folder of DICOM, PNG, JPEG, TIFF and BMP files becomes a data set of records that names nobody.
 
     The table has a heading and, in any order: file (a path below the folder, a file name or a SOPInstanceUID) or
     accession; label (the name of a class), or one column for each of many labels with 1, 0, -1 (uncertain) or nothing
