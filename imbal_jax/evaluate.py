@@ -62,6 +62,7 @@ def score_run(
         outputs=outputs,
         validation_labels=splits.validation.labels,
         validation_outputs=seen,
+        validation_groups=patient_codes(splits.validation.groups),
         training_priors=training_priors(method, shared),
         correction=np.log(correction_factors(*given)),
         mean=np.asarray(shared["mean"]),
@@ -159,6 +160,7 @@ def result_of(
         groups=patients,
         validation_labels=scored.validation_labels,
         validation_scores=deployment.probabilities(scored.validation_outputs),
+        validation_groups=scored.validation_groups,
         raw_scores=own_scores,
         calibration=deployment.calibration,
         saliency=maps,
@@ -211,7 +213,7 @@ def rescore(
     finished = finished_methods(config, workdir)
     splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
     claim_splits(workdir, splits.members)
-    check_deploy(config, splits.validation.labels, splits.classes)
+    check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
     claim(workdir, config, trained=True)  # what is deployed may have changed
     mesh = make_mesh(config)
     results = []

@@ -24,7 +24,7 @@ class Scored:
     best_step, seconds, skipped: the chosen checkpoint's step; of the training; updates left out.
     labels: [M] or [M, C], of the test. groups: int [M], numbers that tell its patients apart.
     scores: float32 [M, C], probabilities of the test as the method corrects them. outputs: those of the network.
-    validation_labels, validation_outputs: of the validation images, likewise.
+    validation_labels, validation_outputs, validation_groups: of the validation images, likewise.
     training_priors: float64 [C], what the outputs assume: priors, or of many labels each one's prevalence; NaN
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
@@ -42,6 +42,7 @@ class Scored:
     outputs: np.ndarray
     validation_labels: np.ndarray
     validation_outputs: np.ndarray
+    validation_groups: np.ndarray
     training_priors: np.ndarray
     correction: np.ndarray
     mean: np.ndarray

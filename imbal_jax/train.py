@@ -40,7 +40,7 @@ from imbal_jax.report import RunResult
 from imbal_jax.scored import Scored
 from imbal_jax.scoring import make_scorer
 from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean
-from imbal_jax.selection import Criterion, best_step, parse_criterion, should_stop
+from imbal_jax.selection import Criterion, best_step, choice_line, parse_criterion, should_stop
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
@@ -169,7 +169,7 @@ def train_method(
             table = score(scored.labels, scored.scores, splits.classes, config.data.negative_class)
             tracker.test(best, flat_metrics(table))
             tracker.message(
-                f"{method.name}: best at step {best} by {config.select}, {duration(scored.seconds)}"
+                f"{method.name}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}"
             )
     scored.write(folder)
     return run_result(config, method, splits, folder, scored, mesh)
@@ -179,7 +179,7 @@ def check_methods(config: Config, splits: Splits, mesh: Mesh) -> None:
     """Raise InputError for a method, a batch size, a rule or a criterion that does not suit this data."""
     task = task_for(splits.train)
     data_priors(config, splits)
-    check_deploy(config, splits.validation.labels, splits.classes)
+    check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
     for method in config.methods:
         task.check(method)
         steps_of(config, method, splits.train)
