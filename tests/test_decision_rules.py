@@ -14,7 +14,6 @@ from imbal_jax.decision_rules import (
     LeastCost,
     MaxFBeta,
     Youden,
-
     parse_rule,
     threshold_curve,
 )
