@@ -179,8 +179,8 @@ class Config:
     methods: trained one after the other on the same split and seed; names of ``METHODS``, or combinations
         such as ``loss=focal,composition=balanced``.
     select: which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a
-        constraint (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest counts.
-        The default ranks. Sensitivity and F-score are those of the class called: where a class is rare, plain
+        constraint (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest
+        counts. The default ranks. Sensitivity and F-score are those of the class called: where a class is rare, plain
         cross-entropy calls nobody for most of a run, all its evaluations tie at 0, and the first, hardly trained one
         would stand for it. Thresholds are chosen afterwards (``deploy.points``), and for them the ranking counts.
         AUROC says little of the few highest scores, which would be called; average precision rests on a few

@@ -171,11 +171,8 @@ class AtLeast:
         if bound >= self.target:
             return
         needed = math.ceil(math.log1p(-self.confidence) / math.log(self.target) - 1e-9)
-        side, count = (
-            self.rate.replace("sensitivity", "positive").replace("specificity", "negative"),
-            len(images),
-        )
-        several = images.sum() > count
+        side, count = "positive" if self.rate == "sensitivity" else "negative", len(images)
+        several = bool(images.sum() > count)
         unit = f"{side} patients" if several else f"{side}s"
         given = f"{count:,} {unit}" + f" ({images.sum():,} images)" * several
         reached = "undefined" if math.isnan(bound) else f"{bound:.4g} even where all are right"

@@ -20,7 +20,8 @@ With few positives the best of many evaluations is the luckiest. Three clauses a
   ``bounds``), in place of the metric. Over the same cases the bound of a rate ranks as the rate does: it serves in
   constraints and sums.
 
-Without ``within`` the earliest of equals is best. Whatever the clauses, the best evaluation is the last or the
+Without ``within`` the earliest of equals is best; of evaluations that are equally far from satisfying the constraints
+the latest. Whatever the clauses, the best evaluation is the last or the
 one that was best before it, so a run keeps one best checkpoint; and a run that is resumed with its history
 decides as the run that was never interrupted.
 """
@@ -164,6 +165,10 @@ def best_step(history: Sequence[Metrics], criterion: Criterion) -> int:
     scores = [criterion.score(metrics) for metrics in evaluations]
     best = _highest(scores, criterion)
     floor = FLOOR if criterion.constraints else -math.inf
+    if (
+        criterion.constraints and -math.inf < scores[best] <= floor
+    ):  # equally far from what is asked: trained longest
+        best = max(n for n in range(best, len(scores)) if scores[n] == scores[best])
     error = evaluations[best].get(STANDARD_ERROR, math.nan)
     if scores[best] > floor and math.isfinite(error):
         least = scores[best] - criterion.within * error

@@ -37,6 +37,7 @@ from imbal_jax.recipe import (
     steps_of,
 )
 from imbal_jax.report import RunResult
+from imbal_jax.report.use import few_positives, split_gaps
 from imbal_jax.scored import Scored
 from imbal_jax.scoring import make_scorer
 from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean
@@ -68,9 +69,12 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
 
     # Data
     splits = load(config, workdir, say)
-    for line in describe(splits):
+    for line in (*describe(splits), *split_gaps(splits.table, splits.classes, config.data.negative_class)):
         say(line)
     claim_splits(workdir, splits.members)
+    negative, held = config.data.negative_class, splits.validation
+    for line in few_positives(held.labels, held.groups, splits.classes, negative):
+        say(line)
 
     # What is wrong with any method is said before the first step of the first
     mesh = make_mesh(config)
@@ -410,5 +414,5 @@ def _validation_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def describe(splits: Splits) -> list[str]:
-    """One line a split: images, patients, label-ratio error, images of each class."""
-    return [row_line(row) for row in splits.table]
+    """One line a split: images, patients, label-ratio error, images of each class and their share."""
+    return [row_line(row, splits.classes) for row in splits.table]

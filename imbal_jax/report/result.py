@@ -32,6 +32,7 @@ class RunResult:
         validation images.
       raw_scores: [M, C], the scores before calibration.
       calibration: what was done to them, in words.
+      prevalence: [C], where the model is used; prevalence_source: whose that is, such as "validation".
       saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
     """
 
@@ -53,6 +54,8 @@ class RunResult:
     raw_scores: np.ndarray | None = None
     calibration: str | None = None
     saliency: Saliency | None = None
+    prevalence: tuple[float, ...] | None = None
+    prevalence_source: str = ""
 
 
 def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: np.ndarray) -> None:
