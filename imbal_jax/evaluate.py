@@ -204,7 +204,7 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
 def print_results(
     config: Config, results: list[RunResult], classes: tuple[str, ...], report: Path, console: Console
 ) -> None:
-    """What the numbers rest on, what the methods call by themselves and at the operating points, the report's path."""
+    """What the numbers rest on, what the methods call by themselves and at the operating points, the report."""
 
     def warn(text: str) -> None:
         console.print(Text(text, "bold"), soft_wrap=True)
@@ -213,7 +213,7 @@ def print_results(
     for line in shared_cautions(results[0], classes, negative):
         warn(line)
     for result in results:
-        for line in first_said(result, classes, negative):
+        for line in first_said(result):
             warn(line)
     console.print(results_table({r.method: r.table for r in results}, console.width))
     console.print(points_table(results, classes, config.data.negative_class, console.width))

@@ -53,7 +53,7 @@ def use_of(run: RunResult, k: int, classes: int) -> Use:
 # Lines
 
 
-def first_said(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
+def first_said(run: RunResult) -> list[str]:
     """What has to be known before any number of the run is read."""
     lines = []
     history = [
