@@ -18,7 +18,7 @@ from imbal_jax.tracking import UNDEFINED, WIDE, number, percent
 
 HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "called of 1,000")
 SHORT = ("from", "sens.", "spec.", "PPV", "per 1,000")
-CONFIDENCE = "with 95 % confidence: a one-sided lower bound on validation, by patient"
+CONFIDENCE = "with confidence: a one-sided lower bound on validation, by patient"
 JOINT = 0.975  # sensitivity and specificity are both within theirs in 95 studies of 100 (Bonferroni)
 BOUNDS = len("(0.00–1.00)")  # of an interval, which may stand in a second line
 

@@ -34,8 +34,8 @@ def _elsewhere(study: Study) -> str:
 
 METHOD = (
     "<p class=muted>Intervals are two-sided 95 % ones: of sensitivity, specificity and precision Wilson's, with the "
-    "images of a patient counted as fewer by the design effect (Rao and Scott, Biometrics 1992); of AUROC DeLong's, by patient "
-    "(Obuchowski, Biometrics 1997); of F-score and average precision the percentiles of a bootstrap of patients. "
+    "images of a patient counted as fewer by the design effect (Rao and Scott, Biometrics 1992); of AUROC DeLong's, by "
+    "patient (Obuchowski, Biometrics 1997); of F-score and average precision the percentiles of a bootstrap of patients. "
     "They hold for one class at a time.</p>"
 )
 

@@ -164,7 +164,7 @@ def _of_validation(study: Study) -> list[str]:
 
 def _of_intervals(study: Study) -> str:
     text = (
-        "Numbers in brackets are two-sided 95&nbsp;% intervals, by patient, of the sampling of test patients; another "
+        "Numbers in brackets are two-sided 95&nbsp;% intervals of the sampling of test patients; another "
         "training run would differ too."
     )
     if study.has_groups:
