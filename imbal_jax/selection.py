@@ -248,9 +248,10 @@ def unmet(history: Sequence[Metrics], criterion: Criterion, step: int | None = N
     violated = [c for c in criterion.constraints if math.isnan(at[c.name]) or c.violation(at) > 0]
     if not violated:
         return ""
+    whole = min(criterion.smoothed, len(history)) - 1  # the first of a whole mean
     wanted, had, alone = [], [], True
     for constraint in violated:
-        values = [m[constraint.name] for m in evaluations if math.isfinite(m[constraint.name])]
+        values = [m[constraint.name] for m in evaluations[whole:] if math.isfinite(m[constraint.name])]
         best = max(values, key=lambda value: constraint.sign * value) if values else math.nan
         alone = alone and constraint.sign * (constraint.bound - best) > 0
         wanted.append(_written(constraint))

@@ -78,49 +78,56 @@ def shared_cautions(run: RunResult, classes: Sequence[str], negative_class: str 
 def few_positives(
     labels: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], negative_class: str | None
 ) -> list[str]:
-    """A line for every finding that fewer than ``FEW_PATIENTS`` validation patients have."""
+    """What is to be said where fewer than ``FEW_PATIENTS`` validation patients have a finding, or none has."""
     truth = one_against_rest(labels, len(classes))
     groups = np.arange(len(truth)) if groups is None else np.asarray(groups)
-    lines = []
+    absent, few, bounds = [], [], []
     for k, name in enumerate(classes):
         images = np.unique(groups[truth[:, k] == 1], return_counts=True)[1]
-        patients, count = len(images), int(images.sum())
-        if name == negative_class or patients >= FEW_PATIENTS:
+        if name == negative_class or len(images) >= FEW_PATIENTS:
             continue
-        if not patients:
-            lines.append(
-                f"validation has no {name} image: no checkpoint, calibration or threshold could be chosen for it"
-            )
+        if not len(images):
+            absent.append(name)
             continue
-        found = patient_lower(images, images, 0.95)
-        plural = ["" if number == 1 else "s" for number in (count, patients)]
-        whose = f"{count:,} {name} image{plural[0]} of {patients} patient{plural[1]}"
+        plural = ["" if number == 1 else "s" for number in (images.sum(), len(images))]
+        few.append(f"{images.sum():,} {name} image{plural[0]} of {len(images)} patient{plural[1]}")
+        bounds.append((patient_lower(images, images, 0.95), name))
+    lines = []
+    if few:
+        found, name = min(bounds)
         lines.append(
-            f"validation has {whose}, fewer than {FEW_PATIENTS} patients: the checkpoint, the calibration and the "
-            f"threshold of {name} rest on them, and a threshold that finds them all is shown to find only "
+            f"validation has {', '.join(few)}, fewer than {FEW_PATIENTS} patients: the checkpoint, the calibration and "
+            f"the threshold rest on them, and a threshold that finds all of {name} there is shown to find only "
             f"{percent(found)} of new ones (one-sided 95 % bound, by patient)"
+        )
+    if absent:
+        lines.append(
+            f"validation has no {' or '.join(absent)} image: no checkpoint, calibration or threshold could be chosen "
+            "for it"
         )
     return lines
 
 
 def different_prevalence(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
-    """A line for every finding whose prevalence on validation and on test differs by ``APART`` times or more."""
-    of = {"validation": run.validation_labels, "test": run.labels}
-    truth = {name: one_against_rest(labels, len(classes)) for name, labels in of.items()}
-    lines = []
+    """What is to be said where the prevalence on validation and on test differs by ``APART`` times or more."""
+    truth = [one_against_rest(labels, len(classes)) for labels in (run.validation_labels, run.labels)]
+    used: dict[str, list[str]] = {}
     for k, name in enumerate(classes):
-        seen, here = (prevalence_in(part[:, k]) for part in truth.values())
+        seen, here = (prevalence_in(part[:, k]) for part in truth)
         use = use_of(run, k, len(classes))
         if name == negative_class or (use.own and not apart(seen, here)):
             continue
-        end = (
-            f"its PPV, NPV, calls per 1,000 and calibration are given at {percent(use.prevalence)}, which "
-            f"{use.source}, not at the test set's"
-            if not use.own
-            else f"its numbers are those of the test set's {percent(here)}"
+        at = "" if use.own or use.prevalence == seen else f" (use {percent(use.prevalence)})"
+        used.setdefault("" if use.own else use.source, []).append(
+            f"{name} {percent(seen)} and {percent(here)}{at}"
         )
-        lines.append(f"{name} is {percent(seen)} of validation and {percent(here)} of the test set: {end}")
-    return lines
+    return [
+        f"prevalence on validation and on test differs: {'; '.join(names)}. PPV, NPV, calls per 1,000 and calibration "
+        f"are given at the prevalence that {source or 'the test set has'}"
+        + ", not at the test set's"
+        * bool(source)
+        for source, names in used.items()
+    ]
 
 
 def split_gaps(
