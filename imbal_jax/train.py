@@ -46,7 +46,7 @@ from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.tracking import Tracker, duration, make_console, read_history
-from imbal_jax.workdir import Clock, claim, claim_splits
+from imbal_jax.workdir import Clock, claim, claim_geometry, claim_splits
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 
@@ -71,6 +71,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     splits = load(config, workdir, say)
     for line in (*describe(splits), *split_gaps(splits.table, splits.classes, config.data.negative_class)):
         say(line)
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     negative, held = config.data.negative_class, splits.validation
     for line in few_positives(held.labels, held.groups, splits.classes, negative):

@@ -35,8 +35,8 @@ def _elsewhere(study: Study) -> str:
 METHOD = (
     "<p class=muted>Intervals are two-sided 95&nbsp;% ones, by patient: of sensitivity, specificity and precision "
     "Wilson's, with the images of a patient counted as fewer by the design effect (Rao and Scott, Biometrics 1992); "
-    "of AUROC DeLong's (Obuchowski, Biometrics 1997); of F-score and average precision the percentiles of a bootstrap. "
-    "They hold for one class at a time.</p>"
+    "of AUROC DeLong's (Obuchowski, Biometrics 1997); of F-score and average precision the percentiles of a "
+    "bootstrap. They hold for one class at a time.</p>"
 )
 
 

@@ -96,8 +96,8 @@ def few_positives(
     if few:
         found, name = min(bounds)
         lines.append(
-            f"validation has {', '.join(few)}, fewer than {FEW_PATIENTS} patients: the checkpoint, the calibration and "
-            f"the threshold rest on them, and a threshold that finds all of {name} there is shown to find only "
+            f"validation has {', '.join(few)}, fewer than {FEW_PATIENTS} patients: the checkpoint, the calibration "
+            f"and the threshold rest on them, and a threshold that finds all of {name} there is shown to find only "
             f"{percent(found)} of new ones (one-sided 95 % bound, by patient)"
         )
     if absent:
@@ -122,8 +122,8 @@ def different_prevalence(run: RunResult, classes: Sequence[str], negative_class:
             f"{name} {percent(seen)} and {percent(here)}{at}"
         )
     return [
-        f"prevalence on validation and on test differs: {'; '.join(names)}. PPV, NPV, calls per 1,000 and calibration "
-        f"are given at the prevalence that {source or 'the test set has'}"
+        f"prevalence on validation and on test differs: {'; '.join(names)}. PPV, NPV, calls per 1,000 and "
+        f"calibration are given at the prevalence that {source or 'the test set has'}"
         + ", not at the test set's"
         * bool(source)
         for source, names in used.items()
