@@ -38,12 +38,8 @@ def get_config() -> Config:
         name="chest_xray_rare",
         title="Rare pneumonia: trained on few, tested at the whole prevalence",
         methods=(METHODS["ce"], METHODS["weighted_ce"], METHODS["stratified"], METHODS["logit_adjusted"]),
-<<<<<<< HEAD
         # ranks; with sensitivity + f_score plain cross-entropy ties at 0 in every evaluation, and the first is taken
         select="auroc + average_precision",
-        data=Data(source="kermany_pneumonia", image_size=64, negative_class="normal", imbalance=20.0),
-=======
-        select="sensitivity + f_score",
         data=Data(
             source="kermany_pneumonia",
             image_size=64,
@@ -51,7 +47,6 @@ def get_config() -> Config:
             negative_class="normal",
             imbalance=20.0,
         ),
->>>>>>> main
         model=Model(name="resnet_small", dropout=0.2, options={"patch": 4, "width": 32}),
         optim=Optim(learning_rate=1e-3, weight_decay=0.05, warmup=0.1, ema_decay=0.98),
         train=Train(epochs=30, batch_size=32, evaluations=10),
