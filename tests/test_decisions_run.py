@@ -42,7 +42,9 @@ def config(pictures: Path) -> Config:
     )
 
 
-def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(pictures: Path, tmp_path: Path) -> None:
+def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(
+    pictures: Path, tmp_path: Path
+) -> None:
     console = Console(width=160, file=io.StringIO())
     train.fit(config(pictures), tmp_path / "run", console)
     trained = console.file.getvalue()
@@ -63,7 +65,9 @@ def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(pictures:
     for text in (trained, evaluated):
         assert text.index(unmet) < text.index("Results on the test set")
     assert report.index(unmet) < report.index("On 80 test images")
-    assert re.search(r"prevalence of bright differs between the splits: train .*validation .*test 25.0 %", trained)
+    assert re.search(
+        r"prevalence of bright differs between the splits: train .*validation .*test 25.0 %", trained
+    )
     assert re.search(r"split test .*bright 20 \(25 %\)", trained)
     # the constraint is the operating point, since none was given; and its patients are counted
     point = Deployment.read(tmp_path / "run" / "ce").points[0]
@@ -78,7 +82,9 @@ def test_a_promise_that_the_patients_of_validation_cannot_show_is_refused_before
     whole = replace(whole, select="auroc", data=replace(whole.data, imbalance=None))
     # 8 patients of 2 images: 16 images would show 0.8 (0.05 ** (1 / 16) = 0.83), 8 patients show 0.69
     sure = replace(whole.deploy, points=("bright: sensitivity >= 0.8 with 95 % confidence",))
-    with pytest.raises(InputError, match=r"8 positive patients \(16 images\) cannot show .* takes 14 positive pati"):
+    with pytest.raises(
+        InputError, match=r"8 positive patients \(16 images\) cannot show .* takes 14 positive pati"
+    ):
         train.fit(replace(whole, deploy=sure), tmp_path / "run", Console(quiet=True))
     guarded = replace(whole, select="auroc where sensitivity/bright lower bound 95 % >= 0.8")
     with pytest.raises(InputError, match="8 positive patients"):

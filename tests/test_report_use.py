@@ -97,7 +97,7 @@ def test_what_rests_on_few_and_what_differs_is_said():
     assert few.startswith("validation has 4 nodule images of 2 patients")
     assert differs == (
         "prevalence on validation and on test differs: nodule 1.0 % and 10.0 %. PPV, NPV, calls per 1,000 and "
-        "calibration are given at the prevalence that validation has, not at the test set's"
+        "calibration are given at the prevalence that validation has, not the test set's"
     )
     history = [{"kind": "train", "step": 1, "loss": 1.0}]
     history += [{"kind": "validation", "step": 2, "specificity": 1.0, "sensitivity": None, "best": True}]

@@ -124,7 +124,7 @@ def different_prevalence(run: RunResult, classes: Sequence[str], negative_class:
     return [
         f"prevalence on validation and on test differs: {'; '.join(names)}. PPV, NPV, calls per 1,000 and "
         f"calibration are given at the prevalence that {source or 'the test set has'}"
-        + ", not at the test set's"
+        + ", not the test set's"
         * bool(source)
         for source, names in used.items()
     ]
