@@ -160,4 +160,5 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
         own_scores=outputs,
         step=model.step,
         restored=lambda: (model.network.apply, model.variables),
+        prevalence=None if config.data.deployment_priors is None else tuple(config.data.deployment_priors),
     )

@@ -25,7 +25,8 @@ class Scored:
     best_step, seconds, skipped: the chosen checkpoint's step; of the training; updates left out.
     labels: [M] or [M, C], of the test. groups: int [M], numbers that tell its patients apart.
     scores: float32 [M, C], probabilities of the test as the method corrects them. outputs: those of the network.
-    validation_labels, validation_outputs: of the validation images, likewise.
+    validation_labels, validation_outputs, validation_groups: of the validation images, likewise; without groups
+        each image counts as a patient.
     training_priors: float64 [C], what the outputs assume: priors, or of many labels each one's prevalence; NaN
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
@@ -52,6 +53,7 @@ class Scored:
     image_bits: np.ndarray
     geometry: Geometry | None
     classes: tuple[str, ...]
+    validation_groups: np.ndarray | None = None
 
     @property
     def many_labels(self) -> bool:
@@ -60,6 +62,7 @@ class Scored:
     def write(self, folder: Path) -> None:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
         arrays["geometry"] = json.dumps(self.geometry and self.geometry.options)
+        arrays = {name: values for name, values in arrays.items() if values is not None}
         np.savez_compressed(folder / SCORES, **arrays)
         values = {"best_step": self.best_step, "seconds": round(self.seconds, 1), "skipped": self.skipped}
         partial = folder / (RESULT + ".partial")  # the last file to appear says that the run is finished
