@@ -52,7 +52,8 @@ def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | No
     is refused. ``say`` is told what was read and what is missing. Raises InputError for data that cannot be used.
     """
     options = config.data
-    data, given = read(options, folder, say, geometry=geometry)
+    by = {} if geometry is None else {"geometry": geometry}
+    data, given = read(options, folder, say, **by)
     check_dataset(data)
     if options.negative_class is not None and options.negative_class not in data.classes:
         raise InputError(
