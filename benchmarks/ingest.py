@@ -52,6 +52,7 @@ from pydicom.uid import (
 from imbal_jax.data.decoding import decode as decode_frame
 from imbal_jax.data.decoding import decoder_of, frame_bytes, native_values
 from imbal_jax.data.dicom import open_dicom, quiet
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment
 from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.ingest.manifest import Line, verify, write_checksums, write_manifest
@@ -251,9 +252,7 @@ def job_of(where: Path) -> Job:
     return Job(
         folder=where / "films",
         key_file=where / "key",
-        size=SIZE,
-        bits=8,
-        voi="header",
+        geometry=Geometry(SIZE),
         by_accession=False,
         wanted=frozenset(),
     )

@@ -16,6 +16,7 @@ from imbal_jax.augment import Augment
 from imbal_jax.decision_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method, find_method
+from imbal_jax.selection import check_criterion
 
 _MethodArgument = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
@@ -31,12 +32,16 @@ MethodField = Annotated[Method, _MethodArgument]
 class Data:
     """Which images, and how they are split.
 
-    source: "phantom" (made on the spot), "folder" (DICOM, PNG or JPEG files with a labels.csv), or a public
-        set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which
+    source: "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a labels.csv), or a
+        public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which
         imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and
         split; or "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split.
     dir: where the files lie, or the prepared sets of the catalogue; phantoms are written there.
     image_size: side of the square the images are resized to, pixels.
+    fit: what becomes of a picture that is not square: pad keeps its proportions, on black; squeeze scales both sides;
+        crop takes the central square. None: pad, or what a condensed copy or records were made with, which is said
+        and kept with the run. Another fit than that is refused.
+    channels: 1 (colour becomes grey, which is said) or 3. None: 1 for radiographs, 3 for sets in colour.
     negative_class: the class that is no finding; the rest are averaged in macro scores.
     validation_share, test_share: shares of the patients; the remainder is for training.
     split: official, the source's own where it has one (refused where it shares patients), or patient, always made
@@ -63,6 +68,8 @@ class Data:
     source: str = "phantom"
     dir: Path | None = None
     image_size: int = 64
+    fit: Literal["pad", "squeeze", "crop"] | None = None
+    channels: Literal[1, 3] | None = None
     negative_class: str | None = None
     validation_share: float = 0.16
     test_share: float = 0.20
@@ -159,14 +166,15 @@ class Deploy:
     """What becomes of a trained network's outputs where it is used; it may be changed after training.
 
     points: rules that choose the threshold of each class on validation, as ``decision_rules`` spells them: one for
-        all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``).
+        all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``). None: what the
+        constraints of ``select`` ask for (``specificity where sensitivity >= 0.95``), else youden.
     calibration: how outputs become probabilities. prior: moved from the priors that training made up to those of
         validation. Fitted on validation: temperature (and the same move after it), vector, bias_corrected (a
         temperature, and a shift of each class); of many labels each is Platt's scaling of every label. none: the
         method's own. All but none are moved on to ``data.deployment_priors`` where those are given.
     """
 
-    points: tuple[str, ...] = ("youden",)
+    points: tuple[str, ...] | None = None
     calibration: Literal["none", "prior", "temperature", "vector", "bias_corrected"] = "bias_corrected"
 
 
@@ -177,14 +185,19 @@ class Config:
     methods: trained one after the other on the same split and seed; names of ``METHODS``, or combinations
         such as ``loss=focal,composition=balanced``.
     select: which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a
-        constraint (``specificity where sensitivity >= 0.95``); ``step`` takes the last.
+        constraint (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest
+        counts. The default ranks. Sensitivity and F-score are those of the class called: where a class is rare, plain
+        cross-entropy calls nobody for most of a run, all its evaluations tie at 0, and the first, hardly trained one
+        would stand for it. Thresholds are chosen afterwards (``deploy.points``), and for them the ranking counts.
+        AUROC says little of the few highest scores, which would be called; average precision rests on a few
+        positives: the default is their sum.
     """
 
     name: str
     title: str = ""
     seed: int = 0
     methods: tuple[MethodField, ...] = (find_method("ce"),)
-    select: str = "sensitivity + f_score"
+    select: str = "auroc + average_precision"
     data: Data = Data()
     model: Model = Model()
     optim: Optim = Optim()
@@ -232,8 +245,9 @@ def check_config(config: Config) -> None:
         require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
-    require(len(config.deploy.points) > 0, "deploy.points", "empty", "give a rule, such as youden")
-    for text in config.deploy.points:
+    check_criterion(config.select)
+    require(config.deploy.points != (), "deploy.points", "empty", "give a rule, such as youden")
+    for text in config.deploy.points or ():
         parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it
 
 

@@ -2,7 +2,7 @@
 
     sensitivity >= 0.95                         the largest threshold that reaches it
     specificity >= 0.9                          the smallest threshold that reaches it
-    sensitivity >= 0.95 with 95 % confidence    the same, of the lower bound of Clopper and Pearson (1934)
+    sensitivity >= 0.95 with 95 % confidence    the same, of the one-sided lower bound, which counts patients
     youden                                      largest sensitivity + specificity - 1 (Youden 1950)
     max f2                                      largest F_beta, here with beta = 2
     cost 20:1 at prevalence 0.01                least expected cost, a miss costing 20 false alarms;
@@ -12,9 +12,11 @@ A case is called positive where score >= threshold. Thresholds are taken at obse
 on the same side, and of thresholds that the last three rules value equally the lowest is taken, which misses
 least.
 
-With a confidence, the promise covers new cases too, although the threshold was chosen on these: among new
-cases the sensitivity at the k-th highest score of n positives has the distribution Beta(k, n - k + 1) (Wilks
-1941), of which the Clopper-Pearson bound for k of n is a quantile. Ties only add to it.
+With a confidence, the promise covers new cases of new patients too, although the threshold was chosen on these. With
+one image a patient the bound is that of Clopper and Pearson (1934), and among new cases the sensitivity at the k-th
+highest score of n positives has the distribution Beta(k, n - k + 1) (Wilks 1941), of which the bound for k of n is a
+quantile; ties only add to it. With several images a patient the bound counts patients (``metrics.guarantees``).
+"Confidence" is one-sided here and in the lower bounds of ``--select``; the intervals in tables are two-sided.
 """
 
 import math
@@ -24,9 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv
 
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.clusters import patient_numbers
+from imbal_jax.metrics.guarantees import clopper_pearson_lower, patient_lower, shows
 from imbal_jax.probabilities import one_finding
 
 GRAMMAR = (
@@ -35,27 +38,62 @@ GRAMMAR = (
 )
 
 
+class Side(NamedTuple):
+    """The positives, or the negatives: scores [n], ascending, and whose each is, int [n], 0 to patients - 1."""
+
+    scores: np.ndarray
+    of: np.ndarray
+
+    @property
+    def images(self) -> np.ndarray:
+        """int [G], of each patient."""
+        return np.bincount(self.of)
+
+    @property
+    def patients(self) -> int:
+        return len(self.images)
+
+
 class Curve(NamedTuple):
     """What every threshold reaches: counts at each distinct score, ascending."""
 
     thresholds: np.ndarray  # [T]
     hits: np.ndarray  # [T], positives at or above it
     false_alarms: np.ndarray  # [T], negatives at or above it
-    positives: int
-    negatives: int
+    positive: Side
+    negative: Side
+
+    @property
+    def positives(self) -> int:
+        return len(self.positive.scores)
+
+    @property
+    def negatives(self) -> int:
+        return len(self.negative.scores)
 
 
-def threshold_curve(labels: ArrayLike, scores: ArrayLike) -> Curve:
+def threshold_curve(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Curve:
     """The counts of every threshold.
 
-    labels: [N], 1, 0, or -1 for unknown (left out). scores: [N], finite.
+    labels: [N], 1, 0, or -1 for unknown (left out). scores: [N], finite. groups: [N], the patient of each case;
+    None: each case is a patient of its own.
     Raises ValueError on other values or shapes.
     """
-    positive, negative = (np.sort(side) for side in one_finding(labels, scores))
-    thresholds = np.unique(np.concatenate([positive, negative]))
-    hits = positive.size - np.searchsorted(positive, thresholds)
-    false_alarms = negative.size - np.searchsorted(negative, thresholds)
-    return Curve(thresholds, hits, false_alarms, positive.size, negative.size)
+    values = one_finding(labels, scores)
+    labels = np.asarray(labels)
+    positive, negative = (
+        _side(side, None if groups is None else patient_numbers(groups, labels == truth))
+        for side, truth in zip(values, (1, 0), strict=True)
+    )
+    thresholds = np.unique(np.concatenate([positive.scores, negative.scores]))
+    hits = positive.scores.size - np.searchsorted(positive.scores, thresholds)
+    false_alarms = negative.scores.size - np.searchsorted(negative.scores, thresholds)
+    return Curve(thresholds, hits, false_alarms, positive, negative)
+
+
+def _side(scores: np.ndarray, of: np.ndarray | None) -> Side:
+    order = np.argsort(scores, kind="stable")
+    return Side(scores[order], np.arange(scores.size) if of is None else of[order])
 
 
 # Rules: each chooses an index of a curve
@@ -74,38 +112,75 @@ class AtLeast:
             raise InputError(f"rule of the rate {self.rate!r}: expected sensitivity or specificity")
         if self.confidence is not None:
             _check_range(self, "confidence", self.confidence, 0 < self.confidence < 1)
+            if self.confidence < 0.01:
+                per_cent, meant = (_plain(round(factor * self.confidence, 10)) for factor in (100, 10_000))
+                raise InputError(
+                    f"rule '{self}': a confidence of {per_cent} % promises nothing: did you mean {meant} %?"
+                )
         sure = self.confidence is not None  # of 1, nobody can be
         _check_range(self, "target", self.target, 0 < self.target < 1 or (self.target == 1 and not sure))
 
     def choose(self, curve: Curve) -> int:
         sensitivity = self.rate == "sensitivity"
-        trials = curve.positives if sensitivity else curve.negatives
+        side = curve.positive if sensitivity else curve.negative
+        trials = len(side.scores)
         right = curve.hits if sensitivity else trials - curve.false_alarms
+        self.check_reachable(side.images)
         if self.confidence is None:
-            reached = right / trials
+            enough = right / trials >= self.target
+        elif side.patients == trials:
+            enough = clopper_pearson_lower(right, trials, self.confidence) >= self.target
         else:
-            self.check_reachable(trials)
-            reached = clopper_pearson_lower(right, trials, self.confidence)
-        enough = np.flatnonzero(reached >= self.target)
-        if not enough.size:  # never of a sensitivity: the lowest threshold finds every positive
+            enough = self._shown(side, curve.thresholds)
+        places = np.flatnonzero(enough)
+        if not places.size:  # never of a sensitivity: the lowest threshold finds every positive
             raise InputError(
                 f"{self} is out of reach: {trials - right[-1]} of {trials} negatives score as high as the "
-                f"highest score, {curve.thresholds[-1]:g}, where it is {reached[-1]:.4g}"
+                f"highest score, {curve.thresholds[-1]:g}, where it is {right[-1] / trials:.4g}"
             )
-        return int(enough[-1] if sensitivity else enough[0])
+        return int(places[-1] if sensitivity else places[0])
 
-    def check_reachable(self, trials: int) -> None:
-        """InputError where even ``trials`` cases that are all right could not show it."""
+    def _shown(self, side: Side, thresholds: np.ndarray) -> np.ndarray:
+        """bool [T], where the bound by patient reaches the target; it is monotone, so bisection finds the edge."""
+        images, sensitivity = side.images, self.rate == "sensitivity"
+
+        def shown(at: int) -> bool:
+            below = np.searchsorted(side.scores, thresholds[at])
+            of = side.of[below:] if sensitivity else side.of[:below]
+            return shows(np.bincount(of, minlength=len(images)), images, self.target, self.confidence)
+
+        first, last = 0, len(thresholds)  # of the thresholds from the safest on, how many show it
+        while first < last:
+            middle = (first + last) // 2
+            if shown(middle if sensitivity else len(thresholds) - 1 - middle):
+                first = middle + 1
+            else:
+                last = middle
+        places = np.arange(len(thresholds))
+        return places < first if sensitivity else places >= len(thresholds) - first
+
+    def check_reachable(self, images: ArrayLike) -> None:
+        """InputError where even cases that are all right could not show it.
+
+        images: int [G], of each patient; a number: so many patients of one image.
+        """
         if self.confidence is None:
             return
-        bound = float(clopper_pearson_lower(trials, trials, self.confidence))
-        if bound < self.target:
-            needed = math.ceil(math.log1p(-self.confidence) / math.log(self.target) - 1e-9)
-            cases = "positives" if self.rate == "sensitivity" else "negatives"
-            raise InputError(
-                f"{trials} {cases} cannot show {self}: the lower bound is {bound:.4g} even where all are "
-                f"right; it takes {needed} {cases}, a lower target or less confidence"
-            )
+        images = np.ones(int(images), int) if np.ndim(images) == 0 else np.asarray(images)
+        bound = patient_lower(images, images, self.confidence)
+        if bound >= self.target:
+            return
+        needed = math.ceil(math.log1p(-self.confidence) / math.log(self.target) - 1e-9)
+        side, count = "positive" if self.rate == "sensitivity" else "negative", len(images)
+        several = bool(images.sum() > count)
+        unit = f"{side} patients" if several else f"{side}s"
+        given = f"{count:,} {unit}" + f" ({images.sum():,} images)" * several
+        reached = "undefined" if math.isnan(bound) else f"{bound:.4g} even where all are right"
+        unequal = " of equally many images" if len(set(images.tolist())) > 1 else ""
+        raise InputError(
+            f"{given} cannot show {self}: the lower bound{', by patient,' if several else ''} is {reached}; it takes "
+            f"{needed} {unit}{unequal}, a lower target or less confidence"
+        )
 
     def __str__(self) -> str:
         text = f"{self.rate} >= {_plain(self.target)}"
@@ -181,12 +256,12 @@ _COST = re.compile(rf"cost {_NUMBER} ?: ?{_NUMBER}(?: at prevalence {_NUMBER})?"
 
 
 def parse_rule(text: str) -> Rule:
-    """The rule that ``text`` spells, as the module's docstring shows; ``str`` of it spells it again.
+    """The rule that ``text`` spells, as the module's docstring shows, in any case; ``str`` of it spells it again.
 
     Raises InputError, with the grammar, where the text does not follow it, and for a target, a confidence, a
     beta, a cost or a prevalence out of range.
     """
-    words = " ".join(text.split())
+    words = " ".join(text.lower().split())
     if words == "youden":
         return Youden()
     if match := _AT_LEAST.fullmatch(words):
@@ -209,16 +284,6 @@ def _plain(value: float) -> str:
 
 def _check_range(rule: object, name: str, value: float, allowed: bool) -> None:
     if not allowed:
-        raise InputError(f"rule '{rule}': the {name}, {_plain(value)}, is out of range")
-
-
-def clopper_pearson_lower(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) -> np.ndarray:
-    """The lower bound of a proportion: the 1 - confidence quantile of Beta(k, n - k + 1); 0 at k = 0.
-
-    Clopper and Pearson (Biometrika 1934): with at least this confidence the true proportion is not below it.
-    successes, trials: k of n, whole numbers of any shapes that broadcast. Returns float64.
-    """
-    successes, trials = np.broadcast_arrays(np.asarray(successes), np.asarray(trials))
-    some = successes > 0
-    k = np.where(some, successes, 1)
-    return np.where(some, betaincinv(k, np.maximum(trials - k + 1, 1), 1 - confidence), 0.0)
+        share = name in ("target", "prevalence") and 1 < value < 100
+        hint = f": a share, did you mean {_plain(round(value / 100, 12))}?" if share else ""
+        raise InputError(f"rule '{rule}': the {name}, {_plain(value)}, is out of range{hint}")

@@ -20,7 +20,8 @@ from imbal_jax.deployment import Deployment, Inputs, log_outputs
 from imbal_jax.errors import InputError
 from imbal_jax.operating import OperatingPoint, choose_threshold
 from imbal_jax.probabilities import one_against_rest
-from imbal_jax.scored import Scored
+from imbal_jax.scored import Scored, patient_codes
+from imbal_jax.selection import parse_criterion, rules_from
 
 HAIR = 1e-5  # of a probability; between one number of devices and another it was seen to differ by 1e-6
 # Where validation tells the classes apart without an error, lacks one, or ranks them wrong
@@ -50,20 +51,32 @@ def deploy(config: Config, scored: Scored) -> Deployment:
             mean=tuple(np.atleast_1d(scored.mean).tolist()),
             deviation=tuple(np.atleast_1d(scored.deviation).tolist()),
             mirror=config.train.mirror_scores,
-            voi=config.data.voi,
+            geometry=scored.geometry,
         ),
     )
     probabilities = blank.probabilities(scored.validation_outputs)
-    rules = rules_of(config.deploy, classes)
+    rules = rules_of(config.deploy, classes, config.select)
     truth = one_against_rest(scored.validation_labels, len(classes))
-    points = tuple(_point(truth[:, c], probabilities[:, c], rule) for c, rule in enumerate(rules))
+    groups = scored.validation_groups
+    points = tuple(_point(truth[:, c], probabilities[:, c], rule, groups) for c, rule in enumerate(rules))
     return replace(blank, points=points)
 
 
-def rules_of(options: Deploy, classes: Sequence[str]) -> list[Rule]:
-    """The rule of each class. InputError for a malformed one, and for a name that is no class."""
+def rules_of(options: Deploy, classes: Sequence[str], select: str = "") -> list[Rule]:
+    """The rule of each class. InputError for a malformed one, and for a name that is no class.
+
+    select: the criterion; where ``options`` names no rule, its constraints do (``selection.rules_from``).
+    """
     general, own = None, {}
-    for text in options.points:
+    if options.points is None:
+        asked = (
+            {name: parse_rule(text) for name, text in rules_from(parse_criterion(select)).items()}
+            if select
+            else {}
+        )
+        general = asked.pop("", None)
+        own = {name: rule for name, rule in asked.items() if name in classes}
+    for text in options.points or ():
         name, colon, rest = text.rpartition(": ")  # a rule's own colon, as in 20:1, has no space after it
         if colon and name in classes:
             own[name] = parse_rule(rest)
@@ -81,18 +94,25 @@ def rules_of(options: Deploy, classes: Sequence[str]) -> list[Rule]:
     return [own.get(name, general or parse_rule("youden")) for name in classes]
 
 
-def check_deploy(config: Config, labels: np.ndarray, classes: Sequence[str]) -> None:
-    """InputError before any training for a rule that the validation images' ``labels`` could never satisfy."""
+def check_deploy(
+    config: Config, labels: np.ndarray, classes: Sequence[str], groups: np.ndarray | None = None
+) -> None:
+    """InputError before any training for a rule that the validation images' ``labels`` could never satisfy.
+
+    groups: [N], the patient of each image; None: each is a patient of its own.
+    """
+    numbers = np.arange(len(labels)) if groups is None else patient_codes(groups)
     truth = one_against_rest(labels, len(classes))
-    for c, rule in enumerate(rules_of(config.deploy, classes)):
+    for c, rule in enumerate(rules_of(config.deploy, classes, config.select)):
         if classes[c] == config.data.negative_class or not isinstance(rule, AtLeast):
             continue
-        trials = int((truth[:, c] == (rule.rate == "sensitivity")).sum())
-        if trials:
+        of = numbers[truth[:, c] == (rule.rate == "sensitivity")]
+        if of.size:
             try:
-                rule.check_reachable(trials)
+                rule.check_reachable(np.unique(of, return_counts=True)[1])
             except InputError as error:
-                raise InputError(f"deploy.points, {classes[c]}, on validation: {error}") from None
+                source = "select" if config.deploy.points is None else "deploy.points"
+                raise InputError(f"{source}, {classes[c]}, on validation: {error}") from None
 
 
 def _calibrate(config: Config, scored: Scored) -> tuple[LogitScaling, np.ndarray, str]:
@@ -191,21 +211,26 @@ def _prevalence(truth: np.ndarray) -> float:
     return float((truth[known] == 1).mean()) if known.any() else 0.0
 
 
-def _point(truth: np.ndarray, probabilities: np.ndarray, rule: Rule) -> OperatingPoint:
+def _point(
+    truth: np.ndarray, probabilities: np.ndarray, rule: Rule, groups: np.ndarray | None
+) -> OperatingPoint:
     """As the rule says; where no threshold can: nobody is called, or 0.5 decides if validation has no case."""
     try:
-        point = choose_threshold(truth, probabilities, rule)
+        point = choose_threshold(truth, probabilities, rule, groups)
         return replace(point, threshold=_hair_below(point.threshold, probabilities[truth >= 0]))
     except InputError:
         positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
+        whose = None, None
+        if groups is not None:
+            whose = len(np.unique(groups[truth == 1])), len(np.unique(groups[truth == 0]))
         if positives and negatives:
             nobody = float(np.nextafter(1, 2))
             return OperatingPoint(
-                nobody, f"{rule}: out of reach, nobody is called", 0.0, 1.0, positives, negatives
+                nobody, f"{rule}: out of reach, nobody is called", 0.0, 1.0, positives, negatives, *whose
             )
         lacking = "positive" if negatives else "negative"
         return OperatingPoint(
-            0.5, f"0.5: validation has no {lacking} case", math.nan, math.nan, positives, negatives
+            0.5, f"0.5: validation has no {lacking} case", math.nan, math.nan, positives, negatives, *whose
         )
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
+from rich.text import Text
 
 import imbal_jax
 from imbal_jax import priors
@@ -27,13 +28,14 @@ from imbal_jax.methods import Method
 from imbal_jax.points_table import points_table
 from imbal_jax.recipe import compose, make_mesh, steps_of
 from imbal_jax.report import RunResult, write_report
+from imbal_jax.report.use import first_said, shared_cautions
 from imbal_jax.saliency import saliency_maps
 from imbal_jax.scored import Scored, patient_codes, pixel_digests, read_result
 from imbal_jax.scoring import Scorer, make_scorer
 from imbal_jax.step import ApplyFn
 from imbal_jax.tasks import score, task_for
 from imbal_jax.tracking import make_console, read_history, results_table
-from imbal_jax.workdir import claim, claim_splits
+from imbal_jax.workdir import claim, claim_geometry, claim_splits
 
 
 def score_run(
@@ -62,12 +64,14 @@ def score_run(
         outputs=outputs,
         validation_labels=splits.validation.labels,
         validation_outputs=seen,
+        validation_groups=patient_codes(splits.validation.groups),
         training_priors=training_priors(method, shared),
         correction=np.log(correction_factors(*given)),
         mean=np.asarray(shared["mean"]),
         deviation=np.asarray(shared["deviation"]),
         image_shape=np.array(splits.test.images.shape[1:]),
         image_bits=np.array(8 * splits.test.images.dtype.itemsize),
+        geometry=splits.train.geometry,
         classes=splits.classes,
     )
 
@@ -116,6 +120,7 @@ def run_result(
         own_scores=scored.scores,
         step=scored.best_step,
         restored=restored,
+        prevalence=deployment.prevalence,
     )
 
 
@@ -132,11 +137,13 @@ def result_of(
     own_scores: np.ndarray,
     step: int,
     restored: Callable[[], tuple[ApplyFn, Mapping[str, Any]]],
+    prevalence: tuple[float, ...] | None = None,
 ) -> RunResult:
     """The result of a run on the images of ``test``, whichever they are.
 
     scored: what the run left of its own test and validation. outputs: of the network for ``test``; own_scores: the
-    same as the method corrects them, before calibration. restored: gives apply function and variables.
+    same as the method corrects them, before calibration. restored: gives apply function and variables. prevalence: of
+    each class where the model is used; None: that of ``test``.
     """
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
@@ -159,9 +166,14 @@ def result_of(
         groups=patients,
         validation_labels=scored.validation_labels,
         validation_scores=deployment.probabilities(scored.validation_outputs),
+        validation_groups=scored.validation_groups,
         raw_scores=own_scores,
         calibration=deployment.calibration,
         saliency=maps,
+        prevalence=prevalence,
+        prevalence_source="validation has"
+        if config.data.deployment_priors is None
+        else "data.deployment-priors say",
     )
 
 
@@ -193,7 +205,17 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
 def print_results(
     config: Config, results: list[RunResult], classes: tuple[str, ...], report: Path, console: Console
 ) -> None:
-    """What the methods call by themselves, what they reach at the operating points, where the report is."""
+    """What the numbers rest on, what the methods call by themselves and at the operating points, the report."""
+
+    def warn(text: str) -> None:
+        console.print(Text(text, "bold"), soft_wrap=True)
+
+    negative = config.data.negative_class
+    for line in shared_cautions(results[0], classes, negative):
+        warn(line)
+    for result in results:
+        for line in first_said(result):
+            warn(line)
     console.print(results_table({r.method: r.table for r in results}, console.width))
     console.print(points_table(results, classes, config.data.negative_class, console.width))
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
@@ -210,8 +232,9 @@ def rescore(
     console = console or make_console()
     finished = finished_methods(config, workdir)
     splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
-    check_deploy(config, splits.validation.labels, splits.classes)
+    check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
     claim(workdir, config, trained=True)  # what is deployed may have changed
     mesh = make_mesh(config)
     results = []

@@ -17,7 +17,10 @@ from imbal_jax.probabilities import check, one_finding, one_label, prevalences, 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, the rule that chose it, and what it reached on the cases that it was chosen on."""
+    """A threshold, the rule that chose it, and what it reached on the cases that it was chosen on.
+
+    n_positive, n_negative: those cases. positive_patients, negative_patients: whose they are; None where not known.
+    """
 
     threshold: float
     rule: str
@@ -25,6 +28,8 @@ class OperatingPoint:
     specificity: float
     n_positive: int
     n_negative: int
+    positive_patients: int | None = None
+    negative_patients: int | None = None
 
     def decide(self, scores: ArrayLike) -> np.ndarray:
         """bool, the shape of the scores: score >= threshold."""
@@ -42,7 +47,9 @@ class OperatingPoint:
             raise InputError(f"operating point {dict(values)} is damaged: {error}") from None
 
 
-def choose_threshold(labels: ArrayLike, scores: ArrayLike, rule: str | Rule) -> OperatingPoint:
+def choose_threshold(
+    labels: ArrayLike, scores: ArrayLike, rule: str | Rule, groups: ArrayLike | None = None
+) -> OperatingPoint:
     """The operating point of one finding.
 
     Args:
@@ -50,6 +57,8 @@ def choose_threshold(labels: ArrayLike, scores: ArrayLike, rule: str | Rule) -> 
       scores: [N], larger for more suspicious; or [N, 2], the probabilities of two classes, of which the
         second is the finding.
       rule: as ``parse_rule`` reads it, or a rule.
+      groups: [N], the patient of each case: what a rule promises "with 95 % confidence" is a one-sided lower bound
+        that counts patients. None: each case is a patient of its own.
 
     Raises:
       InputError: a malformed rule; no positive or no negative; a rule that the cases cannot satisfy.
@@ -59,7 +68,7 @@ def choose_threshold(labels: ArrayLike, scores: ArrayLike, rule: str | Rule) -> 
     scores = np.asarray(scores)
     if scores.ndim == 2 and scores.shape[1] == 2 and np.ndim(labels) == 1:
         scores = scores[:, 1]
-    curve = threshold_curve(labels, scores)
+    curve = threshold_curve(labels, scores, groups)
     _check_both(curve.positives, curve.negatives, "a threshold")
     at = rule.choose(curve)
     return OperatingPoint(
@@ -69,11 +78,16 @@ def choose_threshold(labels: ArrayLike, scores: ArrayLike, rule: str | Rule) -> 
         specificity=float((curve.negatives - curve.false_alarms[at]) / curve.negatives),
         n_positive=curve.positives,
         n_negative=curve.negatives,
+        positive_patients=None if groups is None else curve.positive.patients,
+        negative_patients=None if groups is None else curve.negative.patients,
     )
 
 
 def choose_thresholds(
-    labels: ArrayLike, scores: ArrayLike, rules: str | Rule | Sequence[str | Rule]
+    labels: ArrayLike,
+    scores: ArrayLike,
+    rules: str | Rule | Sequence[str | Rule],
+    groups: ArrayLike | None = None,
 ) -> tuple[OperatingPoint, ...]:
     """The operating point of each of many labels, or of each class against the rest.
 
@@ -81,6 +95,7 @@ def choose_thresholds(
       labels: [N, L], 1, 0 or -1 each; or [N], 0 to C - 1, or -1 for unknown.
       scores: [N, L] or [N, C].
       rules: one for all, or one for each column of the scores.
+      groups: [N], as for ``choose_threshold``.
 
     Raises: as ``choose_threshold``; the message names the column.
     """
@@ -90,7 +105,10 @@ def choose_thresholds(
             f"labels {list(labels.shape)} do not fit scores {list(scores.shape)}: "
             "expected [N, L] with [N, L], or [N] with [N, C]"
         )
+    if groups is not None and np.shape(groups) != scores.shape[:1]:
+        raise ValueError(f"groups {list(np.shape(groups))} must be one a case, {list(scores.shape[:1])}")
     if labels.ndim == 1:
+        groups = None if groups is None else np.asarray(groups)[labels >= 0]
         labels, scores = one_label(labels, scores)
     columns = scores.shape[1]
     if isinstance(rules, str | Rule):
@@ -101,7 +119,7 @@ def choose_thresholds(
     for c, rule in enumerate(rules):
         truth = labels[:, c] if labels.ndim == 2 else labels == c
         try:
-            points.append(choose_threshold(truth, scores[:, c], rule))
+            points.append(choose_threshold(truth, scores[:, c], rule, groups))
         except ValueError as error:
             raise type(error)(f"column {c}: {error}") from None
     return tuple(points)

@@ -2,32 +2,37 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from imbal_jax.operating import OperatingPoint, decide
+from imbal_jax.operating import OperatingPoint, decide, predictive_values
 from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report import RunResult
 from imbal_jax.report.resampling import rate_interval
-from imbal_jax.tracking import UNDEFINED, WIDE, number
+from imbal_jax.report.use import Use, use_of
+from imbal_jax.tracking import UNDEFINED, WIDE, number, percent
 
 HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "called of 1,000")
 SHORT = ("from", "sens.", "spec.", "PPV", "per 1,000")
+CONFIDENCE = "with confidence: a one-sided lower bound on validation, by patient"
+JOINT = 0.975  # sensitivity and specificity are both within theirs in 95 studies of 100 (Bonferroni)
 BOUNDS = len("(0.00–1.00)")  # of an interval, which may stand in a second line
 
 
 def points_table(
     results: Sequence[RunResult], classes: Sequence[str], negative_class: str | None, width: int = WIDE
 ) -> Table:
-    """One row a class, but the negative one, and method; rates with 95 % intervals, by patient.
+    """One row a class, but the negative one, and method; rates with two-sided 95 % intervals, by patient.
 
     width: of the console, characters; on a narrow one the headings are short. The results have operating points.
     Raises ValueError where one has none.
     """
     table = Table(
-        title="At the operating points, which were chosen on validation (95 % intervals)",
+        title="At the operating points, chosen on validation (two-sided 95 % intervals, by patient)",
         padding=(0, 1) if width >= WIDE else 0,
     )
     table.add_column("class", overflow="fold")
@@ -36,18 +41,28 @@ def points_table(
     for heading in HEADINGS if width >= WIDE else SHORT:
         table.add_column(heading, justify="right", min_width=BOUNDS if heading in rates else None)
     rules: dict[str, list[str]] = {}
+    values = {result.method: point_values(result, classes, negative_class) for result in results}
     for c, name in enumerate(classes):
         if name == negative_class:
             continue
         for result in results:
-            if result.points is None:
-                raise ValueError(f"{result.method} has no operating points")
             point = result.points[c]
             rules.setdefault(point.rule, []).append(name)
-            table.add_row(Text(name), Text(result.method), *_cells(result, c, point, classes, negative_class))
+            table.add_row(Text(name), Text(result.method), *_cells(values[result.method][name], point))
         table.add_section()
     asked = [f"{rule}: {', '.join(dict.fromkeys(names))}" for rule, names in rules.items()]
-    table.caption = "\n".join(asked) if len(rules) > 1 else next(iter(rules), None)
+    lines = asked if len(rules) > 1 else list(rules)
+    if any("confidence" in rule for rule in rules):
+        lines.append(CONFIDENCE)
+    elsewhere = {}
+    for name, value in next(iter(values.values()), {}).items():
+        if not value.use.own:
+            elsewhere.setdefault(value.use.source, []).append(f"{name} {percent(value.use.prevalence)}")
+    for source, names in elsewhere.items():
+        lines.append(
+            f"PPV and called of 1,000 at the prevalence that {source}, not the test set's: {', '.join(names)}"
+        )
+    table.caption = "\n".join(lines) or None
     return table
 
 
@@ -55,27 +70,83 @@ def threshold_text(point: OperatingPoint) -> str:
     return "nobody" if point.threshold > 1 else f"{point.threshold:.3g}"
 
 
-def _cells(
-    result: RunResult, c: int, point: OperatingPoint, classes: Sequence[str], negative_class: str | None
-) -> list[str]:
-    truth = one_against_rest(result.labels, len(classes))[:, c]
+class Rate(NamedTuple):
+    """A share of cases and its 95 % interval by patient; NaN where there is no such case."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PointValues:
+    """What the threshold of one class is worth on the test images. called: of 1,000.
+
+    ppv, called: at the prevalence of ``use``; where that is not the test set's, by Bayes' rule.
+    """
+
+    threshold: float
+    rule: str
+    sensitivity: Rate
+    specificity: Rate
+    ppv: Rate
+    called: float
+    use: Use
+
+
+def point_values(
+    result: RunResult, classes: Sequence[str], negative_class: str | None
+) -> dict[str, PointValues]:
+    """Of every class but the negative one, in their order. ValueError where the result has no operating points."""
+    if result.points is None:
+        raise ValueError(f"{result.method} has no operating points")
+    truths = one_against_rest(result.labels, len(classes))
     negative = list(classes).index(negative_class) if negative_class in classes else None
-    called = decide(result.scores, result.points, negative)[:, c]
-    known = truth >= 0
+    calls = decide(result.scores, result.points, negative)
     groups = (
-        np.arange(len(truth)) if result.groups is None else np.unique(result.groups, return_inverse=True)[1]
+        np.arange(len(truths)) if result.groups is None else np.unique(result.groups, return_inverse=True)[1]
     )
-    rates = [(truth == 1, called), (truth == 0, ~called), (known & called, truth == 1)]
-    cells = [threshold_text(point)]
-    cells += [_rate(right[among], groups[among]) for among, right in rates]
-    return [*cells, number(1000 * called[known].mean(), 0) if known.any() else UNDEFINED]
+    found = {}
+    for c, (name, point) in enumerate(zip(classes, result.points, strict=True)):
+        if c == negative:
+            continue
+        truth, called = truths[:, c], calls[:, c]
+        known = truth >= 0
+        rates = [(truth == 1, called), (truth == 0, ~called), (known & called, truth == 1)]
+        use = use_of(result, c, len(classes))
+        sides = [_rate(right[among], groups[among]) for among, right in rates]
+        per_1000 = float(1000 * called[known].mean()) if known.any() else math.nan
+        if not use.own:
+            joint = [_rate(right[among], groups[among], JOINT) for among, right in rates[:2]]
+            sides[2], per_1000 = _in_use(*joint, use.prevalence)
+        found[name] = PointValues(point.threshold, point.rule, *sides, called=per_1000, use=use)
+    return found
 
 
-def _rate(right: np.ndarray, groups: np.ndarray) -> str:
+def _rate(right: np.ndarray, groups: np.ndarray, confidence: float = 0.95) -> Rate:
     if not right.size:
+        return Rate(math.nan, math.nan, math.nan)
+    return Rate(float(right.mean()), *map(float, rate_interval(right, groups, confidence)))
+
+
+def _in_use(sensitivity: Rate, specificity: Rate, prevalence: float) -> tuple[Rate, float]:
+    """PPV, and called of 1,000, at another prevalence; undefined where a rate is."""
+    if not math.isfinite(sensitivity.value + specificity.value):
+        return Rate(math.nan, math.nan, math.nan), math.nan
+    ppv = [float(v) for v in predictive_values(sensitivity, specificity, prevalence).ppv]
+    called = sensitivity.value * prevalence + (1 - specificity.value) * (1 - prevalence)
+    return Rate(*ppv), 1000 * called
+
+
+def _cells(values: PointValues, point: OperatingPoint) -> list[str]:
+    rates = (values.sensitivity, values.specificity, values.ppv)
+    return [threshold_text(point), *map(_rate_text, rates), number(values.called, 0)]
+
+
+def _rate_text(rate: Rate) -> str:
+    if not math.isfinite(rate.value):
         return UNDEFINED
-    low, high = rate_interval(right, groups)
-    return f"{number(float(right.mean()), 2)} ({_bound(low)}–{_bound(high)})"
+    return f"{number(rate.value, 2)} ({_bound(rate.low)}–{_bound(rate.high)})"
 
 
 def _bound(value: float) -> str:

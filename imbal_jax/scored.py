@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imbal_jax.data.dataset import Images
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.stream import slices
 from imbal_jax.errors import InputError
 
@@ -24,12 +25,14 @@ class Scored:
     best_step, seconds, skipped: the chosen checkpoint's step; of the training; updates left out.
     labels: [M] or [M, C], of the test. groups: int [M], numbers that tell its patients apart.
     scores: float32 [M, C], probabilities of the test as the method corrects them. outputs: those of the network.
-    validation_labels, validation_outputs: of the validation images, likewise.
+    validation_labels, validation_outputs, validation_groups: of the validation images, likewise; without groups
+        each image counts as a patient.
     training_priors: float64 [C], what the outputs assume: priors, or of many labels each one's prevalence; NaN
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
     mean, deviation: of the training images' pixels in [0, 1], which the network's inputs are standardised by.
-    image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. classes: the C names.
+    image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. geometry: how pictures
+        became such images; None where that is not known. classes: the C names.
     """
 
     best_step: int
@@ -48,7 +51,9 @@ class Scored:
     deviation: np.ndarray
     image_shape: np.ndarray
     image_bits: np.ndarray
+    geometry: Geometry | None
     classes: tuple[str, ...]
+    validation_groups: np.ndarray | None = None
 
     @property
     def many_labels(self) -> bool:
@@ -56,6 +61,8 @@ class Scored:
 
     def write(self, folder: Path) -> None:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
+        arrays["geometry"] = json.dumps(self.geometry and self.geometry.options)
+        arrays = {name: values for name, values in arrays.items() if values is not None}
         np.savez_compressed(folder / SCORES, **arrays)
         values = {"best_step": self.best_step, "seconds": round(self.seconds, 1), "skipped": self.skipped}
         partial = folder / (RESULT + ".partial")  # the last file to appear says that the run is finished
@@ -71,6 +78,8 @@ class Scored:
         try:
             with np.load(folder / SCORES) as arrays:
                 stored = {name: arrays[name] for name in arrays.files}
+            made = json.loads(str(stored["geometry"]))
+            stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
             stored["classes"] = tuple(map(str, stored["classes"]))
             return Scored(**stored, **values)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:

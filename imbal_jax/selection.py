@@ -16,11 +16,12 @@ With few positives the best of many evaluations is the luckiest. Three clauses a
   (Classification and Regression Trees, 1984) that ties go to the simplest choice: here the end of the
   training, which a run that selects nothing takes. Where training goes on for too long that costs up to the
   margin. The standard error is that of one evaluation, more than that of a difference on the same cases.
-- ``specificity where sensitivity lower bound 95 % >= 0.8``: the lower end of an interval (see ``bounds``) in
-  place of the metric. Over the same cases the bound of a rate ranks as the rate does: it serves in
+- ``specificity where sensitivity lower bound 95 % >= 0.8``: the one-sided lower confidence bound, by patient (see
+  ``bounds``), in place of the metric. Over the same cases the bound of a rate ranks as the rate does: it serves in
   constraints and sums.
 
-Without ``within`` the earliest of equals is best. Whatever the clauses, the best evaluation is the last or the
+Without ``within`` the earliest of equals is best; of evaluations that are equally far from satisfying the constraints
+the latest. Whatever the clauses, the best evaluation is the last or the
 one that was best before it, so a run keeps one best checkpoint; and a run that is resumed with its history
 decides as the run that was never interrupted.
 """
@@ -35,7 +36,10 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from imbal_jax.errors import InputError
-from imbal_jax.metrics import bootstrap, classification_summary, delong, macro_mean, wilson
+from imbal_jax.metrics import bootstrap, delong, macro_mean
+from imbal_jax.metrics.guarantees import patient_lower
+from imbal_jax.metrics.summary import SUMMARY_METRICS
+from imbal_jax.probabilities import one_against_rest
 
 GRAMMAR = (
     "[NUMBER*]METRIC {+|- [NUMBER*]METRIC} [where METRIC >=|<= NUMBER {and METRIC >=|<= NUMBER}] "
@@ -47,6 +51,7 @@ FLOOR = -1e6
 
 STANDARD_ERROR = "standard_error"  # of the terms' sum, in the history of a criterion with ``within``
 BOUNDED = ("sensitivity", "specificity", "auroc")
+SHARES = (*SUMMARY_METRICS, "accuracy")  # from 0 to 1, and mcc from -1
 
 Metrics = Mapping[str, float | None]
 
@@ -160,6 +165,10 @@ def best_step(history: Sequence[Metrics], criterion: Criterion) -> int:
     scores = [criterion.score(metrics) for metrics in evaluations]
     best = _highest(scores, criterion)
     floor = FLOOR if criterion.constraints else -math.inf
+    if (
+        criterion.constraints and -math.inf < scores[best] <= floor
+    ):  # equally far from what is asked: trained longest
+        best = max(n for n in range(best, len(scores)) if scores[n] == scores[best])
     error = evaluations[best].get(STANDARD_ERROR, math.nan)
     if scores[best] > floor and math.isfinite(error):
         least = scores[best] - criterion.within * error
@@ -212,6 +221,105 @@ def _highest(scores: Sequence[float], criterion: Criterion) -> int:
     return first + int(np.argmax(scores[first:]))
 
 
+# What is said of the choice
+
+
+def unmet(history: Sequence[Metrics], criterion: Criterion, step: int | None = None) -> str:
+    """What no checkpoint reached, in one line; empty where the chosen one satisfies every constraint.
+
+    step: of the checkpoint that is used; None: the chosen one. Says too where the criterion is undefined in every
+    evaluation, so that nothing was chosen.
+    """
+    if not history:
+        return ""
+    evaluations = smooth(history, criterion)
+    steps = [int(metrics["step"]) for metrics in history]
+    step = best_step(history, criterion) if step is None else step
+    if step not in steps:
+        return ""
+    at = evaluations[steps.index(step)]
+    scores = [criterion.score(metrics) for metrics in evaluations]
+    if max(scores) == -math.inf:
+        lacking = [name for name in criterion.names if not math.isfinite(at[name])]
+        return (
+            f"{' and '.join(lacking) or criterion.text} undefined on validation in every evaluation: nothing was "
+            f"chosen by {criterion.text!r}; used is step {step:,}"
+        )
+    violated = [c for c in criterion.constraints if math.isnan(at[c.name]) or c.violation(at) > 0]
+    if not violated:
+        return ""
+    whole = min(criterion.smoothed, len(history)) - 1  # the first of a whole mean
+    wanted, had, alone = [], [], True
+    for constraint in violated:
+        values = [m[constraint.name] for m in evaluations[whole:] if math.isfinite(m[constraint.name])]
+        best = max(values, key=lambda value: constraint.sign * value) if values else math.nan
+        alone = alone and constraint.sign * (constraint.bound - best) > 0
+        wanted.append(_written(constraint))
+        had.append(_two_digits(best))
+    if alone:
+        reached = (
+            f"no checkpoint reached {' or '.join(wanted)} on validation; the best had {' and '.join(had)}"
+        )
+    else:
+        together = " and ".join(map(_written, criterion.constraints))
+        reached = (
+            f"no checkpoint reached {together} {'together ' * (len(criterion.constraints) > 1)}on validation"
+        )
+    value = " and ".join(f"{c.name} {_two_digits(at[c.name])}" for c in violated)
+    return f"{reached}; chosen is step {step:,}, with {value}"
+
+
+def choice_line(history: Sequence[Metrics], criterion: Criterion, step: int) -> str:
+    """How the checkpoint of ``step`` was chosen, in one line."""
+    return unmet(history, criterion, step) or f"best at step {step:,} by {criterion.text}"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
+
+
+def check_criterion(text: str) -> Criterion:
+    """The criterion that ``text`` spells; InputError for a bound that no value, or every value, of a share satisfies.
+
+    A share is from 0 to 1: ``sensitivity >= 95`` is refused, with 0.95 as the hint.
+    """
+    criterion = parse_criterion(text)
+    for constraint in criterion.constraints:
+        metric, bound = constraint.name.split(" ")[0].split("/")[0], constraint.bound
+        least = -1.0 if metric == "mcc" else 0.0
+        bounded = " lower bound " in constraint.name
+        if metric not in SHARES or (least <= bound <= 1 and not (bounded and bound == 1)):
+            continue
+        hint = f", did you mean {round(bound / 100, 12):g}?" if 1 < bound <= 100 else ""
+        raise InputError(
+            f"criterion {text!r} asks for {_written(constraint)}: {metric} is a share from {least:g} to 1, "
+            f"{'and its lower bound is below 1' if bounded else 'such as 0.95'}{hint}"
+        )
+    return criterion
+
+
+def _written(constraint: Constraint) -> str:
+    return f"{constraint.name} {'>=' if constraint.sign > 0 else '<='} {constraint.bound:g}"
+
+
+def rules_from(criterion: Criterion) -> dict[str, str]:
+    """The operating points that the constraints ask for: class, or "" for all, -> the rule.
+
+    A constraint ``sensitivity >= 0.95`` (or specificity, of a class, or of its lower bound) is what the user wants
+    where the network is used, so it is the rule of the threshold too. The first of a class counts.
+    """
+    lower = {bound.name: bound for bound in criterion.bounds}
+    rules: dict[str, str] = {}
+    for constraint in criterion.constraints:
+        bound = lower.get(constraint.name)
+        rate, _, name = (bound.metric if bound else constraint.name).partition("/")
+        if constraint.sign < 0 or rate not in ("sensitivity", "specificity") or constraint.bound <= 0:
+            continue
+        sure = f" with {100 * bound.confidence:g} % confidence" if bound else ""
+        rules.setdefault(name, f"{rate} >= {constraint.bound!r}{sure}")
+    return rules
+
+
 # Chance: what an evaluation adds to the history for the criterion to read
 
 
@@ -224,28 +332,36 @@ def bounds(
     negative_class: str | None = None,
     groups: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """The lower bounds that ``criterion`` reads, by name: each the lower end of the two-sided interval.
+    """The lower bounds that ``criterion`` reads, by name: one-sided, by patient, as those of the decision rules.
 
-    Of a class's sensitivity or specificity that of Wilson, in which a patient counts once however many images
-    he has (``groups`` [N], whose an image is); of its AUROC that of DeLong. Of the macro metric the mean over
-    the classes of interest, all but ``negative_class``: it is below the bound of the mean.
+    Of a class's sensitivity or specificity that of ``metrics.guarantees``, which counts patients and not their
+    images (``groups`` [N], whose an image is); of its AUROC that of DeLong, by patient. Of the macro metric the mean
+    over the classes of interest, all but ``negative_class``: it is below the bound of the mean.
     InputError for a class that is not among ``classes``.
     """
     if not criterion.bounds:
         return {}
     labels, names = np.asarray(labels), list(classes)
-    table = classification_summary(labels, scores, names, negative_class=negative_class)
-    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
-    truth = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
+    numbers = (
+        np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    )
+    truth = one_against_rest(labels, len(names))
+    one_label = labels.ndim == 1  # decided as ``classification_summary`` does
+    called = (
+        np.argmax(scores, axis=1)[:, None] == np.arange(len(names))
+        if one_label
+        else np.asarray(scores) >= 0.5
+    )
 
     def of_class(metric: str, c: int, confidence: float) -> float:
         if metric == "auroc":
-            return float(delong(labels, scores, groups=groups, confidence=confidence).low[c])
+            two_sided = 2 * confidence - 1  # whose lower end it is
+            return float(delong(labels, scores, groups=numbers, confidence=two_sided).low[c])
         positive = metric == "sensitivity"
         among = truth[:, c] == positive
-        patients = len(np.unique(groups[among]))
-        rate = table[names[c]][metric]
-        return wilson(math.floor(rate * patients + 1e-9), patients, confidence).low if patients else math.nan
+        of = np.unique(numbers[among], return_inverse=True)[1]
+        right = called[among, c] == positive
+        return patient_lower(np.bincount(of, right), np.bincount(of), confidence)
 
     found = {}
     for bound in criterion.bounds:
@@ -380,8 +496,8 @@ def _constraint(tokens: _Tokens) -> Constraint:
         raise tokens.error()
     sign = 1 if tokens.take_kind("sign") == ">=" else -1
     negative = tokens.take("-")
-    bound = _number(tokens)
-    return Constraint(name, sign, -bound if negative else bound)
+    bound = -_number(tokens) if negative else _number(tokens)
+    return Constraint(name, sign, bound)
 
 
 def _count(tokens: _Tokens) -> int:
@@ -420,9 +536,10 @@ def _name(tokens: _Tokens) -> str:
             f"criterion {tokens.text!r} asks for a lower bound of {name!r}: "
             f"there is one of {', '.join(BOUNDED)}, or of a class's, such as sensitivity/CLASS"
         )
-    if not 0 < percent < 100:
+    if not 50 < percent < 100:
+        hint = f", did you mean {100 * percent:g} %?" if 0.5 < percent < 1 else ""
         raise InputError(
-            f"criterion {tokens.text!r} asks for a bound of {percent:g} %: above 0 and below 100"
+            f"criterion {tokens.text!r} asks for a bound of {percent:g} %: above 50 and below 100{hint}"
         )
     tokens.bounds.append(LowerBound(name, percent / 100))
     return tokens.bounds[-1].name

@@ -220,7 +220,7 @@ def results_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]], width
         of each column is bold in the macro rows; undefined numbers are a dash, with a footnote.
       width: of the console, characters; on a narrow one the headings are short, with a footnote.
     """
-    table = Table(title="Results at the true prevalence of the test set")
+    table = Table(title="Results on the test set, at its own prevalence")
     table.add_column("class")
     table.add_column("method")
     headings = COLUMNS.values() if width >= WIDE else SHORT.values()

@@ -37,15 +37,16 @@ from imbal_jax.recipe import (
     steps_of,
 )
 from imbal_jax.report import RunResult
+from imbal_jax.report.use import few_positives, split_gaps
 from imbal_jax.scored import Scored
 from imbal_jax.scoring import make_scorer
 from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean
-from imbal_jax.selection import Criterion, best_step, parse_criterion, should_stop
+from imbal_jax.selection import Criterion, best_step, choice_line, parse_criterion, should_stop
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.tracking import Tracker, duration, make_console, read_history
-from imbal_jax.workdir import Clock, claim, claim_splits
+from imbal_jax.workdir import Clock, claim, claim_geometry, claim_splits
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 
@@ -68,9 +69,13 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
 
     # Data
     splits = load(config, workdir, say)
-    for line in describe(splits):
+    for line in (*describe(splits), *split_gaps(splits.table, splits.classes, config.data.negative_class)):
         say(line)
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
+    negative, held = config.data.negative_class, splits.validation
+    for line in few_positives(held.labels, held.groups, splits.classes, negative):
+        say(line)
 
     # What is wrong with any method is said before the first step of the first
     mesh = make_mesh(config)
@@ -170,7 +175,7 @@ def train_method(
             table = score(scored.labels, scored.scores, splits.classes, config.data.negative_class)
             tracker.test(best, flat_metrics(table))
             tracker.message(
-                f"{method.name}: best at step {best} by {config.select}, {duration(scored.seconds)}"
+                f"{method.name}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}"
             )
     scored.write(folder)
     return run_result(config, method, splits, folder, scored, mesh)
@@ -184,7 +189,7 @@ def check_methods(config: Config, splits: Splits, mesh: Mesh) -> list[str]:
     task = task_for(splits.train)
     lines: list[str] = []
     data_priors(config, splits)
-    check_deploy(config, splits.validation.labels, splits.classes)
+    check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
     for method in config.methods:
         task.check(method)
         steps_of(config, method, splits.train)
@@ -417,5 +422,5 @@ def _validation_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def describe(splits: Splits) -> list[str]:
-    """One line a split: images, patients, label-ratio error, images of each class."""
-    return [row_line(row) for row in splits.table]
+    """One line a split: images, patients, label-ratio error, images of each class and their share."""
+    return [row_line(row, splits.classes) for row in splits.table]

@@ -48,7 +48,7 @@ def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str
 def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp_path: Path) -> None:
     trained = run("train", str(config), "--workdir", str(tmp_path / "w"), "--methods", "ce", "stratified")
     assert trained.returncode == 0, trained.stderr
-    assert "Results at the true prevalence of the test set" in trained.stdout
+    assert "Results on the test set, at its own prevalence" in trained.stdout
     assert "images/s" in trained.stdout
     assert (tmp_path / "w" / "report.html").is_file()
     assert "\x1b" not in trained.stdout, "control codes in a log file"

@@ -150,11 +150,39 @@ def test_png_and_jpeg_are_read_beside_dicom(hospital: Path) -> None:
     names = ("black.png", "broken.png", "colours.png", "eight.png", "photo.JPG", "sixteen.png")
     table(hospital, "file,label\none.dcm,a\n" + "".join(f"{name},b\n" for name in names))
     data, summary = read_folder(hospital, size=16)
-    assert summary.refused == {"constant": 1, "undecodable": 1}
+    assert summary.refused == {"constant": 1, "truncated": 1}
     for image in data.images[1:]:
         np.testing.assert_allclose(image[..., 0].astype(int), ramp, atol=3)
     assert len(set(data.groups.tolist())) == 5
     assert summary.unknown_patients == 4
+
+
+def test_colour_that_is_dropped_is_said_and_so_is_what_a_file_is(hospital: Path, tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(np.dstack([ramp, ramp.T, ramp])).save(hospital / "fundus.png")
+    Image.fromarray(np.dstack([ramp] * 3)).save(hospital / "grey.png")
+    Image.fromarray(ramp).save(hospital / "film.gif")
+    table(hospital, "file,label\none.dcm,a\nfundus.png,b\ngrey.png,b\nfilm.gif,b\n")
+    for _ in range(2):  # decoded, then from the cache
+        _, summary = read_folder(hospital, size=16, cache=tmp_path / "cache")
+        assert "1 colour pictures made grey: --data.channels 3 keeps the colour" in str(summary)
+        assert "refused 1: gif: GIF, which is not read: DICOM, PNG, JPEG, TIFF and BMP files are read" in str(
+            summary
+        )
+    _, summary = read_folder(hospital, size=16, channels=3)
+    assert "made grey" not in str(summary)
+
+
+def test_a_damaged_cache_is_made_again(hospital: Path, tmp_path: Path) -> None:
+    table(hospital, "file,label\none.dcm,a\ntwo,b\n")
+    data, _ = read_folder(hospital, size=SIZE, cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").glob("*.npz")
+    whole = kept.read_bytes()
+    for damaged in (b"", b"no npz", whole[:100], whole[: len(whole) // 2]):
+        kept.write_bytes(damaged)
+        again, _ = read_folder(hospital, size=SIZE, cache=tmp_path / "cache")
+        np.testing.assert_array_equal(again.images, data.images)
+        assert kept.read_bytes() == whole
 
 
 def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:

@@ -1,5 +1,7 @@
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from test_data_folder import MARKER, radiograph, table
 
 from imbal_jax import cli
 from imbal_jax.data.dicom import read_radiograph
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.ingest import records as records_module
 from imbal_jax.data.ingest import run as run_module
 from imbal_jax.data.ingest.journal import frames, segments
@@ -24,6 +27,7 @@ from imbal_jax.data.ingest.manifest import compare_source, find_files, read_mani
 from imbal_jax.data.ingest.options import IngestOptions
 from imbal_jax.data.ingest.run import ingest
 from imbal_jax.data.ingest.summary import Summary
+from imbal_jax.data.record_files import read_folder_info
 from imbal_jax.data.records import open_records
 from imbal_jax.errors import InputError, Stopped
 
@@ -597,3 +601,86 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_with_more_room(
         assert verify(small / "out") == IMAGES
     finally:
         subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_labels_and_patients_of_the_index_are_covered_by_the_checksums(hospital: Path) -> None:
+    from imbal_jax.data.ingest.manifest import write_checksums
+    from imbal_jax.data.record_index import build_index, write_index
+
+    run(hospital)
+    out = hospital.parent / "out"
+    before = np.array(open_records(out).labels)
+    whole = {path.name: path.read_bytes() for path in (out / "index").iterdir()}
+
+    def refused(message: str, reader: Callable[[Path], object]) -> None:
+        with pytest.raises(InputError, match=message) as caught:
+            reader(out)
+        assert "\n" not in str(caught.value)
+
+    # Labels changed in place
+    np.save(out / "index" / "labels.npy", 1 - before)
+    refused("was changed after", open_records)
+    refused(r"index/labels.npy of .* was changed or damaged", verify)
+    # and the index's own checksums written over them
+    info = read_folder_info(out)
+    write_index(info, 1 - before, np.array(open_groups(whole)))
+    refused(r"labels.npy was changed after the data set was made", open_records)
+    refused(r"index/.* was changed or damaged", verify)
+    # and those of the data set: every record is compared
+    write_checksums(out)
+    refused(rf"index does not hold the labels and patients of {IMAGES} records", verify)
+    # A patient given to another
+    groups = np.array(open_groups(whole))
+    groups[groups == groups[0]] = groups[groups != groups[0]][0]
+    write_index(info, before, groups)
+    write_checksums(out)
+    refused("does not hold the labels and patients", verify)
+    # Deleted, it is built again, and is what it was
+    shutil.rmtree(out / "index")
+    build_index(out)
+    write_checksums(out)
+    assert {path.name: path.read_bytes() for path in (out / "index").iterdir()} == whole
+    assert verify(out) == IMAGES
+    shutil.rmtree(out / "index")
+    assert verify(out) == IMAGES
+    np.testing.assert_array_equal(open_records(out).labels, before)
+
+    # Made by an earlier version
+    sums = json.loads((out / "checksums.json").read_text())
+    sums = {name: value for name, value in sums.items() if not name.startswith("index/")}
+    (out / "checksums.json").write_text(json.dumps(sums))
+    assert any("does not cover labels" in note for note in open_records(out).notes)
+    refused("written by an earlier version and does not cover the labels", verify)
+
+
+def open_groups(files: dict[str, bytes]) -> np.ndarray:
+    return np.load(io.BytesIO(files["groups.npy"]))
+
+
+def test_sets_of_earlier_versions_say_what_they_are(hospital: Path) -> None:
+    run(hospital, fit="squeeze")
+    out = hospital.parent / "out"
+    assert open_records(out).geometry == Geometry(SIZE, "squeeze")
+    Geometry(SIZE, "crop").write(out)
+    with pytest.raises(InputError, match=r"geometry.json was changed after the data set was made"):
+        open_records(out)
+    Geometry(2 * SIZE, "crop").write(out)
+    (out / "checksums.json").unlink()
+    with pytest.raises(InputError, match=rf"says uint8 \[{2 * SIZE}, {2 * SIZE}, 1\], the records are"):
+        open_records(out)
+    (out / "geometry.json").unlink()
+    made = json.loads((out / "ingest.json").read_text())
+    old = {key: value for key, value in made.items() if key not in ("fit", "channels")}
+    (out / "ingest.json").write_text(json.dumps(old))
+    records = open_records(out)
+    assert records.geometry == Geometry(SIZE, "pad")
+    assert "ingested by an earlier version: pictures padded" in records.notes[0]
+    (out / "ingest.json").unlink()
+    (out / "source.json").write_text("{}")
+    records = open_records(out)
+    assert records.geometry == Geometry(SIZE, "squeeze")
+    assert "prepared by an earlier version: pictures squeezed" in records.notes[0]
+    (out / "source.json").unlink()
+    records = open_records(out)
+    assert records.geometry == Geometry(SIZE, "square")
+    assert "does not say how its pictures became squares" in records.notes[0]

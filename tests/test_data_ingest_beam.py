@@ -10,6 +10,7 @@ import cloudpickle
 import test_data_ingest_leak as leak
 from test_data_ingest import IMAGES, Interrupted, by_picture, contents, hospital, interrupt_after, run
 
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.ingest.beam import ReadFiles, elements_of
 from imbal_jax.data.ingest.key import read_key
 from imbal_jax.data.ingest.manifest import verify
@@ -59,7 +60,7 @@ def test_nothing_of_a_patient_is_in_the_pipeline_in_what_it_says_or_in_what_it_w
         hits += leak.search(what, data)
     assert hits == []
     secret = (tmp_path / "set.key").read_text().strip()
-    job = Job(tmp_path, tmp_path / "set.key", 16, 8, "header", False, frozenset())
+    job = Job(tmp_path, tmp_path / "set.key", Geometry(16), False, frozenset())
     task = Task(f"{leak.WORD}.dcm", named=True)
     key = read_key(tmp_path / "set.key")
     elements = elements_of([task.path], [task], key)

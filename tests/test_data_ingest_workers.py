@@ -9,6 +9,7 @@ from pathlib import Path, PosixPath
 import pytest
 from test_data_folder import MARKER, radiograph
 
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment, frames, segments
 from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.ingest.read import Job, Task
@@ -52,9 +53,7 @@ def read(
     job = Job(
         folder=Trapped(folder),
         key_file=folder.parent / key_name,
-        size=16,
-        bits=8,
-        voi="header",
+        geometry=Geometry(16),
         by_accession=False,
         wanted=frozenset(),
     )

@@ -382,3 +382,9 @@ def test_nih_by_its_first_label_is_no_worse_than_sklearns(nih14):
     first = np.where(labels.any(1), labels.argmax(1), labels.shape[1])
     ours = ratio_error(first, [held for _, held in k_folds(first, groups, 5)])
     assert ours <= ratio_error(first, sklearns_folds(first, groups, 5, 0))
+
+
+@pytest.mark.parametrize("k", [2.0, 2.5, "3", None, True])
+def test_a_number_of_folds_that_is_not_whole_is_refused(k):
+    with pytest.raises(InputError, match="give a whole number"):
+        k_folds(np.array([0, 1, 0, 1]), np.arange(4), k)

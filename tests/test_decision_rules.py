@@ -14,11 +14,11 @@ from imbal_jax.decision_rules import (
     LeastCost,
     MaxFBeta,
     Youden,
-    clopper_pearson_lower,
     parse_rule,
     threshold_curve,
 )
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.guarantees import clopper_pearson_lower
 
 laws = settings(max_examples=25, deadline=None)
 

@@ -96,7 +96,7 @@ def test_images_of_another_size_or_class_are_refused_with_what_is_allowed(
     finished_runs: Path, elsewhere: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        InputError, match=r"\[24, 24, 1\], the network takes uint8 \[16, 16, 1\]: set --data.image"
+        InputError, match=r"--data.image-size 24 is asked, the network was trained on pictures made with 16"
     ):
         validate(
             of(finished_runs, dir=elsewhere, image_size=24),

@@ -6,6 +6,7 @@ import pytest
 
 from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, find_method, first_stage
+from imbal_jax.tasks import second_stage
 
 
 def test_every_method_says_when_to_use_it_and_who_proposed_it() -> None:
@@ -163,7 +164,7 @@ def test_recipes_have_the_settings_of_their_papers(name: str) -> None:
         ("class_balanced_focal", {"gamma": 1.0}),  # Cui et al. 2019, CIFAR-10-LT at 1:100
         ("vector_scaling", {"gamma": 0.15, "tau": 1.25}),  # Kini et al. 2021, CIFAR-10-LT
         ("class_dependent_temperature", {"gamma": 0.2}),  # Ye et al. 2020, CIFAR-10-LT
-        ("asymmetric", {"gamma_positive": 0.0, "gamma_negative": 4.0, "clip": 0.05}),  # the authors' train.py
+        ("asymmetric", {"gamma_neg": 4.0, "gamma_pos": 0.0, "clip": 0.05}),  # the authors' train.py
     ],
 )
 def test_losses_have_the_options_of_their_papers(name: str, options: dict[str, float]) -> None:
@@ -184,3 +185,11 @@ def test_losses_have_the_options_of_their_papers(name: str, options: dict[str, f
 def test_parts_that_exclude_each_other_are_refused(changes: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Method(name="mine", **changes)
+
+
+def test_the_second_loss_takes_options():
+    method = find_method("crt,second_loss=focal,second_loss.gamma=1")
+    assert method.second_loss_options == (("gamma", 1.0),)
+    assert second_stage(method).loss_options == {"gamma": 1.0}
+    with pytest.raises(InputError, match="loss cross_entropy has no option 'gamma'"):
+        Method(name="x", second_loss_options=(("gamma", 1.0),))

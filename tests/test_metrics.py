@@ -273,7 +273,7 @@ def defined(labels, scores):
 
 def test_what_one_class_alone_leaves_defined():
     scores = [0.1, 0.6, 0.9]
-    assert defined([0, 0, 0], scores) == {"specificity", "precision"}
+    assert defined([0, 0, 0], scores) == {"specificity", "precision", "f_beta"}
     assert defined([1, 1, 1], scores) == {"sensitivity", "precision", "f_beta", "average_precision"}
 
 
@@ -511,3 +511,17 @@ def test_summary_refuses_classes_that_do_not_fit():
     ]:
         with pytest.raises(ValueError, match=match):
             metrics.classification_summary(labels, scores, classes, negative_class=negative)
+
+
+def test_a_class_without_positives_that_was_called_counts_zero_in_the_f_score():
+    labels, decided = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 2])
+    scores = np.eye(4)[decided]  # class 2 is called and absent, class 3 neither
+    by_class = sk.f1_score(labels, decided, labels=range(4), average=None, zero_division=np.nan)
+    np.testing.assert_allclose(metrics.f_beta(labels, scores, average="none"), by_class)
+    expected = sk.f1_score(labels, decided, labels=range(3), average="macro")
+    assert metrics.f_beta(labels, scores) == pytest.approx(expected)
+    rows = metrics.classification_summary(labels, scores, "abcd")
+    assert rows["macro"]["f_score"] == pytest.approx(expected)
+    assert rows["macro"]["f_score_classes"] == 3
+    by_class = sk.precision_score(labels, decided, labels=range(4), average=None, zero_division=np.nan)
+    np.testing.assert_allclose(metrics.precision(labels, scores, average="none"), by_class)

@@ -216,3 +216,33 @@ def test_areas_are_monais(monai, kind):
     given = torch.from_numpy(scores)[:, None], torch.from_numpy(labels)[:, None]
     close(metrics.auroc(labels, scores), monai.compute_roc_auc(*given))
     close(metrics.average_precision(labels, scores), monai.compute_average_precision(*given))
+
+
+@pytest.mark.parametrize("ignore_empty", [True, False])
+def test_overlap_with_classes_first_is_monais_mean(monai, ignore_empty):
+    rng = np.random.default_rng(0)
+    labels, decided = rng.integers(2, size=(2, 6, 5, 5))
+    labels[0] = labels[3] = decided[0] = 0
+    labels[1], decided[2] = rng.integers(4, size=(5, 5)), rng.integers(3, size=(5, 5))
+    planes = [torch.tensor(np.moveaxis(np.eye(4)[a], -1, 1)) for a in (decided, labels)]
+    for ours, theirs in ((metrics.dice, monai.DiceMetric), (metrics.iou, monai.MeanIoU)):
+        meter = theirs(include_background=True, reduction="mean", ignore_empty=ignore_empty)
+        meter(*planes)
+        found = ours(labels, np.eye(4)[decided], spatial=2, ignore_empty=ignore_empty, first="classes")
+        np.testing.assert_allclose(found, float(meter.aggregate()), rtol=1e-6)
+
+
+def test_overlap_that_skips_only_what_is_empty_in_both_is_torchmetrics():
+    segmentation = pytest.importorskip("torchmetrics.segmentation")
+    rng = np.random.default_rng(0)
+    labels, decided = rng.integers(2, size=(2, 6, 5, 5))
+    labels[0] = labels[3] = decided[0] = 0
+    decided[2] = rng.integers(3, size=(5, 5))
+    for per_class, options in ((True, {"average": "none"}), (False, {"first": "pairs"})):
+        meter = segmentation.MeanIoU(num_classes=4, per_class=per_class, input_format="index")
+        meter.update(torch.tensor(decided), torch.tensor(labels))
+        found = metrics.iou(labels, np.eye(4)[decided], spatial=2, ignore_empty="both", **options)
+        expected = meter.compute().numpy()
+        if per_class:  # theirs is -1 where there is none
+            expected = np.where(expected < 0, np.nan, expected)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)

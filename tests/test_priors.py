@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imbal_jax import metrics, priors, sampling
 from imbal_jax.priors import SCHEMES, class_counts, class_priors, class_weights, positive_weights
 
 laws = settings(max_examples=30, deadline=None)
@@ -152,3 +153,18 @@ def test_wrong_input_is_named(call, message):
 
 def test_weights_of_none_need_no_items():
     assert class_weights([3, 0], "none").tolist() == [1, 1]
+
+
+def test_labels_that_are_text_are_refused_in_words():
+    names = np.array(["a", "b", "a", "b"])
+    for call in (
+        lambda: priors.class_counts(names, 2),
+        lambda: priors.class_counts(names.astype(object), 2),
+        lambda: priors.class_counts(np.array([["1", "0"]]), 2),
+        lambda: sampling.make_plan(names, 2),
+        lambda: sampling.make_plan(names, 2, "repeat_factor"),
+        lambda: metrics.auroc(names, np.linspace(0, 1, 4)),
+        lambda: metrics.confusion_matrix(np.array(["0", "1", "0", "1"]), np.linspace(0, 1, 4)),
+    ):
+        with pytest.raises(ValueError, match=r"np\.unique"):
+            call()

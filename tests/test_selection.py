@@ -7,10 +7,13 @@ import random
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imbal_jax.config import Config, Deploy
+from imbal_jax.deployment_choice import rules_of
 from imbal_jax.errors import InputError
 from imbal_jax.metrics import SUMMARY_METRICS, classification_summary, delong, flat_metrics
 from imbal_jax.selection import (
@@ -21,11 +24,13 @@ from imbal_jax.selection import (
     Term,
     best_step,
     bounds,
+    choice_line,
     keep_value,
     parse_criterion,
     should_stop,
     smooth,
     standard_error,
+    unmet,
 )
 
 fast = settings(max_examples=25, deadline=None)
@@ -484,7 +489,7 @@ def cases(positives=30, negatives=300, seed=0, images=1):
 
 @pytest.mark.parametrize("images", [1, 4])
 @pytest.mark.parametrize("many", [False, True])
-def test_the_bound_of_a_rate_is_wilsons_and_copies_of_an_image_do_not_tighten_it(many, images):
+def test_the_bound_of_a_rate_is_one_sided_and_copies_of_an_image_do_not_tighten_it(many, images):
     labels, scores, groups = cases(images=images)
     called = scores.argmax(axis=1)[::images]
     hits = {1: int(called[:30].sum()), 0: int(300 - called[30:].sum())}
@@ -494,13 +499,13 @@ def test_the_bound_of_a_rate_is_wilsons_and_copies_of_an_image_do_not_tighten_it
     )
     found = bounds(criterion, given, scores, ["normal", "nodule"], negative_class="normal", groups=groups)
 
-    def wilson(k, n, confidence):
-        return scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson").low
+    def one_sided(k, n, confidence):
+        return scipy.stats.beta.ppf(1 - confidence, k, n - k + 1)
 
     assert found == {
-        "sensitivity/nodule lower bound 90 %": pytest.approx(wilson(hits[1], 30, 0.90)),
-        "sensitivity lower bound 95 %": pytest.approx(wilson(hits[1], 30, 0.95)),
-        "specificity lower bound 95 %": pytest.approx(wilson(hits[0], 300, 0.95)),
+        "sensitivity/nodule lower bound 90 %": pytest.approx(one_sided(hits[1], 30, 0.90)),
+        "sensitivity lower bound 95 %": pytest.approx(one_sided(hits[1], 30, 0.95)),
+        "specificity lower bound 95 %": pytest.approx(one_sided(hits[0], 300, 0.95)),
     }
 
 
@@ -509,7 +514,9 @@ def test_the_bound_of_a_macro_metric_is_the_mean_of_those_of_the_classes_of_inte
     labels, scores = rng.integers(0, 3, 200), rng.dirichlet(np.ones(3), 200)
     criterion = parse_criterion("auroc lower bound 95 % + auroc/b lower bound 95 %")
     found = bounds(criterion, labels, scores, ["a", "b", "c"], negative_class="a")
-    low = delong(labels, scores).low
+    low = delong(
+        labels, scores, confidence=0.9
+    ).low  # two-sided 90 %: its lower end is that of one-sided 95 %
     assert found["auroc lower bound 95 %"] == pytest.approx((low[1] + low[2]) / 2)
     assert found["auroc/b lower bound 95 %"] == pytest.approx(low[1])
 
@@ -601,3 +608,112 @@ def test_where_training_goes_on_too_long_smoothing_still_gains_and_the_margin_co
     truth, gain, error = true_means(OVERFITS, *RULES)
     assert gain[0] > 4 * error[0]
     assert gain[1] > -math.sqrt(truth[0] * (1 - truth[0]) / 30)
+
+
+# What is said, and what is refused
+
+
+GUARDED = "specificity where sensitivity >= 0.95"
+
+
+def rows(*values, names=("sensitivity", "specificity")):
+    return [{"step": 10 * n, **dict(zip(names, v, strict=True))} for n, v in enumerate(values, 1)]
+
+
+def test_a_constraint_that_no_checkpoint_reached_is_said_and_not_passed_off_as_the_best():
+    history, criterion = rows((0.5, 0.9), (0.25, 1.0), (0.5, 0.8)), parse_criterion(GUARDED)
+    assert best_step(history, criterion) == 30  # as near as step 10, and trained longer
+    line = choice_line(history, criterion, 30)
+    assert line == (
+        "no checkpoint reached sensitivity >= 0.95 on validation; the best had 0.50; chosen is step 30, with "
+        "sensitivity 0.50"
+    )
+    assert unmet(history, criterion) == line
+    assert unmet(rows((0.5, 0.9), (0.96, 0.2)), criterion) == ""
+    assert choice_line(rows((0.96, 0.2)), criterion, 10) == f"best at step 10 by {GUARDED}"
+
+
+def test_constraints_that_are_reached_only_apart_are_said_to_be():
+    criterion = parse_criterion("auroc where sensitivity >= 0.9 and specificity >= 0.9")
+    history = rows((0.95, 0.2, 0.7), (0.3, 0.95, 0.7), names=("sensitivity", "specificity", "auroc"))
+    assert unmet(history, criterion) == (
+        "no checkpoint reached sensitivity >= 0.9 and specificity >= 0.9 together on validation; chosen is step 20, "
+        "with sensitivity 0.30"
+    )
+
+
+def test_a_criterion_that_was_never_defined_chose_nothing():
+    line = unmet(rows((math.nan, 1.0), (math.nan, 1.0)), parse_criterion(GUARDED))
+    assert line.startswith("sensitivity undefined on validation in every evaluation: nothing was chosen")
+
+
+def test_smoothed_constraints_are_said_as_they_were_read():
+    criterion = parse_criterion(f"{GUARDED} smoothed 2")
+    assert "the best had 0.75" in unmet(rows((1.0, 0.5), (0.5, 0.5), (0.25, 0.5)), criterion)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("specificity where sensitivity >= 95", "sensitivity is a share from 0 to 1, .* did you mean 0.95"),
+        ("auroc where sensitivity/nodule >= 90", "did you mean 0.9"),
+        ('auroc where specificity/"no finding" <= 20', "did you mean 0.2"),
+        ("auroc where specificity >= 0.5 and average_precision >= 1.5", "average_precision is a share"),
+        ("auroc where f_score >= - 0.1", "f_score is a share"),
+        ("auroc where accuracy <= - 1", "accuracy is a share"),
+        ("auroc where mcc >= 2", "from -1 to 1"),
+        ("auroc where sensitivity lower bound 95 % >= 90", "did you mean 0.9"),
+        ("auroc where sensitivity lower bound 95 % >= 1", "its lower bound is below 1"),
+        ("auroc where sensitivity lower bound 0.95 % >= 0.5", "did you mean 95 %"),
+    ],
+)
+def test_what_no_share_can_reach_is_refused_before_training(text, message):
+    with pytest.raises(InputError, match=message):
+        Config(name="x", select=text)
+
+
+def test_what_a_share_can_reach_is_accepted():
+    for text in (
+        GUARDED,
+        "auroc where sensitivity >= 1",
+        "auroc where loss <= 95",
+        "auroc where mcc >= - 0.5",
+    ):
+        assert Config(name="x", select=text).select == text
+
+
+def test_the_default_criterion_ranks_so_that_calling_nobody_decides_nothing():
+    names = ("auroc", "average_precision", "sensitivity", "f_score")
+    history = rows((0.42, 0.01, 0, 0), (0.8, 0.3, 0, 0), (0.9, 0.4, 0, 0), (0.85, 0.2, 0, 0), names=names)
+    assert best_step(history, parse_criterion(Config(name="x").select)) == 30
+
+
+def test_a_constraint_is_the_operating_point_unless_one_is_given():
+    classes = ("normal", "nodule", "mass")
+
+    def of(select, **deploy):
+        return list(map(str, rules_of(Deploy(**deploy), classes, select)))
+
+    assert of("auroc") == ["youden"] * 3
+    assert of(GUARDED) == ["sensitivity >= 0.95"] * 3
+    assert of(GUARDED, points=("max f2",)) == ["max f2"] * 3
+    bounded = "auroc where sensitivity/nodule lower bound 90 % >= 0.8 and specificity >= 0.5 and auroc >= 0.7"
+    assert of(bounded) == [
+        "specificity >= 0.5",
+        "sensitivity >= 0.8 with 90 % confidence",
+        "specificity >= 0.5",
+    ]
+    assert of("auroc where sensitivity <= 0.5 and loss <= 1") == ["youden"] * 3
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.7])
+def test_a_lower_bound_counts_patients_and_is_below_the_truth_as_often_as_it_says(correlation):
+    rng, kept = np.random.default_rng(0), 0
+    criterion = parse_criterion("sensitivity/nodule lower bound 95 %")
+    of = np.repeat(np.arange(60), 8)
+    for _ in range(60):
+        z = rng.normal(size=60)[of] * np.sqrt(correlation) + rng.normal(size=480) * np.sqrt(1 - correlation)
+        p = scipy.special.ndtr(z + 1)  # called where z > -1
+        found = bounds(criterion, np.ones(480, int), np.stack([1 - p, p], 1), ["normal", "nodule"], groups=of)
+        kept += found[criterion.names[0]] <= scipy.stats.norm.cdf(1)
+    assert kept / 60 >= 0.93

@@ -290,7 +290,7 @@ def test_results_table_marks_the_best_and_explains_dashes() -> None:
     bold = re.findall(r"\x1b\[1m *(0\.\d+)", text)
     assert bold == ["0.500"] * 4 + ["0.500", "0.500", "0.500", "0.875", "0.500"]
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    assert "true prevalence of the test set" in plain
+    assert "on the test set, at its own prevalence" in plain
     assert "nodule [b]" in plain
     assert "12 (0.6 %)" in plain
     assert "– undefined: no positive example" in plain

@@ -1,13 +1,13 @@
 """Sets of the tensorflow-datasets catalogue as they lie prepared on the disk, or are prepared now."""
 
 import difflib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from imbal_jax.data.record_files import find_folder, prepared_folders
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_json
 
 PREFIX = "tfds:"
 FORMAT = "array_record"
@@ -46,7 +46,7 @@ def prepared(name: str, folder: Path | None, download: bool) -> Any:
 def _found(root: Path, parts: list[str]) -> Path | None:
     """The folder of the prepared set NAME[/CONFIG][/VERSION]: ``root`` itself, or below it."""
     if (root / "dataset_info.json").is_file():
-        present = json.loads((root / "dataset_info.json").read_text()).get("name")
+        present = read_json(root / "dataset_info.json", "prepare the set again").get("name")
         if present != parts[0]:
             raise InputError(f"{root} holds the set {present}, {PREFIX}{parts[0]} is asked")
         return root

@@ -42,8 +42,11 @@ def k_folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pairs (train, held out) of sorted int64 indices, k of them; each item is held out exactly once.
 
-    Arguments as in ``split_by_group``. Raises InputError for k < 2 and for fewer patients than folds.
+    Arguments as in ``split_by_group``. Raises InputError for a k that is no whole number or below 2, and for
+    fewer patients than folds.
     """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise InputError(f"{k!r} folds: give a whole number of at least 2")
     if k < 2:
         raise InputError(f"{k} folds: give at least 2")
     fold_of_item = _place(labels, groups, np.full(k, 1 / k), seed)
@@ -139,14 +142,20 @@ class SplitSummary:
         return f"the {part} split has no example of {name}: {whose}, {len(self.parts)} splits are asked"
 
 
-def row_line(row: Mapping[str, object]) -> str:
-    """A row of the table as one line: names and figures."""
+def row_line(row: Mapping[str, object], classes: Sequence[str] = ()) -> str:
+    """A row of the table as one line: names and figures, of ``classes`` their share of the images too."""
 
     def shown(value: object) -> str:
         number = isinstance(value, int | float)
         return f"{value:,}" if isinstance(value, int) else f"{value:.2g}" if number else str(value)
 
-    return "  ".join(f"{key} {shown(value)}" for key, value in row.items())
+    def share(key: str, value: object) -> str:
+        images = row.get("images")
+        if key not in classes or not isinstance(value, int) or not isinstance(images, int) or not images:
+            return ""
+        return f" ({100 * value / images:.2g} %)"
+
+    return "  ".join(f"{key} {shown(value)}{share(key, value)}" for key, value in row.items())
 
 
 def split_summary(

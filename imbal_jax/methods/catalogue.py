@@ -445,7 +445,7 @@ _RECIPES = (
     Method(
         name="asymmetric",
         loss="asymmetric",
-        options=(("gamma_positive", 0.0),),  # of the authors' training; 4 for negatives, clip 0.05
+        options=(("gamma_pos", 0.0),),  # of the authors' training; 4 for negatives, clip 0.05
         normalize="count",
         summary="Easy negatives vanish from the loss: many labels an image, each rare.",
         paper="Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021",

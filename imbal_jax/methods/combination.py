@@ -7,7 +7,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods.catalogue import METHODS
 from imbal_jax.methods.method import LOSSES, Method
 
-NOT_SETTABLE = ("name", "summary", "paper", "options")
+NOT_SETTABLE = ("name", "summary", "paper", "options", "second_loss_options")
 _SHARES = {"composition": "3:1:1", "mixing_span": "0:0.9"}
 
 
@@ -15,7 +15,8 @@ def find_method(text: str) -> Method:
     """The method called ``text``, or a combination written as ``loss=focal,composition=balanced,weights=inverse``.
 
     A combination may begin with a name to start from, and may give options of the loss:
-    ``stratified,loss=focal,gamma=1``. Deferred parts are joined by a plus: ``deferred=weights+loss,defer=0.8``.
+    ``stratified,loss=focal,gamma=1``, and of the second: ``second_loss.gamma=1``. Deferred parts are joined by
+    a plus: ``deferred=weights+loss,defer=0.8``.
     Raises InputError for an unknown name, field or value, saying what is allowed.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -34,6 +35,9 @@ def find_method(text: str) -> Method:
     given = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in parts)}
     loss = given.get("loss", base.loss)
     options = dict(base.options) if loss == base.loss else {}
+    second = given.get("second_loss", base.second_loss)
+    second_options = dict(base.second_loss_options) if second == base.second_loss else {}
+    of_second = {f"second_loss.{option}": option for option in LOSSES.get(second, {})}
     settable = {f.name: f.type for f in fields(Method) if f.name not in NOT_SETTABLE}
     changes: dict[str, object] = {}
     for key, value in given.items():
@@ -41,14 +45,17 @@ def find_method(text: str) -> Method:
             changes[key] = _parse(text, key, value, settable[key])
         elif key in LOSSES.get(loss, {}):
             options[key] = _parse(text, key, value, float)
+        elif key in of_second:
+            second_options[of_second[key]] = _parse(text, key, value, float)
         else:
-            having = ", ".join([*settable, *LOSSES.get(loss, {})])
+            having = ", ".join([*settable, *LOSSES.get(loss, {}), *of_second])
             raise InputError(f"unknown field {key!r} in method {text!r}: allowed are {having}")
     return replace(
         base,
         name=text.replace(" ", ""),
         summary=f"Combination: {', '.join(parts)}.",
         options=tuple(options.items()),
+        second_loss_options=tuple(second_options.items()),
         **changes,
     )
 

@@ -26,14 +26,14 @@ LOSSES: dict[str, dict[str, float]] = {
     "influence_balanced": {"alpha": 1000.0},
     "label_aware_smoothing": {"head": 0.4, "tail": 0.1},
     # many labels
-    "asymmetric": {"gamma_positive": 1.0, "gamma_negative": 4.0, "clip": 0.05},
+    "asymmetric": {"gamma_neg": 4.0, "gamma_pos": 1.0, "clip": 0.05},
     "distribution_balanced": {"kappa": 0.05, "scale": 2.0, "gamma": 2.0},
     "class_balanced_sigmoid_focal": {"gamma": 2.0},
     # ranking: one number for a batch
     "auc_margin": {"margin": 1.0},
     "pairwise_auc": {"margin": 1.0},
     "partial_auc": {"max_fpr": 0.1, "margin": 1.0},
-    "smooth_ap": {"temperature": 0.01},
+    "smooth_ap": {"temperature": 1.0},
 }
 """What a ``Method`` may name as its loss, with the options of each and their defaults; tasks.py says which task has
 which."""
@@ -92,7 +92,7 @@ class Method:
         trained (scale), or that and the head itself (head_and_scale); or the head's columns are brought to one
         length (tau_norm), or replaced by the class means (nearest_mean).
       second_epochs: its length, in epochs of the first stage.
-      second_loss, second_loss_options: of the trained kinds, as loss and options.
+      second_loss: of the trained kinds. second_loss_options: name and value; the rest are as in ``LOSSES``.
       correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), to
         the priors of the data from those that training made up (prior), to the priors that the test images
         themselves suggest (em), or by factors that balance the accuracies on validation (threshold).

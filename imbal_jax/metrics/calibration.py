@@ -22,6 +22,7 @@ def expected_calibration_error(
     bins: int = 15,
     binning: str = "equal_width",
     class_wise: bool = False,
+    prevalence: float | None = None,
     mask: ArrayLike | None = None,
     average: str = "macro",
 ) -> float | np.ndarray:
@@ -36,6 +37,8 @@ def expected_calibration_error(
       bins: how many; 15 as in Guo et al.
       binning: "equal_width", (0, 1/b], (1/b, 2/b], ... with 0 in the first; or "equal_mass", by rank, equal
         scores together at their middle rank (Nguyen and O'Connor, EMNLP 2015).
+      prevalence: of the positives where the probabilities are to hold, above 0 and below 1: positives and negatives
+        are weighed to have it. None: that of the cases. For a binary problem, or for each of many labels.
 
     Returns:
       A float, or float64 [K] for average "none"; NaN without a case.
@@ -48,12 +51,15 @@ def expected_calibration_error(
     if binning not in BINNINGS:
         raise ValueError(f"unknown binning {binning!r}: expected one of {', '.join(BINNINGS)}")
     cases = _probabilities(labels, scores, mask)
+    _check_prevalence(prevalence, cases, class_wise)
     if cases.is_one_label and not class_wise:
         check_average(average)
         right = cases.scores.argmax(axis=1) == cases.labels
         return _calibration_error(cases.scores.max(axis=1), right, int(bins), binning)
     return average_over_columns(
-        lambda *sides: _calibration_error(*_with_outcome(*sides), int(bins), binning), cases, average
+        lambda *sides: _calibration_error(*_with_outcome(*sides), int(bins), binning, prevalence),
+        cases,
+        average,
     )
 
 
@@ -63,6 +69,7 @@ def brier(
     *,
     class_wise: bool = False,
     among: str = "all",
+    prevalence: float | None = None,
     mask: ArrayLike | None = None,
     average: str = "macro",
 ) -> float | np.ndarray:
@@ -71,8 +78,9 @@ def brier(
     Of one label, the mean over the cases of the sum over the C classes, 0 to 2, as Brier has it, which gives
     one number whatever the average; ``class_wise``, as of a binary problem and of many labels, the mean of
     each class. ``among`` "positives" or "negatives" leaves out the others of each class (the stratified Brier
-    score of Wallace and Dahabreh, ICDM 2012). NaN without a case. Raises ValueError where scores are no
-    probabilities.
+    score of Wallace and Dahabreh, ICDM 2012). With a ``prevalence`` q, q times the mean of the positives and 1 - q
+    times that of the negatives, as where the positives are q of the cases. NaN without a case. Raises
+    ValueError where scores are no probabilities.
     """
     if among not in AMONG:
         raise ValueError(f"among is {among!r}: expected one of {', '.join(AMONG)}")
@@ -81,8 +89,17 @@ def brier(
         check_average(average)
         if among != "all":
             raise ValueError(f"among={among!r} needs class_wise=True: a case of one label has both sides")
+        _check_prevalence(prevalence, cases, class_wise)
         outcome = np.arange(cases.scores.shape[1]) == cases.labels[:, None]
         return _mean(((cases.scores - outcome) ** 2).sum(axis=1))
+    _check_prevalence(prevalence, cases, class_wise)
+    if prevalence is not None and among == "all":
+        q = prevalence
+        return average_over_columns(
+            lambda positive, negative: q * _mean((1 - positive) ** 2) + (1 - q) * _mean(negative**2),
+            cases,
+            average,
+        )
     kept = {"all": slice(0, 2), "positives": slice(0, 1), "negatives": slice(1, 2)}[among]
     return average_over_columns(
         lambda positive, negative: _mean(np.concatenate([(1 - positive) ** 2, negative**2][kept])),
@@ -113,9 +130,22 @@ def _with_outcome(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarra
     return np.concatenate([positive, negative]), np.repeat([True, False], [positive.size, negative.size])
 
 
-def _calibration_error(p: np.ndarray, outcome: np.ndarray, bins: int, binning: str) -> float:
+def _check_prevalence(prevalence: float | None, cases: Cases, class_wise: bool) -> None:
+    if prevalence is None:
+        return
+    if cases.is_one_label and not class_wise:
+        raise ValueError("a prevalence needs class_wise=True: a case of one label has no positive side")
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence is {prevalence:g}, expected a share above 0 and below 1")
+
+
+def _calibration_error(
+    p: np.ndarray, outcome: np.ndarray, bins: int, binning: str, prevalence: float | None = None
+) -> float:
     if not p.size:
         return np.nan
+    if prevalence is not None:
+        return _weighed_error(p, outcome, bins, binning, prevalence)
     if binning == "equal_width":
         in_bin = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], p)
     else:
@@ -124,6 +154,22 @@ def _calibration_error(p: np.ndarray, outcome: np.ndarray, bins: int, binning: s
         in_bin = (bins * twice_middle // (2 * p.size))[value]
     gaps = np.bincount(in_bin, weights=outcome - p, minlength=bins)
     return float(np.abs(gaps).sum() / p.size)
+
+
+def _weighed_error(p: np.ndarray, outcome: np.ndarray, bins: int, binning: str, prevalence: float) -> float:
+    positives = int(outcome.sum())
+    if positives in (0, p.size):
+        return np.nan
+    weights = np.where(outcome, prevalence / positives, (1 - prevalence) / (p.size - positives))
+    if binning == "equal_width":
+        in_bin = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], p)
+    else:
+        _, value = np.unique(p, return_inverse=True)
+        mass = np.bincount(value, weights)
+        middle = np.cumsum(mass) - mass / 2
+        in_bin = np.minimum((bins * middle).astype(int), bins - 1)[value]
+    gaps = np.bincount(in_bin, weights=weights * (outcome - p), minlength=bins)
+    return float(np.abs(gaps).sum())
 
 
 def _mean(values: np.ndarray) -> float:

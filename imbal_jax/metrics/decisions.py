@@ -79,7 +79,11 @@ def precision(
     mask: ArrayLike | None = None,
     average: str = "macro",
 ) -> float | np.ndarray:
-    """TP / (TP + FP), also positive predictive value; NaN where nothing is decided positive."""
+    """TP / (TP + FP), also positive predictive value; NaN where nothing is decided positive.
+
+    A class without a positive that was decided has 0. A macro mean leaves out the classes that were never decided, as
+    scikit-learn's with ``zero_division=np.nan``; its default counts them as 0.
+    """
     return _averaged(tables.precision, check_cases(labels, scores, mask), threshold, average)
 
 
@@ -94,7 +98,9 @@ def f_beta(
 ) -> float | np.ndarray:
     """(1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP) (van Rijsbergen 1979).
 
-    NaN without a positive, as sensitivity is; 0 where there are positives and none is found.
+    NaN where a class is neither present nor decided; 0 where it is one of the two and none is found. So a macro mean
+    counts a class without positives that was decided as 0, as scikit-learn does, and leaves out one that was not, as
+    scikit-learn's with ``zero_division=np.nan`` (its default counts that as 0 too; torchmetrics leaves it out).
     """
     if not 0 < beta < np.inf:
         raise ValueError(f"beta={beta} must be positive and finite")

@@ -63,8 +63,7 @@ def precision(tables: np.ndarray) -> np.ndarray:
 
 def f_beta(tables: np.ndarray, beta: float) -> np.ndarray:
     hit, missed, false_alarm = tables[..., 1, 1], tables[..., 1, 0], tables[..., 0, 1]
-    value = ratio((1 + beta**2) * hit, (1 + beta**2) * hit + beta**2 * missed + false_alarm)
-    return np.where(hit + missed > 0, value, np.nan)
+    return ratio((1 + beta**2) * hit, (1 + beta**2) * hit + beta**2 * missed + false_alarm)
 
 
 def recalls_and_present(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ INTRODUCTION = (
 
 
 def _class(study: Study, k: int) -> str:
-    name, prevalence = study.classes[k], study.decided[0].counts(k).prevalence
+    name, prevalence = study.classes[k], study.use(k).prevalence
     figures_of = _benefit(study, k, prevalence) + _benefit_elsewhere(study, k, prevalence) + _values(study, k)
     tables = "".join(
         by_method(study.runs, i) + _predictive_table(study, i, k, prevalence) for i in range(len(study.runs))
@@ -57,27 +57,32 @@ def _class(study: Study, k: int) -> str:
     )
 
 
+def _whose(study: Study, k: int) -> str:
+    use = study.use(k)
+    return "the prevalence of the test set" if use.own else f"the prevalence that {use.source}"
+
+
 def _thresholds(prevalence: float) -> np.ndarray:
     return np.geomspace(max(prevalence / 5, 1e-4), min(0.9, max(30 * prevalence, 0.1)), 80)
 
 
-def _curve(decided: Decisions, k: int, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return net_benefit(decided.truth[:, k], decided.scores[:, k], thresholds)[1:]
+def _curve(
+    decided: Decisions, k: int, thresholds: np.ndarray, prevalence: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    return net_benefit(decided.truth[:, k], decided.scores[:, k], thresholds, prevalence)[1:]
 
 
 def _benefit(study: Study, k: int, prevalence: float) -> str:
     thresholds = _thresholds(prevalence)
     figure, axes = draw("risk at which one would act", "net benefit per 1,000 images")
     for i, decided in enumerate(study.decided):
-        model, everybody = _curve(decided, k, thresholds)
+        model, everybody = _curve(decided, k, thresholds, None if study.use(k).own else prevalence)
         axes.plot(thresholds, 1000 * model, **line(study.runs, i))
     axes.plot(thresholds, 1000 * everybody, color=MUTED, linewidth=1)
     axes.axhline(0, color=MUTED, linewidth=1, linestyle=":")
     axes.set_ylim(-200 * prevalence, 1060 * prevalence)
     shares_axis(axes, thresholds[0], thresholds[-1])
-    return svg(
-        figure, f"Decision curve at the prevalence of the test set, {percent(prevalence)}", study.classes[k]
-    )
+    return svg(figure, f"Decision curve at {_whose(study, k)}, {percent(prevalence)}", study.classes[k])
 
 
 def _benefit_elsewhere(study: Study, k: int, prevalence: float) -> str:
@@ -106,7 +111,7 @@ def _benefit_elsewhere(study: Study, k: int, prevalence: float) -> str:
 
 def _values(study: Study, k: int) -> str:
     """PPV over the prevalence."""
-    prevalence = study.decided[0].counts(k).prevalence
+    prevalence = study.use(k).prevalence
     over = np.geomspace(5e-4, 0.5, 60)
     figure, axes = draw("prevalence", "PPV")
     for i in range(len(study.runs)):
@@ -120,7 +125,7 @@ def _values(study: Study, k: int) -> str:
     shares_axis(axes, over[0], over[-1])
     return svg(
         figure,
-        "PPV of the decision; the marker is the prevalence of the test set, the band the interval",
+        f"PPV of the decision; the marker is {_whose(study, k)}, the band the interval",
         study.classes[k],
     )
 
@@ -132,16 +137,24 @@ def _bounds(study: Study, i: int, k: int) -> list[tuple[float, float]]:
     return [(s, c), (float(si.low), float(ci.low)), (float(si.high), float(ci.high))]
 
 
+def _named(study: Study, k: int, prevalence: float, of_test: float) -> str:
+    """Bold: where the model is used."""
+    name, use = percent(prevalence), study.use(k)
+    if prevalence == use.prevalence:
+        return Html(f"<b>{name}, {'test set' if use.own else 'use (' + escape(use.source) + ' it)'}</b>")
+    return f"{name}, test set" if prevalence == of_test else name
+
+
 def _predictive_table(study: Study, i: int, k: int, prevalence: float) -> str:
     rows = []
-    for q in sorted({*PREVALENCES, prevalence}):
+    here = study.decided[0].counts(k).prevalence
+    for q in sorted({*PREVALENCES, prevalence, here}):
         value, low, high = (predictive_values(s, c, q) for s, c in _bounds(study, i, k))
         (s, c), *_ = _bounds(study, i, k)
-        name = percent(q)
         worth = value.ppv > 1 - value.npv  # False where undefined
         rows.append(
             [
-                Html(f"<b>{name}, test set</b>") if q == prevalence else name,
+                _named(study, k, q, here),
                 bracket(float(value.ppv), Interval(float(low.ppv), float(high.ppv))),
                 bracket(
                     float(value.npv),

@@ -21,8 +21,8 @@ def comparison(study: Study) -> str:
     )
     columns = [_values(study, i) for i in range(len(runs))]
     text = (
-        "<p>Macro averages over the classes on the test set, each class counting the same however rare, an image "
-        f"called by {study.rule}.{bold}</p>"
+        "<p>Macro averages over the classes on the test set, at its own prevalence, each class counting the "
+        f"same however rare, an image called by {study.rule}.{bold}</p>"
     )
     if len(runs) > ACROSS:
         tables = table(["method", *NAMES.values()], columns)

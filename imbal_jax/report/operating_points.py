@@ -13,6 +13,7 @@ from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report.decisions import probabilities
 from imbal_jax.report.html import Html, bracket, by_method, figures, table
 from imbal_jax.report.per_class import rates
+from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.result import RunResult
 from imbal_jax.report.study import Study
 from imbal_jax.tracking import UNDEFINED
@@ -41,12 +42,18 @@ def operating_points(study: Study) -> str:
             f"<aside><b>Not kept on test</b>: {'; '.join(missed)}. The whole interval lies below what the rule asks: "
             "choose the threshold on more positives, or with a confidence.</aside>"
         )
-    return text + parts + (VALIDATION if any(run.points for run in study.runs) else "")
+    rules = [point.rule for run in study.runs for point in run.points or ()]
+    sure = CONFIDENCE if any("confidence" in rule for rule in rules) else ""
+    return text + parts + (VALIDATION if rules else "") + sure
 
 
 VALIDATION = (
-    "<p class=muted>Intervals of validation rates take its images as independent and the threshold as given, though "
-    "it was chosen on them: they are too short and lean to the hopeful side.</p>"
+    "<p class=muted>Intervals are two-sided 95 % ones, by patient. Those of validation take the threshold as given, "
+    "though it was chosen there: they are too short and lean to the hopeful side.</p>"
+)
+CONFIDENCE = (
+    "<p class=muted>A rule <i>with confidence</i> asks that of a one-sided lower bound, by patient: at 95 % "
+    "confidence, 19 in 20 thresholds chosen so keep the rate on new patients.</p>"
 )
 
 
@@ -63,12 +70,15 @@ def _row(study: Study, i: int, k: int, areas: np.ndarray | None) -> list[str]:
     if run.points is not None:
         point, here, counts = run.points[k], rates(study, i, k), study.decided[i].counts(k)
         on = f"{_rule(point)}, on {point.n_positive:,} positive{'' if point.n_positive == 1 else 's'}"
+        if point.positive_patients is not None:
+            on += f" of {point.positive_patients:,} patient{'' if point.positive_patients == 1 else 's'}"
+        seen = _on_validation(run, k, point, len(study.classes))
         cells = [Html(f"{escape(study.classes[k])}<br><small>{on}</small>")]
         cells += [
             figures(point.threshold),
-            bracket(point.sensitivity, _of_validation(point.sensitivity, point.n_positive)),
+            bracket(point.sensitivity, seen["sensitivity"]),
             bracket(*here["sensitivity"]),
-            bracket(point.specificity, _of_validation(point.specificity, point.n_negative)),
+            bracket(point.specificity, seen["specificity"]),
             bracket(*here["specificity"]),
             figures(1000 * (counts.found + counts.false_alarms) / counts.known)
             if counts.known
@@ -79,8 +89,22 @@ def _row(study: Study, i: int, k: int, areas: np.ndarray | None) -> list[str]:
     return cells
 
 
-def _of_validation(rate: float, cases: int) -> Interval:
-    return wilson(round(rate * cases), cases) if math.isfinite(rate) else Interval(math.nan, math.nan)
+def _on_validation(run: RunResult, k: int, point: OperatingPoint, classes: int) -> dict[str, Interval]:
+    """Two-sided intervals of the rates that the threshold reached on validation, by patient where that is known."""
+    found = {}
+    for rate, cases in (("sensitivity", point.n_positive), ("specificity", point.n_negative)):
+        value = getattr(point, rate)
+        found[rate] = Interval(math.nan, math.nan)
+        if math.isfinite(value):
+            found[rate] = wilson(round(value * cases), cases)
+        if run.validation_scores is None or run.validation_groups is None or not math.isfinite(value):
+            continue
+        truth = one_against_rest(run.validation_labels, classes)[:, k]
+        among = truth == (rate == "sensitivity")
+        right = point.decide(probabilities(run.validation_scores)[among, k]) == (rate == "sensitivity")
+        of = np.unique(np.asarray(run.validation_groups)[among], return_inverse=True)[1]
+        found[rate] = rate_interval(right, of)
+    return found
 
 
 def _validation_areas(run: RunResult, classes: int) -> np.ndarray | None:

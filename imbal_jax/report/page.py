@@ -98,7 +98,7 @@ def _page(title: str, study: Study, sections: Sequence[tuple[str, str, str]]) ->
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f'<header><p class="kicker">imbal_jax report</p><h1>{escape(title)}</h1>'
-        f"<p class=muted>{methods} on {len(study.images):,} test images, at the true prevalence of the test set</p>"
+        f"<p class=muted>{methods} on {len(study.images):,} test images, at the prevalence of the test set</p>"
         f'<nav aria-label="Sections">{contents}</nav></header>{body}'
         "<footer class=muted>Research software: not a medical device.</footer></main></body></html>\n"
     )

@@ -1,6 +1,7 @@
 """The table of every class of each method, with intervals."""
 
 import math
+from html import escape
 
 from imbal_jax.metrics import Interval
 from imbal_jax.report.comparison import undefined_note
@@ -19,16 +20,23 @@ def per_class(study: Study) -> str:
         parts.append(by_method(study.runs, i) + table(headings, [_row(study, i, k) for k in _order(study)]))
     return (
         f"<p>Each class against all others, rarest first. An image is called by {study.rule}. False alarms "
-        f"are counted per 1,000 images of the test set, at its true prevalence.</p>"
+        f"are counted per 1,000 images of the test set, and precision is that of its prevalence"
+        f"{_elsewhere(study)}.</p>"
         f"{''.join(parts)}{undefined_note(study)}{METHOD}"
     )
 
 
+def _elsewhere(study: Study) -> str:
+    """Which findings are used at another prevalence, where the precision is another."""
+    names = [escape(study.classes[k]) for k in study.shown if not study.use(k).own]
+    return f" (of {', '.join(names)} see the PPV at the prevalence of use, below)" if names else ""
+
+
 METHOD = (
-    "<p class=muted>Intervals: of sensitivity, specificity and precision Wilson's, with the images of a patient "
-    "counted as fewer by the design effect (Rao and Scott, Biometrics 1992); of AUROC DeLong's, by patient "
-    "(Obuchowski, Biometrics 1997); of F-score and average precision the percentiles of a bootstrap of patients. "
-    "They hold for one class at a time.</p>"
+    "<p class=muted>Intervals are two-sided 95&nbsp;% ones, by patient: of sensitivity, specificity and precision "
+    "Wilson's, with the images of a patient counted as fewer by the design effect (Rao and Scott, Biometrics 1992); "
+    "of AUROC DeLong's (Obuchowski, Biometrics 1997); of F-score and average precision the percentiles of a "
+    "bootstrap. They hold for one class at a time.</p>"
 )
 
 

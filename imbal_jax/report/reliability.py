@@ -39,15 +39,33 @@ def calibration(study: Study) -> str:
         "line. Below it the probabilities are too high. Each point is a tenth of the images by rising probability (a "
         f"fifth where there are fewer than {FEW} positives), the last one halved again and again down to "
         f"{SMALLEST_BIN}; bars are 95&nbsp;% intervals. The axes differ "
-        f"between the diagrams: each ends where its probabilities do.{how}</p>{legend(study.runs)}{diagrams}{rest}"
+        f"between the diagrams: each ends where its probabilities do.{how}"
+        f"{_weighed(study, drawable)}</p>{legend(study.runs)}{diagrams}{rest}"
         f"{_errors(study, drawable, corrected)}"
     )
 
 
+def _weighed(study: Study, classes: Sequence[int]) -> str:
+    uses = {k: study.use(k) for k in classes}
+    named = [
+        f"{escape(study.classes[k])} {percent(use.prevalence)}" for k, use in uses.items() if not use.own
+    ]
+    if not named:
+        return ""
+    source = next(use.source for use in uses.values() if not use.own)
+    return (
+        f" Positives and negatives are weighed to the prevalence that {escape(source)}, at which the probabilities "
+        f"are meant to hold, and not counted at the test set's own: {', '.join(named)}."
+    )
+
+
 def reliability(
-    positive: np.ndarray, scores: np.ndarray, patients: np.ndarray
+    positive: np.ndarray, scores: np.ndarray, patients: np.ndarray, prevalence: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean probability [B], frequency [B] and its interval [2, B], of the bins that hold images."""
+    """Mean probability [B], frequency [B] and its interval [2, B], of the bins that hold images.
+
+    prevalence: positives and negatives are weighed to have it; None: that of the images.
+    """
     parts = FEW_PARTS if positive.sum() < FEW else PARTS
     shares = [*np.arange(1, parts) / parts]
     while (1 - shares[-1]) / 2 * len(scores) >= SMALLEST_BIN:
@@ -58,7 +76,13 @@ def reliability(
     predicted = np.array([scores[b].mean() for b in bins])
     observed = np.array([positive[b].mean() for b in bins])
     intervals = np.array([rate_interval(positive[b], patients[b]) for b in bins]).T
-    return predicted, observed, intervals
+    if prevalence is None:
+        return predicted, observed, intervals
+    seen = positive.mean()
+    odds = prevalence * (1 - seen) / ((1 - prevalence) * seen)
+    weights = np.where(positive, odds, 1.0)
+    predicted = np.array([np.average(scores[b], weights=weights[b]) for b in bins])
+    return predicted, *(f * odds / (f * odds + 1 - f) for f in (observed, intervals))
 
 
 def _diagrams(study: Study, k: int, corrected: bool) -> str:
@@ -79,12 +103,15 @@ def _diagram(study: Study, k: int, scores: Sequence[np.ndarray | None], caption:
     cohort = study.cohort
     known = cohort.truth[:, k] >= 0
     positive, patients = cohort.truth[known, k] == 1, cohort.patients[known]
+    use = study.use(k)
     figure, axes = draw("predicted probability", "observed frequency")
     top = 0.0
     for i, column in enumerate(scores):
         if column is None:
             continue
-        predicted, observed, (low, high) = reliability(positive, column[cohort.kept][known], patients)
+        predicted, observed, (low, high) = reliability(
+            positive, column[cohort.kept][known], patients, None if use.own else use.prevalence
+        )
         style = line(study.runs, i)
         axes.plot(predicted, observed, **{**dot(study.runs, i), "markersize": 5, "clip_on": True})
         axes.plot(predicted, observed, **{**style, "linewidth": 0.8, "alpha": 0.5})
@@ -112,10 +139,12 @@ def _errors(study: Study, classes: list[int], corrected: bool) -> str:
         rows = []
         for k in classes:
             truth = study.decided[0].truth[:, k]
-            after = _numbers(truth, decided.scores[:, k])
-            before = _numbers(truth, probabilities(raw)[:, k]) if raw is not None else [""] * len(after)
+            use = study.use(k)
+            at = None if use.own else use.prevalence
+            after = _numbers(truth, decided.scores[:, k], at)
+            before = _numbers(truth, probabilities(raw)[:, k], at) if raw is not None else [""] * len(after)
             cells = [f"{b} → {a}" if b else a for b, a in zip(before, after, strict=True)]
-            rows.append([study.classes[k], percent(decided.counts(k).prevalence), *cells])
+            rows.append([study.classes[k], percent(use.prevalence), *cells])
         parts += by_method(study.runs, i) + table(headings, rows)
     arrow = " Before → after calibration." if corrected else ""
     return (
@@ -126,11 +155,14 @@ def _errors(study: Study, classes: list[int], corrected: bool) -> str:
     )
 
 
-def _numbers(truth: np.ndarray, scores: np.ndarray) -> list[str]:
-    known = truth >= 0
+def _numbers(truth: np.ndarray, scores: np.ndarray, prevalence: float | None) -> list[str]:
+    """prevalence: positives and negatives are weighed to have it; None: that of the images."""
+    mean = float(scores[truth >= 0].mean())
+    if prevalence is not None:
+        mean = float(prevalence * scores[truth == 1].mean() + (1 - prevalence) * scores[truth == 0].mean())
     return [
-        percent(float(scores[known].mean())),
-        figures(expected_calibration_error(truth, scores, binning="equal_mass")),
-        figures(brier(truth, scores)),
+        percent(mean),
+        figures(expected_calibration_error(truth, scores, binning="equal_mass", prevalence=prevalence)),
+        figures(brier(truth, scores, prevalence=prevalence)),
         figures(brier(truth, scores, among="positives")),
     ]

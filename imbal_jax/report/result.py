@@ -28,9 +28,11 @@ class RunResult:
       skipped_steps: steps left out because a gradient was not finite.
       points: one a class or label, chosen on validation; they decide what is called, where they are given.
       groups: [M], the patient of each test image: intervals are clustered by patient.
-      validation_labels, validation_scores: as ``labels`` and ``scores``, of the validation images.
+      validation_labels, validation_scores, validation_groups: as ``labels``, ``scores`` and ``groups``, of the
+        validation images.
       raw_scores: [M, C], the scores before calibration.
       calibration: what was done to them, in words.
+      prevalence: [C], where the model is used; prevalence_source: whose that is, such as "validation".
       saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
     """
 
@@ -48,9 +50,12 @@ class RunResult:
     groups: np.ndarray | None = None
     validation_labels: np.ndarray | None = None
     validation_scores: np.ndarray | None = None
+    validation_groups: np.ndarray | None = None
     raw_scores: np.ndarray | None = None
     calibration: str | None = None
     saliency: Saliency | None = None
+    prevalence: tuple[float, ...] | None = None
+    prevalence_source: str = ""
 
 
 def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: np.ndarray) -> None:

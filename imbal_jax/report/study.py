@@ -14,6 +14,7 @@ from imbal_jax.metrics.summary import DECISION_METRICS
 from imbal_jax.report.decisions import Decisions, decide
 from imbal_jax.report.resampling import Cohort, cohort_of, decision_tables
 from imbal_jax.report.result import RunResult
+from imbal_jax.report.use import Use, use_of
 from imbal_jax.selection import parse_criterion
 
 NAMES = {
@@ -57,6 +58,10 @@ class Study:
         """How an image is called, for people."""
         rules = {decided.rule for decided in self.decided}
         return rules.pop() if len(rules) == 1 else "its operating point where there is one"
+
+    def use(self, k: int) -> Use:
+        """The prevalence at which predictive values and calibration of a class are given."""
+        return use_of(self.runs[0], k, len(self.classes))
 
     def value(self, i: int, key: str, row: str = "macro") -> float:
         """A metric of a run, as called; NaN where its table has no such number."""

@@ -5,10 +5,12 @@ from html import escape
 import numpy as np
 
 from imbal_jax.metrics import Interval
+from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report.decisions import Counts
 from imbal_jax.report.html import alarms, bracket, colour, figures, images, method
 from imbal_jax.report.resampling import macro, percentile_interval
 from imbal_jax.report.study import NAMES, Study
+from imbal_jax.report.use import first_said, shared_cautions
 from imbal_jax.tracking import percent
 
 FEW = 50  # below so many positives one image moves the sensitivity by more than two points
@@ -19,13 +21,25 @@ def summary(study: Study) -> str:
     first, total = study.decided[0], len(study.images)
     counted = [(k, first.counts(k)) for k in study.shown]
     present = [(k, counts) for k, counts in counted if counts.positives]
+    first_of_all = _first_of_all(study)
     if not present:
         return (
-            f"<p class=lead>The {total:,} test images hold no positive example: what share of the positives "
-            "a method finds is undefined. Only the specificity can be read from this report.</p>"
+            f"{first_of_all}<p class=lead>The {total:,} test images hold no positive example: what share of "
+            "the positives a method finds is undefined. Only the specificity can be read from this report.</p>"
         )
     lead = f"<p class=lead>{_reached(study, present)} {_counted(study, present[0][0])}</p>"
-    return lead + _found(study, present) + _cautions(study, present)
+    return first_of_all + lead + _found(study, present) + _cautions(study, present)
+
+
+def _first_of_all(study: Study) -> str:
+    """What nobody should miss: constraints that no checkpoint met, thresholds that rest on a handful of patients."""
+    negative = next((name for k, name in enumerate(study.classes) if k not in study.shown), None)
+    lines = [line for run in study.runs for line in first_said(run)]
+    lines += shared_cautions(study.runs[0], study.classes, negative)
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}.</li>" for line in lines)
+    return f"<aside><b>Before anything else</b><ul>{items}</ul></aside>"
 
 
 def macro_interval(study: Study, i: int, key: str, less: int | None = None) -> Interval:
@@ -41,7 +55,7 @@ def _reached(study: Study, present: list[tuple[int, Counts]]) -> str:
     best, key = study.runs[study.winner], study.key
     parts = [f"{escape(study.classes[k])} {percent(counts.prevalence)}" for k, counts in present[:3]]
     parts += [f"{len(present) - 3} more"] if len(present) > 3 else []
-    prevalence = f"at the true prevalence ({', '.join(parts)})"
+    prevalence = f"at the prevalence of the test set ({', '.join(parts)})"
     of = f" of {study.cohort.size:,} patients" if study.has_groups else ""
     value = study.value(study.winner, key)
     reached = f"<b>{bracket(value, macro_interval(study, study.winner, key))}</b>"
@@ -114,6 +128,7 @@ def _cautions(study: Study, present: list[tuple[int, Counts]]) -> str:
             f"Few positives ({named}): one {escape(name)} image more or less found moves its sensitivity by "
             f"{100 / positives:.0f} percentage points, and bootstrap intervals are too short."
         )
+    cautions += _of_validation(study)
     if len(study.runs) > 1:
         cautions.append(
             "The best method was named on these same test images: expect somewhat less on new ones."
@@ -125,10 +140,32 @@ def _cautions(study: Study, present: list[tuple[int, Counts]]) -> str:
     return f"<aside><b>Read with care</b><ul>{items}</ul></aside>"
 
 
+def _of_validation(study: Study) -> list[str]:
+    """Positives and patients that checkpoints, calibrations and thresholds were chosen on."""
+    run = study.runs[0]
+    if run.validation_labels is None:
+        return []
+    truth = one_against_rest(run.validation_labels, len(study.classes))
+    groups = np.arange(len(truth)) if run.validation_groups is None else np.asarray(run.validation_groups)
+    counts = []
+    for k in study.shown:
+        positive = truth[:, k] == 1
+        if positive.sum() < FEW:
+            patients = len(np.unique(groups[positive]))
+            counts.append(f"{escape(study.classes[k])} {positive.sum():,} of {patients:,} patients")
+    if not counts:
+        return []
+    named = ", ".join(counts[:6]) + (f" and {len(counts) - 6} more" if len(counts) > 6 else "")
+    return [
+        f"Few validation positives ({named}): checkpoint, calibration and thresholds were chosen on them, and would "
+        "differ on others."
+    ]
+
+
 def _of_intervals(study: Study) -> str:
     text = (
-        "Numbers in brackets are 95&nbsp;% intervals of the sampling of test patients; another training run would "
-        "differ too."
+        "Numbers in brackets are two-sided 95&nbsp;% intervals of the sampling of test patients; another "
+        "training run would differ too."
     )
     if study.has_groups:
         return text

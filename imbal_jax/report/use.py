@@ -1,0 +1,149 @@
+"""What the numbers of a run rest on, and the prevalence at which they hold: lines for terminal and report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from imbal_jax.metrics.guarantees import patient_lower
+from imbal_jax.probabilities import one_against_rest
+from imbal_jax.report.result import RunResult
+from imbal_jax.selection import parse_criterion, unmet
+from imbal_jax.tracking import percent
+
+# Patients with the finding. Of fewer, a threshold that finds every one is not even shown, with 95 % confidence, to
+# find three in four new ones: 0.05 ** (1 / 10) = 0.74.
+FEW_PATIENTS = 10
+APART = 3.0  # times: prevalences that differ by as much are different populations, or an artificial draw
+
+
+@dataclass(frozen=True)
+class Use:
+    """The prevalence of a finding where the model is used. own: whether it is that of the test set."""
+
+    prevalence: float
+    source: str
+    own: bool
+
+
+def apart(one: float, other: float) -> bool:
+    """Whether two prevalences differ by ``APART`` times or more; a finding that one of them lacks is not compared."""
+    low, high = sorted((one, other))
+    return low > 0 and high >= APART * low * (1 - 1e-9)
+
+
+def prevalence_in(truth: np.ndarray) -> float:
+    """Of one finding, truth int [M] with 1, 0 or less where unknown; NaN where nothing is known."""
+    known = truth >= 0
+    return float((truth[known] == 1).mean()) if known.any() else float("nan")
+
+
+def use_of(run: RunResult, k: int, classes: int) -> Use:
+    """At which prevalence predictive values and calibration of the class ``k`` are given.
+
+    That of the test set, unless the run says another (``RunResult.prevalence``) and both differ by ``APART`` times: a
+    draw has made the test set, or the others, artificial, and probabilities and thresholds are not made for it.
+    """
+    own = prevalence_in(one_against_rest(run.labels, classes)[:, k])
+    if run.prevalence is None or not 0 < run.prevalence[k] < 1 or not apart(own, run.prevalence[k]):
+        return Use(own, "the test set", True)
+    return Use(float(run.prevalence[k]), run.prevalence_source, False)
+
+
+# Lines
+
+
+def first_said(run: RunResult) -> list[str]:
+    """What has to be known before any number of the run is read."""
+    lines = []
+    history = [
+        {name: np.nan if value is None else value for name, value in record.items()}
+        for record in run.history
+        if record.get("kind", "validation") == "validation"
+    ]
+    criterion = parse_criterion(run.criterion)
+    if history and all(set(criterion.names) <= record.keys() for record in history):
+        lines += [f"{run.method}: {line}" for line in [unmet(history, criterion, run.best_step)] if line]
+    return lines
+
+
+def shared_cautions(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
+    """What holds for every run of the same data: few validation positives, a test set of another prevalence."""
+    if run.validation_labels is None:
+        return []
+    few = few_positives(run.validation_labels, run.validation_groups, classes, negative_class)
+    return few + different_prevalence(run, classes, negative_class)
+
+
+def few_positives(
+    labels: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], negative_class: str | None
+) -> list[str]:
+    """What is to be said where fewer than ``FEW_PATIENTS`` validation patients have a finding, or none has."""
+    truth = one_against_rest(labels, len(classes))
+    groups = np.arange(len(truth)) if groups is None else np.asarray(groups)
+    absent, few, bounds = [], [], []
+    for k, name in enumerate(classes):
+        images = np.unique(groups[truth[:, k] == 1], return_counts=True)[1]
+        if name == negative_class or len(images) >= FEW_PATIENTS:
+            continue
+        if not len(images):
+            absent.append(name)
+            continue
+        plural = ["" if number == 1 else "s" for number in (images.sum(), len(images))]
+        few.append(f"{images.sum():,} {name} image{plural[0]} of {len(images)} patient{plural[1]}")
+        bounds.append((patient_lower(images, images, 0.95), name))
+    lines = []
+    if few:
+        found, name = min(bounds)
+        lines.append(
+            f"validation has {', '.join(few)}, fewer than {FEW_PATIENTS} patients: the checkpoint, the calibration "
+            f"and the threshold rest on them, and a threshold that finds all of {name} there is shown to find only "
+            f"{percent(found)} of new ones (one-sided 95 % bound, by patient)"
+        )
+    if absent:
+        lines.append(
+            f"validation has no {' or '.join(absent)} image: no checkpoint, calibration or threshold could be chosen "
+            "for it"
+        )
+    return lines
+
+
+def different_prevalence(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
+    """What is to be said where the prevalence on validation and on test differs by ``APART`` times or more."""
+    truth = [one_against_rest(labels, len(classes)) for labels in (run.validation_labels, run.labels)]
+    used: dict[str, list[str]] = {}
+    for k, name in enumerate(classes):
+        seen, here = (prevalence_in(part[:, k]) for part in truth)
+        use = use_of(run, k, len(classes))
+        if name == negative_class or (use.own and not apart(seen, here)):
+            continue
+        at = "" if use.own or use.prevalence == seen else f" (use {percent(use.prevalence)})"
+        used.setdefault("" if use.own else use.source, []).append(
+            f"{name} {percent(seen)} and {percent(here)}{at}"
+        )
+    return [
+        f"prevalence on validation and on test differs: {'; '.join(names)}. PPV, NPV, calls per 1,000 and "
+        f"calibration are given at the prevalence that {source or 'the test set has'}"
+        + ", not the test set's"
+        * bool(source)
+        for source, names in used.items()
+    ]
+
+
+def split_gaps(
+    table: Sequence[Mapping[str, object]], classes: Sequence[str], negative_class: str | None
+) -> list[str]:
+    """A line for every finding whose share of images differs by ``APART`` times or more between two splits.
+
+    table: a row a split, with its name, its images and the images of each class.
+    """
+    lines = []
+    for name in classes:
+        if name == negative_class or not all(name in row and row["images"] for row in table):
+            continue
+        shares = {str(row["split"]): float(row[name]) / float(row["images"]) for row in table}  # type: ignore[arg-type]
+        present = [share for share in shares.values() if share]
+        if present and apart(min(present), max(present)):
+            told = ", ".join(f"{split} {percent(share)}" for split, share in shares.items())
+            lines.append(f"the prevalence of {name} differs between the splits: {told}")
+    return lines
