@@ -33,9 +33,10 @@ class Data:
     """Which images, and how they are split.
 
     source: "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a labels.csv), or a
-        public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which
-        imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and
-        split; or "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split.
+        public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records",
+        which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in
+        their own size
+        and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split.
     dir: where the files lie, or the prepared sets of the catalogue; phantoms are written there.
     image_size: side of the square the images are resized to, pixels.
     fit: what becomes of a picture that is not square: pad keeps its proportions, on black; squeeze scales both sides;
