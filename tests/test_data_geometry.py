@@ -240,7 +240,7 @@ def test_predict_gives_kermany_films_the_probabilities_of_the_test_split(fit: st
     other = FITS[(FITS.index(fit) + 1) % 3]
     command[-1] = other
     assert cli.main([str(word) for word in command]) == 2, "another geometry does not continue the run"
-    with pytest.raises(InputError, match=f"data.fit {fit}, now {other}"):
+    with pytest.raises(InputError, match=f"data.fit was {fit}, is {other}"):
         refused(command)
 
 
