@@ -28,7 +28,7 @@ from imbal_jax.data.dicom import (
     open_dicom,
     quiet,
 )
-from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry
 from imbal_jax.data.memory import one_file
 from imbal_jax.data.pictures import is_picture
 from imbal_jax.data.resize import Fit
@@ -53,6 +53,7 @@ NO_IMAGES = (
     ".part",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
+KEPT = ("images", "status", "patients", "unwindowed", "colour_dropped")  # in the cache
 CACHE_FORMAT = 4  # raised whenever the same file would be read as other pixels
 
 
@@ -74,6 +75,7 @@ class FolderSummary:
     patients: int
     unknown_patients: int
     unwindowed: int
+    colour_dropped: int = 0
     labels: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -92,6 +94,7 @@ class FolderSummary:
                 "images without a patient: each counts as its own, splits may share patients",
             ),
             (self.unwindowed, "images without a usable window, scaled by percentiles"),
+            (self.colour_dropped, "colour pictures made grey: --data.channels 3 keeps them"),
         )
         return "\n".join(lines + [f"{count} {what}" for count, what in notes if count])
 
@@ -175,6 +178,7 @@ def read_folder(
         patients=len(np.unique(groups)),
         unknown_patients=unknown,
         unwindowed=int(decoded.unwindowed[good].sum()) if voi == "header" else 0,
+        colour_dropped=int(decoded.colour_dropped[good].sum()),
         labels=dict(zip(table.classes, present.tolist(), strict=True)),
     )
     return data, summary
@@ -259,12 +263,14 @@ def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tu
 @dataclass(frozen=True)
 class Decoded:
     """Of each file: uint8 or uint16 [M, size, size, channels]; status 0 or 1 + the place of its reason in REASONS;
-    the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used."""
+    the header's patient as a number by first appearance, -1 unknown; whether no window of the
+    header was used; whether colour was made grey."""
 
     images: np.ndarray
     status: np.ndarray
     patients: np.ndarray
     unwindowed: np.ndarray
+    colour_dropped: np.ndarray
 
 
 def read_all(
@@ -281,14 +287,14 @@ def read_all(
     if store is not None and store.exists():
         # A cache cut off or written by another version is no cache; the files are still there.
         with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(store) as kept:
-            decoded = Decoded(kept["images"], kept["status"], kept["patients"], kept["unwindowed"])
+            decoded = Decoded(**{name: kept[name] for name in KEPT})
             if progress is not None:
                 progress(len(paths), len(paths))
             return decoded
 
     images = np.zeros((len(paths), *geometry.shape), geometry.dtype)
     status = np.zeros(len(paths), np.int8)
-    unwindowed = np.zeros(len(paths), bool)
+    unwindowed, dropped = np.zeros(len(paths), bool), np.zeros(len(paths), bool)
     patients = np.full(len(paths), -1, np.int32)
     numbers: dict[str, int] = {}
     codes = {reason: number for number, reason in enumerate(REASONS, start=1)}
@@ -306,16 +312,17 @@ def read_all(
             else:
                 images[place] = result.pixels.reshape(geometry.shape)
                 unwindowed[place] = not result.windowed
+                dropped[place] = COLOUR_DROPPED in result.flags
                 if result.patient:
                     patients[place] = numbers.setdefault(result.patient, len(numbers))
             if progress is not None:
                 progress(place + 1, len(paths))
-    decoded = Decoded(images, status, patients, unwindowed)
+    decoded = Decoded(images, status, patients, unwindowed, dropped)
     if store is not None:
         store.parent.mkdir(parents=True, exist_ok=True)
         part = store.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as stream:
-            np.savez(stream, images=images, status=status, patients=patients, unwindowed=unwindowed)
+            np.savez(stream, **{name: getattr(decoded, name) for name in KEPT})
         os.replace(part, store)
     return decoded
 
