@@ -38,7 +38,7 @@ def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
             if differing:
                 raise InputError(
                     f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
-                    "choose another --workdir, or delete it to start again"
+                    f"{changes(differing)}; choose another --workdir, or delete it to start again"
                 )
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(values, indent=1) + "\n")
@@ -72,7 +72,7 @@ def claim_geometry(workdir: Path, train: Dataset) -> None:
     differing = _differences(read_json(path, "choose another --workdir"), json.loads(json.dumps(here)))
     if differing:
         raise InputError(
-            f"{workdir} holds runs on pictures of another geometry ({', '.join(differing)}): choose another "
+            f"{workdir} holds runs on pictures of another geometry ({changes(differing)}): choose another "
             f"--workdir, or give the data as it was"
         )
 
@@ -137,14 +137,18 @@ def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[
     return {**rest, "train": train, "data": data}
 
 
-def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
-    """Each value that differs, as "data.fit pad, now squeeze"."""
+def changes(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """As "data.fit was pad, is squeeze"."""
+    return ", ".join(f"{name} was {_plain(was)}, is {_plain(now)}" for name, (was, now) in differing.items())
+
+
+def _differences(there: Any, here: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """The names of the values that differ, with both values."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = sorted(there.keys() | here.keys())
-        return [
-            d for k in keys for d in _differences(there.get(k), here.get(k), f"{prefix}.{k}" if prefix else k)
-        ]
-    return [] if there == here else [f"{prefix} {_plain(there)}, now {_plain(here)}"]
+        parts = [_differences(there.get(k), here.get(k), f"{prefix}.{k}" if prefix else k) for k in keys]
+        return {name: values for part in parts for name, values in part.items()}
+    return {} if there == here else {prefix: (there, here)}
 
 
 def _plain(value: Any) -> str:

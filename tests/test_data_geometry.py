@@ -240,7 +240,7 @@ def test_predict_gives_kermany_films_the_probabilities_of_the_test_split(fit: st
     other = FITS[(FITS.index(fit) + 1) % 3]
     command[-1] = other
     assert cli.main([str(word) for word in command]) == 2, "another geometry does not continue the run"
-    with pytest.raises(InputError, match=f"data.fit {fit}, now {other}"):
+    with pytest.raises(InputError, match=f"data.fit was {fit}, is {other}"):
         refused(command)
 
 
@@ -274,7 +274,9 @@ def write_hospital(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("fit", "channels"), [("squeeze", 3), ("crop", 1)])
-def test_predict_and_export_give_the_test_scores_of_a_folder(fit: str, channels: int, tmp_path: Path) -> None:
+def test_predict_and_export_give_the_test_scores_of_a_folder(
+    fit: str, channels: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = write_hospital(tmp_path / "in")
     workdir = tmp_path / "run"
     run(
@@ -286,6 +288,8 @@ def test_predict_and_export_give_the_test_scores_of_a_folder(fit: str, channels:
         *("predict", workdir / "stratified", tmp_path / "in", "--out", tmp_path / "p.csv"),
         *("--names", tmp_path / "names.csv"),
     )
+    said = capsys.readouterr().out
+    assert said.count("6 colour pictures made grey") == (2 if channels == 1 else 0), "by train and by predict"
     expected, _ = test_scores(workdir)
     found = predicted(tmp_path, "bright")
     splits = load(read_claim(workdir), workdir, lambda line: None)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from imbal_jax.data import public
 from imbal_jax.data.dataset import check_dataset
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.nih import NIH_LABELS, nih_table
 from imbal_jax.data.public import PUBLIC, kermany, medmnist, nih
 from imbal_jax.errors import InputError
@@ -364,3 +365,29 @@ def test_a_damaged_condensed_copy_is_one_line(name, tmp_path):
         np.savez(tmp_path / name, **{**arrays, **change})
         with pytest.raises(InputError, match="remove it and fetch it again"):
             read(tmp_path, size=8)
+
+
+def test_condensed_copies_say_their_fit_and_refuse_another(tmp_path):
+    prepared_kermany(tmp_path, ["jpeg"])
+    data, _ = kermany(tmp_path, size=16)
+    assert data.geometry == Geometry(16, "squeeze")
+    assert "holds squeezed squares" in data.notes[0]
+    assert kermany(tmp_path, size=16, fit="squeeze")[0].geometry == data.geometry
+    for fit in ("pad", "crop"):
+        message = (
+            rf"kermany_224_jpeg.npz holds squares made by squeeze, {fit} is asked: set --data.fit squeeze"
+        )
+        with pytest.raises(InputError, match=message):
+            kermany(tmp_path, size=16, fit=fit)
+    # the source's files beside it are read by any fit
+    write_folder(tmp_path, {name: encoded(grey) for name, grey in KERMANY.items()})
+    padded, _ = kermany(tmp_path, size=16, fit="pad")
+    assert len(padded) == len(KERMANY)
+    assert not padded.images[:, 0].any()
+
+
+def test_medmnist_has_the_fit_of_its_authors(tmp_path):
+    np.savez(tmp_path / "pneumoniamnist.npz", **medmnist_arrays())
+    assert medmnist(tmp_path)[0].geometry == Geometry(28, "crop")
+    with pytest.raises(InputError, match="holds squares made by crop, pad is asked"):
+        medmnist(tmp_path, fit="pad")

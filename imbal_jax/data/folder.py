@@ -53,6 +53,7 @@ NO_IMAGES = (
     ".part",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
+KEPT = ("images", "status", "patients", "unwindowed", "colour_dropped")  # in the cache
 CACHE_FORMAT = 4  # raised whenever the same file would be read as other pixels
 
 
