@@ -51,8 +51,8 @@ class Scored:
     deviation: np.ndarray
     image_shape: np.ndarray
     image_bits: np.ndarray
-    geometry: Geometry | None
     classes: tuple[str, ...]
+    geometry: Geometry | None = None
     validation_groups: np.ndarray | None = None
 
     @property
