@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from imbal_jax.config import Config
-from imbal_jax.data.dataset import Dataset, check_labels
+from imbal_jax.data.dataset import MISSING, Dataset, check_labels
 from imbal_jax.data.sources import SPLITS, Splits, load, read
 from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
@@ -66,11 +66,15 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         console.print(text, markup=False, highlight=False)
 
     deployment = model.deployment
+    if config.data.label_kind == "auto":
+        kind = "many" if deployment.many_labels else "one"
+        config = replace(config, data=replace(config.data, label_kind=kind))
     if part == "all":
         data, _ = read(config.data, out, say, classes=deployment.classes)
     else:
         splits = load(config, out, say)
-        if replace(config.data, dir=None) == replace(model.config.data, dir=None):
+        same = {"dir": None, "label_kind": "auto"}
+        if replace(config.data, **same) == replace(model.config.data, **same):
             claim_splits(model.folder.parent, splits.members)
         data = getattr(splits, part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
@@ -88,7 +92,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
 
 
 def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:
-    """The same images with their labels in the order of ``classes``; a label that the set lacks is unknown.
+    """The same images with their labels in the order of ``classes``; a label that the set lacks is missing.
 
     Raises InputError for a class that is none of these, and for one label in place of many.
     """
@@ -104,7 +108,7 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
             raise InputError(
                 f"the data set has the labels {', '.join(data.classes)}, the network knows {', '.join(classes)}"
             )
-        labels = np.full((len(data), len(classes)), -1, data.labels.dtype)
+        labels = np.full((len(data), len(classes)), MISSING, data.labels.dtype)
         for c, name in enumerate(classes):
             if name in data.classes:
                 labels[:, c] = data.labels[:, data.classes.index(name)]

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.clusters import missing_groups
 
 UNCERTAIN = -1  # of many labels: the reader could not tell
 MISSING = -2  # of many labels: nobody said
@@ -91,6 +92,11 @@ def check_labels(data: Dataset) -> Dataset:
     for name, values in (("labels", data.labels), ("groups", data.groups)):
         if len(values) != count:
             raise InputError(f"{len(values)} {name} for {count} images")
+    if nameless := int(missing_groups(data.groups).sum()):
+        raise InputError(
+            f"{nameless} of {count} groups are missing (NaN, None or nothing): give every image its patient, or a "
+            "name of its own where nobody knows"
+        )
     width = len(data.classes)
     if data.many_labels:
         if data.labels.shape[1] != width:
