@@ -43,7 +43,7 @@ def nih_table(path: Path) -> Table:
             )
         if not findings <= set(NIH_LABELS):
             raise InputError(
-                f"{path} line {line}: Finding Labels hold another finding than the 14 and No Finding"
+                f"{path} line {line}: {', '.join(findings - set(NIH_LABELS))} is no known finding"
             )
         if rows.setdefault(cells[image], (findings, number)) != (findings, number):
             raise InputError(f"{path} line {line}: an earlier line says something else about the same image")
