@@ -309,10 +309,11 @@ def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]
     named: dict[str, tuple[tuple[str, ...], Row]] = {}
     for row in table.rows:
         wanted = row.key.replace("\\", "/").removeprefix("./")
-        candidates = [path for path in (wanted, f"{wanted}.dcm") if path in known][:1]
+        candidates = [wanted] if wanted in known else []
         parts = name_parts(row.key)
         if not candidates and parts:
-            candidates = fitting(row.key, by_name.get(parts[-1], []))
+            there = by_name.get(parts[-1], [])
+            candidates = there if len(there) == len(parts) == 1 else fitting(row.key, there)
         if len(candidates) > 1:
             raise InputError(
                 f"row {row.number} names a file that {len(candidates)} folders hold, or that fits {len(candidates)} "
@@ -322,7 +323,7 @@ def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]
             left.append(row)
             continue
         # Of two rows b/1.png and c/1.png, one cannot mean the file 1.png.
-        length = len(name_parts(candidates[0]))
+        length = candidates[0].count("/") + 1
         longer, other = named.setdefault(candidates[0], (parts, row))
         if len(parts) > length < len(longer) and longer != parts:
             raise InputError(

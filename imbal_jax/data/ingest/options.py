@@ -17,7 +17,7 @@ class IngestOptions:
 
     The table has a heading and, in any order: file (a path below the folder, a file name or a SOPInstanceUID) or
     accession; label (the name of a class), or one column for each of many labels with 1, 0, -1 (uncertain) or nothing
-    (missing); patient, or else the header's PatientID counts; and split (train, validation or test), if that is given.
+    (missing); patient, or else the header's PatientID counts; and split (train, validation or test).
 
     Interrupted and started again it goes on where it was; on a finished data set it checks every byte.
     """

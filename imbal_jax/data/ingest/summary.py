@@ -23,8 +23,8 @@ class Summary:
     files: below the folder. records: images in the data set. refused: files by reason. hints: packages that would
     mend some of them, or where reading failed. unmatched_rows: numbers of the table's rows that have no file.
     unlabelled: files that no row asks for, listed in the manifest. unknown_patients: images that became a patient
-    each. doubtful_patients: patients of the headers that the table takes for several. notes: how table, patients and split
-    were understood. flags: images by flag.
+    each. doubtful_patients: patients of the headers that the table takes for several. notes: how table,
+    patients and split were understood. flags: images by flag.
     splits: of each split its images, patients, and for each class the images and patients that have it and the
     images on which it is known. missing: a line for each class that a split has no example of.
     label_ratio_error: ``SplitSummary.ratio_error``.
