@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from imbal_jax.data.dataset import MISSING, UNCERTAIN
 from imbal_jax.metrics.clusters import MISSING_WORDS
@@ -28,6 +29,7 @@ def is_missing(cell: str) -> bool:
     return plain_text(cell).casefold() in MISSING_WORDS
 
 
+@lru_cache(1024)
 def label_value(cell: str) -> int | None:
     """1, 0, -1 (uncertain) or -2 (missing) of a cell of a label's column; None for anything else.
 
@@ -51,6 +53,7 @@ def whole_number(text: str) -> int | None:
     return int(value) if abs(value) < 2**53 and value == int(value) else None
 
 
+@lru_cache(1024)
 def class_spelling(cell: str) -> str:
     """The same for cells that name one class: case, space, normal form and a number's form make no difference."""
     text = plain_text(cell).casefold()
@@ -75,6 +78,7 @@ def patient_likeness(name: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", text)
 
 
+@lru_cache(1024)
 def split_name(cell: str) -> str | None:
     """train, validation or test, whatever the usual spelling; "" where the cell is missing; None for another word."""
     text = plain_text(cell).casefold()

@@ -108,6 +108,10 @@ def check_labels(data: Dataset) -> Dataset:
                 f"labels of item {row} are {data.labels[row].tolist()}, "
                 "allowed are 1, 0, -1 (uncertain) and -2 (missing)"
             )
+        if {*np.unique(data.labels).tolist()} == {-1, 1}:
+            raise InputError(
+                "labels hold -1 and 1 and no 0, and -1 is uncertain here: if it is no, pass (labels + 1) // 2"
+            )
     else:
         outside = (data.labels < 0) | (data.labels >= width)
         if outside.any():

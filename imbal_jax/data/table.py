@@ -26,7 +26,7 @@ from imbal_jax.data.dataset import MISSING, UNCERTAIN
 from imbal_jax.errors import InputError
 
 NORMAL_NAMES = ("normal", "negative", "nofinding", "nofindings")
-ENDINGS = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")  # that a table may leave out
+ENDINGS = ("dcm", "dicom", "png", "jpg", "jpeg", "tif", "tiff", "bmp")  # that a table may leave out
 LabelKind = Literal["auto", "one", "many"]
 UNKNOWN_SPLIT = "?"
 EXCLUSIVE_ROWS = 3  # of fewer, it is chance that each has one 1
@@ -277,15 +277,16 @@ class Matches:
 def name_parts(path: str, *, fold: bool = True) -> tuple[str, ...]:
     """The folders and the name of a path in one form, its drive, root and ``..`` left out."""
     text = unicodedata.normalize("NFC", path.replace("\\", "/").strip())
-    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/*", "", text)  # C:/ and file:///
+    if ":" in text:
+        text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/*", "", text)  # C:/ and file:///
     text = text.casefold() if fold else text
     return tuple(part for part in text.split("/") if part not in ("", ".", ".."))
 
 
 def without_ending(name: str) -> str:
     """A name without the ending that a table may leave out."""
-    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
-    return name[: len(name) - len(ending)] or name
+    stem, _, ending = name.rpartition(".")
+    return stem if stem and ending.lower() in ENDINGS else name
 
 
 def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]:

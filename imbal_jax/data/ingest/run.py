@@ -53,9 +53,10 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
     """
     console = console or Console()
     check_options(options)
-    table = read_table(
-        options.table, options.classes or None, columns=options.columns, label_kind=options.label_kind
-    )
+    with ingest_options_named():
+        table = read_table(
+            options.table, options.classes or None, columns=options.columns, label_kind=options.label_kind
+        )
     check_classes(table)
     files = image_files(options.folder)
     if not files:
@@ -81,14 +82,17 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         check_source(known, options.folder)
 
         # Join and split
-        joined = join(files, tasks, known, table, matches, left, key)
+        with ingest_options_named():
+            joined = join(files, tasks, known, table, matches, left, key)
         if not joined.items:
             raise InputError(nothing_read(options, table, files, joined, known))
         labels = np.array([item.labels for item in joined.items], np.int8 if table.many else np.int32)
         labels = labels if table.many else labels[:, 0]
         patients = np.array([item.patient for item in joined.items])
-        indices, said = split(options, table, joined, labels, patients)
+        with ingest_options_named():
+            indices, said = split(options, table, joined, labels, patients)
         notes = (*table.notes, *joined.patients.lines(table.patient_column), *said)
+        notes = tuple(note.replace("--data.", "--") for note in notes)
         summary = summarise(table, joined, known, labels, patients, indices, notes)
 
         # Write, check what was written, and hand it over
@@ -138,6 +142,15 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
             half.write_text(json.dumps(kept) + "\n")
             half.replace(about)
         yield key, journal
+
+
+@contextmanager
+def ingest_options_named() -> Iterator[None]:
+    """What reads a table and splits speaks of train's options; those of ingest have the same names, without data."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("--data.", "--")) from None
 
 
 def check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
