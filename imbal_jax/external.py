@@ -70,7 +70,8 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         kind = "many" if deployment.many_labels else "one"
         config = replace(config, data=replace(config.data, label_kind=kind))
     if part == "all":
-        data, _ = read(config.data, out, say, classes=deployment.classes)
+        whole = replace(config.data, split="patient")  # the set's own split is not asked for
+        data, _ = read(whole, out, say, classes=deployment.classes)
     else:
         splits = load(config, out, say)
         same = {"dir": None, "label_kind": "auto"}

@@ -11,6 +11,7 @@ import numpy as np
 from imbal_jax.data.dataset import Images
 from imbal_jax.data.stream import slices
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.clusters import patient_numbers
 
 RESULT = "result.json"
 SCORES = "test_scores.npz"
@@ -103,4 +104,4 @@ def pixel_digests(images: Images) -> np.ndarray:
 
 def patient_codes(groups: np.ndarray) -> np.ndarray:
     """int [M]: numbers in place of names, which may say who somebody is."""
-    return np.unique(groups, return_inverse=True)[1]
+    return patient_numbers(groups, np.ones(len(groups), bool), missing="own")

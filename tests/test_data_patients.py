@@ -74,11 +74,25 @@ def test_how_patients_were_told_apart_is_said(films):
 
 
 def test_a_lesions_column_may_not_part_a_patient_of_the_headers(films):
-    folder = films(["a", "b", "a"], rows("pqr", "lesion_id"))
+    folder = films(["a", "b", "a", ""], rows("pqrs", "lesion_id"))
     with pytest.raises(InputError, match=r"column 'lesion_id' parts the images of 1 patients"):
         read_folder(folder, size=SIZE)
-    assert read_folder(folder, size=SIZE, columns=("patient=",))[0].groups.tolist() == [0, 1, 0]
-    assert read_folder(folder, size=SIZE, columns=("patient=lesion_id",))[0].groups.tolist() == [0, 1, 2]
+    assert read_folder(folder, size=SIZE, columns=("patient=",))[0].groups.tolist() == [0, 1, 0, 2]
+    assert read_folder(folder, size=SIZE, columns=("patient=lesion_id",))[0].groups.tolist() == [0, 1, 2, 3]
+    for column in ("lesion_id", "StudyInstanceUID"):  # all headers know the patient
+        assert read_folder(films(list("abab"), rows("pqrs", column)), size=SIZE)[0].groups.tolist() == [
+            0,
+            1,
+            0,
+            1,
+        ]
+    assert read_folder(films(["", "", "", ""], rows("ppqq", "study_id")), size=SIZE)[0].groups.tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ]
+    (folder / "3.dcm").unlink()
     assert read_folder(films(["", "", ""], rows("ppq", "lesion_id")), size=SIZE)[0].groups.tolist() == [
         0,
         0,

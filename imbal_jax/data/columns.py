@@ -28,7 +28,10 @@ SPELLINGS = {
     "split": ("split", "fold", "subset", "set", "partition"),
 }  # fmt: skip
 # What groups the images of a person where nothing better does.
-PERSON_LIKE = ("lesionid", "lesion", "caseid", "case", "animalid", "donorid", "slideid")
+PERSON_LIKE = (
+    "lesionid", "lesion", "caseid", "case", "donorid", "slideid", "studyinstanceuid", "studyuid", "studyid", "study",
+    "examid", "exam", "accessionnumber", "accession",
+)  # fmt: skip
 # Columns beside the labels that are none, though they may hold 0 and 1.
 NO_LABELS = frozenset(
     (
@@ -41,8 +44,8 @@ NO_LABELS = frozenset(
         "hospital", "institution", "center", "centre", "department", "source", "dataset", "origin",
         "scanner", "camera", "device", "manufacturer", "model", "modality", "kvp", "station",
         "date", "time", "year", "studydate", "birthdate", "birthyear", "visit", "followup", "followupnumber",
-        "study", "studyid", "studyuid", "studyinstanceuid", "series", "seriesid", "seriesuid", "seriesinstanceuid",
-        "exam", "examid", "id", "index", "row", "number", "no", "width", "rows", "columns", "bits", "url",
+        "series", "seriesid", "seriesuid", "seriesinstanceuid",
+        "frontal/lateral", "ap/pa", "id", "index", "row", "number", "no", "width", "rows", "columns", "bits", "url",
         "comment", "comments", "note", "notes", "remark", "remarks", "report", "text", "description",
         "reader", "rater", "annotator", "radiologist", "radid",
     )
@@ -53,8 +56,8 @@ NO_LABELS = frozenset(
 class Columns:
     """Places of the columns, None where the table has no such one.
 
-    person_like: the patient's column is a lesion's or a case's. split_used: the split's column names train,
-    validation and test. others: the places of what is left. notes: lines on what was understood.
+    key: "file" or "accession", file: its place. person_like: the patient's column is a lesion's, a case's or a
+    study's. others: the places of what is left. notes: lines on what was understood.
     """
 
     key: str

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
@@ -35,7 +35,16 @@ from imbal_jax.data.dicom import (
 )
 from imbal_jax.data.given_split import given_split
 from imbal_jax.data.header import patient_of
-from imbal_jax.data.patients import HEADER, NOBODY, STUDY, TABLE, Patients, Whose, count_patients
+from imbal_jax.data.patients import (
+    HEADER,
+    NOBODY,
+    STUDY,
+    TABLE,
+    Patients,
+    Whose,
+    count_patients,
+    headers_know_better,
+)
 from imbal_jax.data.table import (
     LabelKind,
     Row,
@@ -268,6 +277,9 @@ def patient_groups(
     The table's patient counts, and where it says nothing the header's. Where both name some, headers are opened once
     more: what is kept of them, here and in the cache, are numbers, and a table's p7 is the header's p7.
     """
+    if headers_know_better(table, ((decoded.patients >= 0) & ~decoded.studies).tolist()):
+        table = replace(table, patient_column="", person_like=False)
+        rows = [replace(row, patient="") for row in rows]
     whose = []
     for row, path, header, study, like in zip(
         rows,

@@ -1,7 +1,7 @@
 """Whose an image is: the table's patient, else the header's PatientID, else its StudyInstanceUID, else nobody's."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,11 @@ class Patients:
         return lines + [f"{count} {what}" for count, what in notes if count]
 
 
+def headers_know_better(table: Table, named: Iterable[bool]) -> bool:
+    """Whether a column of lesions, cases or studies is passed over: each header has (``named``) a PatientID."""
+    return table.person_like and all(named)
+
+
 def count_patients(whose: Sequence[Whose], table: Table) -> Patients:
     """Raises InputError where a lesion's or case's column would part the images of one PatientID."""
     of_key: dict[Any, str] = {}
@@ -75,10 +80,10 @@ def count_patients(whose: Sequence[Whose], table: Table) -> Patients:
             names[one.header].add(one.key)
     doubtful = sum(len(keys) > 1 for keys in names.values())
     if doubtful and table.person_like:
+        column = table.patient_column
         raise InputError(
-            f"column '{table.patient_column}' parts the images of {doubtful} patients of the headers: say "
-            f"--data.columns patient={table.patient_column} if it tells people apart, or patient= to take the "
-            "headers' PatientID"
+            f"some headers have no PatientID, and column '{column}' parts the images of {doubtful} patients of the "
+            f"headers: say --data.columns patient={column} if it tells people apart, or patient= to take the headers"
         )
     by = Counter(of_key.values())
     return Patients(

@@ -50,7 +50,7 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """key: "file" or "accession". patient_column, split_column: headings, "" where there is none such.
-    person_like: the patient's column is a lesion's or a case's. notes: lines on how the table was understood."""
+    person_like: the patient's column is a lesion's, a case's or a study's. notes: lines on how it was understood."""
 
     key: str
     patient_column: str
@@ -145,6 +145,11 @@ def one_label(
             raise InputError(
                 f"{text.name} row {line} has no label: give one, or remove the row; a class called none or NA "
                 "needs another name"
+            )
+    for line, cell in lines:
+        if "|" in cell:
+            raise InputError(
+                f"{text.name} row {line}: its label holds '|': for several labels give each a column of 1 and 0"
             )
     check_signs(text, lines)
     spelled = [class_spelling(cell) for _, cell in lines]

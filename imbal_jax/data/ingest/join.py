@@ -2,14 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imbal_jax.data.cells import patient_likeness
 from imbal_jax.data.ingest.journal import Place, Read
 from imbal_jax.data.ingest.key import Key
 from imbal_jax.data.ingest.read import Task
 from imbal_jax.data.ingest.records import Item
-from imbal_jax.data.patients import HEADER, NOBODY, STUDY, TABLE, Patients, Whose, count_patients
+from imbal_jax.data.patients import (
+    HEADER,
+    NOBODY,
+    STUDY,
+    TABLE,
+    Patients,
+    Whose,
+    count_patients,
+    headers_know_better,
+)
 from imbal_jax.data.table import Matches, Row, Table, match_headers
 from imbal_jax.errors import InputError
 
@@ -61,6 +70,10 @@ def join(
             became[path] = "conflicting" if len(says) > 1 else "duplicate"
 
     kept = [path for path, word in became.items() if word == RECORD]
+    reads = (known[path][0] for path in kept)
+    if headers_know_better(table, (bool(read.patient) and not read.study for read in reads)):
+        table = replace(table, patient_column="", person_like=False)
+        matches.rows = {path: replace(row, patient="") for path, row in matches.rows.items()}
     items = {path: item_of(matches.rows[path], *known[path], key) for path in kept}
     kept.sort(key=lambda path: items[path].id)
     rows = [matches.rows[path] for path in kept]
