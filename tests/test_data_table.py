@@ -103,7 +103,7 @@ def test_true_and_false_are_labels(read):
 
 @pytest.mark.parametrize(
     "heading",
-    ["age", "Sex", "eye", "laterality", "View Position", "study_id", "Followup", "fold"],
+    ["age", "Sex", "eye", "laterality", "View Position", "Followup", "fold"],
 )
 def test_a_column_that_is_no_label_by_its_name_is_left_out_and_said(read, heading):
     table = read(f"file,mass,edema,{heading}\na,1,1,1\nb,0,1,0\nc,1,0,0\n")
