@@ -82,7 +82,7 @@ def test_patients_in_one_spelling_and_those_that_look_alike():
     assert patient_name("a") != patient_name("A")
     for one, other in (("001", "1"), ("p-7", "P7"), ("Anna B", "anna_b"), ("P007", "p7")):
         assert patient_likeness(one) == patient_likeness(other)
-    for one, other in (("10", "1"), ("100", "1"), ("p1", "p2")):
+    for one, other in (("10", "1"), ("100", "1"), ("p1", "p2"), ("1-12", "11-2"), ("1.2", "12")):
         assert patient_likeness(one) != patient_likeness(other)
 
 

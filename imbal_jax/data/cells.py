@@ -74,7 +74,8 @@ def patient_name(cell: str) -> str:
 
 def patient_likeness(name: str) -> str:
     """What identifiers share that may be one person's: 001 and 1, p-7 and P7."""
-    text = re.sub(r"[\W_]+", "", plain_text(name).casefold())
+    text = re.sub(r"(?<=\d)[\W_]+(?=\d)", "-", plain_text(name).casefold())  # 1-12 is not 11-2
+    text = re.sub(r"(?!(?<=\d)-\d)[\W_]", "", text)
     return re.sub(r"(?<!\d)0+(?=\d)", "", text)
 
 

@@ -31,7 +31,7 @@ def nih_table(path: Path) -> Table:
     wanted = ("Image Index", "Finding Labels", "Patient ID")
     absent = [heading for heading in wanted if spelling(heading) not in places]
     if absent:
-        raise InputError(f"{path} has no column {', '.join(absent)}: expected {', '.join(wanted)}")
+        raise InputError(f"{path} line 1: expected {', '.join(wanted)} among the headings")
     image, findings_at, patient = (places[spelling(heading)] for heading in wanted)
     rows: Table = {}
     for line, cells in text.rows:
