@@ -45,7 +45,7 @@ from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.tracking import Tracker, duration, make_console, read_history
-from imbal_jax.workdir import Clock, claim, claim_splits
+from imbal_jax.workdir import Clock, claim, claim_geometry, claim_splits
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 
@@ -70,6 +70,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     splits = load(config, workdir, say)
     for line in describe(splits):
         say(line)
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
 
     # What is wrong with any method is said before the first step of the first
