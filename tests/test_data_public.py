@@ -316,7 +316,7 @@ def test_an_nih_table_that_a_spreadsheet_saved_is_read(tmp_path, encoding):
     path.write_text(text, encoding=encoding)
     assert nih_table(path) == {
         "00000001_000.png": (frozenset({"Mass", "Nodule"}), 1),
-        "2.png": (frozenset(), 2),
+        "00000002_000.png": (frozenset(), 2),
     }
     path.write_text(text.replace("Mass|", '"Mass|'), encoding=encoding)
     with pytest.raises(InputError, match="row 2"):
