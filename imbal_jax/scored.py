@@ -12,6 +12,7 @@ from imbal_jax.data.dataset import Images
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.stream import slices
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.clusters import patient_numbers
 
 RESULT = "result.json"
 SCORES = "test_scores.npz"
@@ -112,4 +113,4 @@ def pixel_digests(images: Images) -> np.ndarray:
 
 def patient_codes(groups: np.ndarray) -> np.ndarray:
     """int [M]: numbers in place of names, which may say who somebody is."""
-    return np.unique(groups, return_inverse=True)[1]
+    return patient_numbers(groups, np.ones(len(groups), bool), missing="own")

@@ -41,6 +41,7 @@ def nan_pixels() -> np.ndarray:
         (replace(GOOD, labels=np.zeros(4, np.int32)), "no example of class nodule"),
         (replace(MANY, labels=np.array([[1, 0]] * 4)), "no example of class nodule"),
         (replace(MANY, labels=MANY.labels * 3), "labels of item 0 are [3, 0], allowed are 1, 0, -1"),
+        (replace(MANY, labels=np.array([[1, -1]] * 4)), "labels hold -1 and 1 and no 0"),
         (replace(MANY, classes=("one",)), "labels have 2 columns, 1 label names"),
         (replace(GOOD, images=nan_pixels()), "1 of 4 images hold NaN or infinite pixels"),
         (replace(GOOD, images=np.zeros((4, 8, 8, 1), np.int32)), "images are int32, expected uint8"),

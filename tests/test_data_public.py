@@ -167,7 +167,7 @@ def test_nih_names_what_does_not_fit(tmp_path):
     with pytest.raises(InputError, match=r"line 2: Gout is no known finding"):
         nih(tmp_path, size=8)
     table.write_text("Image,Label\nb.png,Mass\n")
-    with pytest.raises(InputError, match="line 2: expected Image Index"):
+    with pytest.raises(InputError, match="line 1: expected Image Index"):
         nih(tmp_path, size=8)
 
 
@@ -391,3 +391,22 @@ def test_medmnist_has_the_fit_of_its_authors(tmp_path):
     assert medmnist(tmp_path)[0].geometry == Geometry(28, "crop")
     with pytest.raises(InputError, match="holds squares made by crop, pad is asked"):
         medmnist(tmp_path, fit="pad")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_nih_table_that_a_spreadsheet_saved_is_read(tmp_path, encoding):
+    path = tmp_path / "Data_Entry_2017_v2020.csv"
+    rows = (
+        "Image Index;Finding Labels;Patient ID",
+        "00000001_000.png;Mass|Nodule;1",
+        "00000002_000.png;No Finding;2",
+    )
+    text = "\r\n".join(rows) + "\r\n"
+    path.write_text(text, encoding=encoding)
+    assert nih_table(path) == {
+        "00000001_000.png": (frozenset({"Mass", "Nodule"}), 1),
+        "00000002_000.png": (frozenset(), 2),
+    }
+    path.write_text(text.replace("Mass|", '"Mass|'), encoding=encoding)
+    with pytest.raises(InputError, match="row 2"):
+        nih_table(path)

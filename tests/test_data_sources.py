@@ -20,7 +20,7 @@ def made(labels, groups=None):
 
 
 def load(monkeypatch, dataset, given=None, said=None, **options):
-    monkeypatch.setattr(sources, "read", lambda options, folder, say: (dataset, given))
+    monkeypatch.setattr(sources, "read", lambda options, folder, say, geometry=None: (dataset, given))
     config = Config(name="t", data=Data(negative_class="normal", **options))
     return sources.load(config, None, (said if said is not None else []).append)
 

@@ -17,6 +17,7 @@ from imbal_jax.data.preparation import PREFIX, prepared
 from imbal_jax.data.record_files import RecordFiles, parse
 from imbal_jax.data.records import RecordImages
 from imbal_jax.data.resize import Fit
+from imbal_jax.data.splits import patients_of
 from imbal_jax.errors import InputError
 
 IN_MEMORY = 2**31  # bytes of pixels; larger sets stay on disk
@@ -158,7 +159,7 @@ def open_named(
         images=images if pixels is None else pixels,
         labels=labels.array() if labels else None,
         masks=on_disk(chosen.mask, mask=True) if chosen.mask else None,
-        groups=np.unique(patients, return_inverse=True)[1] if chosen.patient else rows,
+        groups=patients_of(np.asarray(patients), len(patients)) if chosen.patient else rows,
         names_patients=chosen.patient is not None,
         classes=labels.classes if labels else (),
         splits={_ALIASES.get(split, split): part for split, part in zip(lengths, parts, strict=True)},

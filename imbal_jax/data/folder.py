@@ -6,15 +6,17 @@ integers in the order of first appearance, and messages name rows of the table.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from imbal_jax.data.cells import patient_likeness
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.dicom import (
     FLAGS,
@@ -28,10 +30,30 @@ from imbal_jax.data.dicom import (
     quiet,
 )
 from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry
+from imbal_jax.data.given_split import given_split
+from imbal_jax.data.header import patient_of
 from imbal_jax.data.memory import one_file
+from imbal_jax.data.patients import (
+    HEADER,
+    NOBODY,
+    STUDY,
+    TABLE,
+    Patients,
+    Whose,
+    count_patients,
+    headers_know_better,
+)
 from imbal_jax.data.pictures import is_picture
 from imbal_jax.data.resize import Fit
-from imbal_jax.data.table import Row, Table, header_keyword, match_headers, match_names, read_table
+from imbal_jax.data.table import (
+    LabelKind,
+    Row,
+    Table,
+    header_keyword,
+    match_headers,
+    match_names,
+    read_table,
+)
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_npz
 
@@ -53,8 +75,7 @@ NO_IMAGES = (
     ".part",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
-KEPT = ("images", "status", "patients", "unwindowed", "colour_dropped")  # in the cache
-CACHE_FORMAT = 4  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 6  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,9 @@ class FolderSummary:
 
     refused: files by reason, the keys of dicom.REASONS. unwindowed: read by percentiles although the header's
     window was asked for. unknown_patients: images with no patient in table or header, each counted as a
-    patient of its own. colour_dropped: colour pictures that became grey.
+    patient of its own. colour_dropped: colour pictures that became grey. notes: how table, patients and split were
+    understood. splits: indices of the split that the folder comes with, None where it has none or another is asked
+    for.
     """
 
     rows: int
@@ -77,6 +100,8 @@ class FolderSummary:
     unwindowed: int
     labels: dict[str, int] = field(default_factory=dict)
     colour_dropped: int = 0
+    notes: tuple[str, ...] = ()
+    splits: Mapping[str, np.ndarray] | None = None
 
     def __str__(self) -> str:
         lines = [
@@ -89,14 +114,10 @@ class FolderSummary:
         notes = (
             (self.unmatched_rows, "rows of the table without a file"),
             (self.unmatched_files, "files without a row, left out"),
-            (
-                self.unknown_patients,
-                "images without a patient: each counts as its own, splits may share patients",
-            ),
             (self.unwindowed, "images without a usable window, scaled by percentiles"),
             (self.colour_dropped, "colour pictures made grey: --data.channels 3 keeps the colour"),
         )
-        return "\n".join(lines + [f"{count} {what}" for count, what in notes if count])
+        return "\n".join([*lines, *(f"{count} {what}" for count, what in notes if count), *self.notes])
 
 
 def read_folder(
@@ -105,6 +126,9 @@ def read_folder(
     size: int,
     labels_file: str = "labels.csv",
     classes: Sequence[str] | None = None,
+    columns: Sequence[str] = (),
+    label_kind: LabelKind = "auto",
+    split: Literal["official", "patient"] = "official",
     voi: Voi = "header",
     fit: Fit = "pad",
     channels: int = 1,
@@ -116,15 +140,22 @@ def read_folder(
     """Read every labelled DICOM, PNG, JPEG, TIFF and BMP file below ``folder``; images [N, size, size, channels].
 
     The table has a heading and, in any order:
-        file        the path below ``folder``, or the bare name where only one file has it (".dcm" may go),
-                    or the SOPInstanceUID; or instead
+        file        the path of the file, below ``folder`` or from further up, or the bare name where only one file
+                    has it (the ending may be left out), or the SOPInstanceUID; or instead
         accession   the AccessionNumber: the labels are for all images of that study
-        patient     optional; without it PatientID from the header, else StudyInstanceUID
+        patient     optional; without it, or where it says nothing, PatientID from the header, else StudyInstanceUID
         label       the name of a class; or instead one column for each of many labels, holding 1, 0,
-                    -1 (uncertain) or nothing (missing, read as -1)
+                    -1 (uncertain, read as -1) or nothing (missing, read as -2)
+        split       optional; train, validation or test. Without it, folders called so are the split.
+
+    ``csv_table.read_table_text`` says which files are read; ``columns.SPELLINGS`` lists the headings that are
+    understood beside these.
 
     classes: names and their order. Left out: for one label the sorted names, with "normal" ("negative",
-        "no finding") first, so that class 0 is the frequent one; for many labels every other column.
+        "no finding") first, so that class 0 is the frequent one; for many labels every other column that can be one.
+    columns: other headings, as ``("patient=subject_id", "file=image_path", "label=target", "split=fold")``.
+    label_kind: of a column a label: "many" labels an image, "one", or "auto": one where each row has just one 1.
+    split: "official": the split that the folder comes with, if any, is in the summary; "patient": it is not.
     size, fit, channels, bits, voi: as of ``geometry.Geometry``.
     cache: a folder that keeps the decoded images, for files of the same names, sizes and times.
     workers: threads, all cores by default; decoding and resizing large images run in parallel.
@@ -136,7 +167,7 @@ def read_folder(
     if not folder.is_dir():
         raise InputError(f"no folder {folder}")
     geometry = Geometry(size, fit, channels, bits, voi)
-    table = read_table(folder / labels_file, classes)
+    table = read_table(folder / labels_file, classes, columns=columns, label_kind=label_kind)
     files = image_files(folder, labels_file)
     with quiet():
         matched, unmatched_rows = match(folder, files, table)
@@ -156,13 +187,18 @@ def read_folder(
         )
         raise InputError(f"none of {len(paths)} labelled files in {folder} could be read: {reasons}")
     rows = [matched[paths[i]] for i in good]
-    groups, unknown = patient_groups(table, rows, decoded.patients[good])
+    read = [paths[i] for i in good]
+    with quiet():
+        groups, patients = patient_groups(folder, table, rows, read, decoded.take(good))
+    splits, said = given_split(table, rows, read) if split == "official" else (None, [])
+    notes = (*table.notes, *patients.lines(table.patient_column), *said)
     labels = np.array([row.labels for row in rows], np.int8 if table.many else np.int32)
     data = Dataset(
         decoded.images[good],
         labels if table.many else labels[:, 0],
         groups,
         table.classes,
+        notes=notes,
         geometry=geometry,
     )
     present = (
@@ -176,10 +212,12 @@ def read_folder(
         unmatched_rows=unmatched_rows,
         unmatched_files=len(files) - len(paths),
         patients=len(np.unique(groups)),
-        unknown_patients=unknown,
+        unknown_patients=patients.unknown,
         unwindowed=int(decoded.unwindowed[good].sum()) if voi == "header" else 0,
         labels=dict(zip(table.classes, present.tolist(), strict=True)),
         colour_dropped=int(decoded.colour_dropped[good].sum()),
+        notes=notes,
+        splits=splits,
     )
     return data, summary
 
@@ -241,20 +279,51 @@ def match(folder: Path, files: list[str], table: Table) -> tuple[dict[str, Row],
     return matches.rows, len(left)
 
 
-def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tuple[np.ndarray, int]:
-    """int32 [N], one number a patient, and how many images have none and became a patient each."""
-    numbers: dict[object, int] = {}
-    groups, unknown = [], 0
-    for row, header in zip(rows, from_header.tolist(), strict=True):
+def patient_groups(
+    folder: Path, table: Table, rows: Sequence[Row], paths: Sequence[str], decoded: "Decoded"
+) -> tuple[np.ndarray, Patients]:
+    """int32 [N], one number a patient, and how they were told apart; call it inside ``quiet()``.
+
+    The table's patient counts, and where it says nothing the header's. Where both name some, headers are opened once
+    more: what is kept of them, here and in the cache, are numbers, and a table's p7 is the header's p7.
+    """
+    if headers_know_better(table, ((decoded.patients >= 0) & ~decoded.studies).tolist()):
+        table = replace(table, patient_column="", person_like=False)
+        rows = [replace(row, patient="") for row in rows]
+    whose = []
+    for row, path, header, study, like in zip(
+        rows,
+        paths,
+        decoded.patients.tolist(),
+        decoded.studies.tolist(),
+        decoded.likeness.tolist(),
+        strict=True,
+    ):
+        named = header >= 0 and not study
         if row.patient:
-            patient: object = row.patient
-        elif header >= 0 and not table.has_patients:
-            patient = header
+            key: object = ("name", row.patient)
+            likeness = patient_likeness(row.patient)
+            whose.append(Whose(key, TABLE, likeness, header if named else None))
+        elif header < 0:
+            whose.append(Whose(("image", len(whose)), NOBODY))
+        elif not table.has_patients:
+            whose.append(Whose(header, STUDY if study else HEADER, "" if study else like))
         else:
-            unknown += 1
-            patient = ("image", unknown)
-        groups.append(numbers.setdefault(patient, len(numbers)))
-    return np.array(groups, np.int32), unknown
+            who = header_patient(folder / path)
+            key = ("study", who) if study else ("name", who)
+            whose.append(
+                Whose(key, STUDY if study else HEADER, "" if study else patient_likeness(who), header)
+            )
+    numbers: dict[object, int] = {}
+    groups = [numbers.setdefault(one.key, len(numbers)) for one in whose]
+    return np.array(groups, np.int32), count_patients(whose, table)
+
+
+def header_patient(path: Path) -> str:
+    """What the header calls the patient, "" where it can no longer be read."""
+    with suppress(ReadError):
+        return patient_of(open_dicom(path, pixels=False)).partition(" ")[2]
+    return ""
 
 
 # Pixels
@@ -264,13 +333,19 @@ def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tu
 class Decoded:
     """Of each file: uint8 or uint16 [M, size, size, channels]; status 0 or 1 + the place of its reason in REASONS;
     the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used;
-    whether colour became grey."""
+    whether colour became grey; whether that patient is a study without a PatientID; a number that PatientIDs share
+    that may be one person's."""
 
     images: np.ndarray
     status: np.ndarray
     patients: np.ndarray
     unwindowed: np.ndarray
     colour_dropped: np.ndarray
+    studies: np.ndarray
+    likeness: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "Decoded":
+        return Decoded(**{name: values[indices] for name, values in vars(self).items()})
 
 
 def read_all(
@@ -297,7 +372,10 @@ def read_all(
     status = np.zeros(len(paths), np.int8)
     unwindowed, colour_dropped = np.zeros((2, len(paths)), bool)
     patients = np.full(len(paths), -1, np.int32)
+    studies = np.zeros(len(paths), bool)
+    likeness = np.full(len(paths), -1, np.int32)
     numbers: dict[str, int] = {}
+    likes: dict[str, int] = {}
     codes = {reason: number for number, reason in enumerate(REASONS, start=1)}
 
     def read(path: str) -> Radiograph | str:
@@ -316,9 +394,12 @@ def read_all(
                 colour_dropped[place] = COLOUR_DROPPED in result.flags
                 if result.patient:
                     patients[place] = numbers.setdefault(result.patient, len(numbers))
+                    keyword, _, name = result.patient.partition(" ")
+                    studies[place] = keyword == STUDY
+                    likeness[place] = likes.setdefault(patient_likeness(name), len(likes))
             if progress is not None:
                 progress(place + 1, len(paths))
-    decoded = Decoded(images, status, patients, unwindowed, colour_dropped)
+    decoded = Decoded(images, status, patients, unwindowed, colour_dropped, studies, likeness)
     if store is not None:
         keep(store, decoded)
     return decoded

@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian
 
+from imbal_jax.data.cells import patient_name
 from imbal_jax.data.reading import BoundedFile
 from imbal_jax.data.refusal import ReadError
 
@@ -125,8 +126,7 @@ def frame_header(file: pydicom.Dataset, frame: int) -> pydicom.Dataset:
 def patient_of(file: pydicom.Dataset) -> str:
     """PatientID, else StudyInstanceUID (one study is one patient), else ""."""
     for keyword in ("PatientID", "StudyInstanceUID"):
-        value = str(attribute(file, keyword) or "").strip()
-        if value:
+        if value := patient_name(str(attribute(file, keyword) or "")):
             return f"{keyword} {value}"
     return ""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imbal_jax.data.splits import has_class
+from imbal_jax.data.splits import has_class, patients_of
 from imbal_jax.errors import InputError
 
 
@@ -151,7 +151,7 @@ def step_profile(
 
 def _by_patient(has: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     """The items in the order in which they are kept, each patient's together."""
-    _, patient = np.unique(np.asarray(groups), return_inverse=True)
+    patient = patients_of(groups, len(has))
     patients = int(patient.max()) + 1
     totals = has.sum(0)
     rarity = np.where(has, totals.astype(np.int32), np.int32(len(has) + 1))

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.dataset import MISSING
 from imbal_jax.data.geometry import FILE as GEOMETRY
 from imbal_jax.data.record_files import RecordFiles, RecordFolder, parse, read_folder_info
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json
+from imbal_jax.metrics.clusters import patient_numbers
 
 FOLDER = "index"  # in the folder of the records
 FORMAT = 2
@@ -60,7 +62,8 @@ def build_index(folder: Path | str, *, workers: int | None = None, progress: Pro
             for part in pool.map(scan, numbers):
                 take(part)
     if info.patients and done:
-        groups = np.unique(np.concatenate(patients), return_inverse=True)[1].astype(np.int32)
+        names = np.concatenate(patients)
+        groups = patient_numbers(names, np.ones(len(names), bool), missing="own").astype(np.int32)
     else:
         groups = np.arange(done, dtype=np.int32)
     empty = np.zeros((0, len(info.classes)), np.int8) if info.many_labels else np.zeros(0, np.int32)
@@ -199,7 +202,7 @@ def _scan(info: RecordFolder, number: int) -> tuple[np.ndarray, np.ndarray]:
             raise InputError(
                 f"record {at} of {path} does not hold what features.json says: prepare the set again"
             ) from error
-    low, high = (-1, 1) if info.many_labels else (0, len(info.classes) - 1)
+    low, high = (MISSING, 1) if info.many_labels else (0, len(info.classes) - 1)
     outside = (labels < low) | (labels > high)
     if outside.any():
         at = int(np.argwhere(outside)[0][0])

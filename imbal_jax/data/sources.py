@@ -118,7 +118,7 @@ def _read(
     if options.source == "folder":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
-        return _folder(options, options.dir, folder, say, classes, asked), None
+        return _folder(options, options.dir, folder, say, classes, asked)
     if options.source == "records":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
@@ -165,7 +165,7 @@ def _phantoms(
         seed=options.split_seed,
         progress=_counter(say, "phantom radiographs written"),
     )
-    return _folder(options, where, folder, say, classes, asked)
+    return _folder(options, where, folder, say, classes, asked)[0]
 
 
 def _folder(
@@ -175,7 +175,7 @@ def _folder(
     say: Say,
     classes: tuple[str, ...] | None,
     asked: dict[str, Any],
-) -> Dataset:
+) -> tuple[Dataset, Indices | None]:
     data, summary = read_folder(
         where,
         size=asked["size"],
@@ -184,12 +184,15 @@ def _folder(
         bits=asked["bits"] or 8,
         voi=asked["voi"],
         labels_file=options.labels_file,
-        classes=classes,
+        classes=classes or options.classes or None,
+        columns=options.columns,
+        label_kind=options.label_kind,
+        split=options.split,
         cache=folder / "cache",
         progress=_counter(say, "radiographs read"),
     )
-    say(str(summary))
-    return data
+    say(str(replace(summary, notes=())))  # these are the data set's too, and said by ``read``
+    return data, summary.splits
 
 
 def _records(options: Data, say: Say) -> tuple[Dataset, Indices]:

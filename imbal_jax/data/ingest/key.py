@@ -12,7 +12,7 @@ from typing import Literal
 from imbal_jax.errors import InputError
 
 KEY_BYTES = 32
-Kind = Literal["file", "image", "patient", "sop", "accession", "table", "key"]
+Kind = Literal["file", "image", "patient", "likeness", "sop", "accession", "table", "key"]
 
 
 class Key:

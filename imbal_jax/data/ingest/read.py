@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.cells import patient_likeness
 from imbal_jax.data.dicom import REASONS, attribute, open_dicom
 from imbal_jax.data.folder import PICTURES, load_picture
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.ingest.journal import Read
 from imbal_jax.data.ingest.key import Key
+from imbal_jax.data.patients import STUDY
 from imbal_jax.data.refusal import FILE_LIMIT, ReadError
 
 # Reasons that only a whole ingest has, beside those of one file.
@@ -77,8 +79,10 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
         place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
         return replace(read, reason="crashed", hint=place), None
     patient = radiograph.patient.removeprefix("PatientID ")
+    study = radiograph.patient.startswith(f"{STUDY} ")
     who = key.of("patient", patient) if patient else ""
-    read = replace(read, patient=who, flags=radiograph.flags, pixels=True)
+    like = key.of("likeness", patient_likeness(patient)) if patient and not study else ""
+    read = replace(read, patient=who, study=study, likeness=like, flags=radiograph.flags, pixels=True)
     return read, radiograph.pixels.reshape(job.geometry.shape)
 
 
