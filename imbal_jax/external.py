@@ -17,6 +17,7 @@ from imbal_jax.deployed import Deployed, restore_deployed
 from imbal_jax.deployment_choice import deploy
 from imbal_jax.errors import InputError
 from imbal_jax.evaluate import print_results, result_of, write_run_report
+from imbal_jax.files import write_npz
 from imbal_jax.recipe import make_mesh
 from imbal_jax.report import RunResult
 from imbal_jax.scored import Scored, patient_codes
@@ -56,7 +57,8 @@ def validate(
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits)
     for model, result in zip(models, results, strict=True):
         arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
-        np.savez_compressed(out / f"{model.method.name}.npz", classes=classes, **arrays)
+        arrays["classes"] = np.array(classes)
+        write_npz(out / f"{model.method.name}.npz", arrays, compressed=True)
     print_results(config, results, classes, report, console)
     return results
 

@@ -1,6 +1,6 @@
 """The folder of a run: whose it is, and how long the run has taken."""
 
-import json
+import math
 import time
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -11,6 +11,9 @@ import numpy as np
 
 from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.errors import InputError
+from imbal_jax.files import DamagedError, read_json, write_json
+
+CONFIG_REMEDY = "restore it from a copy, or choose another --workdir"
 
 
 def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
@@ -23,25 +26,19 @@ def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     values = to_json(config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            there = json.loads(path.read_text())
-            differing = _differences(_comparable(there), _comparable(values))
-            if trained:
-                differing = [name for name in differing if name != "data.deployment_priors"]
-            if differing:
-                raise InputError(
-                    f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
-                    "choose another --workdir, or delete it to start again"
-                )
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(values, indent=1) + "\n")
-        partial.replace(path)
     except OSError as error:
         raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path} is not readable as JSON ({error}): delete it, or choose another --workdir"
-        ) from error
+    if path.is_file():
+        there = read_json(path, CONFIG_REMEDY)
+        differing = _differences(_comparable(there), _comparable(values))
+        if trained:
+            differing = [name for name in differing if name != "data.deployment_priors"]
+        if differing:
+            raise InputError(
+                f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
+                "choose another --workdir, or delete it to start again"
+            )
+    write_json(path, values)
 
 
 def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -63,10 +60,7 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
     }
     path = workdir / "splits.json"
     if path.is_file():
-        try:
-            there = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}): choose another --workdir") from error
+        there = read_json(path, "which images the runs were tested on is lost; choose another --workdir")
         other = [name for name, value in here.items() if there.get(name) != value]
         if other:
             raise InputError(
@@ -74,9 +68,7 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
                 "split has changed, and test images may have been trained on; choose another --workdir"
             )
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(here, indent=1) + "\n")
-    partial.replace(path)
+    write_json(path, here)
 
 
 def read_claim(workdir: Path) -> Config:
@@ -84,17 +76,25 @@ def read_claim(workdir: Path) -> Config:
     path = workdir / "config.json"
     if not path.is_file():
         raise InputError(f"no run in {workdir}: there is no config.json; train one first")
+    values = read_json(path, CONFIG_REMEDY)
     try:
-        return from_json(json.loads(path.read_text()))
-    except (json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+        return from_json(values)
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DamagedError(f"{path} is damaged ({error!r}): {CONFIG_REMEDY}") from None
 
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-    train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
-    data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download", "workers")}
+    train = {k: v for k, v in _mapping(values, "train").items() if k != "devices"}
+    data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
     rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy")}
     return {**rest, "train": train, "data": data}
+
+
+def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
@@ -113,13 +113,15 @@ class Clock:
         self._path = folder / "clock.json"
         self._before = 0.0
         if not fresh and self._path.is_file():
-            self._before = float(json.loads(self._path.read_text())["seconds"])
+            remedy = "delete it, and only the time that the run took is lost"
+            seconds = read_json(self._path, remedy).get("seconds")
+            if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+                raise DamagedError(f"{self._path} is damaged (no number of seconds): {remedy}")
+            self._before = float(seconds)
         self._began = time.monotonic()
 
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._began
 
     def save(self) -> None:
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps({"seconds": round(self.seconds(), 1)}))
-        partial.replace(self._path)
+        write_json(self._path, {"seconds": round(self.seconds(), 1)})
