@@ -28,7 +28,7 @@ from imbal_jax.paired import (
 )
 from imbal_jax.probabilities import one_against_rest
 from imbal_jax.scored import RESULT, Scored
-from imbal_jax.tracking import UNDEFINED, make_console, number, percent
+from imbal_jax.tracking import UNDEFINED, make_console, number, percent, say
 from imbal_jax.workdir import CONFIG_REMEDY
 
 ALPHA = 0.05
@@ -56,16 +56,16 @@ def compare(
         check_same_test(runs[0], run)
     test, seeds = _test_set(runs[0]), seed_spread(runs)
 
-    _say(console, _heading(runs[0], test))  # before the bootstrap, which takes a while for many images
+    say(console, _heading(runs[0], test))  # before the bootstrap, which takes a while for many images
     found = adjusted([row for run in runs[1:] for row in differences(runs[0], run, runs[0].groups)])
     console.print(_table(runs, found))
     if seeds:
         console.print(_seed_table(seeds, len(runs[0].findings) > 1))
-    _say(console, _notes(runs, found, test))
+    say(console, _notes(runs, found, test))
     values = {"first": runs[0].name, "test": test, "differences": list(map(dataclasses.asdict, found))}
     for kind, path in out.items():
         _write(path, kind, {**values, "seeds": seeds})
-        _say(console, f"written: {path}")
+        say(console, f"written: {path}")
     return found
 
 
@@ -101,7 +101,7 @@ def _finished(workdir: Path, console: Console) -> list[Path]:
     if not finished:
         raise InputError(f"no run in {workdir} is finished: train it to its end first")
     if len(finished) < len(names):
-        _say(console, f"left out, not finished: {', '.join(n for n in names if n not in finished)}")
+        say(console, f"left out, not finished: {', '.join(n for n in names if n not in finished)}")
     return [workdir / name for name in finished]
 
 
@@ -227,10 +227,6 @@ def _signed(value: float) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else number(value)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)
 
 
 def _write(path: Path, kind: str, values: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ from imbal_jax.files import write_npz
 from imbal_jax.recipe import make_mesh
 from imbal_jax.report import RunResult
 from imbal_jax.scored import Scored, patient_codes
-from imbal_jax.tracking import make_console
+from imbal_jax.tracking import make_console, say
 from imbal_jax.workdir import claim_splits
 
 Part = Literal["all", "train", "validation", "test"]
@@ -64,14 +65,12 @@ def validate(
 
 
 def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
-
+    tell = partial(say, console)
     deployment = model.deployment
     if part == "all":
-        data, _ = read(config.data, out, say, classes=deployment.classes)
+        data, _ = read(config.data, out, tell, classes=deployment.classes)
     else:
-        splits = load(config, out, say)
+        splits = load(config, out, tell)
         if replace(config.data, dir=None) == replace(model.config.data, dir=None):
             claim_splits(model.folder.parent, splits.members)
         data = getattr(splits, part)
@@ -84,7 +83,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         )
     summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
-        say(f"no image of {name}: its sensitivity is undefined")
+        tell(f"no image of {name}: its sensitivity is undefined")
     nothing = data.take(np.arange(0))
     return Splits(nothing, nothing, data, table=summary.rows())
 

@@ -322,6 +322,57 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
     np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-6)
 
 
+def hurt_run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run of "stratified", which now has its scores to make again."""
+    workdir = tmp_path / "hurt"
+    shutil.copytree(finished, workdir)
+    (workdir / "stratified" / "result.json").unlink()
+    return workdir
+
+
+def continued(pictures: Path, workdir: Path) -> tuple[object, str]:
+    said = Console(record=True, quiet=False, file=io.StringIO(), width=400)
+    return train.fit(small(pictures), workdir, said)[0], said.export_text()
+
+
+@pytest.mark.parametrize("damage", ["shortened", "another value", "gone"])
+def test_a_damaged_history_changes_no_choice_and_is_told(
+    pictures: Path, finished: Path, tmp_path: Path, damage: str
+) -> None:
+    workdir = hurt_run(finished, tmp_path)
+    path = workdir / "stratified" / "metrics.jsonl"
+    lines = [line for line in path.read_text().splitlines() if '"validation"' in line]
+    if damage == "gone":
+        path.unlink()
+    elif damage == "shortened":
+        path.write_text("\n".join(lines[-1:]) + "\n")
+    else:
+        records = [json.loads(line) for line in lines]
+        records[0]["balanced_accuracy"] = 1.0
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    whole = json.loads((finished / "stratified" / "result.json").read_text())["best_step"]
+    result, text = continued(pictures, workdir)
+    assert result.best_step == whole
+    assert "metrics.jsonl was shortened or changed" in text
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_next_best_and_is_told(
+    pictures: Path, finished: Path, tmp_path: Path
+) -> None:
+    workdir = hurt_run(finished, tmp_path)
+    folder = workdir / "stratified" / "checkpoints"
+    best = json.loads((finished / "stratified" / "result.json").read_text())["best_step"]
+    kept = sorted(int(p.name) for p in folder.iterdir())
+    assert len(kept) > 1
+    for path in (folder / str(best) / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:20])
+    result, text = continued(pictures, workdir)
+    assert result.best_step != best
+    assert f"the checkpoint of step {best} is damaged" in text
+    assert (folder.with_name("checkpoints.damaged") / str(best)).is_dir()
+
+
 # Any method
 
 

@@ -1,6 +1,5 @@
 """``imbal-jax prepare``: a public set, as its source publishes it, becomes records like those of an ingest."""
 
-import json
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -18,6 +17,8 @@ from imbal_jax.data.public import PUBLIC, Example, PublicSet, Streamed
 from imbal_jax.data.record_index import build_index
 from imbal_jax.data.splits import SplitSummary, complete_split, row_line, split_by_group, split_summary
 from imbal_jax.errors import InputError
+from imbal_jax.files import write_json
+from imbal_jax.tracking import say
 
 SOURCE = "source.json"  # where the set comes from and how it was split, beside the records
 
@@ -101,22 +102,18 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
             "split": "made by patient" if given is None else {"the source's own": sorted(given)},
             "seed": options.seed,
         }
-        (folder / SOURCE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / SOURCE, about)
         folder.replace(options.out)
     finally:
         shutil.rmtree(options.partial, ignore_errors=True)
     summary = split_summary(labels, patients, indices, streamed.classes)
-    _say(console, f"{options.out}: {len(items):,} images of {len(set(patients)):,} patients")
-    _say(console, f"{source.citation}; {source.licence}")
+    say(console, f"{options.out}: {len(items):,} images of {len(set(patients)):,} patients")
+    say(console, f"{source.citation}; {source.licence}")
     for row in summary.rows():
-        _say(console, row_line(row))
+        say(console, row_line(row))
     for name, part in summary.missing:
-        _say(console, summary.lacking(name, part))
+        say(console, summary.lacking(name, part))
     return summary
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _check(options: PrepareOptions) -> PublicSet:

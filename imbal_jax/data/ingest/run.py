@@ -36,6 +36,7 @@ from imbal_jax.data.records import build_index
 from imbal_jax.data.splits import split_by_group, split_summary
 from imbal_jax.data.table import Table, match_names, read_table
 from imbal_jax.errors import InputError, Stopped
+from imbal_jax.tracking import say
 
 JOURNAL_FORMAT = 1
 LOST = 10  # files, and one in so many
@@ -101,7 +102,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
     shutil.rmtree(options.partial, ignore_errors=True)
     console.print(summary.table())
     for line in (*summary.lines(), f"data set {options.out}, key {options.key}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return summary
 
 
@@ -165,11 +166,7 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
         )
     records = verify(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)  # of a run that was killed at its very end
-    console.print(
-        f"{options.out} is finished: {records:,} records checked, all as they were written",
-        highlight=False,
-        markup=False,
-    )
+    say(console, f"{options.out} is finished: {records:,} records checked, all as they were written")
 
 
 def made_of(options: IngestOptions, table: Table, key: Key) -> dict[str, Any]:
@@ -210,11 +207,11 @@ def read_all(
         or not unchanged(known[task.path][0], options.folder / task.path)
     ]
     if len(ahead) < len(tasks):
-        console.print(f"{len(tasks) - len(ahead):,} files were read before", highlight=False)
+        say(console, f"{len(tasks) - len(ahead):,} files were read before")
     if options.beam is not None and ahead:
         from imbal_jax.data.ingest.beam import read_files_with_beam
 
-        console.print(f"{len(ahead):,} files are read by Apache Beam", highlight=False)
+        say(console, f"{len(ahead):,} files are read by Apache Beam")
         read_files_with_beam(job, files, ahead, journal, options.beam, key)
         known = from_journal(journal, tasks, key)
         if len(known) < len(tasks):
