@@ -175,6 +175,7 @@ class CsvFile:
     def __init__(self, path: Path | None, *, private: bool = False) -> None:
         self._path, self._private = path, private
         self._file: Any = None
+        self._discarded = False
 
     def __enter__(self) -> "CsvFile":
         if self._path is not None:
@@ -196,15 +197,19 @@ class CsvFile:
                 os.fsync(self._file.fileno())
             finally:
                 self._file.close()
-            if kind is None:
+            if kind is None and not self._discarded:
                 os.replace(self._partial, self._path)
-            elif self._private:
+            elif self._private or self._discarded:
                 self._partial.unlink()
 
     def row(self, cells: Sequence[Any]) -> None:
         if self._file is not None:
             with self._explained():
                 self._writer.writerow([csv_cell(cell) for cell in cells])
+
+    def discard(self) -> None:
+        """Leave nothing when the block ends."""
+        self._discarded = True
 
     def flush(self) -> None:
         if self._file is not None:

@@ -10,6 +10,7 @@ from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.draws import draw
 from imbal_jax.data.folder import read_folder
+from imbal_jax.data.left_out import NAME as LEFT_OUT
 from imbal_jax.data.phantom import write_phantoms
 from imbal_jax.data.preparation import PREFIX
 from imbal_jax.data.public import PUBLIC
@@ -114,7 +115,7 @@ def _phantoms(options: Data, folder: Path, say: Say, classes: tuple[str, ...] | 
 
 
 def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[str, ...] | None) -> Dataset:
-    data, summary = read_folder(
+    data, _ = read_folder(
         where,
         size=options.image_size,
         labels_file=options.labels_file,
@@ -122,8 +123,11 @@ def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[s
         voi=options.voi,
         cache=folder / "cache",
         progress=_counter(say, "radiographs read"),
+        left_out=folder / LEFT_OUT,
     )
-    say(str(summary))
+    say("\n".join(data.notes))
+    if (folder / LEFT_OUT).is_file():
+        say(f"rows and files that were left out: {folder / LEFT_OUT}")
     return data
 
 

@@ -49,11 +49,14 @@ def read_table(path: Path, classes: Sequence[str] | None) -> Table:
     columns = [column.strip() for column in next(reader, [])]
     places = {column.lower(): place for place, column in enumerate(columns)}
     if len(places) != len(columns):
-        raise InputError(f"{name} has two columns of the same name: {', '.join(columns)}")
+        raise InputError(
+            f"{name} has two columns of the same name in its heading, which is its first row: rename one"
+        )
     key = next((column for column in KEY_COLUMNS if column in places), None)
     if key is None:
         raise InputError(
-            f"{name} has no column 'file' or 'accession'; it has: {', '.join(columns) or 'nothing'}"
+            f"{name} has no column 'file' or 'accession': its first row, the heading, has {len(columns)} cells and "
+            "none is one of these"
         )
     lines = [
         (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))
@@ -95,7 +98,7 @@ def one_label(
     index = {label: number for number, label in enumerate(names)}
     for line, cells in lines:
         if cells[place] not in index:
-            raise InputError(f"{name} row {line}: label '{cells[place]}' is not one of {', '.join(names)}")
+            raise InputError(f"{name} row {line}: its label is not one of {', '.join(names)}")
     return names, [(index[cells[place]],) for _, cells in lines]
 
 
@@ -124,6 +127,15 @@ def many_labels(
                 )
         labels.append(tuple(values[cells[place]] for place in places))
     return names, labels
+
+
+def check_classes(table: Table) -> None:
+    """Refuse a column of names or numbers that was taken for classes: they would be written into the data set."""
+    if not table.many and len(table.rows) >= 10 and 2 * len(table.classes) > len(table.rows):
+        raise InputError(
+            f"column 'label' has {len(table.classes)} different values in {len(table.rows)} rows: "
+            "is it an identifier? name the classes, --classes A B"
+        )
 
 
 # Rows and files

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from imbal_jax.data.copies import Copy, settle_copies
 from imbal_jax.data.ingest.journal import Place, Read
 from imbal_jax.data.ingest.key import Key
 from imbal_jax.data.ingest.read import Task
 from imbal_jax.data.ingest.records import Item
 from imbal_jax.data.table import Matches, Row, Table, match_headers
-from imbal_jax.errors import InputError
 
 Known = Mapping[str, tuple[Read, Place | None]]  # by path below the folder
 UNLABELLED, RECORD = "unlabelled", "record"
@@ -47,19 +47,35 @@ def join(
     unmatched = match_headers(matches, left, asked)
 
     became = dict.fromkeys(files, UNLABELLED)
-    copies = defaultdict(list)
+    named = {task.path for task in tasks if task.named}
+    whole = []
     for path in sorted(matches.rows):
         read, place = known[path]
         became[path] = read.reason or RECORD
         if place is not None and not read.reason:
-            copies[read.content].append(path)
-    for same in copies.values():
-        says = {(matches.rows[path].labels, matches.rows[path].patient) for path in same}
-        for path in same if len(says) > 1 else same[1:]:
-            became[path] = "conflicting" if len(says) > 1 else "duplicate"
+            whole.append(path)
+    copies = settle_copies(
+        [
+            Copy(
+                known[path][0].picture,
+                matches.rows[path].labels,
+                patient_of(matches.rows[path], known[path][0], table, key) or None,
+                matches.rows[path].number,
+                instance=not by_accession and path not in named,
+            )
+            for path in whole
+        ],
+        lambda k: known[whole[k]][0].content,
+    )
+    became |= {whole[k]: word for k, word in copies.items()}
 
     kept = [path for path, word in became.items() if word == RECORD]
     items = [item_of(matches.rows[path], *known[path], table, key) for path in kept]
+    items = one_patient_a_picture(
+        items,
+        [known[path][0].picture for path in kept],
+        [not patient_of(matches.rows[path], known[path][0], table, key) for path in kept],
+    )
     unknown = sum(not patient_of(matches.rows[path], known[path][0], table, key) for path in kept)
     names = defaultdict(set)
     for path, item in zip(kept, items, strict=True):
@@ -72,6 +88,16 @@ def item_of(row: Row, read: Read, place: Place, table: Table, key: Key) -> Item:
     name = key.of("image", read.content)
     patient = patient_of(row, read, table, key) or key.of("patient", f"image {read.content}")
     return Item(id=name, patient=patient, labels=row.labels, flags=read.flags, place=place)
+
+
+def one_patient_a_picture(
+    items: Sequence[Item], pictures: Sequence[str], nobody: Sequence[bool]
+) -> list[Item]:
+    """The items; one without a patient has that of an equal picture, since both show one person."""
+    whose: dict[str, str] = {}
+    for k in sorted(range(len(items)), key=lambda k: nobody[k]):
+        whose.setdefault(pictures[k], items[k].patient)
+    return [replace(item, patient=whose[pictures[k]]) if nobody[k] else item for k, item in enumerate(items)]
 
 
 def patient_of(row: Row, read: Read, table: Table, key: Key) -> str:
@@ -93,12 +119,3 @@ def identifier(read: Read, by_accession: bool) -> str:
 def table_hash(table: Table, key: Key) -> str:
     """Changes with every word of the table that matters."""
     return key.of("table", repr((table.key, table.has_patients, table.classes, table.many, table.rows)))
-
-
-def check_classes(table: Table) -> None:
-    """Refuse a column of names or numbers that was taken for classes: they would be written into the data set."""
-    if not table.many and len(table.rows) >= 10 and 2 * len(table.classes) > len(table.rows):
-        raise InputError(
-            f"column 'label' has {len(table.classes)} different values in {len(table.rows)} rows: "
-            "is it an identifier? name the classes, --classes A B"
-        )

@@ -31,7 +31,7 @@ class Read:
     reason: a refusal's, "" where the file is an image. hint: a package to install, or where reading failed.
     patient: of the header's. sop, accession: of the header's, for joining with the table.
     flags: of the picture, sorted.
-    pixels: whether they were kept: a file whose header no row asks for is not decoded.
+    pixels: whether they were kept: a file whose header no row asks for is not decoded. picture: of the pixels.
     """
 
     file: str
@@ -45,6 +45,7 @@ class Read:
     accession: str = ""
     flags: tuple[str, ...] = ()
     pixels: bool = False
+    picture: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from imbal_jax.errors import InputError
 
 KEY_BYTES = 32
 LONGEST = 4096  # bytes that are read of a file that may be no key
-Kind = Literal["file", "image", "patient", "sop", "accession", "table", "key"]
+Kind = Literal["file", "image", "picture", "patient", "sop", "accession", "table", "key"]
 
 
 class Key:
@@ -31,6 +31,10 @@ class Key:
         """32 hexadecimal digits; the same for the same kind, value and key only."""
         message = f"{kind}\0{value}".encode("utf-8", "surrogateescape")
         return hmac.digest(self._secret, message, "sha256")[:16].hex()
+
+    def of_bytes(self, kind: Kind, value: bytes) -> str:
+        """``of`` of bytes."""
+        return hmac.digest(self._secret, f"{kind}\0".encode() + value, "sha256")[:16].hex()
 
     def of_file(self, path: Path) -> str:
         """The same of a file's bytes, kind "content"."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.copies import COPIES
 from imbal_jax.data.dicom import REASONS, Voi, attribute, open_dicom
 from imbal_jax.data.folder import PICTURES, load_picture
 from imbal_jax.data.ingest.journal import Read
@@ -15,8 +16,7 @@ from imbal_jax.data.refusal import FILE_LIMIT, ReadError
 # Reasons that only a whole ingest has, beside those of one file.
 INGEST_REASONS = {
     **REASONS,
-    "duplicate": "byte for byte another labelled file, which is kept",
-    "conflicting": "byte for byte another labelled file, with other labels or another patient: both are left out",
+    **COPIES,
     "changed": "written to while it was read",
     "crashed": "reading it failed in a way that was not foreseen, or ended the process, twice",
     "timed-out": "reading it took longer than the limit, twice",
@@ -87,8 +87,9 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
         return replace(read, reason="crashed", hint=place), None
     patient = radiograph.patient.removeprefix("PatientID ")
     who = key.of("patient", patient) if patient else ""
-    read = replace(read, patient=who, flags=radiograph.flags, pixels=True)
-    return read, radiograph.pixels.reshape(job.shape)
+    pixels = np.ascontiguousarray(radiograph.pixels).reshape(job.shape)
+    picture = key.of_bytes("picture", pixels.tobytes())
+    return replace(read, patient=who, flags=radiograph.flags, pixels=True, picture=picture), pixels
 
 
 def joining(path: Path, key: Key) -> dict[str, str]:
