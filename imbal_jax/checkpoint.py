@@ -101,7 +101,10 @@ class Checkpoints:
                 metrics={"selection": float(selection)},
             )
             self._manager.wait_until_finished()
-            write_json(self.folder / str(step) / FILES, _fingerprints(self.folder / str(step)))
+            written = self.folder / str(step)
+            for marker in written.rglob("commit_success.txt"):
+                marker.write_bytes(b"")  # Orbax writes the folder's path into it, and asks for no content
+            write_json(written / FILES, _fingerprints(written))
         except Exception as error:
             kept = [s for s in self.steps() if s != step]
             last = f"the checkpoint of step {kept[-1]} is whole" if kept else "there is no earlier checkpoint"

@@ -152,7 +152,7 @@ def write_csv(
 ) -> None:
     """``write_bytes`` of a table whose cells no spreadsheet takes for formulas (``csv_cell``)."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream)
     writer.writerows([csv_cell(cell) for cell in row] for row in (heading, *rows))
     write_bytes(path, stream.getvalue().encode("utf-8", "surrogateescape"), private=private)
 
@@ -185,7 +185,7 @@ class CsvFile:
                 mode = 0o600 if self._private else 0o666
                 handle = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
                 self._file = os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape")
-            self._writer = csv.writer(self._file, lineterminator="\n")
+            self._writer = csv.writer(self._file)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -47,7 +47,7 @@ def points_table(
             table.add_row(Text(name), Text(result.method), *_cells(result, c, point, classes, negative_class))
         table.add_section()
     asked = [f"{rule}: {', '.join(dict.fromkeys(names))}" for rule, names in rules.items()]
-    table.caption = "\n".join(asked) if len(rules) > 1 else next(iter(rules), None)
+    table.caption = Text("\n".join(asked) if len(rules) > 1 else next(iter(rules), ""))
     return table
 
 

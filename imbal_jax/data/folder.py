@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
 
@@ -299,8 +300,13 @@ def save_left_out(
     """``left_out.write_left_out``, with a key beside it."""
     row_of = {name: row.number for name, row in matched.items()}
     meanings = {**REASONS, **COPIES, **PASSED}
-    identify = open_key(path.with_suffix(".key")).of if files else None
-    write_left_out(path, rows, files, row_of, meanings, lambda name: identify("file", name))
+    if files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_left_out(
+            path, rows, files, row_of, meanings, partial(open_key(path.with_suffix(".key")).of, "file")
+        )
+    else:
+        write_left_out(path, rows, {}, {}, meanings, str)
 
 
 def flag_counts(flags: np.ndarray) -> dict[str, int]:

@@ -25,6 +25,7 @@ NO_IMAGES = (
     ".xlsx",
     ".zip",
     ".part",
+    ".key",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
 

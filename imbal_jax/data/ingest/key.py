@@ -76,10 +76,11 @@ def read_key(path: Path) -> Key:
     try:
         # What is checked is what is read, and a FIFO does not block
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            os.close(handle)
+            raise InputError(f"the key file {path} is no ordinary file: name another")
         with os.fdopen(handle, "rb") as stream:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
-                raise InputError(f"the key file {path} is no ordinary file: name another")
             if os.name == "posix" and about.st_uid != os.geteuid():
                 raise InputError(
                     f"the key file {path} belongs to another user, who may know or change it: "
