@@ -24,6 +24,7 @@ from scipy.linalg import block_diag
 from scipy.special import log_softmax, softmax
 
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.cases import refuse_signs
 from imbal_jax.probabilities import one_finding, one_label
 
 
@@ -126,6 +127,7 @@ def fit_platt(logits: ArrayLike, labels: ArrayLike) -> LogitScaling:
             f"labels {list(labels.shape)} do not fit logits {list(logits.shape)}: "
             "expected [N] with [N], or [N, L] with [N, L]"
         )
+    refuse_signs(labels)
     columns = logits.reshape(len(logits), -1)
     fits = [
         _platt(z, y, c)
@@ -135,7 +137,8 @@ def fit_platt(logits: ArrayLike, labels: ArrayLike) -> LogitScaling:
 
 
 def _platt(logits: np.ndarray, labels: np.ndarray, column: int) -> tuple[float, float]:
-    positive, negative = one_finding(labels, logits)
+    known = labels >= 0
+    positive, negative = one_finding(labels[known], logits[known])
     if not (positive.size and negative.size):
         raise InputError(
             f"Platt scaling of column {column} needs positives and negatives: "

@@ -13,6 +13,7 @@ import tyro
 
 from imbal_jax.arguments import parse
 from imbal_jax.augment import Augment
+from imbal_jax.data.columns import parse_columns
 from imbal_jax.decision_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method, find_method
@@ -39,8 +40,8 @@ class Data:
     image_size: side of the square the images are resized to, pixels.
     negative_class: the class that is no finding; the rest are averaged in macro scores.
     validation_share, test_share: shares of the patients; the remainder is for training.
-    split: official, the source's own where it has one (refused where it shares patients), or patient, always made
-        here.
+    split: official, the source's own where it has one (of a folder: a column split, or folders train, validation
+        and test; refused where it shares patients), or patient, always made here.
     imbalance: common to rare, drawn so in training and validation; the test set stays whole. Of many labels, the
         images without a finding to those with one. None: as it is.
     long_tail: the largest class over the smallest, drawn so in training, with the classes between by their size.
@@ -53,9 +54,14 @@ class Data:
     deployment_priors: share of each class, or prevalence of each of many labels, where the model will be used, for
         methods and calibrations that correct for it; None: as in the data.
     uncertain: what a label that is neither yes nor no (-1) is trained as: left out, a negative, a positive, or
-        drawn between (losses.targets_and_mask).
+        "soft", the target 0.7 (losses.targets_and_mask). Missing labels (-2, an empty cell) are always left out.
     labels_file, voi: of a folder: the table of labels, and the DICOM grey-scale window
         (header, percentile or none).
+    columns: of the table, what headings mean that are not understood, ROLE=COLUMN each, as patient=subject_id
+        file=image_path label=target split=fold; the roles are file, accession, patient, label and split.
+    classes: of the table, the classes and their order, or the columns that are labels; empty: all of them.
+    label_kind: of a table with a column for each label: one label an image, many, or (auto) one where every row
+        has just one 1.
     download: fetch a public set that is missing, where its source allows.
     workers: processes that read records, where two threads of this one (0) are too slow.
     """
@@ -76,6 +82,9 @@ class Data:
     deployment_priors: tuple[float, ...] | None = None
     uncertain: Literal["ignore", "zeros", "ones", "soft"] = "ignore"
     labels_file: str = "labels.csv"
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    label_kind: Literal["auto", "one", "many"] = "auto"
     voi: Literal["header", "percentile", "none"] = "header"
     download: bool = False
     workers: int = 0
@@ -218,6 +227,7 @@ def check_config(config: Config) -> None:
     )
     require(data.imbalance is None or data.imbalance >= 1, "data.imbalance", data.imbalance, "1 or more")
     require(data.long_tail is None or data.long_tail >= 1, "data.long-tail", data.long_tail, "1 or more")
+    parse_columns(data.columns)
     named = [name for name, _ in map(prevalence_of, data.prevalence)]
     require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
     require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")

@@ -171,7 +171,7 @@ def _platt(logs: np.ndarray, labels: np.ndarray) -> LogitScaling:
     scales, biases = [], []
     for column, truth in zip(logs.T, labels.T, strict=True):
         try:
-            fit = fit_platt(column, np.maximum(truth, -1))
+            fit = fit_platt(column[truth >= 0], truth[truth >= 0])
         except InputError:
             fit = LogitScaling((1.0,), (0.0,))
         # against the ranking a calibration must not go, or thresholds would call the least suspicious
@@ -194,7 +194,8 @@ def _prevalence(truth: np.ndarray) -> float:
 def _point(truth: np.ndarray, probabilities: np.ndarray, rule: Rule) -> OperatingPoint:
     """As the rule says; where no threshold can: nobody is called, or 0.5 decides if validation has no case."""
     try:
-        point = choose_threshold(truth, probabilities, rule)
+        known = truth >= 0
+        point = choose_threshold(truth[known], probabilities[known], rule)
         return replace(point, threshold=_hair_below(point.threshold, probabilities[truth >= 0]))
     except InputError:
         positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from imbal_jax.config import Config
-from imbal_jax.data.dataset import Dataset, check_labels
+from imbal_jax.data.dataset import MISSING, Dataset, check_labels
 from imbal_jax.data.sources import SPLITS, Splits, load, read
 from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
@@ -67,11 +67,15 @@ def validate(
 def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
     tell = partial(say, console)
     deployment = model.deployment
+    if config.data.label_kind == "auto":
+        kind = "many" if deployment.many_labels else "one"
+        config = replace(config, data=replace(config.data, label_kind=kind))
     if part == "all":
         data, _ = read(config.data, out, tell, classes=deployment.classes)
     else:
         splits = load(config, out, tell)
-        if replace(config.data, dir=None) == replace(model.config.data, dir=None):
+        same = {"dir": None, "label_kind": "auto"}
+        if replace(config.data, **same) == replace(model.config.data, **same):
             claim_splits(model.folder.parent, splits.members)
         data = getattr(splits, part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
@@ -89,7 +93,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
 
 
 def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:
-    """The same images with their labels in the order of ``classes``; a label that the set lacks is unknown.
+    """The same images with their labels in the order of ``classes``; a label that the set lacks is missing.
 
     Raises InputError for a class that is none of these, and for one label in place of many.
     """
@@ -105,7 +109,7 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
             raise InputError(
                 f"the data set has the labels {', '.join(data.classes)}, the network knows {', '.join(classes)}"
             )
-        labels = np.full((len(data), len(classes)), -1, data.labels.dtype)
+        labels = np.full((len(data), len(classes)), MISSING, data.labels.dtype)
         for c, name in enumerate(classes):
             if name in data.classes:
                 labels[:, c] = data.labels[:, data.classes.index(name)]

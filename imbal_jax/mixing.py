@@ -192,8 +192,9 @@ def mixed_targets(
     if labels.ndim == 1:
         own, partner = (jax.nn.one_hot(y, num_classes) for y in (labels, partner_labels))
         return share * own + (1 - share) * partner
-    unknown = ((labels < 0) & (share > 0)) | ((partner_labels < 0) & (share < 1))
-    return jnp.where(unknown, -1, share * labels + (1 - share) * partner_labels).astype(jnp.float32)
+    # Missing (-2) wins over uncertain (-1), which a policy may make a target of
+    least = jnp.minimum(jnp.where(share > 0, labels, 1), jnp.where(share < 1, partner_labels, 1))
+    return jnp.where(least < 0, least, share * labels + (1 - share) * partner_labels).astype(jnp.float32)
 
 
 def _beta_quantile(q: jax.Array, alpha: float) -> jax.Array:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from imbal_jax.decision_rules import Rule, parse_rule, threshold_curve
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.cases import refuse_signs
 from imbal_jax.probabilities import check, one_finding, one_label, prevalences, sigmoid_scores
 
 
@@ -92,6 +93,8 @@ def choose_thresholds(
         )
     if labels.ndim == 1:
         labels, scores = one_label(labels, scores)
+    else:
+        refuse_signs(labels)
     columns = scores.shape[1]
     if isinstance(rules, str | Rule):
         rules = [rules] * columns
@@ -100,8 +103,9 @@ def choose_thresholds(
     points = []
     for c, rule in enumerate(rules):
         truth = labels[:, c] if labels.ndim == 2 else labels == c
+        known = truth >= 0  # a column alone may lack a 0
         try:
-            points.append(choose_threshold(truth, scores[:, c], rule))
+            points.append(choose_threshold(truth[known], scores[known, c], rule))
         except ValueError as error:
             raise type(error)(f"column {c}: {error}") from None
     return tuple(points)

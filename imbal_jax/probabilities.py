@@ -6,6 +6,8 @@ Every function returns its values as an array, or raises ValueError naming the f
 import numpy as np
 from numpy.typing import ArrayLike
 
+from imbal_jax.metrics.cases import refuse_signs
+
 
 def check(name: str, values: np.ndarray, allowed: np.ndarray, expected: str) -> None:
     """ValueError unless every value is ``allowed`` and finite; ``expected`` says what it should be."""
@@ -70,7 +72,7 @@ def softmax_scores(scores: ArrayLike) -> np.ndarray:
 def one_finding(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the positives and of the negatives, in the dtype they came in.
 
-    labels: [N], 1 positive, 0 negative, -1 unknown and left out, with its score.
+    labels: [N], 1 positive, 0 negative, -1 or -2 unknown and left out, with its score; with -1 and 1 there is a 0.
     scores: [N], larger for more suspicious; finite.
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
@@ -78,7 +80,8 @@ def one_finding(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.nd
         raise ValueError(
             f"labels {list(labels.shape)} do not fit scores {list(scores.shape)}: expected [N] with [N]"
         )
-    check("labels", labels, np.isin(labels, (-1, 0, 1)), "1, 0, or -1 for unknown")
+    check("labels", labels, np.isin(labels, (-2, -1, 0, 1)), "1, 0, or -1 for unknown")
+    refuse_signs(labels)
     known = np.flatnonzero(labels >= 0)
     finite = np.isfinite(scores[known])
     if not finite.all():
@@ -90,7 +93,7 @@ def one_finding(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.nd
 def one_label(labels: ArrayLike, scores: ArrayLike, name: str = "scores") -> tuple[np.ndarray, np.ndarray]:
     """Labels int64 [N] and scores float64 [N, C], without the cases whose label is -1.
 
-    labels: [N], 0 to C - 1, or -1 for unknown. scores: [N, C], C of 2 or more, finite; ``name`` in messages.
+    labels: [N], 0 to C - 1, or -1 or -2 for unknown. scores: [N, C], C of 2 or more, finite; ``name`` in messages.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     if labels.ndim != 1 or scores.ndim != 2 or len(scores) != len(labels) or scores.shape[1] < 2:
@@ -99,8 +102,10 @@ def one_label(labels: ArrayLike, scores: ArrayLike, name: str = "scores") -> tup
             "expected [N] with [N, C], C of 2 or more"
         )
     last = scores.shape[1] - 1
-    whole = (labels >= -1) & (labels <= last) & (labels == np.rint(labels))
+    whole = (labels >= -2) & (labels <= last) & (labels == np.rint(labels))
     check("labels", labels, whole, f"0 to {last}, or -1 for unknown")
+    if last == 1:
+        refuse_signs(labels)
     known = labels >= 0
     labels, scores = labels[known].astype(np.int64), scores[known]
     check(name, scores, np.isfinite(scores), "a finite number")

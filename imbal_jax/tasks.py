@@ -123,7 +123,7 @@ class Task:
                 values = jnp.where(blend > 0, blend * values, 0) + (1 - blend) * plain
             weights = jnp.broadcast_to(self.weights(labels, scene.mask, scene.shared), values.shape)
             if method.hard_negatives:
-                positive = labels != scene.shared["negative"] if labels.ndim == 1 else labels == 1
+                positive = labels != scene.shared["negative"] if labels.ndim == 1 else scene.targets > 0.5
                 known = jnp.where(weights > 0, values, -jnp.inf)
                 weights *= losses.hard_negatives(
                     known, positive, method.hard_negatives, axis_name=scene.axis_name

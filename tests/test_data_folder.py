@@ -104,10 +104,10 @@ def test_many_labels_keep_zero_uncertain_and_missing_apart(hospital: Path) -> No
     assert data.classes == ("Effusion", "Mass")
     assert data.many_labels
     assert data.labels.dtype == np.int8
-    assert data.labels.tolist() == [[1, -1], [0, -1], [1, 0], [-1, 1]]
+    assert data.labels.tolist() == [[1, -2], [0, -1], [1, 0], [-2, 1]]
     assert summary.labels == {"Effusion": 2, "Mass": 1}
     chosen, _ = read_folder(hospital, size=SIZE, classes=["Mass"])
-    assert chosen.labels.tolist() == [[-1], [-1], [0], [1]]
+    assert chosen.labels.tolist() == [[-2], [-1], [0], [1]]
 
 
 def test_classes_give_the_order(hospital: Path) -> None:
@@ -162,7 +162,9 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
     table(hospital, "file,patient,label\none.dcm,x,a\ntwo,x,a\nthree.dcm,y,b\nfour.5,,b\n")
     data, summary = read_folder(hospital, size=SIZE)
     assert data.groups.tolist() == [0, 0, 1, 2]
-    assert summary.unknown_patients == 1
+    assert summary.unknown_patients == 0  # the last has the PatientID of its header
+    assert data.notes == ("patients by column patient: 2, by the header's PatientID: 1", *data.notes[1:])
+    assert "1 patients of the headers are several in the table's column" in str(summary)
 
 
 @pytest.mark.parametrize(

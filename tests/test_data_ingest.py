@@ -123,7 +123,53 @@ def test_sixteen_bits_and_another_window(hospital: Path) -> None:
     assert pixels.dtype == np.uint16
 
 
-def test_many_labels_keep_uncertain_and_missing_as_minus_one(hospital: Path) -> None:
+@pytest.mark.parametrize("how", ["column", "folders"])
+def test_the_users_own_split_is_kept_and_completed(hospital: Path, how: str) -> None:
+    parts = ["train", "train", "test"]
+    where = [parts[i % PATIENTS % 3] for i in range(IMAGES)]
+    rows = []
+    for i, part in enumerate(where):
+        path = Path(f"p{i % PATIENTS}/{i}.dcm")
+        if how == "folders":
+            (hospital / part / path).parent.mkdir(parents=True, exist_ok=True)
+            (hospital / path).rename(hospital / part / path)
+            path = part / path
+        rows.append(f"{path},{'sick' if i % 4 else 'normal'}" + (f",{part}" if how == "column" else ""))
+    heading = "file,label,split" if how == "column" else "file,label"
+    table(hospital, heading + "\n" + "\n".join(rows) + "\n")
+    summary = run(hospital)
+    found = by_picture(hospital.parent / "out")
+    for i, part in enumerate(where):
+        inside = f"{part}/" if how == "folders" else ""
+        pixels = read_radiograph(hospital / f"{inside}p{i % PATIENTS}/{i}.dcm", size=SIZE)
+        there = found[pixels.tobytes()][0]
+        assert (there == "test") == (part == "test")
+    assert sum(record[0] == "validation" for record in found.values()) > 0
+    assert any(line.startswith(f"split by {how}") for line in summary.lines())
+    with pytest.raises(InputError, match="made with split official, not patient"):
+        run(hospital, split="patient")
+
+
+def test_a_patient_in_two_given_parts_is_refused_and_a_split_may_be_made_here(hospital: Path) -> None:
+    rows = [f"{i}.dcm,{'sick' if i % 4 else 'normal'},{'train' if i < 12 else 'test'}" for i in range(IMAGES)]
+    table(hospital, "file,label,split\n" + "\n".join(rows) + "\n")
+    with pytest.raises(
+        InputError, match="shares 12 of 12 patients between train and test: set --split patient"
+    ):
+        run(hospital)
+    assert run(hospital, split="patient").patients == PATIENTS
+
+
+def test_a_tables_columns_are_named_and_told_apart_is_said(hospital: Path) -> None:
+    rows = [f"{i}.dcm,{'sick' if i % 4 else 'normal'},someone {i // 4},0" for i in range(IMAGES)]
+    table(hospital, "img_nr,finding_text,who,age\n" + "\n".join(rows) + "\n")
+    summary = run(hospital, columns=("file=img_nr", "label=finding_text", "patient=who"))
+    assert summary.patients == 6
+    assert "patients by column who: 6" in summary.lines()
+    assert summary.doubtful_patients == 12  # two images of each header's patient, under two names
+
+
+def test_many_labels_keep_uncertain_and_missing_apart(hospital: Path) -> None:
     values = {i: (str(int(i % 4 == 0)), ("1", "0", "-1", "")[i % 4]) for i in range(IMAGES)}
     rows = [f"A{i},{','.join(value)}" for i, value in values.items()]
     table(hospital, "accession,mass,edema\n" + "\n".join(rows) + "\n")
@@ -131,7 +177,7 @@ def test_many_labels_keep_uncertain_and_missing_as_minus_one(hospital: Path) -> 
     found = by_picture(hospital.parent / "out")
     for i in range(IMAGES):
         pixels = read_radiograph(hospital / f"p{i % PATIENTS}/{i}.dcm", size=SIZE)
-        assert found[pixels.tobytes()][1] == [int(i % 4 == 0), (1, 0, -1, -1)[i % 4]]
+        assert found[pixels.tobytes()][1] == [int(i % 4 == 0), (1, 0, -1, -2)[i % 4]]
     edema = [split["classes"]["edema"] for split in summary.splits.values()]
     assert (sum(of["images"] for of in edema), sum(of["known"] for of in edema)) == (6, 12)
     assert open_records(hospital.parent / "out").classes == ("mass", "edema")
@@ -141,7 +187,7 @@ def test_the_tables_patients_come_before_the_headers(hospital: Path) -> None:
     rows = [f"{i}.dcm,normal,someone {i // 12}" for i in range(IMAGES - 1)] + [f"{IMAGES - 1}.dcm,sick,"]
     table(hospital, "file,label,patient\n" + "\n".join(rows) + "\n")
     summary = run(hospital)
-    assert (summary.patients, summary.unknown_patients) == (3, 1)
+    assert (summary.patients, summary.unknown_patients) == (3, 0)  # the last has the PatientID of its header
     # Images i and i + 12 are one patient's by their headers, and two people's by the table.
     assert summary.doubtful_patients == 12
     patient = read_key(hospital.parent / "out.key").of("patient", "someone 0")

@@ -171,3 +171,30 @@ def test_targets_stay_float32_with_x64():
 def test_bad_static_input_raises_naming_the_value(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("policy", ["ignore", "zeros", "ones", "soft"])
+def test_an_empty_cell_is_never_trained_whatever_the_policy(tmp_path, policy):
+    """From the table to the mask: missing is -2, and policies touch -1 only."""
+    from imbal_jax.data.table import read_table
+
+    path = tmp_path / "labels.csv"
+    path.write_text("file,mass,edema\na.png,1,\nb.png,0,-1\nc.png,,nan\nd.png,0,1\n")
+    table = read_table(path)
+    labels = np.array([row.labels for row in table.rows], np.int8)
+    targets, mask = targets_and_mask(labels, policy)
+    empty = np.array([[0, 1], [0, 0], [1, 1], [0, 0]], bool)
+    assert not mask[empty].any()
+    assert not targets[empty].any()
+    assert bool(mask[1, 1]) == (policy != "ignore")
+
+
+def test_training_takes_the_midpoint_whose_gradient_is_the_mean_of_the_draws():
+    logits = jnp.array([[0.3]])
+    gradient = jax.grad(lambda z, t: losses.binary_cross_entropy(z, t).sum())
+    drawn = [
+        gradient(logits, targets_and_mask(np.array([[-1]]), "soft", key=jax.random.key(i))[0])[0, 0]
+        for i in range(200)
+    ]
+    middle = gradient(logits, targets_and_mask(np.array([[-1]]), "soft")[0])[0, 0]
+    assert abs(np.mean(drawn) - middle) < 4 * 0.3 / np.sqrt(12 * 200)  # a uniform width of 0.3

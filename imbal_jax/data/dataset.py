@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.clusters import missing_groups
 
 UNCERTAIN = -1  # of many labels: the reader could not tell
 MISSING = -2  # of many labels: nobody said
@@ -178,6 +179,11 @@ def check_labels(data: Dataset) -> Dataset:
     for name, values in (("labels", data.labels), ("groups", data.groups)):
         if len(values) != count:
             raise InputError(f"{len(values)} {name} for {count} images")
+    if nameless := int(missing_groups(data.groups).sum()):
+        raise InputError(
+            f"{nameless} of {count} groups are missing (NaN, None or nothing): give every image its patient, or a "
+            "name of its own where nobody knows"
+        )
     width = len(data.classes)
     if data.many_labels:
         if data.labels.shape[1] != width:
@@ -188,6 +194,10 @@ def check_labels(data: Dataset) -> Dataset:
             raise InputError(
                 f"labels of item {row} are {data.labels[row].tolist()}, "
                 "allowed are 1, 0, -1 (uncertain) and -2 (missing)"
+            )
+        if {*np.unique(data.labels).tolist()} == {-1, 1}:
+            raise InputError(
+                "labels hold -1 and 1 and no 0, and -1 is uncertain here: if it is no, pass (labels + 1) // 2"
             )
     else:
         outside = (data.labels < 0) | (data.labels >= width)

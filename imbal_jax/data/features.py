@@ -32,7 +32,7 @@ def choose(name: str, features: Mapping[str, Any], supervised_keys: Any) -> Chos
     """The image is the first of the set's supervised keys, ``image``, or the only picture that is no mask.
 
     The label is the second of them, ``label``, ``labels``, or the only ClassLabel: a class, several classes, or an
-    int8 Tensor [L] of 1, 0 and -1. Raises InputError, naming the features, where there is no image, or neither a
+    int8 Tensor [L] of 1, 0, -1 and -2. Raises InputError, naming the features, where there is no image, or neither a
     label nor a mask, or where several could be meant.
     """
     plain = isinstance(supervised_keys, tuple) and all(isinstance(key, str) for key in supervised_keys)

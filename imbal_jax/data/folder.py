@@ -10,14 +10,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from imbal_jax.data.cells import patient_likeness
 from imbal_jax.data.copies import COPIES, Copy, settle_copies
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.dicom import (
@@ -34,10 +36,14 @@ from imbal_jax.data.dicom import (
     open_dicom,
     quiet,
 )
+from imbal_jax.data.given_split import given_split
+from imbal_jax.data.header import patient_of
 from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.left_out import write_left_out
 from imbal_jax.data.listing import PASSED, list_files
+from imbal_jax.data.patients import HEADER, NOBODY, STUDY, TABLE, Patients, Whose, count_patients
 from imbal_jax.data.table import (
+    LabelKind,
     Row,
     Table,
     check_classes,
@@ -60,9 +66,11 @@ class FolderSummary:
 
     refused: files by reason, the keys of dicom.REASONS. unwindowed: read by percentiles although the header's
     window was asked for. unknown_patients: images with no patient in table or header, each counted as a
-    patient of its own. unmatched_numbers: of the table's rows that have no file. copies: files left out as copies,
-    by the keys of copies.COPIES. unknown_headers: files that no row names and whose header cannot be read. flags:
-    images by flag. passed: lines on what is below the folder and is no image.
+    patient of its own. notes: how table, patients and split were understood. splits: indices of the split that the
+    folder comes with, None where it has none or another is asked for. unmatched_numbers: of the table's rows that
+    have no file. copies: files left out as copies, by the keys of copies.COPIES. unknown_headers: files that no row
+    names and whose header cannot be read. flags: images by flag. passed: lines on what is below the folder and is no
+    image.
     """
 
     rows: int
@@ -80,6 +88,8 @@ class FolderSummary:
     unknown_headers: int = 0
     flags: dict[str, int] = field(default_factory=dict)
     passed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    splits: Mapping[str, np.ndarray] | None = None
 
     def __str__(self) -> str:
         lines = [
@@ -95,16 +105,12 @@ class FolderSummary:
             (self.unmatched_rows, f"rows of the table without a file: {numbers}"),
             (self.unmatched_files, "files without a row, left out"),
             (self.unknown_headers, "of these whose header cannot be read: a row may ask for them"),
-            (
-                self.unknown_patients,
-                "images without a patient: each counts as its own, splits may share patients",
-            ),
             (self.unwindowed, "images without a usable window, scaled by percentiles"),
         )
         lines += [f"{count} {what}" for count, what in notes if count]
         flags = {flag: count for flag, count in self.flags.items() if flag != "unwindowed"}  # told above
         lines += [f"{count} flagged {flag}: {FLAGS[flag]}" for flag, count in flags.items()]
-        return "\n".join([*lines, *self.passed])
+        return "\n".join([*lines, *self.notes, *self.passed])
 
 
 def listed_numbers(numbers: Sequence[int]) -> str:
@@ -119,6 +125,9 @@ def read_folder(
     size: int,
     labels_file: str = "labels.csv",
     classes: Sequence[str] | None = None,
+    columns: Sequence[str] = (),
+    label_kind: LabelKind = "auto",
+    split: Literal["official", "patient"] = "official",
     voi: Voi = "header",
     cache: Path | None = None,
     workers: int | None = None,
@@ -128,15 +137,22 @@ def read_folder(
     """Read every labelled DICOM, PNG and JPEG file below ``folder``; images uint8 [N, size, size, 1].
 
     The table has a heading and, in any order:
-        file        the path below ``folder``, or the bare name where only one file has it (".dcm" may go),
-                    or the SOPInstanceUID; or instead
+        file        the path of the file, below ``folder`` or from further up, or the bare name where only one file
+                    has it (the ending may be left out), or the SOPInstanceUID; or instead
         accession   the AccessionNumber: the labels are for all images of that study
-        patient     optional; without it PatientID from the header, else StudyInstanceUID
+        patient     optional; without it, or where it says nothing, PatientID from the header, else StudyInstanceUID
         label       the name of a class; or instead one column for each of many labels, holding 1, 0,
-                    -1 (uncertain) or nothing (missing, read as -1)
+                    -1 (uncertain, read as -1) or nothing (missing, read as -2)
+        split       optional; train, validation or test. Without it, folders called so are the split.
+
+    ``csv_table.read_table_text`` says which files are read; ``columns.SPELLINGS`` lists the headings that are
+    understood beside these.
 
     classes: names and their order. Left out: for one label the sorted names, with "normal" ("negative",
-        "no finding") first, so that class 0 is the frequent one; for many labels every other column.
+        "no finding") first, so that class 0 is the frequent one; for many labels every other column that can be one.
+    columns: other headings, as ``("patient=subject_id", "file=image_path", "label=target", "split=fold")``.
+    label_kind: of a column a label: "many" labels an image, "one", or "auto": one where each row has just one 1.
+    split: "official": the split that the folder comes with, if any, is in the summary; "patient": it is not.
     voi, size: as for ``read_radiograph``.
     cache: a folder that keeps the decoded images, for files of the same names, sizes and times.
     workers: threads, all cores by default; decoding and resizing large images run in parallel.
@@ -155,7 +171,7 @@ def read_folder(
         raise InputError(f"size={size}: a picture needs at least one pixel")
     if voi not in VOI:
         raise InputError(f"voi={voi!r} is not one of {', '.join(VOI)}")
-    table = read_table(folder / labels_file, classes)
+    table = read_table(folder / labels_file, classes, columns=columns, label_kind=label_kind)
     check_classes(table)
     listing = list_files(folder, leave=(labels_file,))
     files = listing.files
@@ -178,7 +194,8 @@ def read_folder(
         )
         raise InputError(f"none of {len(paths)} labelled files in {folder} could be read: {reasons}")
     rows = [matched[paths[i]] for i in good]
-    groups, _ = patient_groups(table, rows, decoded.patients[good])
+    with quiet():
+        groups, _ = patient_groups(folder, table, rows, [paths[i] for i in good], decoded.take(good))
     nobody = unknown_patients(rows, decoded.patients[good])
     pictures = [blake2b(decoded.images[i], digest_size=16).digest() for i in good]
     copies = settle_copies(
@@ -206,11 +223,15 @@ def read_folder(
         raise InputError(f"no image is left of {len(paths)} labelled files in {folder}: {words}")
     kept = [k for k in range(len(good)) if k not in copies]
     good, rows, pictures = good[kept], [rows[k] for k in kept], [pictures[k] for k in kept]
-    groups, unknown = patient_groups(table, rows, decoded.patients[good])
+    read = [paths[i] for i in good]
+    with quiet():
+        groups, patients = patient_groups(folder, table, rows, read, decoded.take(good))
     groups = one_patient_a_picture(groups, nobody[kept], pictures)
+    splits, said = given_split(table, rows, read) if split == "official" else (None, [])
+    notes = (*table.notes, *patients.lines(table.patient_column), *said)
     labels = np.array([row.labels for row in rows], np.int8 if table.many else np.int32)
     data = Dataset(
-        decoded.images[good][..., None], labels if table.many else labels[:, 0], groups, table.classes
+        decoded.images[good][..., None], labels if table.many else labels[:, 0], groups, table.classes, notes
     )
     present = (
         (labels == 1).sum(axis=0) if table.many else np.bincount(labels[:, 0], minlength=len(table.classes))
@@ -223,7 +244,7 @@ def read_folder(
         unmatched_rows=len(found.left),
         unmatched_files=len(files) - len(paths),
         patients=len(np.unique(groups)),
-        unknown_patients=unknown,
+        unknown_patients=patients.unknown,
         unwindowed=int(decoded.unwindowed[good].sum()) if voi == "header" else 0,
         labels=dict(zip(table.classes, present.tolist(), strict=True)),
         unmatched_numbers=tuple(sorted(row.number for row in found.left)),
@@ -231,6 +252,8 @@ def read_folder(
         unknown_headers=len(found.unread),
         flags=flag_counts(decoded.flags[good]),
         passed=tuple(listing.lines()),
+        notes=notes,
+        splits=splits,
     )
     return replace(data, notes=tuple(str(summary).splitlines())), summary
 
@@ -315,20 +338,48 @@ def flag_counts(flags: np.ndarray) -> dict[str, int]:
     return {flag: count for flag, count in counts.items() if count}
 
 
-def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tuple[np.ndarray, int]:
-    """int32 [N], one number a patient, and how many images have none and became a patient each."""
-    numbers: dict[object, int] = {}
-    groups, unknown = [], 0
-    for row, header in zip(rows, from_header.tolist(), strict=True):
+def patient_groups(
+    folder: Path, table: Table, rows: Sequence[Row], paths: Sequence[str], decoded: "Decoded"
+) -> tuple[np.ndarray, Patients]:
+    """int32 [N], one number a patient, and how they were told apart; call it inside ``quiet()``.
+
+    The table's patient counts, and where it says nothing the header's. Where both name some, headers are opened once
+    more: what is kept of them, here and in the cache, are numbers, and a table's p7 is the header's p7.
+    """
+    whose = []
+    for row, path, header, study, like in zip(
+        rows,
+        paths,
+        decoded.patients.tolist(),
+        decoded.studies.tolist(),
+        decoded.likeness.tolist(),
+        strict=True,
+    ):
+        named = header >= 0 and not study
         if row.patient:
-            patient: object = row.patient
-        elif header >= 0 and not table.has_patients:
-            patient = header
+            key: object = ("name", row.patient)
+            likeness = patient_likeness(row.patient)
+            whose.append(Whose(key, TABLE, likeness, header if named else None))
+        elif header < 0:
+            whose.append(Whose(("image", len(whose)), NOBODY))
+        elif not table.has_patients:
+            whose.append(Whose(header, STUDY if study else HEADER, "" if study else like))
         else:
-            unknown += 1
-            patient = ("image", unknown)
-        groups.append(numbers.setdefault(patient, len(numbers)))
-    return np.array(groups, np.int32), unknown
+            who = header_patient(folder / path)
+            key = ("study", who) if study else ("name", who)
+            whose.append(
+                Whose(key, STUDY if study else HEADER, "" if study else patient_likeness(who), header)
+            )
+    numbers: dict[object, int] = {}
+    groups = [numbers.setdefault(one.key, len(numbers)) for one in whose]
+    return np.array(groups, np.int32), count_patients(whose, table)
+
+
+def header_patient(path: Path) -> str:
+    """What the header calls the patient, "" where it can no longer be read."""
+    with suppress(ReadError):
+        return patient_of(open_dicom(path, pixels=False)).partition(" ")[2]
+    return ""
 
 
 # Pixels
@@ -338,13 +389,19 @@ def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tu
 class Decoded:
     """Of each file: uint8 [M, size, size]; status 0 or 1 + the place of its reason in REASONS; the header's
     patient as a number by first appearance, -1 unknown; whether no window of the header was used; its flags, a bit
-    each in the order of FLAGS."""
+    each in the order of FLAGS; whether that patient is a study without a PatientID; a number that PatientIDs share
+    that may be one person's."""
 
     images: np.ndarray
     status: np.ndarray
     patients: np.ndarray
     unwindowed: np.ndarray
     flags: np.ndarray
+    studies: np.ndarray
+    likeness: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "Decoded":
+        return Decoded(**{name: values[indices] for name, values in vars(self).items()})
 
 
 def read_all(
@@ -362,9 +419,7 @@ def read_all(
     if store is not None and store.exists():
         # A cache cut off or written by another version is no cache; the files are still there.
         with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(store) as kept:
-            decoded = Decoded(
-                kept["images"], kept["status"], kept["patients"], kept["unwindowed"], kept["flags"]
-            )
+            decoded = Decoded(**{part.name: kept[part.name] for part in fields(Decoded)})
             if progress is not None:
                 progress(len(paths), len(paths))
             return decoded
@@ -375,7 +430,10 @@ def read_all(
     patients = np.full(len(paths), -1, np.int32)
     flags = np.zeros(len(paths), np.int64)
     places = {flag: place for place, flag in enumerate(FLAGS)}
+    studies = np.zeros(len(paths), bool)
+    likeness = np.full(len(paths), -1, np.int32)
     numbers: dict[str, int] = {}
+    likes: dict[str, int] = {}
     codes = {reason: number for number, reason in enumerate(REASONS, start=1)}
 
     def read(path: str) -> Radiograph | str:
@@ -393,9 +451,12 @@ def read_all(
                 flags[place] = sum(1 << places[flag] for flag in result.flags)
                 if result.patient:
                     patients[place] = numbers.setdefault(result.patient, len(numbers))
+                    keyword, _, name = result.patient.partition(" ")
+                    studies[place] = keyword == STUDY
+                    likeness[place] = likes.setdefault(patient_likeness(name), len(likes))
             if progress is not None:
                 progress(place + 1, len(paths))
-    decoded = Decoded(images, status, patients, unwindowed, flags)
+    decoded = Decoded(images, status, patients, unwindowed, flags, studies, likeness)
     if store is not None:
         write_npz(store, vars(decoded))
     return decoded

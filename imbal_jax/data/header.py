@@ -6,6 +6,8 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
+from imbal_jax.data.cells import patient_name
+
 # Where an enhanced multi-frame file keeps what a single-frame file keeps at its root (PS3.3 C.7.6.16).
 FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
 
@@ -57,8 +59,7 @@ def frame_header(file: pydicom.Dataset, frame: int) -> pydicom.Dataset:
 def patient_of(file: pydicom.Dataset) -> str:
     """PatientID, else StudyInstanceUID (one study is one patient), else ""."""
     for keyword in ("PatientID", "StudyInstanceUID"):
-        value = str(attribute(file, keyword) or "").strip()
-        if value:
+        if value := patient_name(str(attribute(file, keyword) or "")):
             return f"{keyword} {value}"
     return ""
 

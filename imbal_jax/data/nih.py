@@ -1,15 +1,16 @@
 """NIH ChestX-ray14: its table, its images, its split by patient (Wang et al. 2017)."""
 
-import csv
-import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.data.archives import find, pictures
+from imbal_jax.data.cells import whole_number
+from imbal_jax.data.csv_table import decoded, read_table_text, spelling
 from imbal_jax.data.pictures import decode
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_bytes
 
 NIH_LABELS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -25,20 +26,27 @@ Table = dict[str, tuple[frozenset[str], int]]
 
 def nih_table(path: Path) -> Table:
     """Of Data_Entry_2017*.csv or .csv.gz; InputError, with the line, for other columns or an unknown finding."""
-    rows = {}
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(newline="") as file:
-        for line, row in enumerate(csv.DictReader(file), 2):
-            try:
-                findings = frozenset(row["Finding Labels"].split("|")) - {"No Finding"}
-                rows[row["Image Index"]] = findings, int(row["Patient ID"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"{path} line {line}: expected Image Index, Finding Labels and Patient ID"
-                ) from error
-            if not findings <= set(NIH_LABELS):
-                raise InputError(
-                    f"{path} line {line}: {', '.join(findings - set(NIH_LABELS))} is no known finding"
-                )
+    text = read_table_text(path)
+    places = {spelling(heading): place for place, heading in enumerate(text.headings)}
+    wanted = ("Image Index", "Finding Labels", "Patient ID")
+    absent = [heading for heading in wanted if spelling(heading) not in places]
+    if absent:
+        raise InputError(f"{path} has no column {', '.join(absent)}: expected {', '.join(wanted)}")
+    image, findings_at, patient = (places[spelling(heading)] for heading in wanted)
+    rows: Table = {}
+    for line, cells in text.rows:
+        findings = frozenset(cells[findings_at].split("|")) - {"No Finding"}
+        number = whole_number(cells[patient])
+        if not cells[image] or number is None:
+            raise InputError(
+                f"{path} line {line}: expected Image Index, Finding Labels and a Patient ID, a number"
+            )
+        if not findings <= set(NIH_LABELS):
+            raise InputError(
+                f"{path} line {line}: {', '.join(findings - set(NIH_LABELS))} is no known finding"
+            )
+        if rows.setdefault(cells[image], (findings, number)) != (findings, number):
+            raise InputError(f"{path} line {line}: an earlier line says something else about the same image")
     return rows
 
 
@@ -71,7 +79,7 @@ def nih_split(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | Non
         return None
     if not all(paths.values()):
         raise InputError(f"{folder} has one of {' and '.join(LISTS.values())}: place both there, or neither")
-    listed = {part: set(path.read_text().split()) for part, path in paths.items()}
+    listed = {part: set(decoded(read_bytes(path), path.name).split()) for part, path in paths.items()}
     for name in names:
         if sum(name in part for part in listed.values()) != 1:
             raise InputError(f"{name} is not in just one of {' and '.join(LISTS.values())}: fetch them again")

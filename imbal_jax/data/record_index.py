@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.dataset import MISSING
 from imbal_jax.data.record_files import RecordFiles, RecordFolder, parse, read_folder_info
 from imbal_jax.errors import InputError
 
@@ -152,7 +153,7 @@ def _scan(info: RecordFolder, number: int) -> tuple[np.ndarray, np.ndarray]:
             raise InputError(
                 f"record {at} of {path} does not hold what features.json says: prepare the set again"
             ) from error
-    low, high = (-1, 1) if info.many_labels else (0, len(info.classes) - 1)
+    low, high = (MISSING, 1) if info.many_labels else (0, len(info.classes) - 1)
     outside = (labels < low) | (labels > high)
     if outside.any():
         at = int(np.argwhere(outside)[0][0])

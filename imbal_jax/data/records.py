@@ -92,7 +92,7 @@ class RecordImages:
 class RecordSet:
     """A prepared folder that is open.
 
-    images: [N, H, W, C] uint8 or uint16, on disk. labels: int32 [N], a class; or int8 [N, L] with 1, 0, -1.
+    images: [N, H, W, C] uint8 or uint16, on disk. labels: int32 [N], a class; or int8 [N, L] with 1, 0, -1, -2.
     groups: int32 [N], the number of each image's patient. splits: name -> int64 indices, as they were stored.
     """
 
@@ -113,7 +113,7 @@ def open_records(
     """Open a folder that tensorflow-datasets prepared as array_record, or the folder above its version.
 
     Features: ``image``, a Tensor [H, W, C] of uint8 or uint16 (best with encoding "bytes") or an Image of fixed
-    shape; ``label``, a ClassLabel, or ``labels``, an int8 Tensor [L] of 1, 0 and -1 whose names are under
+    shape; ``label``, a ClassLabel, or ``labels``, an int8 Tensor [L] of 1, 0, -1 and -2 whose names are under
     ``label_names`` in the metadata; ``patient``, a text, without which each record is a patient of its own.
 
     The index of labels is built where there is none (``workers``, ``progress`` as of ``build_index``); with it,

@@ -86,7 +86,7 @@ def read(
     if options.source == "folder":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
-        return _folder(options, options.dir, folder, say, classes), None
+        return _folder(options, options.dir, folder, say, classes)
     if options.source == "records":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
@@ -111,15 +111,20 @@ def _phantoms(options: Data, folder: Path, say: Say, classes: tuple[str, ...] | 
         seed=options.split_seed,
         progress=_counter(say, "phantom radiographs written"),
     )
-    return _folder(options, where, folder, say, classes)
+    return _folder(options, where, folder, say, classes)[0]
 
 
-def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[str, ...] | None) -> Dataset:
-    data, _ = read_folder(
+def _folder(
+    options: Data, where: Path, folder: Path, say: Say, classes: tuple[str, ...] | None
+) -> tuple[Dataset, Indices | None]:
+    data, summary = read_folder(
         where,
         size=options.image_size,
         labels_file=options.labels_file,
-        classes=classes,
+        classes=classes or options.classes or None,
+        columns=options.columns,
+        label_kind=options.label_kind,
+        split=options.split,
         voi=options.voi,
         cache=folder / "cache",
         progress=_counter(say, "radiographs read"),
@@ -128,7 +133,7 @@ def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[s
     say("\n".join(data.notes))
     if (folder / LEFT_OUT).is_file():
         say(f"rows and files that were left out: {folder / LEFT_OUT}")
-    return data
+    return data, summary.splits
 
 
 def _records(where: Path, say: Say) -> tuple[Dataset, Indices]:

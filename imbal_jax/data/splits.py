@@ -8,6 +8,7 @@ import numpy as np
 
 from imbal_jax.data.placement import place
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.clusters import patient_numbers
 
 
 def split_by_group(
@@ -16,7 +17,7 @@ def split_by_group(
     """Split the items into named parts, no patient in two of them, each class in the same proportion.
 
     labels: int [N], a class; or [N, L] with 1, 0 or -1 (unknown), many labels.
-    groups: int or str [N], the patient of each item.
+    groups: int or str [N], the patient of each item; one that is missing (NaN, None, "") is a patient of its own.
     fractions: the share of each part, e.g. {"train": 0.64, "validation": 0.16, "test": 0.2}; they sum to 1.
 
     A class gets into every part if at least as many patients have it as there are parts and no other class
@@ -62,7 +63,7 @@ def complete_split(
 
     given: name -> indices, as the source publishes them. fractions: as for ``split_by_group``; a part that is not
     given gets its fraction relative to train and the other missing ones. Returns the parts in the order of
-    ``fractions``.
+    ``fractions``, and behind them those that are given and have no fraction.
 
     Raises InputError, with the numbers, where a patient or an item is in two of the given parts, and where no
     train part is given.
@@ -72,7 +73,7 @@ def complete_split(
             f"the source's own split ({', '.join(given) or 'of other parts'}) has no train part: set --data.split "
             "patient to make one"
         )
-    _, patient = np.unique(np.asarray(groups), return_inverse=True)
+    patient = patients_of(groups, len(labels))
     for one, other in combinations(given, 2):
         shared = np.intersect1d(patient[given[one]], patient[given[other]])
         if len(shared):
@@ -88,7 +89,7 @@ def complete_split(
         shares = {name: share / total for name, share in missing.items()}
         split = split_by_group(labels[whole], groups[whole], shares, seed=seed)
         parts |= {name: whole[indices] for name, indices in split.items()}
-    return {name: parts[name] for name in fractions}
+    return {name: parts[name] for name in (*fractions, *(name for name in parts if name not in fractions))}
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,10 @@ def split_summary(
 ) -> SplitSummary:
     """Count the images and patients of each class in each part of ``splits`` (name -> indices)."""
     has = has_class(labels, len(classes))
-    names, patient = np.unique(np.asarray(groups), return_inverse=True)
-    member = np.zeros((len(splits), len(names)), bool)
-    patient_has = np.zeros((len(splits), len(names), len(classes)), bool)
+    patient = patients_of(groups, len(labels))
+    number = int(patient.max(initial=-1)) + 1
+    member = np.zeros((len(splits), number), bool)
+    patient_has = np.zeros((len(splits), number, len(classes)), bool)
     class_images = np.zeros((len(splits), len(classes)), np.int64)
     for part, indices in enumerate(splits.values()):
         member[part, patient[indices]] = True
@@ -196,16 +198,22 @@ def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
     return labels[:, None] == np.arange(width)
 
 
+def patients_of(groups: np.ndarray, count: int) -> np.ndarray:
+    """int [N], a number for each patient; a group that is missing is a patient of its own."""
+    if len(groups) != count:
+        raise InputError(f"{len(groups)} groups for {count} labels: give the patient of every item")
+    return patient_numbers(groups, np.ones(count, bool), missing="own")
+
+
 def _place(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """int [N]: the part of each item."""
     has = has_class(labels)
-    if len(groups) != len(has):
-        raise InputError(f"{len(groups)} groups for {len(has)} labels: give the patient of every item")
-    names, patient = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < len(shares):
+    patient = patients_of(groups, len(has))
+    number = int(patient.max(initial=-1)) + 1
+    if number < len(shares):
         raise InputError(
-            f"{len(names)} patients cannot fill {len(shares)} splits: add patients or ask for fewer splits"
+            f"{number} patients cannot fill {len(shares)} splits: add patients or ask for fewer splits"
         )
-    counts = np.zeros((len(names), has.shape[1] + 1))
+    counts = np.zeros((number, has.shape[1] + 1))
     np.add.at(counts, patient, np.concatenate([has, np.ones((len(has), 1), bool)], 1))
     return place(counts, shares, seed)[patient]

@@ -3,130 +3,260 @@
 Messages name rows by number and never quote a cell that may hold a name.
 """
 
-import csv
-from collections import defaultdict
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Literal
 
+from imbal_jax.data.cells import (
+    class_spelling,
+    is_missing,
+    label_value,
+    patient_name,
+    plain_text,
+    split_name,
+    whole_number,
+)
+from imbal_jax.data.columns import NO_LABELS, Columns, find_columns
+from imbal_jax.data.csv_table import TextTable, read_table_text, spelling
+from imbal_jax.data.dataset import MISSING, UNCERTAIN
 from imbal_jax.errors import InputError
 
-NORMAL_NAMES = ("normal", "negative", "no finding", "no_finding")
-KEY_COLUMNS = ("file", "accession")
+NORMAL_NAMES = ("normal", "negative", "nofinding", "nofindings")
+ENDINGS = ("dcm", "dicom", "png", "jpg", "jpeg", "tif", "tiff", "bmp")  # that a table may leave out
+LabelKind = Literal["auto", "one", "many"]
+UNKNOWN_SPLIT = "?"
+EXCLUSIVE_ROWS = 3  # of fewer, it is chance that each has one 1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``number`` counts as an editor does, the heading being 1."""
+    """One line of the table; ``number`` counts as an editor does, the heading being 1.
+
+    patient: in one spelling (``cells.patient_name``), "" where the table does not say. split: train, validation,
+    test, "" where the cell is empty, or UNKNOWN_SPLIT.
+    """
 
     number: int
     key: str
     patient: str
     labels: tuple[int, ...]
+    split: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
+    """key: "file" or "accession". patient_column, split_column: headings, "" where there is none such.
+    person_like: the patient's column is a lesion's or a case's. notes: lines on how the table was understood."""
+
     key: str
-    has_patients: bool
+    patient_column: str
     classes: tuple[str, ...]
     many: bool
     rows: list[Row]
+    split_column: str = ""
+    person_like: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_patients(self) -> bool:
+        return bool(self.patient_column)
 
 
-def read_table(path: Path, classes: Sequence[str] | None) -> Table:
-    """The rows of labels.csv with labels as numbers, or InputError naming row and column."""
-    name = path.name
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError:
-        raise InputError(f"no table {path}: write one with the columns file and label") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{name} is not UTF-8: save it as 'CSV UTF-8'") from None
-    heading = text.partition("\n")[0]
-    delimiter = max(",;\t", key=heading.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    columns = [column.strip() for column in next(reader, [])]
-    places = {column.lower(): place for place, column in enumerate(columns)}
-    if len(places) != len(columns):
-        raise InputError(
-            f"{name} has two columns of the same name in its heading, which is its first row: rename one"
-        )
-    key = next((column for column in KEY_COLUMNS if column in places), None)
-    if key is None:
-        raise InputError(
-            f"{name} has no column 'file' or 'accession': its first row, the heading, has {len(columns)} cells and "
-            "none is one of these"
-        )
-    lines = [
-        (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))
-    ]
-    for line, cells in lines:
-        if len(cells) != len(columns):
-            raise InputError(f"{name} row {line} has {len(cells)} cells under {len(columns)} headings")
-        if not cells[places[key]]:
-            raise InputError(f"{name} row {line} has nothing in column '{key}'")
-    if not lines:
-        raise InputError(f"{name} has a heading and no rows")
+def read_table(
+    path: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    columns: Sequence[str] = (),
+    label_kind: LabelKind = "auto",
+) -> Table:
+    """The rows of labels.csv with labels as numbers, or InputError naming row and column.
 
-    many = "label" not in places
-    if many:
-        others = [column for column in columns if column.lower() not in (*KEY_COLUMNS, "patient")]
-        names, labels = many_labels(name, lines, columns, others, classes)
+    classes: the class names, or the label columns, and their order. columns: ``ROLE=COLUMN`` each, for headings that
+    are not understood. label_kind: of a table with a column a label: one label an image, many, or one where every row
+    has just one 1 ("auto").
+    """
+    text = read_table_text(path, absent="write one with the columns file and label")
+    found = find_columns(text, columns, classes or ())
+    for line, cells in text.rows:
+        if is_missing(cells[found.file]):
+            raise InputError(f"{text.name} row {line} has nothing in column '{text.headings[found.file]}'")
+    notes = list(found.notes)
+    if found.label is None:
+        names, labels, said = many_labels(text, found, classes)
+        notes += said
+        many = label_kind == "many" or (label_kind == "auto" and not exclusive(labels))
+        if not many:
+            names, labels, said = from_exclusive(text, names, labels, keep_order=bool(classes))
+            notes += said if label_kind == "auto" else []
     else:
-        names, labels = one_label(name, lines, places["label"], classes)
-    patient = places.get("patient")
-    rows = [
-        Row(line, cells[places[key]], cells[patient] if patient is not None else "", label)
-        for (line, cells), label in zip(lines, labels, strict=True)
-    ]
-    return Table(key, patient is not None, names, many, rows)
+        names, labels, said = one_label(text, found.label, classes)
+        notes += said
+        unused = [text.headings[place] for place in found.others]
+        notes += [f"columns not used: {', '.join(unused)}"] if unused else []
+        many = False
+    patient, split = found.patient, found.split
+    rows = []
+    for (line, cells), label in zip(text.rows, labels, strict=True):
+        key = cells[found.file] if found.key == "file" else patient_name(cells[found.file])
+        who = patient_name(cells[patient]) if patient is not None else ""
+        part = split_name(cells[split]) if split is not None else ""
+        rows.append(Row(line, key, who, label, UNKNOWN_SPLIT if part is None else part))
+    return Table(
+        key=found.key,
+        patient_column=text.headings[patient] if patient is not None else "",
+        classes=names,
+        many=many,
+        rows=rows,
+        split_column=text.headings[split] if split is not None else "",
+        person_like=found.person_like,
+        notes=tuple(notes),
+    )
 
 
-Lines = list[tuple[int, list[str]]]
+Labels = list[tuple[int, ...]]
 
 
 def one_label(
-    name: str, lines: Lines, place: int, classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    """Class names and, per row, the class index."""
-    for line, cells in lines:
-        if not cells[place]:
-            raise InputError(f"{name} row {line} has no label: give one, or remove the row")
-    present = {cells[place] for _, cells in lines}
-    names = tuple(classes or sorted(present, key=lambda label: (label.lower() not in NORMAL_NAMES, label)))
-    index = {label: number for number, label in enumerate(names)}
-    for line, cells in lines:
-        if cells[place] not in index:
-            raise InputError(f"{name} row {line}: its label is not one of {', '.join(names)}")
-    return names, [(index[cells[place]],) for _, cells in lines]
+    text: TextTable, place: int, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], Labels, list[str]]:
+    """Class names, the class index of each row, and lines on spellings that were read as one."""
+    lines = [(line, cells[place]) for line, cells in text.rows]
+    if classes:
+        exact = {name: number for number, name in enumerate(classes)}
+        alike: dict[str, set[int]] = defaultdict(set)
+        for name, number in exact.items():
+            alike[class_spelling(name)].add(number)
+        labels: Labels = []
+        for line, cell in lines:
+            fits = {exact[cell]} if cell in exact else alike.get(class_spelling(cell), set())
+            if len(fits) != 1:
+                if is_missing(cell):
+                    raise InputError(f"{text.name} row {line} has no label: give one, or remove the row")
+                raise InputError(f"{text.name} row {line}: its label is not one of {', '.join(classes)}")
+            labels.append((min(fits),))
+        return tuple(classes), labels, []
+
+    for line, cell in lines:
+        if is_missing(cell):
+            raise InputError(
+                f"{text.name} row {line} has no label: give one, or remove the row; a class called none or NA "
+                "needs another name"
+            )
+    check_signs(text, lines)
+    spelled = [class_spelling(cell) for _, cell in lines]
+    if len(set(spelled)) > 2 and all(label_value(cell) is not None for _, cell in lines):
+        spelled = [str(label_value(cell)) for _, cell in lines]  # True beside 1, y beside yes
+    forms: dict[str, Counter[str]] = defaultdict(Counter)
+    for one, (_, cell) in zip(spelled, lines, strict=True):
+        forms[one][plain_text(cell)] += 1
+    shown = {
+        one: one if whole_number(one) is not None else max(counts, key=lambda form: (counts[form], form))
+        for one, counts in forms.items()
+    }
+    if all(whole_number(one) is not None for one in forms):
+        order = sorted(forms, key=int)
+    else:
+        order = sorted(forms, key=lambda one: (spelling(one) not in NORMAL_NAMES, shown[one]))
+    notes = [
+        f"labels in {len(forms[one])} spellings are read as one class, {shown[one]}"
+        for one in order
+        if len(forms[one]) > 1
+    ]
+    index = {one: number for number, one in enumerate(order)}
+    return tuple(shown[one] for one in order), [(index[one],) for one in spelled], notes
+
+
+def check_signs(text: TextTable, lines: list[tuple[int, str]]) -> None:
+    """Refuse -1 and -2 in a column of one label: is it a class, or is it uncertain?"""
+    numbers = [(line, whole_number(plain_text(cell))) for line, cell in lines]
+    signed = [line for line, number in numbers if number in (UNCERTAIN, MISSING)]
+    if not signed:
+        return
+    if {number for _, number in numbers} == {-1, 1}:
+        raise InputError(
+            f"{text.name} row {signed[0]}: the label column holds -1 and 1 and no 0: write 0 for the negatives, "
+            "(label + 1) / 2, or name the classes, --data.classes -1 1"
+        )
+    raise InputError(
+        f"{text.name} row {signed[0]}: the label is -1 or -2, uncertain or missing, and an image has one label here: "
+        "remove the row; or call the column by the finding's name, then it is read as 1, 0, -1 (uncertain) and "
+        "nothing (missing)"
+    )
 
 
 def many_labels(
-    name: str, lines: Lines, columns: list[str], others: list[str], classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    """Label names and, per row, 1, 0 or -1 for each."""
-    names = tuple(classes or others)
+    text: TextTable, found: Columns, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], Labels, list[str]]:
+    """Label names, for each row 1, 0, -1 or -2 for each, and a line on columns that are no labels."""
+    places = {spelling(text.headings[place]): place for place in found.others}
+    notes: list[str] = []
+    if classes:
+        missing = [name for name in classes if spelling(name) not in places]
+        if missing:
+            there = [text.headings[place] for place in found.others]
+            raise InputError(
+                f"{text.name} has no column {', '.join(missing)}; label columns are: {', '.join(there) or 'none'}"
+            )
+        names = tuple(classes)
+        chosen = [places[spelling(name)] for name in names]
+    else:
+        chosen = [place for place in found.others if spelling(text.headings[place]) not in NO_LABELS]
+        names = tuple(text.headings[place] for place in chosen)
+        left = [text.headings[place] for place in found.others if place not in chosen]
+        notes += [f"columns that are no labels by their name, not used: {', '.join(left)}"] if left else []
     if not names:
-        raise InputError(f"{name} has no column 'label' and no label columns; it has: {', '.join(columns)}")
-    missing = [label for label in names if label not in others]
-    if missing:
         raise InputError(
-            f"{name} has no column {', '.join(missing)}; label columns are: {', '.join(others) or 'none'}"
+            f"{text.name} has no column 'label' and no label columns; it has: {', '.join(text.headings)}; say which "
+            "one, --data.columns label=COLUMN"
         )
-    values = {"": -1, "-1": -1, "-1.0": -1, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
-    places = [columns.index(label) for label in names]
-    labels = []
-    for line, cells in lines:
-        for place in places:
+    labels: Labels = []
+    for line, cells in text.rows:
+        values = [label_value(cells[place]) for place in chosen]
+        if None in values:
             # The cell is not quoted: a column that is no label may hold a name.
-            if cells[place] not in values:
-                raise InputError(
-                    f"{name} row {line}, column '{columns[place]}' holds something else than 1, 0, -1 or nothing: "
-                    f"mend it, or name the label columns as classes"
-                )
-        labels.append(tuple(values[cells[place]] for place in places))
-    return names, labels
+            place = chosen[values.index(None)]
+            raise InputError(
+                f"{text.name} row {line}, column '{text.headings[place]}' holds something else than 1, 0, -1 or "
+                "nothing: correct it, or name the label columns, --data.classes A B"
+            )
+        labels.append(tuple(value for value in values if value is not None))
+    for number, name in enumerate(names):
+        if {row[number] for row in labels} == {-1, 1}:
+            raise InputError(
+                f"{text.name}, column '{name}' holds -1 and 1 and no 0: write 0 for the negatives, (label + 1) / 2, "
+                "or leave the cells of uncertain labels empty"
+            )
+    uncertain, absent = (sum(row.count(value) for row in labels) for value in (UNCERTAIN, MISSING))
+    if uncertain or absent:
+        notes.append(f"label cells: {uncertain} uncertain (-1), {absent} missing (empty)")
+    return names, labels, notes
+
+
+def exclusive(labels: Labels) -> bool:
+    """Whether every row has just one 1, and otherwise 0: classes of which an image has one."""
+    one_hot = all(row.count(1) == 1 and row.count(0) == len(row) - 1 for row in labels)
+    return one_hot and len(labels) >= EXCLUSIVE_ROWS and len(labels[0]) > 1
+
+
+def from_exclusive(
+    text: TextTable, names: tuple[str, ...], labels: Labels, *, keep_order: bool
+) -> tuple[tuple[str, ...], Labels, list[str]]:
+    """One label of columns of which one holds 1; the normal class first, otherwise in the order of the columns."""
+    for (line, _), row in zip(text.rows, labels, strict=True):
+        if row.count(1) != 1 or row.count(0) != len(row) - 1:
+            raise InputError(
+                f"{text.name} row {line} has not just one 1 among {len(names)} label columns: "
+                "for many labels an image say --data.label-kind many"
+            )
+    order = list(range(len(names)))
+    if not keep_order:
+        order.sort(key=lambda place: spelling(names[place]) not in NORMAL_NAMES)
+    note = f"one label an image: each row has one 1 in {len(names)} label columns; for many --data.label-kind many"
+    return tuple(names[place] for place in order), [(order.index(row.index(1)),) for row in labels], [note]
 
 
 def check_classes(table: Table) -> None:
@@ -149,33 +279,86 @@ class Matches:
 
     def take(self, path: str, row: Row) -> None:
         other = self.rows.setdefault(path, row)
-        if (other.labels, other.patient) != (row.labels, row.patient):
+        if (other.labels, other.patient, other.split) != (row.labels, row.patient, row.split):
             raise InputError(f"rows {other.number} and {row.number} say different things about one file")
 
 
+def name_parts(path: str, *, fold: bool = True) -> tuple[str, ...]:
+    """The folders and the name of a path in one form, its drive, root and ``..`` left out."""
+    text = unicodedata.normalize("NFC", path.replace("\\", "/").strip())
+    if ":" in text:
+        text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/*", "", text)  # C:/ and file:///
+    text = text.casefold() if fold else text
+    return tuple(part for part in text.split("/") if part not in ("", ".", ".."))
+
+
+def without_ending(name: str) -> str:
+    """A name without the ending that a table may leave out."""
+    stem, _, ending = name.rpartition(".")
+    return stem if stem and ending.lower() in ENDINGS else name
+
+
 def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]:
-    """Rows that name a file of ``files`` (paths below the folder), and the rows that do not."""
+    """Rows that name a file of ``files`` (paths below the folder), and the rows that do not.
+
+    A row's name fits a file where one of the two paths ends with the other, folder by folder: the name alone, a path
+    below the folder, an absolute path, a path from a folder above. Its ending may be left out; case and the normal
+    form of Unicode may differ. Where several files fit, those win that fit without these liberties. Raises InputError
+    where still several do, and where two rows name one file by different paths.
+    """
     matches = Matches()
     if table.key != "file":
         return matches, table.rows
     left: list[Row] = []
-    known, names = set(files), defaultdict(list)
+    known = set(files)
+    by_name: dict[str, list[str]] = defaultdict(list)
     for path in files:
-        for name in {PurePosixPath(path).name, PurePosixPath(path).name.removesuffix(".dcm")}:
-            names[name].append(path)
+        name = name_parts(path)[-1]
+        for one in {name, without_ending(name)}:
+            by_name[one].append(path)
+    named: dict[str, tuple[tuple[str, ...], Row]] = {}
     for row in table.rows:
         wanted = row.key.replace("\\", "/").removeprefix("./")
-        candidates = [path for path in (wanted, f"{wanted}.dcm") if path in known] or names.get(wanted, [])
+        candidates = [wanted] if wanted in known else []
+        parts = name_parts(row.key)
+        if not candidates and parts:
+            there = by_name.get(parts[-1], [])
+            candidates = there if len(there) == len(parts) == 1 else fitting(row.key, there)
         if len(candidates) > 1:
             raise InputError(
-                f"row {row.number} names a file that {len(candidates)} folders hold: "
-                "give its path below the folder"
+                f"row {row.number} names a file that {len(candidates)} folders hold, or that fits {len(candidates)} "
+                "files: give its path below the folder, and its ending"
             )
-        if candidates:
-            matches.take(candidates[0], row)
-        else:
+        if not candidates:
             left.append(row)
+            continue
+        # Of two rows b/1.png and c/1.png, one cannot mean the file 1.png.
+        length = candidates[0].count("/") + 1
+        longer, other = named.setdefault(candidates[0], (parts, row))
+        if len(parts) > length < len(longer) and longer != parts:
+            raise InputError(
+                f"rows {other.number} and {row.number} name one file in two folders: give paths below the folder"
+            )
+        matches.take(candidates[0], row)
     return matches, left
+
+
+def fitting(key: str, files: Sequence[str]) -> list[str]:
+    """Those of ``files``, all of this name, whose path fits ``key`` best."""
+    for fold in (False, True):
+        wanted = name_parts(key, fold=fold)
+        for stem in (lambda name: name, without_ending):
+            fits = []
+            for path in files:
+                *folders, name = name_parts(path, fold=fold)
+                there = (*folders, stem(name))
+                shorter = min(len(there), len(wanted))
+                if there[-shorter:] == wanted[-shorter:]:
+                    fits.append(path)
+            if fits:
+                whole = [path for path in fits if len(name_parts(path)) == len(wanted)]
+                return whole if len(wanted) > 1 and whole else fits
+    return []
 
 
 def match_headers(matches: Matches, rows: Sequence[Row], paths: Mapping[str, Sequence[str]]) -> list[Row]:

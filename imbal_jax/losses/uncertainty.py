@@ -30,7 +30,7 @@ def targets_and_mask(
         ignore   left out: mask False                        (U-Ignore)
         zeros    a negative                                  (U-Zeros)
         ones     a positive                                  (U-Ones)
-        soft     a target drawn uniformly from ``soft``      (U-Ones with label smoothing, LSR)
+        soft     a target within ``soft``                    (U-Ones with label smoothing, LSR)
 
     The first three are those of CheXpert (Irvin et al., AAAI 2019), who find that the best differs by label:
     give one a label. The last is by Pham et al., Neurocomputing 2021, who draw from [0.55, 0.85]; their
@@ -45,7 +45,9 @@ def targets_and_mask(
       missing: what missing labels become.
       soft: (low, high), each a number or an array [C] of one a label, in [0, 1]; or one such, for fixed
         targets. Other policies do not use it.
-      key: PRNG key of the draw, a new one each step; None takes the midpoint of the range.
+      key: PRNG key of a uniform draw from the range, a new one each step; None takes its midpoint, as training
+        does (``data.uncertain="soft"``): 0.7. Where a loss is linear in its targets, as binary cross-entropy is, both
+        have the same expected gradient, and the midpoint depends on no device count.
 
     Returns:
       targets: float32 [..., C] in [0, 1], 0 where left out. Another label than the above gives NaN with mask

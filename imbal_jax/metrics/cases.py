@@ -33,8 +33,13 @@ class Column(NamedTuple):
     negative: np.ndarray  # bool [N]; a case that is neither is excluded
 
 
-def check_cases(labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None) -> Cases:
-    """The cases of one of the three problems that the package's docstring lists; ValueError for others."""
+def check_cases(
+    labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None, *, excluded: bool = False
+) -> Cases:
+    """The cases of one of the three problems that the package's docstring lists; ValueError for others.
+
+    excluded: the labels come from ``known_labels``: a -1 among them is no negative.
+    """
     labels, scores = np.asarray(labels), np.asarray(scores)
     one_label = labels.ndim == 1 and scores.ndim == 2
     if labels.ndim not in (1, 2) or (scores.shape[:1] if one_label else scores.shape) != labels.shape:
@@ -46,7 +51,8 @@ def check_cases(labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None) ->
         raise ValueError(
             f"scores {list(scores.shape)} for one label need two classes or more: pass scores[:, 0]"
         )
-    labels = known_labels(labels, mask, num_classes=scores.shape[1] if one_label else 2)
+    num_classes = scores.shape[1] if one_label else 2
+    labels = known_labels(labels, mask, num_classes, excluded=excluded)
     kept = has_known(labels)
     if not kept.all():
         labels, scores = labels[kept], scores[kept]
@@ -60,21 +66,26 @@ def check_cases(labels: ArrayLike, scores: ArrayLike, mask: ArrayLike | None) ->
     return Cases(labels, scores, kept)
 
 
-def known_labels(labels: np.ndarray, mask: ArrayLike | None, num_classes: int | float = np.inf) -> np.ndarray:
+def known_labels(
+    labels: np.ndarray, mask: ArrayLike | None, num_classes: int | float = np.inf, *, excluded: bool = False
+) -> np.ndarray:
     """Signed integers, -1 where a label is excluded; what ``mask`` excludes is not looked at.
 
-    Raises ValueError for a mask of another shape and for labels that are no whole number or out of range.
+    Raises ValueError for a mask of another shape, for labels that are no whole number or out of range and, unless
+    ``excluded``, for those of two classes that hold -1 and 1 and no 0.
     """
     if mask is None:
-        labels = whole_numbers(labels)
+        labels = given = whole_numbers(labels)
     elif np.shape(mask) != labels.shape:
         raise ValueError(
             f"mask {list(np.shape(mask))} must have the shape of the labels {list(labels.shape)}"
         )
     else:
         kept = np.asarray(mask, bool)
-        given, labels = labels[kept], np.full(labels.shape, -1, np.int64)
-        labels[kept] = whole_numbers(given)
+        given, labels = whole_numbers(labels[kept]), np.full(labels.shape, -1, np.int64)
+        labels[kept] = given
+    if not excluded and (num_classes == 2 or num_classes == np.inf):
+        refuse_signs(given)
     low, high = labels.min(initial=0), labels.max(initial=0)
     if low < min(UNKNOWN) or high >= num_classes:
         allowed = f"0 to {num_classes - 1}" if num_classes < np.inf else "0 or above"
@@ -83,6 +94,15 @@ def known_labels(labels: np.ndarray, mask: ArrayLike | None, num_classes: int | 
             "or -1 or -2 to exclude"
         )
     return np.maximum(labels, -1) if low < -1 else labels
+
+
+def refuse_signs(labels: np.ndarray) -> None:
+    """ValueError for -1 and 1 without a 0, as libsvm and others label two classes: here -1 is unknown."""
+    if (labels == -1).any() and (labels == 1).any() and labels.max() == 1 and not (labels == 0).any():
+        raise ValueError(
+            "labels hold -1 and 1 and no 0, and -1 is unknown here: if it is the negative class, pass "
+            "(labels + 1) // 2 or labels == 1"
+        )
 
 
 def has_known(labels: np.ndarray) -> np.ndarray:

@@ -1,13 +1,46 @@
 """Whose a case is: patients are drawn and counted, not their images."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+# What programs write where there is nothing, in lower case: pandas' own list of read_csv, and NaT.
+MISSING_WORDS = frozenset(
+    (
+        "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na",
+        "null", "nan", "none", "nat",
+    )
+)  # fmt: skip
 
-def patient_numbers(groups: ArrayLike | None, kept: np.ndarray) -> np.ndarray:
+
+def missing_groups(groups: ArrayLike) -> np.ndarray:
+    """bool, the shape of the groups: those that name no patient: NaN, None, NaT, pandas.NA, "", "nan", "None", ..."""
+    groups = np.asarray(groups)
+    if groups.dtype.kind in "iub":
+        return np.zeros(groups.shape, bool)
+    if groups.dtype.kind in "fcmM":
+        return np.isnat(groups) if groups.dtype.kind in "mM" else np.isnan(groups)
+    flat = [_names_nobody(group) for group in groups.ravel().tolist()]
+    return np.array(flat, bool).reshape(groups.shape)
+
+
+def _names_nobody(group: object) -> bool:
+    if isinstance(group, bytes):
+        group = group.decode("utf-8", "replace")
+    if isinstance(group, str):
+        return group.strip().casefold() in MISSING_WORDS
+    # pandas.NA is unlike everything and has no truth value, NaN and NaT are unlike themselves
+    return group is None or str(group) == "<NA>" or bool(group != group)
+
+
+def patient_numbers(
+    groups: ArrayLike | None, kept: np.ndarray, *, missing: Literal["refuse", "own"] = "refuse"
+) -> np.ndarray:
     """Numbers 0 to G - 1, int [kept cases]; a number of its own for each case where ``groups`` is None.
 
-    Raises ValueError where ``groups`` are not one a case, or one that counts is missing (None or NaN).
+    missing: what becomes of a group that names no patient (``missing_groups``): refused, or a patient of its own.
+    Raises ValueError where ``groups`` are not one a case, or where one that counts is missing and is refused.
     """
     if groups is None:
         return np.arange(np.count_nonzero(kept))
@@ -15,12 +48,19 @@ def patient_numbers(groups: ArrayLike | None, kept: np.ndarray) -> np.ndarray:
     if groups.shape != kept.shape:
         raise ValueError(f"groups {list(groups.shape)} must be one a case, {list(kept.shape)}")
     groups = groups[kept]
-    nameless = groups != groups  # NaN
-    if groups.dtype == object:
-        nameless |= np.array([group is None for group in groups], bool)
-    if nameless.any():
+    nameless = missing_groups(groups)
+    if nameless.any() and missing == "refuse":
         raise ValueError(f"{nameless.sum()} of {groups.size} groups are missing: give every case its patient")
-    return np.unique(groups, return_inverse=True)[1]
+    named = groups[~nameless]
+    if groups.dtype == object:  # numbers and words do not sort together
+        order = sorted(set(named.tolist()), key=lambda group: (type(group).__name__, str(group)))
+        place = {group: number for number, group in enumerate(order)}
+        named = np.array([place[group] for group in named.tolist()], np.int64)
+    named = np.unique(named, return_inverse=True)[1]
+    numbers = np.empty(groups.shape, np.int64)
+    numbers[~nameless] = named
+    numbers[nameless] = named.max(initial=-1) + 1 + np.arange(nameless.sum())
+    return numbers
 
 
 def strata_of(holds: np.ndarray) -> list[np.ndarray]:

@@ -59,7 +59,7 @@ def _of_rank(
     **options: Any,
 ) -> Evaluate:
     check_average(average)
-    cases = check_cases(labels, scores, None)
+    cases = check_cases(labels, scores, None, excluded=True)
     judged = list(columns(cases))
     if average == "micro" and not cases.is_binary:
         patients = np.tile(patients, len(judged))

@@ -62,7 +62,8 @@ def _thresholds(prevalence: float) -> np.ndarray:
 
 
 def _curve(decided: Decisions, k: int, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return net_benefit(decided.truth[:, k], decided.scores[:, k], thresholds)[1:]
+    known = decided.truth[:, k] >= 0
+    return net_benefit(decided.truth[known, k], decided.scores[known, k], thresholds)[1:]
 
 
 def _benefit(study: Study, k: int, prevalence: float) -> str:

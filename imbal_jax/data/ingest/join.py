@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from imbal_jax.data.cells import patient_likeness
 from imbal_jax.data.copies import Copy, settle_copies
 from imbal_jax.data.ingest.journal import Place, Read
 from imbal_jax.data.ingest.key import Key
 from imbal_jax.data.ingest.read import Task
 from imbal_jax.data.ingest.records import Item
+from imbal_jax.data.patients import HEADER, NOBODY, STUDY, TABLE, Patients, Whose, count_patients
 from imbal_jax.data.table import Matches, Row, Table, match_headers
 
 Known = Mapping[str, tuple[Read, Place | None]]  # by path below the folder
@@ -17,15 +19,15 @@ UNLABELLED, RECORD = "unlabelled", "record"
 
 @dataclass(frozen=True)
 class Joined:
-    """items: in the order of their ids. became: of each file, RECORD, UNLABELLED or the reason of a refusal.
-    unmatched: rows without a file. unknown_patients: items that are a patient each. doubtful_patients: patients
-    of the headers that are several in the table."""
+    """items: in the order of their ids; rows, paths: of each item. became: of each file, RECORD, UNLABELLED or the
+    reason of a refusal. unmatched: rows without a file. patients: how they were told apart."""
 
     items: list[Item]
+    rows: list[Row]
+    paths: list[str]
     became: dict[str, str]
     unmatched: list[Row]
-    unknown_patients: int
-    doubtful_patients: int
+    patients: Patients
 
 
 def join(
@@ -54,39 +56,37 @@ def join(
         became[path] = read.reason or RECORD
         if place is not None and not read.reason:
             whole.append(path)
+    owners = [whose_is(matches.rows[path], known[path][0], key) for path in whole]
     copies = settle_copies(
         [
             Copy(
                 known[path][0].picture,
                 matches.rows[path].labels,
-                patient_of(matches.rows[path], known[path][0], table, key) or None,
+                None if who.source == NOBODY else who.key,
                 matches.rows[path].number,
                 instance=not by_accession and path not in named,
             )
-            for path in whole
+            for path, who in zip(whole, owners, strict=True)
         ],
         lambda k: known[whole[k]][0].content,
     )
     became |= {whole[k]: word for k, word in copies.items()}
 
     kept = [path for path, word in became.items() if word == RECORD]
-    items = [item_of(matches.rows[path], *known[path], table, key) for path in kept]
-    items = one_patient_a_picture(
-        items,
+    items = {path: item_of(matches.rows[path], *known[path], key) for path in kept}
+    kept.sort(key=lambda path: items[path].id)
+    rows = [matches.rows[path] for path in kept]
+    whose = [whose_is(row, known[path][0], key) for row, path in zip(rows, kept, strict=True)]
+    joined = one_patient_a_picture(
+        [items[path] for path in kept],
         [known[path][0].picture for path in kept],
-        [not patient_of(matches.rows[path], known[path][0], table, key) for path in kept],
+        [who.source == NOBODY for who in whose],
     )
-    unknown = sum(not patient_of(matches.rows[path], known[path][0], table, key) for path in kept)
-    names = defaultdict(set)
-    for path, item in zip(kept, items, strict=True):
-        names[known[path][0].patient].add(item.patient)
-    doubtful = sum(len(of) > 1 for header, of in names.items() if header)
-    return Joined(sorted(items, key=lambda item: item.id), became, unmatched, unknown, doubtful)
+    return Joined(joined, rows, kept, became, unmatched, count_patients(whose, table))
 
 
-def item_of(row: Row, read: Read, place: Place, table: Table, key: Key) -> Item:
-    name = key.of("image", read.content)
-    patient = patient_of(row, read, table, key) or key.of("patient", f"image {read.content}")
+def item_of(row: Row, read: Read, place: Place, key: Key) -> Item:
+    name, patient = key.of("image", read.content), whose_is(row, read, key).key
     return Item(id=name, patient=patient, labels=row.labels, flags=read.flags, place=place)
 
 
@@ -100,11 +100,15 @@ def one_patient_a_picture(
     return [replace(item, patient=whose[pictures[k]]) if nobody[k] else item for k, item in enumerate(items)]
 
 
-def patient_of(row: Row, read: Read, table: Table, key: Key) -> str:
-    """The table's patient where it has such a column, else the header's; "" unknown."""
-    if table.has_patients:
-        return key.of("patient", row.patient) if row.patient else ""
-    return read.patient
+def whose_is(row: Row, read: Read, key: Key) -> Whose:
+    """The table's patient, where it says one, else the header's, else the image is its own."""
+    header = read.patient if read.patient and not read.study else None
+    if row.patient:
+        likeness = key.of("likeness", patient_likeness(row.patient))
+        return Whose(key.of("patient", row.patient), TABLE, likeness, header)
+    if read.patient:
+        return Whose(read.patient, STUDY if read.study else HEADER, read.likeness, header)
+    return Whose(key.of("patient", f"image {read.content}"), NOBODY)
 
 
 def asked_for(row: Row, table: Table, key: Key) -> str:
@@ -118,4 +122,4 @@ def identifier(read: Read, by_accession: bool) -> str:
 
 def table_hash(table: Table, key: Key) -> str:
     """Changes with every word of the table that matters."""
-    return key.of("table", repr((table.key, table.has_patients, table.classes, table.many, table.rows)))
+    return key.of("table", repr((table.key, table.patient_column, table.classes, table.many, table.rows)))

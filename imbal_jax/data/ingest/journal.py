@@ -29,7 +29,8 @@ class Read:
 
     file: of the path below the folder. size, mtime: of the file when it was read. content: of its bytes.
     reason: a refusal's, "" where the file is an image. hint: a package to install, or where reading failed.
-    patient: of the header's. sop, accession: of the header's, for joining with the table.
+    patient: of the header's; study: it has no PatientID, and its study counts; likeness: what PatientIDs share that
+    may be one person's. sop, accession: of the header's, for joining with the table.
     flags: of the picture, sorted.
     pixels: whether they were kept: a file whose header no row asks for is not decoded. picture: of the pixels.
     """
@@ -41,6 +42,8 @@ class Read:
     reason: str = ""
     hint: str = ""
     patient: str = ""
+    study: bool = False
+    likeness: str = ""
     sop: str = ""
     accession: str = ""
     flags: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from imbal_jax.errors import InputError
 
 KEY_BYTES = 32
 LONGEST = 4096  # bytes that are read of a file that may be no key
-Kind = Literal["file", "image", "picture", "patient", "sop", "accession", "table", "key"]
+Kind = Literal["file", "image", "picture", "patient", "likeness", "sop", "accession", "table", "key"]
 
 
 class Key:

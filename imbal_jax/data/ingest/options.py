@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from imbal_jax.data.columns import parse_columns
 from imbal_jax.errors import InputError
 
 
@@ -16,7 +17,7 @@ class IngestOptions:
 
     The table has a heading and, in any order: file (a path below the folder, a file name or a SOPInstanceUID) or
     accession; label (the name of a class), or one column for each of many labels with 1, 0, -1 (uncertain) or nothing
-    (missing); and patient, or else the header's PatientID counts.
+    (missing); patient, or else the header's PatientID counts; and split (train, validation or test).
 
     Interrupted and started again it goes on where it was; on a finished data set it checks every byte.
     """
@@ -41,6 +42,13 @@ class IngestOptions:
     seed: int = 0
     # Names of the classes and their order, or which columns are labels; left out: all, the normal one first.
     classes: tuple[str, ...] = ()
+    # Other headings of the table: patient=subject_id file=image_path label=target split=fold.
+    columns: tuple[str, ...] = ()
+    # Of a table with a column for each label: one label an image, many, or (auto) one where each row has just one 1.
+    label_kind: Literal["auto", "one", "many"] = "auto"
+    # The split that the table's column split or folders called train, validation and test give (official; the parts
+    # that lack are split off train), or one made here (patient).
+    split: Literal["official", "patient"] = "official"
     # Secret that makes the identifiers; OUT.key if left out. Whoever has it and a PatientID finds the patient: keep
     # it, and apart from the data set.
     key_file: Path | None = None
@@ -81,6 +89,7 @@ class IngestOptions:
 
 def check_options(options: IngestOptions) -> None:
     """Raise InputError for the first value out of its range."""
+    parse_columns(options.columns)
     if not options.folder.is_dir():
         raise InputError(f"no folder {options.folder}")
     if not 8 <= options.size <= 4096:

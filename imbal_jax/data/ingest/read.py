@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.cells import patient_likeness
 from imbal_jax.data.copies import COPIES
 from imbal_jax.data.dicom import REASONS, Voi, attribute, open_dicom
 from imbal_jax.data.folder import PICTURES, load_picture
 from imbal_jax.data.ingest.journal import Read
 from imbal_jax.data.ingest.key import Key
+from imbal_jax.data.patients import STUDY
 from imbal_jax.data.refusal import FILE_LIMIT, ReadError
 
 # Reasons that only a whole ingest has, beside those of one file.
@@ -86,10 +88,14 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
         place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
         return replace(read, reason="crashed", hint=place), None
     patient = radiograph.patient.removeprefix("PatientID ")
+    study = radiograph.patient.startswith(f"{STUDY} ")
     who = key.of("patient", patient) if patient else ""
     pixels = np.ascontiguousarray(radiograph.pixels).reshape(job.shape)
     picture = key.of_bytes("picture", pixels.tobytes())
-    return replace(read, patient=who, flags=radiograph.flags, pixels=True, picture=picture), pixels
+    like = key.of("likeness", patient_likeness(patient)) if patient and not study else ""
+    flags = radiograph.flags
+    read = replace(read, patient=who, study=study, likeness=like, flags=flags, pixels=True, picture=picture)
+    return read, pixels
 
 
 def joining(path: Path, key: Key) -> dict[str, str]:

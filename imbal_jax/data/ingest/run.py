@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from imbal_jax.data.folder import CACHE_FORMAT
+from imbal_jax.data.given_split import given_split
 from imbal_jax.data.ingest.join import RECORD, UNLABELLED, Joined, Known, asked_for, join, table_hash
 from imbal_jax.data.ingest.journal import Pictures, Place, Read, frames, segments
 from imbal_jax.data.ingest.key import Key, open_key, read_key
@@ -37,7 +38,7 @@ from imbal_jax.data.left_out import NAME as LEFT_OUT
 from imbal_jax.data.left_out import write_left_out
 from imbal_jax.data.listing import PASSED, list_files
 from imbal_jax.data.records import build_index
-from imbal_jax.data.splits import split_by_group, split_summary
+from imbal_jax.data.splits import complete_split, split_by_group, split_summary
 from imbal_jax.data.table import Table, check_classes, match_names, read_table
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.files import read_json, write_json
@@ -58,7 +59,10 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
     """
     console = console or Console()
     check_options(options)
-    table = read_table(options.table, options.classes or None)
+    with ingest_options_named():
+        table = read_table(
+            options.table, options.classes or None, columns=options.columns, label_kind=options.label_kind
+        )
     check_classes(table)
     listing = list_files(options.folder)
     files = listing.files
@@ -85,14 +89,18 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         check_source(known, options.folder)
 
         # Join and split
-        joined = join(files, tasks, known, table, matches, left, key)
+        with ingest_options_named():
+            joined = join(files, tasks, known, table, matches, left, key)
         if not joined.items:
             raise InputError(nothing_read(options, table, files, joined, known))
         labels = np.array([item.labels for item in joined.items], np.int8 if table.many else np.int32)
         labels = labels if table.many else labels[:, 0]
         patients = np.array([item.patient for item in joined.items])
-        indices = split_by_group(labels, patients, options.shares, seed=options.seed)
-        summary = summarise(table, joined, known, labels, patients, indices)
+        with ingest_options_named():
+            indices, said = split(options, table, joined, labels, patients)
+        notes = (*table.notes, *joined.patients.lines(table.patient_column), *said)
+        notes = tuple(note.replace("--data.", "--") for note in notes)
+        summary = summarise(table, joined, known, labels, patients, indices, notes)
 
         # Write, check what was written, and hand it over
         layout = Layout(job.shape, job.dtype, table.classes, table.many)
@@ -148,6 +156,15 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
         yield key, journal
 
 
+@contextmanager
+def ingest_options_named() -> Iterator[None]:
+    """What reads a table and splits speaks of train's options; those of ingest have the same names, without data."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("--data.", "--")) from None
+
+
 def check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise InputError for the first value in which what lies in ``folder`` differs from what is asked for."""
     for name, value in here.items():
@@ -186,6 +203,7 @@ def made_of(options: IngestOptions, table: Table, key: Key) -> dict[str, Any]:
         **options.pixels(),
         "shares": {name: round(share, 9) for name, share in options.shares.items()},
         "seed": options.seed,
+        "split": options.split,
         "classes": list(table.classes),
         "table": table_hash(table, key),
         "key": key.fingerprint,
@@ -330,8 +348,25 @@ def manifest_lines(
         yield Line(key.of("file", path), content, word, name, sums[name] if name else "")
 
 
+def split(
+    options: IngestOptions, table: Table, joined: Joined, labels: np.ndarray, patients: np.ndarray
+) -> tuple[Indices, list[str]]:
+    """The given split, completed, or one by patient; and lines that say which."""
+    if options.split == "official":
+        given, said = given_split(table, joined.rows, joined.paths)
+        if given is not None:
+            return complete_split(labels, patients, given, options.shares, seed=options.seed), said
+    return split_by_group(labels, patients, options.shares, seed=options.seed), []
+
+
 def summarise(
-    table: Table, joined: Joined, known: Known, labels: np.ndarray, patients: np.ndarray, indices: Indices
+    table: Table,
+    joined: Joined,
+    known: Known,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    indices: Indices,
+    notes: tuple[str, ...],
 ) -> Summary:
     """Raises InputError for a split without a patient."""
     counts = split_summary(labels, patients, indices, table.classes)
@@ -350,8 +385,9 @@ def summarise(
         unmatched_rows=tuple(sorted(row.number for row in joined.unmatched)),
         unlabelled=words[UNLABELLED],
         patients=len(np.unique(patients)),
-        unknown_patients=joined.unknown_patients,
-        doubtful_patients=joined.doubtful_patients,
+        unknown_patients=joined.patients.unknown,
+        doubtful_patients=joined.patients.doubtful,
+        notes=notes,
         flags=dict(sorted(Counter(flag for item in joined.items for flag in item.flags).items())),
         classes=table.classes,
         many_labels=table.many,

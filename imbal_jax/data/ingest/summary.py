@@ -24,7 +24,8 @@ class Summary:
     files: below the folder. records: images in the data set. refused: files by reason. hints: packages that would
     mend some of them, or where reading failed. unmatched_rows: numbers of the table's rows that have no file.
     unlabelled: files that no row asks for, listed in the manifest. unknown_patients: images that became a patient
-    each. doubtful_patients: patients of the headers that the table takes for several. flags: images by flag.
+    each. doubtful_patients: patients of the headers that the table takes for several. notes: how table,
+    patients and split were understood. flags: images by flag.
     splits: of each split its images, patients, and for each class the images and patients that have it and the
     images on which it is known. missing: a line for each class that a split has no example of.
     label_ratio_error: ``SplitSummary.ratio_error``.
@@ -40,6 +41,7 @@ class Summary:
     patients: int
     unknown_patients: int
     doubtful_patients: int
+    notes: tuple[str, ...]
     flags: dict[str, int]
     classes: tuple[str, ...]
     many_labels: bool
@@ -86,18 +88,9 @@ class Summary:
             rest = len(self.unmatched_rows) - LISTED
             more = f" and {rest:,} more, see {SUMMARY}" if rest > 0 else ""
             said.append(f"{len(self.unmatched_rows):,} rows of the table without a file: {numbers}{more}")
-        notes = (
-            (self.unlabelled, "files that no row asks for, listed in the manifest"),
-            (
-                self.unknown_patients,
-                "images without a patient: each counts as its own, splits may share patients",
-            ),
-            (
-                self.doubtful_patients,
-                "patients of the headers are several in the table's column: one may be in several splits",
-            ),
-        )
+        notes = ((self.unlabelled, "files that no row asks for, listed in the manifest"),)
         said += [f"{count:,} {what}" for count, what in notes if count]
+        said += self.notes
         said += [f"{count:,} flagged {flag}" for flag, count in self.flags.items()]
         return [*said, *(f"{line}; its scores there are undefined" for line in self.missing)]
 

@@ -1,0 +1,224 @@
+"""Which column of a table is which: by the option, by the documented heading, or by a usual spelling of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from imbal_jax.data.cells import label_value, patient_name, split_name
+from imbal_jax.data.csv_table import TextTable, spelling
+from imbal_jax.errors import InputError
+
+ROLES = ("file", "accession", "patient", "label", "split")
+OPTION = "--data.columns"  # ``imbal-jax ingest``: --columns
+
+# By ``csv_table.spelling``: without case, space, hyphens, dots and underscores. The first is the documented one.
+SPELLINGS = {
+    "file": (
+        "file", "filename", "filepath", "image", "imageid", "imagefile", "imagefilename", "imagename", "imagepath",
+        "imageindex", "img", "imgid", "imgname", "imgpath", "dicom", "dicomfile", "dicomid", "dicompath",
+        "sopinstanceuid", "idcode",
+    ),
+    "accession": ("accession", "accessionnumber"),
+    "patient": (
+        "patient", "patientid", "patientname", "patientnumber", "patientno", "patientuid", "patientkey",
+        "patienthash",
+        "patid", "ptid", "pid", "subject", "subjectid", "subjectname", "subjectno", "subjectnumber", "person",
+        "personid", "participant", "participantid", "mrn",
+    ),
+    "label": ("label", "labels", "target", "class", "classname", "category", "diagnosis", "dx", "groundtruth"),
+    "split": ("split", "fold", "subset", "set", "partition"),
+}  # fmt: skip
+# What groups the images of a person where nothing better does.
+PERSON_LIKE = ("lesionid", "lesion", "caseid", "case", "animalid", "donorid", "slideid")
+# Columns beside the labels that are none, though they may hold 0 and 1.
+NO_LABELS = frozenset(
+    (
+        *PERSON_LIKE, *(name for role in ROLES if role != "label" for name in SPELLINGS[role]),
+        "age", "agegroup", "ageapprox", "patientage", "sex", "gender", "patientsex", "patientgender", "race",
+        "ethnicity", "weight", "height", "bmi", "smoker",
+        "eye", "eyeside", "laterality", "side", "view", "viewposition", "projection", "position", "orientation",
+        "site", "location", "localization", "localisation", "anatomsitegeneral", "bodypart", "bodypartexamined",
+        "dxtype",
+        "hospital", "institution", "center", "centre", "department", "source", "dataset", "origin",
+        "scanner", "camera", "device", "manufacturer", "model", "modality", "kvp", "station",
+        "date", "time", "year", "studydate", "birthdate", "birthyear", "visit", "followup", "followupnumber",
+        "study", "studyid", "studyuid", "studyinstanceuid", "series", "seriesid", "seriesuid", "seriesinstanceuid",
+        "exam", "examid", "id", "index", "row", "number", "no", "width", "rows", "columns", "bits", "url",
+        "comment", "comments", "note", "notes", "remark", "remarks", "report", "text", "description",
+        "reader", "rater", "annotator", "radiologist", "radid",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Places of the columns, None where the table has no such one.
+
+    person_like: the patient's column is a lesion's or a case's. split_used: the split's column names train,
+    validation and test. others: the places of what is left. notes: lines on what was understood.
+    """
+
+    key: str
+    file: int
+    patient: int | None
+    label: int | None
+    split: int | None
+    person_like: bool
+    others: tuple[int, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def parse_columns(words: Sequence[str]) -> dict[str, str]:
+    """Role -> heading of ``patient=subject_id file=image_path``; InputError for another form.
+
+    ``patient=`` says that no column is the patient's.
+    """
+    named: dict[str, str] = {}
+    for word in words:
+        role, found, heading = word.partition("=")
+        role = role.strip().lower()
+        if not found or role not in ROLES:
+            raise InputError(
+                f"columns: {word!r} is not ROLE=COLUMN, as patient=subject_id; roles are {', '.join(ROLES)}"
+            )
+        if role in named:
+            raise InputError(f"columns: {role} is named twice")
+        named[role] = heading.strip()
+    return named
+
+
+def find_columns(table: TextTable, words: Sequence[str] = (), classes: Sequence[str] = ()) -> Columns:
+    """Raises InputError where a column is missing, or where two could be meant: with the option that settles it.
+
+    words: ``ROLE=COLUMN`` each. classes: names that are label columns, whatever else they might be.
+    """
+    named = parse_columns(words)
+    headings = [spelling(heading) for heading in table.headings]
+    taken = {spelling(name) for name in classes}
+    places: dict[str, int | None] = {}
+    for role, heading in named.items():
+        exact = [i for i, column in enumerate(table.headings) if column == heading]
+        fits = exact or [i for i, column in enumerate(headings) if heading and column == spelling(heading)]
+        if heading and not fits:
+            raise InputError(f"{table.name} has no column {heading!r}, which {OPTION} names for {role}")
+        places[role] = fits[0] if heading else None
+    used = {place for place in places.values() if place is not None}
+
+    def candidates(names: Sequence[str]) -> list[int]:
+        return [
+            headings.index(name)
+            for name in names
+            if name in headings and name not in taken and headings.index(name) not in used
+        ]
+
+    # The key
+    key = next((role for role in ("file", "accession") if named.get(role)), None)
+    if key is None:
+        for role in ("file", "accession"):
+            found = candidates(SPELLINGS[role]) if role not in named else []
+            if found and key is None:
+                key, places[role] = role, _only(table, role, found)
+    if key is None:
+        # Where no heading is known, the first line may be no heading: what stands there is not shown.
+        known = any(heading in names for names in SPELLINGS.values() for heading in headings)
+        has = f"it has: {', '.join(table.headings)}" if known else "the first line is to be a heading"
+        raise InputError(
+            f"{table.name} has no column 'file' or 'accession'; {has}; say which one names the files, "
+            f"{OPTION} file=COLUMN"
+        )
+    at = places[key]
+    assert at is not None
+    used.add(at)
+    if "label" not in named:
+        places["label"] = _label(table, headings, candidates(SPELLINGS["label"]), used)
+    if places["label"] is not None:
+        used.add(places["label"])
+    person_like = False
+    if "patient" not in named:
+        found = candidates(SPELLINGS["patient"])
+        person_like = not found
+        found = found or candidates(PERSON_LIKE)
+        places["patient"] = _same_people(table, found) if found else None
+        person_like &= places["patient"] is not None
+    if places["patient"] is not None:
+        used.add(places["patient"])
+    notes = []
+    if "split" not in named:
+        found = candidates(SPELLINGS["split"])
+        naming = [place for place in found if _names_splits(table, place)]
+        exact = [place for place in found if headings[place] == "split"]
+        notes += [
+            f"column {table.headings[place]} names no train, validation and test: not used as a split"
+            for place in found
+            if place not in naming and place not in exact
+        ]
+        if len(naming) > 1 and not exact:
+            raise InputError(_choose(table, "split", naming))
+        places["split"] = (exact or naming or [None])[0]
+    if places["split"] is not None:
+        used.add(places["split"])
+
+    understood = {
+        "files" if key == "file" else "accessions": (at, key),
+        "labels": (places["label"], "label"),
+        "splits": (places["split"], "split"),
+    }
+    for what, (place, documented) in understood.items():
+        if place is not None and headings[place] != documented:
+            notes.append(f"{what} by column {table.headings[place]}")
+    others = tuple(place for place in range(len(headings)) if place not in used)
+    return Columns(
+        key, at, places["patient"], places["label"], places["split"], person_like, others, tuple(notes)
+    )
+
+
+def _only(table: TextTable, role: str, found: list[int]) -> int:
+    if len(found) == 1 or spelling(table.headings[found[0]]) == SPELLINGS[role][0]:
+        return found[0]
+    raise InputError(_choose(table, role, found))
+
+
+def _choose(table: TextTable, role: str, found: Sequence[int]) -> str:
+    names = [table.headings[place] for place in found]
+    return (
+        f"{table.name} has several columns that may be the {role}: {', '.join(names)}; say which, "
+        f"{OPTION} {role}={names[0]}"
+    )
+
+
+def _label(table: TextTable, headings: list[str], found: list[int], used: set[int]) -> int | None:
+    """The column of one label; another than ``label`` only where no other column could be one of many labels."""
+    if not found:
+        return None
+    place = _only(table, "label", found)
+    if headings[place] != "label":
+        beside = [
+            other
+            for other in range(len(headings))
+            if other not in used and other not in found and headings[other] not in NO_LABELS
+            if _binary(table, other)
+        ]
+        if beside:
+            raise InputError(
+                f"{table.name} has a column {table.headings[place]} and {len(beside)} columns of 0 and 1: for one "
+                f"label an image say {OPTION} label={table.headings[place]}, for many --data.classes A B"
+            )
+    return place
+
+
+def _binary(table: TextTable, place: int) -> bool:
+    return all(label_value(cells[place]) is not None for _, cells in table.rows)
+
+
+def _same_people(table: TextTable, found: list[int]) -> int:
+    """The first of columns that tell the same people apart."""
+    first = found[0]
+    for other in found[1:]:
+        pairs = {(patient_name(cells[first]), patient_name(cells[other])) for _, cells in table.rows}
+        if not len({one for one, _ in pairs}) == len({two for _, two in pairs}) == len(pairs):
+            raise InputError(_choose(table, "patient", found))
+    return first
+
+
+def _names_splits(table: TextTable, place: int) -> bool:
+    words = {split_name(cells[place]) for _, cells in table.rows}
+    return bool(words - {None, ""})
