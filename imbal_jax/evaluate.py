@@ -33,7 +33,7 @@ from imbal_jax.scoring import Scorer, make_scorer
 from imbal_jax.step import ApplyFn
 from imbal_jax.tasks import score, task_for
 from imbal_jax.tracking import make_console, read_history, results_table, say
-from imbal_jax.workdir import claim, claim_splits
+from imbal_jax.workdir import claim, claim_geometry, claim_splits
 
 
 def score_run(
@@ -68,6 +68,7 @@ def score_run(
         deviation=np.asarray(shared["deviation"]),
         image_shape=np.array(splits.test.images.shape[1:]),
         image_bits=np.array(8 * splits.test.images.dtype.itemsize),
+        geometry=splits.train.geometry,
         classes=splits.classes,
     )
 
@@ -210,6 +211,7 @@ def rescore(
     console = console or make_console()
     finished = finished_methods(config, workdir)
     splits = load(config, workdir, partial(say, console))
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     check_deploy(config, splits.validation.labels, splits.classes)
     claim(workdir, config, trained=True)  # what is deployed may have changed

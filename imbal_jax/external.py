@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from imbal_jax.config import Config
+from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import MISSING, Dataset, check_labels
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.sources import SPLITS, Splits, load, read
 from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
@@ -67,13 +68,15 @@ def validate(
 def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
     tell = partial(say, console)
     deployment = model.deployment
+    geometry = deployment.inputs.geometry
+    check_asked(config.data, model.config.data, geometry)
     if config.data.label_kind == "auto":
         kind = "many" if deployment.many_labels else "one"
         config = replace(config, data=replace(config.data, label_kind=kind))
     if part == "all":
-        data, _ = read(config.data, out, tell, classes=deployment.classes)
+        data, _ = read(config.data, out, tell, classes=deployment.classes, geometry=geometry)
     else:
-        splits = load(config, out, tell)
+        splits = load(config, out, tell, geometry)
         same = {"dir": None, "label_kind": "auto"}
         if replace(config.data, **same) == replace(model.config.data, **same):
             claim_splits(model.folder.parent, splits.members)
@@ -85,11 +88,32 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
             f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes {wanted.dtype} "
             f"{list(wanted.shape)}: set --data.image-size {size}, and take images of as many channels"
         )
+    if geometry is None:
+        tell("nothing is known of how the training images were made: these are taken as if they were made so")
     summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
         tell(f"no image of {name}: its sensitivity is undefined")
     nothing = data.take(np.arange(0))
     return Splits(nothing, nothing, data, table=summary.rows())
+
+
+def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:
+    """InputError for an option of the geometry that was changed from the training's to other than its geometry."""
+    if geometry is None:
+        return
+    for name, value in (
+        ("image_size", geometry.size),
+        ("fit", geometry.fit),
+        ("channels", geometry.channels),
+        ("voi", geometry.voi),
+    ):
+        now = getattr(asked, name)
+        if now not in (getattr(trained, name), value, None):
+            option = f"--data.{name.replace('_', '-')}"
+            raise InputError(
+                f"{option} {now} is asked, the network was trained on pictures made with {value}: set {option} "
+                f"{value}"
+            )
 
 
 def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from imbal_jax.data.dicom import quiet
 from imbal_jax.data.folder import load_picture
+from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry
 from imbal_jax.data.ingest.key import Key, open_key
 from imbal_jax.data.ingest.progress import progress
 from imbal_jax.data.listing import Listing, list_files
@@ -51,11 +52,13 @@ class Passed:
 
 @dataclass
 class Prediction:
-    """What was written. scored: images. called: of each finding, how many. refused: files by reason."""
+    """What was written. scored: images. called: of each finding, how many. refused: files by reason.
+    colour_dropped: pictures in colour that were made grey, as the network takes them."""
 
     scored: int = 0
     called: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    colour_dropped: int = 0
 
 
 def predict(
@@ -90,7 +93,7 @@ def predict(
     check_places(path, out, key_file, names)
     mesh = make_mesh(devices)
     deployed = restore_deployed(run, mesh)
-    count, images, passed = _images(path, deployed, out, key_file, workers)
+    count, images, passed = _images(path, deployed, out, key_file, workers, console)
     found = Prediction()
     say(console, _opening(deployed))
     score = deployed.scorer(mesh, batch_size)
@@ -173,6 +176,7 @@ def rows(
             cells += [f"{p[c]:.6g}", str(int(decided[c]))]
             found.called[deployment.classes[c]] += int(decided[c])
         found.scored += 1
+        found.colour_dropped += COLOUR_DROPPED in read.flags
         yield [*cells, " ".join(read.flags)]
 
 
@@ -184,22 +188,32 @@ def unreadable_file(out: Path) -> Path:
 
 
 def _images(
-    path: Path, deployed: Deployed, out: Path, key_file: Path | None, workers: int
+    path: Path, deployed: Deployed, out: Path, key_file: Path | None, workers: int, console: Console
 ) -> tuple[int, Iterator[Read], Passed]:
     """How many there are, each of them, in order, and what was passed over; only those about to be scored are in
     memory."""
     inputs = deployed.deployment.inputs
+    geometry = inputs.geometry
     if path.is_dir() and prepared_folders(path):
         records = open_records(path)
+        say(console, "\n".join(records.notes))
         if records.images.shape[1:] != inputs.shape or records.images.dtype != inputs.dtype:
             raise InputError(
                 f"the records are {records.images.dtype} {list(records.images.shape[1:])}, the network takes "
                 f"{inputs.dtype} {list(inputs.shape)}: ingest them as those that it was trained on"
             )
+        if geometry is not None and records.geometry is not None:
+            differing = geometry.difference(records.geometry)
+            if differing:
+                raise InputError(
+                    f"the records were made with {differing}, as the network's training images were: ingest them "
+                    f"so, or predict on the files"
+                )
         return len(records), _records(records), Passed()
-    if inputs.shape[0] != inputs.shape[1] or inputs.shape[2] != 1:
+    if geometry is None:
         raise InputError(
-            f"the network takes images {list(inputs.shape)}, radiographs are read as square grey ones"
+            f"the network takes images {list(inputs.shape)} and nothing is known of how they were made: predict on "
+            f"records that were made so, or train on pictures or on records that say how"
         )
     folder = path if path.is_dir() else path.parent
     listing = list_files(path) if path.is_dir() else Listing([path.name])
@@ -209,19 +223,17 @@ def _images(
     key = open_key(key_file or out.with_suffix(".key"), outside=(path,) if path.is_dir() else ())
     reads = [Read(key.of("file", name), name, reason=reason) for name, reason in listing.passed.items()]
     passed = Passed(tuple(reads), tuple(listing.lines()))
-    return len(files), _files(folder, files, key, deployed, workers), passed
+    return len(files), _files(folder, files, key, geometry, workers), passed
 
 
-def _files(folder: Path, files: Sequence[str], key: Key, deployed: Deployed, workers: int) -> Iterator[Read]:
-    inputs = deployed.deployment.inputs
-
+def _files(folder: Path, files: Sequence[str], key: Key, geometry: Geometry, workers: int) -> Iterator[Read]:
     def read(name: str) -> Read:
         id = key.of("file", name)
         try:
-            picture = load_picture(folder / name, size=inputs.shape[0], voi=inputs.voi, bits=inputs.bits)
+            picture = load_picture(folder / name, **geometry.options)
         except ReadError as error:
             return Read(id, name, reason=error.reason)
-        return Read(id, name, picture.pixels[..., None], picture.flags)
+        return Read(id, name, picture.pixels.reshape(geometry.shape), picture.flags)
 
     with quiet(), ThreadPoolExecutor(workers) as pool:
         yield from _in_order(pool, read, files, AHEAD * workers)
@@ -258,6 +270,8 @@ def _batches(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
 def _opening(deployed: Deployed) -> str:
     deployment = deployed.deployment
     lines = [f"{deployed.method.name}, checkpoint of step {deployed.step}"]
+    if deployment.inputs.geometry is not None:
+        lines.append(f"pictures: {deployment.inputs.geometry}")
     for c in deployment.findings:
         point = deployment.points[c]
         lines.append(
@@ -275,6 +289,8 @@ def _ending(deployment: Deployment, found: Prediction, out: Path, passed: Passed
     lines += passed.lines
     if found.refused or passed.reads:
         lines.append(f"listed in {unreadable_file(out)}")
+    if found.colour_dropped:
+        lines.append(f"{found.colour_dropped:,} colour pictures made grey, which is what the network takes")
     if found.scored:
         called = [
             f"{deployment.classes[c]} {found.called[deployment.classes[c]]:,}" for c in deployment.findings

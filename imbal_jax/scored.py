@@ -1,5 +1,6 @@
 """What a finished run leaves besides its checkpoints: the scores of its test and validation images."""
 
+import json
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imbal_jax.data.dataset import Images
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.stream import slices
 from imbal_jax.files import DamagedError, read_json, read_npz, write_json, write_npz
 
@@ -28,7 +30,8 @@ class Scored:
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
     mean, deviation: of the training images' pixels in [0, 1], which the network's inputs are standardised by.
-    image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. classes: the C names.
+    image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. geometry: how pictures
+        became such images; None where that is not known. classes: the C names.
     """
 
     best_step: int
@@ -47,6 +50,7 @@ class Scored:
     deviation: np.ndarray
     image_shape: np.ndarray
     image_bits: np.ndarray
+    geometry: Geometry | None
     classes: tuple[str, ...]
 
     @property
@@ -55,6 +59,7 @@ class Scored:
 
     def write(self, folder: Path) -> None:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
+        arrays["geometry"] = np.array(json.dumps(self.geometry and self.geometry.options))
         write_npz(folder / SCORES, arrays, compressed=True)
         values = {"best_step": self.best_step, "seconds": round(self.seconds, 1), "skipped": self.skipped}
         write_json(folder / RESULT, values)  # the last file to appear says that the run is finished
@@ -78,6 +83,11 @@ class Scored:
             or len(stored["digests"]) != images
         ):
             raise DamagedError(f"{folder / SCORES} is damaged (its arrays differ in length): {remedy}")
+        try:
+            made = json.loads(str(stored["geometry"]))
+        except (ValueError, RecursionError):
+            raise DamagedError(f"{folder / SCORES} is damaged (its geometry is no JSON): {remedy}") from None
+        stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
         return Scored(**{**stored, "classes": tuple(map(str, stored["classes"]))}, **values)
 
 

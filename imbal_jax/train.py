@@ -47,7 +47,7 @@ from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.tracking import HISTORY, Tracker, duration, make_console, plain_record, read_history, say
-from imbal_jax.workdir import Clock, claim, claim_splits
+from imbal_jax.workdir import Clock, claim, claim_geometry, claim_splits
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 
@@ -69,6 +69,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     splits = load(config, workdir, partial(say, console))
     for line in describe(splits):
         say(console, line)
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
 
     # What is wrong with any method is said before the first step of the first

@@ -1,8 +1,9 @@
 """The folder of a run: whose it is, and how long the run has taken."""
 
+import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from imbal_jax.config import Config, from_json, to_json
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.geometry import FILE as GEOMETRY
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, read_json, write_json
 
@@ -30,15 +33,45 @@ def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
         raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
     if path.is_file():
         there = read_json(path, CONFIG_REMEDY)
-        differing = _differences(_comparable(there), _comparable(values))
-        if trained:
-            differing = [name for name in differing if name != "data.deployment_priors"]
+        if "fit" not in _mapping(there, "data"):
+            raise InputError(
+                f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
+                "choose another --workdir"
+            )
+        without = ("data.deployment_priors",) if trained else ()
+        differing = _differences(_comparable(there, without), _comparable(values, without))
         if differing:
             raise InputError(
                 f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
                 "choose another --workdir, or delete it to start again"
             )
     write_json(path, values)
+
+
+def claim_geometry(workdir: Path, train: Dataset) -> None:
+    """Write down how pictures became the training images; InputError where the runs in ``workdir`` had another way.
+
+    It may differ from the config, which names no fit for records and condensed copies, and it may change without it,
+    when other files lie in the data's folder.
+    """
+    height, width, channels = train.images.shape[1:]
+    here = {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "dtype": str(train.images.dtype),
+        "made_by": train.geometry and train.geometry.options,
+    }
+    path = workdir / GEOMETRY
+    if not path.is_file():
+        write_json(path, here)
+        return
+    differing = _differences(read_json(path, "choose another --workdir"), json.loads(json.dumps(here)))
+    if differing:
+        raise InputError(
+            f"{workdir} holds runs on pictures of another geometry ({', '.join(differing)}): choose another "
+            f"--workdir, or give the data as it was"
+        )
 
 
 def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -78,6 +111,11 @@ def read_claim(workdir: Path) -> Config:
         raise InputError(f"no run in {workdir}: there is no config.json; train one first")
     values = read_json(path, CONFIG_REMEDY)
     try:
+        if "fit" not in values["data"]:
+            raise InputError(
+                f"{path} was written by an earlier version, which did not say how pictures became squares: train "
+                f"again in another --workdir"
+            )
         return from_json(values)
     except InputError:
         raise
@@ -85,10 +123,11 @@ def read_claim(workdir: Path) -> Config:
         raise DamagedError(f"{path} is damaged ({error!r}): {CONFIG_REMEDY}") from None
 
 
-def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
     train = {k: v for k, v in _mapping(values, "train").items() if k != "devices"}
     data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
     rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy")}
+    data = {k: v for k, v in data.items() if f"data.{k}" not in without}
     return {**rest, "train": train, "data": data}
 
 
@@ -98,12 +137,17 @@ def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
+    """Each value that differs, as "data.fit pad, now squeeze"."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = sorted(there.keys() | here.keys())
         return [
             d for k in keys for d in _differences(there.get(k), here.get(k), f"{prefix}.{k}" if prefix else k)
         ]
-    return [] if there == here else [prefix]
+    return [] if there == here else [f"{prefix} {_plain(there)}, now {_plain(here)}"]
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 class Clock:

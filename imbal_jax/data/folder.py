@@ -17,31 +17,31 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from imbal_jax.data.cells import patient_likeness
 from imbal_jax.data.copies import COPIES, Copy, settle_copies
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.dicom import (
     FLAGS,
-    PIXEL_LIMIT,
     REASONS,
-    VOI,
     Radiograph,
     ReadError,
     Voi,
     attribute,
-    fit_square,
     load_radiograph,
     open_dicom,
     quiet,
 )
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.given_split import given_split
 from imbal_jax.data.header import patient_of
 from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.left_out import write_left_out
 from imbal_jax.data.listing import PASSED, list_files
+from imbal_jax.data.memory import one_file
 from imbal_jax.data.patients import HEADER, NOBODY, STUDY, TABLE, Patients, Whose, count_patients
+from imbal_jax.data.pictures import is_picture
+from imbal_jax.data.resize import Fit
 from imbal_jax.data.table import (
     LabelKind,
     Row,
@@ -55,9 +55,9 @@ from imbal_jax.data.table import (
 from imbal_jax.errors import InputError
 from imbal_jax.files import write_npz
 
-PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LISTED = 20  # numbers of rows that are said; the table of what was left out has all
-CACHE_FORMAT = 3  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 5  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,15 @@ def read_folder(
     label_kind: LabelKind = "auto",
     split: Literal["official", "patient"] = "official",
     voi: Voi = "header",
+    fit: Fit = "pad",
+    channels: int = 1,
+    bits: int = 8,
     cache: Path | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     left_out: Path | None = None,
 ) -> tuple[Dataset, FolderSummary]:
-    """Read every labelled DICOM, PNG and JPEG file below ``folder``; images uint8 [N, size, size, 1].
+    """Read every labelled DICOM, PNG and JPEG file below ``folder``; images uint8 [N, size, size, channels].
 
     The table has a heading and, in any order:
         file        the path of the file, below ``folder`` or from further up, or the bare name where only one file
@@ -153,7 +156,7 @@ def read_folder(
     columns: other headings, as ``("patient=subject_id", "file=image_path", "label=target", "split=fold")``.
     label_kind: of a column a label: "many" labels an image, "one", or "auto": one where each row has just one 1.
     split: "official": the split that the folder comes with, if any, is in the summary; "patient": it is not.
-    voi, size: as for ``read_radiograph``.
+    size, fit, channels, bits, voi: as of ``geometry.Geometry``.
     cache: a folder that keeps the decoded images, for files of the same names, sizes and times.
     workers: threads, all cores by default; decoding and resizing large images run in parallel.
     progress: called with (files done, files).
@@ -167,10 +170,7 @@ def read_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"no folder {folder}")
-    if size < 1:
-        raise InputError(f"size={size}: a picture needs at least one pixel")
-    if voi not in VOI:
-        raise InputError(f"voi={voi!r} is not one of {', '.join(VOI)}")
+    geometry = Geometry(size, fit, channels, bits, voi)
     table = read_table(folder / labels_file, classes, columns=columns, label_kind=label_kind)
     check_classes(table)
     listing = list_files(folder, leave=(labels_file,))
@@ -184,7 +184,7 @@ def read_folder(
                 f"none of {len(table.rows)} rows of {labels_file} fits one of {len(files)} files in {folder}: "
                 f"'file' is a path below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
             )
-        decoded = read_all(folder, paths, size=size, voi=voi, cache=cache, workers=workers, progress=progress)
+        decoded = read_all(folder, paths, geometry, cache=cache, workers=workers, progress=progress)
 
     good = np.flatnonzero(decoded.status == 0)
     refused = Counter(tuple(REASONS)[code - 1] for code in decoded.status if code)
@@ -231,7 +231,12 @@ def read_folder(
     notes = (*table.notes, *patients.lines(table.patient_column), *said)
     labels = np.array([row.labels for row in rows], np.int8 if table.many else np.int32)
     data = Dataset(
-        decoded.images[good][..., None], labels if table.many else labels[:, 0], groups, table.classes, notes
+        decoded.images[good],
+        labels if table.many else labels[:, 0],
+        groups,
+        table.classes,
+        notes,
+        geometry,
     )
     present = (
         (labels == 1).sum(axis=0) if table.many else np.bincount(labels[:, 0], minlength=len(table.classes))
@@ -387,10 +392,10 @@ def header_patient(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Of each file: uint8 [M, size, size]; status 0 or 1 + the place of its reason in REASONS; the header's
-    patient as a number by first appearance, -1 unknown; whether no window of the header was used; its flags, a bit
-    each in the order of FLAGS; whether that patient is a study without a PatientID; a number that PatientIDs share
-    that may be one person's."""
+    """Of each file: uint8 or uint16 [M, size, size, channels]; status 0 or 1 + the place of its reason in REASONS;
+    the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used; its
+    flags, a bit each in the order of FLAGS; whether that patient is a study without a PatientID; a number that
+    PatientIDs share that may be one person's."""
 
     images: np.ndarray
     status: np.ndarray
@@ -407,15 +412,14 @@ class Decoded:
 def read_all(
     folder: Path,
     paths: list[str],
+    geometry: Geometry,
     *,
-    size: int,
-    voi: Voi,
     cache: Path | None,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Decoded:
     """Every file decoded, from the cache where it has exactly these files."""
-    store = Path(cache) / f"{digest(folder, paths, size, voi)}.npz" if cache is not None else None
+    store = Path(cache) / f"{digest(folder, paths, geometry)}.npz" if cache is not None else None
     if store is not None and store.exists():
         # A cache cut off or written by another version is no cache; the files are still there.
         with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(store) as kept:
@@ -424,7 +428,7 @@ def read_all(
                 progress(len(paths), len(paths))
             return decoded
 
-    images = np.zeros((len(paths), size, size), np.uint8)
+    images = np.zeros((len(paths), *geometry.shape), geometry.dtype)
     status = np.zeros(len(paths), np.int8)
     unwindowed = np.zeros(len(paths), bool)
     patients = np.full(len(paths), -1, np.int32)
@@ -438,7 +442,7 @@ def read_all(
 
     def read(path: str) -> Radiograph | str:
         try:
-            return load_picture(folder / path, size=size, voi=voi)
+            return load_picture(folder / path, **geometry.options)
         except ReadError as error:
             return error.reason
 
@@ -447,7 +451,8 @@ def read_all(
             if isinstance(result, str):
                 status[place] = codes[result]
             else:
-                images[place], unwindowed[place] = result.pixels, not result.windowed
+                images[place] = result.pixels.reshape(geometry.shape)
+                unwindowed[place] = not result.windowed
                 flags[place] = sum(1 << places[flag] for flag in result.flags)
                 if result.patient:
                     patients[place] = numbers.setdefault(result.patient, len(numbers))
@@ -462,9 +467,9 @@ def read_all(
     return decoded
 
 
-def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
+def digest(folder: Path, paths: list[str], geometry: Geometry) -> str:
     """A name for exactly these files at these sizes and times, read this way."""
-    state = blake2b(f"{CACHE_FORMAT} {size} {voi} {tuple(FLAGS)}".encode(), digest_size=16)
+    state = blake2b(f"{CACHE_FORMAT} {geometry!r} {tuple(FLAGS)}".encode(), digest_size=16)
     for path in paths:
         try:
             about = (folder / path).stat()
@@ -475,28 +480,28 @@ def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
     return state.hexdigest()
 
 
-def load_picture(path: Path, *, size: int, voi: Voi, bits: int = 8) -> Radiograph:
-    """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come."""
-    if path.suffix.lower() not in PICTURES:
-        return load_radiograph(path, size=size, voi=voi, bits=bits)
-    grey, reason = None, ""
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > PIXEL_LIMIT:
-                reason = "too-large"
-            elif picture.mode.startswith("I"):  # 16 bits
-                wide = np.asarray(picture, np.float32)
-                grey = (wide - wide.min()) / max(float(np.ptp(wide)), 1.0)
-            else:
-                grey = np.asarray(picture.convert("L"), np.float32) / 255
-    except Image.UnidentifiedImageError:
-        reason = "not-an-image"
-    except OSError as error:
-        reason = "undecodable" if error.errno is None else "missing"
-    except Exception:
-        reason = "undecodable"
-    if grey is None:
-        raise ReadError(reason)
-    if grey.min() == grey.max():
-        raise ReadError("constant")
-    return Radiograph(fit_square(grey, size, bits=bits), True, "", ("burned-in-unknown",))
+def load_picture(
+    path: Path, *, size: int, voi: Voi = "header", bits: int = 8, fit: Fit = "pad", channels: int = 1
+) -> Radiograph:
+    """A DICOM, PNG, JPEG, TIFF or BMP file by its geometry; dense is bright in pictures, as public sets come.
+
+    The pixels are [size, size], or [size, size, 3] for 3 channels.
+    """
+    geometry = Geometry(size, fit, channels, bits, voi)
+    with one_file():
+        if not is_picture(path):
+            radiograph = load_radiograph(path, size=size, voi=voi, bits=bits, fit=fit)
+            if channels == 1:
+                return radiograph
+            return replace(radiograph, pixels=geometry.stack([radiograph.pixels]))
+        picture = geometry.open(path)
+        if picture.values.min() == picture.values.max():
+            raise ReadError("constant")
+        flags = {"burned-in-unknown": True, **dict.fromkeys(picture.flags, True)}
+        pixels = geometry.array(picture.values)
+        return Radiograph(
+            pixels[..., 0] if channels == 1 else pixels,
+            "range-guessed" not in picture.flags,
+            "",
+            tuple(flag for flag in FLAGS if flags.get(flag)),
+        )

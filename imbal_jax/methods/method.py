@@ -26,14 +26,14 @@ LOSSES: dict[str, dict[str, float]] = {
     "influence_balanced": {"alpha": 1000.0},
     "label_aware_smoothing": {"head": 0.4, "tail": 0.1},
     # many labels
-    "asymmetric": {"gamma_positive": 1.0, "gamma_negative": 4.0, "clip": 0.05},
+    "asymmetric": {"gamma_neg": 4.0, "gamma_pos": 1.0, "clip": 0.05},
     "distribution_balanced": {"kappa": 0.05, "scale": 2.0, "gamma": 2.0},
     "class_balanced_sigmoid_focal": {"gamma": 2.0},
     # ranking: one number for a batch
     "auc_margin": {"margin": 1.0},
     "pairwise_auc": {"margin": 1.0},
     "partial_auc": {"max_fpr": 0.1, "margin": 1.0},
-    "smooth_ap": {"temperature": 0.01},
+    "smooth_ap": {"temperature": 1.0},
 }
 """What a ``Method`` may name as its loss, with the options of each and their defaults; tasks.py says which task has
 which."""
@@ -85,7 +85,7 @@ class Method:
         synthetic features (smote, smoothed_bootstrap), or a factor for each class (scale), or the head's
         columns are brought to one length (tau_norm), or replaced by the class means (nearest_mean).
       second_epochs: its length, in epochs of the first stage.
-      second_loss: of the trained kinds; its options are the defaults.
+      second_loss: of the trained kinds. second_loss_options: name and value; the rest are as in ``LOSSES``.
       correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), to
         the priors of the data from those that training made up (prior), to the priors that the test images
         themselves suggest (em), or by factors that balance the accuracies on validation (threshold).
@@ -119,6 +119,7 @@ class Method:
     second_stage: SecondStage = "none"
     second_epochs: float = 0.0
     second_loss: str = "cross_entropy"
+    second_loss_options: tuple[tuple[str, float], ...] = ()
     correction: Correction = "none"
     correction_tau: float = 1.0
 
@@ -140,10 +141,11 @@ class Method:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 self._refuse(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(values)}")
-        for name, _ in self.options:
-            if name not in LOSSES[self.loss]:
-                having = ", ".join(LOSSES[self.loss]) or "none"
-                self._refuse(f"loss {self.loss} has no option {name!r}, allowed are {having}")
+        for loss, options in ((self.loss, self.options), (self.second_loss, self.second_loss_options)):
+            for name, _ in options:
+                if name not in LOSSES[loss]:
+                    having = ", ".join(LOSSES[loss]) or "none"
+                    self._refuse(f"loss {loss} has no option {name!r}, allowed are {having}")
         for part in self.deferred:
             if part not in get_args(Deferred):
                 self._refuse(f"deferred is {part!r}, allowed are {', '.join(get_args(Deferred))}")
@@ -203,7 +205,12 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
     Methods with the same first stage so find each other's: it is trained once in a workdir.
     """
     bare = replace(
-        method, second_stage="none", second_epochs=0.0, second_loss="cross_entropy", correction="none"
+        method,
+        second_stage="none",
+        second_epochs=0.0,
+        second_loss="cross_entropy",
+        second_loss_options=(),
+        correction="none",
     )
     for known in catalogue.values():
         if replace(known, name="", summary="", paper="") == replace(bare, name="", summary="", paper=""):
