@@ -57,12 +57,13 @@ def write_run(
         deviation=np.float32(1),
         image_shape=np.array([16, 16, 1]),
         image_bits=np.array(8),
+        geometry=None,
         classes=classes,
         **{"groups": np.arange(size), "digests": np.arange(size, dtype=np.uint64), **stored},
     )
     scored.write(folder)
     point = OperatingPoint(0.5, "by hand", 1.0, 1.0, 1, 1)
-    one, inputs = LogitScaling((1.0,), (0.0,)), Inputs((16, 16, 1), 8, (0.0,), (1.0,), False, "header")
+    one, inputs = LogitScaling((1.0,), (0.0,)), Inputs((16, 16, 1), 8, (0.0,), (1.0,), False, None)
     many = labels.ndim == 2
     Deployment(classes, 0, many, one, (point,) * number, (0.1,) * number, "none", inputs).write(folder)
     return folder

@@ -163,7 +163,7 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
     data, summary = read_folder(hospital, size=SIZE)
     assert data.groups.tolist() == [0, 0, 1, 2]
     assert summary.unknown_patients == 0  # the last has the PatientID of its header
-    assert data.notes == ("patients by column patient: 2, by the header's PatientID: 1", *data.notes[1:])
+    assert "patients by column patient: 2, by the header's PatientID: 1" in data.notes
     assert "1 patients of the headers are several in the table's column" in str(summary)
 
 
@@ -172,7 +172,7 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
     [
         (
             "path,label\none.dcm,a\n",
-            "no column 'file' or 'accession': its first row, the heading, has 2 cells",
+            "no column 'file' or 'accession'; it has: path, label",
         ),
         ("file,label\none.dcm,a\none.dcm,b\n", "rows 2 and 3 say different things"),
         ("file,label\none.dcm,\n", "row 2 has no label"),

@@ -41,6 +41,7 @@ def scored(labels: np.ndarray, outputs: np.ndarray, **changes: object) -> Scored
         deviation=np.float32(0.2),
         image_shape=np.array([8, 8, 1]),
         image_bits=np.array(8),
+        geometry=None,
         classes=CLASSES[:number],
     )
     return replace(base, **changes)
