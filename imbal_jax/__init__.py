@@ -5,7 +5,7 @@ is first asked for.
 """
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -31,14 +31,19 @@ _SUBMODULES = (
     "data",
 )
 
-__all__ = ["__version__", *_SUBMODULES]
+__all__ = ["Dataset", "__version__", *_SUBMODULES]
 
 
-def __getattr__(name: str) -> ModuleType:
+_NAMES = {"Dataset": "imbal_jax.data.dataset"}  # where each public class is
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_SUBMODULES})
+    return sorted({*globals(), *_SUBMODULES, *_NAMES})

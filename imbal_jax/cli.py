@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 USAGE = """usage: imbal-jax COMMAND ...
@@ -40,18 +41,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"imbal-jax: {error}", file=sys.stderr)
         return 1 if isinstance(error, Stopped) else 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        where = f" {error.filename}" if error.filename else ""
-        print(
-            f"imbal-jax: cannot write{where}: {error.strerror}; nothing saved is lost: mend that and run the same "
-            "command to continue",
-            file=sys.stderr,
-        )
+        print(f"imbal-jax: {os_error(error, rest)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("imbal-jax: interrupted; the same command goes on where train and ingest were", file=sys.stderr)
         return 130
+
+
+def os_error(error: OSError, words: Sequence[str]) -> str:
+    """What to say of an error of the operating system.
+
+    The file is named where the command line has it below --workdir or --out: other files may be images, whose names
+    name people.
+    """
+    where = "a file"
+    if isinstance(error.filename, str):
+        path = Path(os.path.realpath(error.filename))
+        ours = [
+            Path("workdirs"),
+            *(Path(word) for flag, word in pairwise(words) if flag in ("--workdir", "--out")),
+        ]
+        ours += [Path(word.partition("=")[2]) for word in words if word.startswith(("--workdir=", "--out="))]
+        if any(path.is_relative_to(os.path.realpath(place)) for place in ours):
+            where = error.filename
+    written = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    reason = error.strerror or type(error).__name__
+    return (
+        f"cannot {'write' if written else 'read or write'} {where}: {reason}; nothing saved is lost: mend that and "
+        "run the same command to continue"
+    )
 
 
 def train(words: list[str]) -> int:

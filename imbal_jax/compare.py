@@ -1,8 +1,6 @@
 """imbal-jax compare: finished runs beside the first of them, on the same test images."""
 
-import csv
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from rich.text import Text
 
 from imbal_jax.deployment import Deployment
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_json, write_csv, write_json
 from imbal_jax.paired import (
     MACRO,
     METRICS,
@@ -29,7 +28,8 @@ from imbal_jax.paired import (
 )
 from imbal_jax.probabilities import one_against_rest
 from imbal_jax.scored import RESULT, Scored
-from imbal_jax.tracking import UNDEFINED, make_console, number, percent
+from imbal_jax.tracking import UNDEFINED, make_console, number, percent, say
+from imbal_jax.workdir import CONFIG_REMEDY
 
 ALPHA = 0.05
 FEW = 20  # positives: with as many, 95 % intervals of the bootstrap cover 90 % (metrics.bootstrap)
@@ -46,6 +46,8 @@ def compare(
     classes, and where a file cannot be written.
     """
     console, out = console or make_console(), out or {}
+    if len({path.resolve() for path in out.values()}) < len(out):
+        raise InputError("--csv and --json name one file: give two")
     for path in out.values():
         if not path.parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {path.parent}")
@@ -54,16 +56,16 @@ def compare(
         check_same_test(runs[0], run)
     test, seeds = _test_set(runs[0]), seed_spread(runs)
 
-    _say(console, _heading(runs[0], test))  # before the bootstrap, which takes a while for many images
+    say(console, _heading(runs[0], test))  # before the bootstrap, which takes a while for many images
     found = adjusted([row for run in runs[1:] for row in differences(runs[0], run, runs[0].groups)])
     console.print(_table(runs, found))
     if seeds:
         console.print(_seed_table(seeds, len(runs[0].findings) > 1))
-    _say(console, _notes(runs, found, test))
+    say(console, _notes(runs, found, test))
     values = {"first": runs[0].name, "test": test, "differences": list(map(dataclasses.asdict, found))}
     for kind, path in out.items():
         _write(path, kind, {**values, "seeds": seeds})
-        _say(console, f"written: {path}")
+        say(console, f"written: {path}")
     return found
 
 
@@ -99,7 +101,7 @@ def _finished(workdir: Path, console: Console) -> list[Path]:
     if not finished:
         raise InputError(f"no run in {workdir} is finished: train it to its end first")
     if len(finished) < len(names):
-        _say(console, f"left out, not finished: {', '.join(n for n in names if n not in finished)}")
+        say(console, f"left out, not finished: {', '.join(n for n in names if n not in finished)}")
     return [workdir / name for name in finished]
 
 
@@ -124,10 +126,7 @@ def _read(folder: Path, name: str) -> Run:
 
 
 def _config(workdir: Path) -> dict[str, Any]:
-    try:
-        return json.loads((workdir / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{workdir / 'config.json'} cannot be read: {error}") from error
+    return read_json(workdir / "config.json", CONFIG_REMEDY)
 
 
 # What is shown
@@ -230,21 +229,13 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else number(value)
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)
-
-
 def _write(path: Path, kind: str, values: Mapping[str, Any]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            if kind == "json":
-                json.dump(_finite(values), file, indent=1, allow_nan=False)
-                return
-            writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Difference)])
-            writer.writeheader()
-            writer.writerows(map(_finite, values["differences"]))  # None: an empty cell
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    if kind == "json":
+        write_json(path, _finite(values))
+        return
+    names = [field.name for field in dataclasses.fields(Difference)]
+    rows = [_finite(row) for row in values["differences"]]  # None: an empty cell
+    write_csv(path, names, [[row[name] for name in names] for row in rows])
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """What a trained network is used as: probabilities that mean something, and a threshold for each finding."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from imbal_jax.calibration import (
 )
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.errors import InputError
+from imbal_jax.files import DamagedError, read_json, write_json
 from imbal_jax.operating import OperatingPoint, decide
 
 FILE = "deployment.json"
@@ -123,24 +123,25 @@ class Deployment:
                 calibration=str(values["calibration"]),
                 inputs=Inputs.from_json(values["inputs"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"a deployment is damaged: {error!r}") from None
+        except InputError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"not a deployment: {error!r}") from None
 
     def write(self, folder: Path) -> None:
-        partial = folder / (FILE + ".partial")
-        partial.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
-        partial.replace(folder / FILE)
+        write_json(folder / FILE, self.to_json())
 
     @staticmethod
     def read(folder: Path) -> "Deployment":
         """That of the run in ``folder``; InputError where there is none, or it is damaged."""
+        remedy = f"imbal-jax evaluate {folder.parent} writes it anew"
+        if not (folder / FILE).is_file():
+            raise InputError(f"no file {folder / FILE}: {remedy}")
+        values = read_json(folder / FILE, remedy)
         try:
-            return Deployment.from_json(json.loads((folder / FILE).read_text()))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InputError(
-                f"{folder / FILE} cannot be read ({reason}): imbal-jax evaluate {folder.parent} writes it anew"
-            ) from None
+            return Deployment.from_json(values)
+        except InputError as error:
+            raise DamagedError(f"{folder / FILE} is damaged ({error}): {remedy}") from None
 
 
 def log_outputs(outputs: ArrayLike, many_labels: bool) -> np.ndarray:

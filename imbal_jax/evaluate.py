@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from imbal_jax.scored import Scored, patient_codes, pixel_digests, read_result
 from imbal_jax.scoring import Scorer, make_scorer
 from imbal_jax.step import ApplyFn
 from imbal_jax.tasks import score, task_for
-from imbal_jax.tracking import make_console, read_history, results_table
+from imbal_jax.tracking import make_console, read_history, results_table, say
 from imbal_jax.workdir import claim, claim_geometry, claim_splits
 
 
@@ -218,7 +218,7 @@ def print_results(
             warn(line)
     console.print(results_table({r.method: r.table for r in results}, console.width))
     console.print(points_table(results, classes, config.data.negative_class, console.width))
-    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"report: {report}")
 
 
 def rescore(
@@ -231,7 +231,7 @@ def rescore(
     """
     console = console or make_console()
     finished = finished_methods(config, workdir)
-    splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
+    splits = load(config, workdir, partial(say, console))
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)

@@ -8,7 +8,8 @@ The program needs jax and nothing of this package::
 Images of 16 bits are uint16, where the network was trained on such.
 """
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from jax import export as jax_export
 import imbal_jax
 from imbal_jax.deployed import Deployed
 from imbal_jax.deployment import EDGE, SMALLEST, Inputs
-from imbal_jax.errors import InputError
+from imbal_jax.files import write_bytes, write_json
 
 PROGRAM, DESCRIPTION = "model.stablehlo", "model.json"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -49,6 +50,18 @@ def predictions(deployed: Deployed, images: jax.Array) -> dict[str, jax.Array]:
     return {"probabilities": probabilities, "called": called}
 
 
+@contextmanager
+def without_source_paths() -> Iterator[None]:
+    """Programs that are lowered in the block do not hold paths of source files, which name a user's folders."""
+    name = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, name)
+    jax.config.update(name, ".*")
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
 def export_run(deployed: Deployed, folder: Path) -> Path:
     """Write the program and a description of what it takes and gives to ``folder``; returns ``folder``.
 
@@ -58,7 +71,8 @@ def export_run(deployed: Deployed, folder: Path) -> Path:
     deployment = deployed.deployment
     (batch,) = jax_export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *deployment.inputs.shape), deployment.inputs.dtype)
-    program = jax_export.export(jax.jit(lambda x: predictions(deployed, x)), platforms=PLATFORMS)(images)
+    with without_source_paths():
+        program = jax_export.export(jax.jit(lambda x: predictions(deployed, x)), platforms=PLATFORMS)(images)
     description = {
         "imbal_jax": imbal_jax.__version__,
         "jax": jax.__version__,
@@ -72,12 +86,8 @@ def export_run(deployed: Deployed, folder: Path) -> Path:
         "step": deployed.step,
         **{k: v for k, v in deployment.to_json().items() if k not in ("inputs", "scaling")},
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PROGRAM).write_bytes(program.serialize())
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    write_bytes(folder / PROGRAM, program.serialize())
+    write_json(folder / DESCRIPTION, description)
     return folder
 
 

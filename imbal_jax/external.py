@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +19,11 @@ from imbal_jax.deployed import Deployed, restore_deployed
 from imbal_jax.deployment_choice import deploy
 from imbal_jax.errors import InputError
 from imbal_jax.evaluate import print_results, result_of, write_run_report
+from imbal_jax.files import write_npz
 from imbal_jax.recipe import make_mesh
 from imbal_jax.report import RunResult
 from imbal_jax.scored import Scored, patient_codes
-from imbal_jax.tracking import make_console
+from imbal_jax.tracking import make_console, say
 from imbal_jax.workdir import claim_splits
 
 Part = Literal["all", "train", "validation", "test"]
@@ -57,15 +59,14 @@ def validate(
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits)
     for model, result in zip(models, results, strict=True):
         arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
-        np.savez_compressed(out / f"{model.method.name}.npz", classes=classes, **arrays)
+        arrays["classes"] = np.array(classes)
+        write_npz(out / f"{model.method.name}.npz", arrays, compressed=True)
     print_results(config, results, classes, report, console)
     return results
 
 
 def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
-
+    tell = partial(say, console)
     deployment = model.deployment
     geometry = deployment.inputs.geometry
     check_asked(config.data, model.config.data, geometry)
@@ -74,9 +75,9 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         config = replace(config, data=replace(config.data, label_kind=kind))
     if part == "all":
         whole = replace(config.data, split="patient")  # the set's own split is not asked for
-        data, _ = read(whole, out, say, classes=deployment.classes, geometry=geometry)
+        data, _ = read(whole, out, tell, classes=deployment.classes, geometry=geometry)
     else:
-        splits = load(config, out, say, geometry)
+        splits = load(config, out, tell, geometry)
         same = {"dir": None, "label_kind": "auto"}
         if replace(config.data, **same) == replace(model.config.data, **same):
             claim_splits(model.folder.parent, splits.members)
@@ -89,10 +90,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
             f"{list(wanted.shape)}: set --data.image-size {size}, and take images of as many channels"
         )
     if geometry is None:
-        say("nothing is known of how the training images were made: these are taken as if they were made so")
+        tell("nothing is known of how the training images were made: these are taken as if they were made so")
     summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
-        say(f"no image of {name}: its sensitivity is undefined")
+        tell(f"no image of {name}: its sensitivity is undefined")
     nothing = data.take(np.arange(0))
     return Splits(nothing, nothing, data, table=summary.rows())
 

@@ -1,19 +1,21 @@
 """Files of a run and of a data set: read whole or refused in one line, written whole or not at all."""
 
+import csv
+import errno
 import io
 import json
 import os
 import secrets
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, Stopped
 
 
 class DamagedError(InputError):
@@ -46,6 +48,28 @@ def read_json(path: Path, remedy: str, *, kind: type = dict) -> Any:
             f"{path} is damaged (holds {type(value).__name__}, expected {kind.__name__}): {remedy}"
         )
     return value
+
+
+def read_jsonl(path: Path, remedy: str) -> tuple[list[dict[str, Any]], bool]:
+    """The objects of a file of one JSON object a line, and whether a torn last line was left out.
+
+    Raises InputError where the file is absent or may not be read, and DamagedError, naming the line and ending with
+    ``remedy``, where a line before the last is no JSON object.
+    """
+    lines = read_bytes(path).split(b"\n")
+    records: list[dict[str, Any]] = []
+    for place, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        elif any(rest.strip() for rest in lines[place:]):
+            raise DamagedError(f"{path} is damaged (line {place} is no record): {remedy}")
+        elif line.strip():
+            return records, True
+    return records, False
 
 
 def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndarray]:
@@ -87,7 +111,8 @@ def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndar
 def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write through a partial file in the same folder, synced and renamed: a reader sees the old or the new content.
 
-    private: readable by its owner only (mode 0600). Raises InputError where the file cannot be written.
+    private: readable by its owner only (mode 0600). Raises InputError where the file cannot be written,
+    Stopped where the disk is full.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -102,7 +127,16 @@ def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """What to raise where ``path`` could not be written: ``Stopped`` where the disk is full."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Stopped(
+            f"cannot write {path}: {error.strerror}; nothing saved is lost: free space and run the same command again"
+        )
+    return InputError(f"cannot write {path}: {error.strerror or type(error).__name__}; name another place")
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
@@ -115,8 +149,85 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """``write_bytes`` of an uncompressed NPZ file."""
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
+    """``write_bytes`` of an NPZ file."""
     stream = io.BytesIO()
-    np.savez(stream, **arrays)
+    (np.savez_compressed if compressed else np.savez)(stream, **arrays)
     write_bytes(path, stream.getvalue())
+
+
+def write_csv(
+    path: Path, heading: Sequence[str], rows: Iterable[Sequence[Any]], *, private: bool = False
+) -> None:
+    """``write_bytes`` of a table whose cells no spreadsheet takes for formulas (``csv_cell``)."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerows([csv_cell(cell) for cell in row] for row in (heading, *rows))
+    write_bytes(path, stream.getvalue().encode("utf-8", "surrogateescape"), private=private)
+
+
+# What a spreadsheet reads as the beginning of a formula, as OWASP lists them; the last four are the full-width forms.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def csv_cell(value: Any) -> Any:
+    """The cell as it is written: text that a spreadsheet would run gets an apostrophe in front."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+class CsvFile:
+    """A CSV file that grows row by row through a partial file and is renamed when the block ends without an error.
+
+    path: None writes nothing. private: readable by its owner only. Raises InputError where it cannot be written.
+    """
+
+    def __init__(self, path: Path | None, *, private: bool = False) -> None:
+        self._path, self._private = path, private
+        self._file: Any = None
+        self._discarded = False
+
+    def __enter__(self) -> "CsvFile":
+        if self._path is not None:
+            self._partial = self._path.with_name(self._path.name + ".partial")
+            with self._explained():
+                self._partial.unlink(missing_ok=True)  # of a run that was killed, maybe readable by all
+                mode = 0o600 if self._private else 0o666
+                handle = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+                self._file = os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape")
+            self._writer = csv.writer(self._file)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._file is None:
+            return
+        with self._explained():
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
+            if kind is None and not self._discarded:
+                os.replace(self._partial, self._path)
+            elif self._private or self._discarded:
+                self._partial.unlink()
+
+    def row(self, cells: Sequence[Any]) -> None:
+        if self._file is not None:
+            with self._explained():
+                self._writer.writerow([csv_cell(cell) for cell in cells])
+
+    def discard(self) -> None:
+        """Leave nothing when the block ends."""
+        self._discarded = True
+
+    def flush(self) -> None:
+        if self._file is not None:
+            with self._explained():
+                self._file.flush()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self._path, error) from None

@@ -62,7 +62,7 @@ def points_table(
         lines.append(
             f"PPV and called of 1,000 at the prevalence that {source}, not the test set's: {', '.join(names)}"
         )
-    table.caption = "\n".join(lines) or None
+    table.caption = Text("\n".join(lines)) if lines else None
     return table
 
 

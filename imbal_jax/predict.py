@@ -1,6 +1,5 @@
 """``imbal-jax predict``: a probability and a decision for each image of a file, a folder or a set of records."""
 
-import csv
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,25 +7,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from rich.console import Console
 
 from imbal_jax.data.dicom import quiet
-from imbal_jax.data.folder import image_files, load_picture
+from imbal_jax.data.folder import load_picture
 from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry
 from imbal_jax.data.ingest.key import Key, open_key
 from imbal_jax.data.ingest.progress import progress
+from imbal_jax.data.listing import Listing, list_files
 from imbal_jax.data.record_files import prepared_folders
 from imbal_jax.data.records import RecordSet, open_records
 from imbal_jax.data.refusal import REASONS, ReadError
 from imbal_jax.deployed import Deployed, restore_deployed
 from imbal_jax.deployment import Deployment
 from imbal_jax.errors import InputError
+from imbal_jax.files import CsvFile
 from imbal_jax.parallel import make_mesh
 from imbal_jax.points_table import threshold_text
-from imbal_jax.tracking import make_console, percent
+from imbal_jax.tracking import make_console, percent, say
 
 AHEAD = 4  # images a thread reads before they are scored
 
@@ -40,6 +40,14 @@ class Read:
     pixels: np.ndarray | None = None
     flags: tuple[str, ...] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What lies in the folder and was not taken for an image. lines: with counts, naming no file."""
+
+    reads: tuple[Read, ...] = ()
+    lines: tuple[str, ...] = ()
 
 
 @dataclass
@@ -68,34 +76,33 @@ def predict(
     """Score what is at ``path`` with the finished run ``run`` and write a row an image to ``out``, as it goes.
 
     Columns: ``id``; for each finding ``probability/NAME``, calibrated, and ``called/NAME``, 1 where it reaches the
-    stored operating point; ``flags``, what to know of the image's quality. Files that cannot be read are left out,
-    and listed with the reason in ``out`` with the ending ``.unreadable.csv``.
+    stored operating point; ``flags``, what to know of the image's quality. Files that cannot be read or are passed
+    over are listed with the reason in ``out`` with the ending ``.unreadable.csv``.
 
     path: a DICOM, PNG, JPEG, TIFF or BMP file, a folder of such, or a folder of records.
     key_file: what files' ids are made with, of their paths below ``path``; made where there is none; ``out`` with
         the ending ``.key`` if left out. Records keep the ids they have.
-    names: a table of ids and paths to write, for whoever may know whose the images are.
+    names: a table of ids and paths to write, for whoever may know whose the images are; its owner alone can read it.
+        Paths that a spreadsheet would run as a formula get an apostrophe in front.
 
     Raises InputError for a run or a path that cannot be used, and where not one image could be read.
     """
     console = console or make_console()
     if not path.exists():
-        raise InputError(f"there is no file or folder {path}")
-    for file in (out, names):
-        if file is not None and not file.parent.is_dir():
-            raise InputError(f"cannot write {file}: there is no folder {file.parent}")
+        raise InputError("there is no file or folder at the PATH to score: give one that exists")
+    check_places(path, out, key_file, names)
     mesh = make_mesh(devices)
     deployed = restore_deployed(run, mesh)
-    count, images = _images(path, deployed, out, key_file, workers, console)
+    count, images, passed = _images(path, deployed, out, key_file, workers, console)
     found = Prediction()
-    _say(console, _opening(deployed))
+    say(console, _opening(deployed))
     score = deployed.scorer(mesh, batch_size)
-    partial = out.with_name(out.name + ".partial")
+    unread = unreadable_file(out)
     with ExitStack() as stack:
         advance = stack.enter_context(progress(console, "scored", "images", count))
-        table, listed, linked = (
-            stack.enter_context(_Table(file)) for file in (partial, unreadable_file(out), names)
-        )
+        linked = stack.enter_context(CsvFile(names, private=True))
+        listed = stack.enter_context(CsvFile(unread))
+        table = stack.enter_context(CsvFile(out))
         table.row(heading(deployed.deployment))
         listed.row(("id", "reason"))
         linked.row(("id", "path"))
@@ -113,14 +120,43 @@ def predict(
                     linked.row((read.id, read.name))
             table.flush()
             advance(len(batch))
-    _say(console, _ending(deployed.deployment, found, out))
+        for read in passed.reads:
+            listed.row((read.id, read.reason))
+            linked.row((read.id, read.name))
+        if not found.scored:
+            table.discard()
+    if not (found.refused or passed.reads):
+        unread.unlink()
+    say(console, _ending(deployed.deployment, found, out, passed))
     if not found.scored:
-        partial.unlink()
-        raise InputError(f"not one of {count} files at {path} could be read: see {unreadable_file(out)}")
-    partial.replace(out)
-    if not found.refused:
-        unreadable_file(out).unlink()
+        raise InputError(f"not one of {count} files that were given could be read: see {unread}")
     return found
+
+
+def check_places(path: Path, out: Path, key_file: Path | None, names: Path | None) -> None:
+    """Raise InputError where two of the files to write, or one of them and what is scored, are one."""
+    places = {"--out": out, "--out's list of unreadable files": unreadable_file(out), "--names": names}
+    places |= {"--key-file" if key_file else "--out's key": key_file or out.with_suffix(".key")}
+    told: dict[Path, str] = {}
+    for what, file in places.items():
+        if file is None:
+            continue
+        if not file.parent.is_dir():
+            raise InputError(f"cannot write {file}: there is no folder {file.parent}")
+        if file.is_dir():
+            raise InputError(f"{what} is the folder {file}: name a file")
+        for place in {file.resolve(), file.with_name(file.name + ".partial").resolve()}:
+            if place in told:
+                raise InputError(f"{what} and {told[place]} are one file, {file}: name another")
+            told[place] = what
+    for what, file in places.items():
+        if file is None or not file.exists():
+            continue
+        if path.is_file() and file.samefile(path):
+            raise InputError(f"{what} is the image to score: name another file")
+        for other, second in places.items():
+            if other != what and second is not None and second.exists() and file.samefile(second):
+                raise InputError(f"{what} and {other} are one file, {file}: name another")
 
 
 def heading(deployment: Deployment) -> list[str]:
@@ -153,13 +189,14 @@ def unreadable_file(out: Path) -> Path:
 
 def _images(
     path: Path, deployed: Deployed, out: Path, key_file: Path | None, workers: int, console: Console
-) -> tuple[int, Iterator[Read]]:
-    """How many there are, and each of them, in order; only those about to be scored are in memory."""
+) -> tuple[int, Iterator[Read], Passed]:
+    """How many there are, each of them, in order, and what was passed over; only those about to be scored are in
+    memory."""
     inputs = deployed.deployment.inputs
     geometry = inputs.geometry
     if path.is_dir() and prepared_folders(path):
         records = open_records(path)
-        _say(console, "\n".join(records.notes))
+        say(console, "\n".join(records.notes))
         if records.images.shape[1:] != inputs.shape or records.images.dtype != inputs.dtype:
             raise InputError(
                 f"the records are {records.images.dtype} {list(records.images.shape[1:])}, the network takes "
@@ -172,17 +209,21 @@ def _images(
                     f"the records were made with {differing}, as the network's training images were: ingest them "
                     f"so, or predict on the files"
                 )
-        return len(records), _records(records)
+        return len(records), _records(records), Passed()
     if geometry is None:
         raise InputError(
             f"the network takes images {list(inputs.shape)} and nothing is known of how they were made: predict on "
             f"records that were made so, or train on pictures or on records that say how"
         )
-    folder, files = (path, image_files(path)) if path.is_dir() else (path.parent, [path.name])
+    folder = path if path.is_dir() else path.parent
+    listing = list_files(path) if path.is_dir() else Listing([path.name])
+    files = listing.files
     if not files:
-        raise InputError(f"there is no image in {path}")
+        raise InputError("; ".join([f"there is no image in {path}", *listing.lines()]))
     key = open_key(key_file or out.with_suffix(".key"), outside=(path,) if path.is_dir() else ())
-    return len(files), _files(folder, files, key, geometry, workers)
+    reads = [Read(key.of("file", name), name, reason=reason) for name, reason in listing.passed.items()]
+    passed = Passed(tuple(reads), tuple(listing.lines()))
+    return len(files), _files(folder, files, key, geometry, workers), passed
 
 
 def _files(folder: Path, files: Sequence[str], key: Key, geometry: Geometry, workers: int) -> Iterator[Read]:
@@ -226,35 +267,6 @@ def _batches(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
 # What is said
 
 
-class _Table:
-    """A CSV file that is written row by row; of None, nothing."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> "_Table":
-        if self._path is not None:
-            try:
-                self._file = self._path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-            except OSError as error:
-                raise InputError(f"cannot write {self._path}: {error.strerror}") from error
-            self._writer = csv.writer(self._file)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def row(self, cells: Sequence[str]) -> None:
-        if self._file is not None:
-            self._writer.writerow(cells)
-
-    def flush(self) -> None:
-        if self._file is not None:
-            self._file.flush()
-
-
 def _opening(deployed: Deployed) -> str:
     deployment = deployed.deployment
     lines = [f"{deployed.method.name}, checkpoint of step {deployed.step}"]
@@ -269,12 +281,13 @@ def _opening(deployed: Deployed) -> str:
     return "\n".join(lines)
 
 
-def _ending(deployment: Deployment, found: Prediction, out: Path) -> str:
+def _ending(deployment: Deployment, found: Prediction, out: Path, passed: Passed) -> str:
     lines = [
         f"unreadable {count:,}: {reason}: {REASONS[reason]}"
         for reason, count in sorted(found.refused.items())
     ]
-    if found.refused:
+    lines += passed.lines
+    if found.refused or passed.reads:
         lines.append(f"listed in {unreadable_file(out)}")
     if found.colour_dropped:
         lines.append(f"{found.colour_dropped:,} colour pictures made grey, which is what the network takes")
@@ -284,8 +297,3 @@ def _ending(deployment: Deployment, found: Prediction, out: Path) -> str:
         ]
         lines.append(f"{found.scored:,} images, called {', '.join(called)}: {out}")
     return "\n".join(lines)
-
-
-def _say(console: Console, text: str) -> None:
-    if text:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)

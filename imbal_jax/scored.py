@@ -11,7 +11,7 @@ import numpy as np
 from imbal_jax.data.dataset import Images
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.stream import slices
-from imbal_jax.errors import InputError
+from imbal_jax.files import DamagedError, read_json, read_npz, write_json, write_npz
 from imbal_jax.metrics.clusters import patient_numbers
 
 RESULT = "result.json"
@@ -62,13 +62,11 @@ class Scored:
 
     def write(self, folder: Path) -> None:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
-        arrays["geometry"] = json.dumps(self.geometry and self.geometry.options)
+        arrays["geometry"] = np.array(json.dumps(self.geometry and self.geometry.options))
         arrays = {name: values for name, values in arrays.items() if values is not None}
-        np.savez_compressed(folder / SCORES, **arrays)
+        write_npz(folder / SCORES, arrays, compressed=True)
         values = {"best_step": self.best_step, "seconds": round(self.seconds, 1), "skipped": self.skipped}
-        partial = folder / (RESULT + ".partial")  # the last file to appear says that the run is finished
-        partial.write_text(json.dumps(values) + "\n")
-        partial.replace(folder / RESULT)
+        write_json(folder / RESULT, values)  # the last file to appear says that the run is finished
 
     @staticmethod
     def read(folder: Path) -> "Scored | None":
@@ -76,26 +74,38 @@ class Scored:
         if not (folder / RESULT).is_file():
             return None
         values = read_result(folder)
+        names = [f.name for f in fields(Scored) if f.name not in _NUMBERS]
+        remedy = f"delete {folder / RESULT} and run again"
+        stored = read_npz(folder / SCORES, names, remedy)
+        images, known = len(stored["labels"]), len(stored["validation_labels"])
+        shape = (images, stored["classes"].size)
+        if (
+            stored["scores"].shape != shape
+            or stored["outputs"].shape != shape
+            or stored["validation_outputs"].shape != (known, shape[1])
+            or len(stored["groups"]) != images
+            or len(stored["digests"]) != images
+        ):
+            raise DamagedError(f"{folder / SCORES} is damaged (its arrays differ in length): {remedy}")
         try:
-            with np.load(folder / SCORES) as arrays:
-                stored = {name: arrays[name] for name in arrays.files}
             made = json.loads(str(stored["geometry"]))
-            stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
-            stored["classes"] = tuple(map(str, stored["classes"]))
-            return Scored(**stored, **values)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise InputError(
-                f"{folder / SCORES} cannot be read ({error}): delete {folder / RESULT} and run again"
-            ) from error
+        except (ValueError, RecursionError):
+            raise DamagedError(f"{folder / SCORES} is damaged (its geometry is no JSON): {remedy}") from None
+        stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
+        return Scored(**{**stored, "classes": tuple(map(str, stored["classes"]))}, **values)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
     """``best_step``, ``seconds`` and ``skipped`` of a finished run; InputError where they cannot be read."""
-    try:
-        values = json.loads((folder / RESULT).read_text())
-        return {name: values[name] for name in _NUMBERS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / RESULT} cannot be read ({error}): delete it and run again") from error
+    path, remedy = folder / RESULT, "delete it and run again"
+    values = read_json(path, remedy)
+    numbers = {name: values.get(name) for name in _NUMBERS}
+    if not all(
+        isinstance(value, int | float if name == "seconds" else int) and not isinstance(value, bool)
+        for name, value in numbers.items()
+    ):
+        raise DamagedError(f"{path} is damaged ({', '.join(_NUMBERS)} are not numbers): {remedy}")
+    return numbers
 
 
 _NUMBERS = ("best_step", "seconds", "skipped")

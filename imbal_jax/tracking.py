@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imbal_jax.errors import InputError, Stopped
+from imbal_jax.files import write_bytes
 
 if TYPE_CHECKING:
     from tensorboardX.proto.event_pb2 import Event
@@ -176,7 +177,7 @@ class Tracker:
 
     def message(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def _print_metrics(self, start: str, metrics: Mapping[str, float], end: str) -> None:
         shown = [f"{name} {number(value)}" for name, value in list(metrics.items())[:4]]
@@ -189,7 +190,7 @@ class Tracker:
         if self._history is None:
             return
         record = {"kind": kind, "step": int(step), **extra}
-        record |= {name: _json_number(value) for name, value in metrics.items()}
+        record |= plain_record(metrics)
         with _explained(self.folder / HISTORY):
             _write(self._history, _line(record))
         if self._tensorboard is not None:
@@ -204,6 +205,12 @@ def read_history(folder: Path) -> list[dict]:
       InputError: a line before the last one is not a record.
     """
     return [record for _, record in _complete_lines(Path(folder) / HISTORY)]
+
+
+def say(console: Console, text: str) -> None:
+    """Print lines as they are: names of classes, runs and folders are no markup, and ``:cat:`` stays five letters."""
+    if text:
+        console.print(Text(text), soft_wrap=True)
 
 
 def make_console() -> Console:
@@ -303,10 +310,7 @@ def _open_history(folder: Path, resume_step: int) -> int:
             if record["step"] <= resume_step and record["kind"] != "test"
         )
         if not path.exists() or kept != path.read_bytes():
-            # beside it and then over it: a kill in between loses no record
-            beside = path.with_suffix(".partial")
-            beside.write_bytes(kept)
-            beside.replace(path)
+            write_bytes(path, kept)
         return os.open(path, os.O_WRONLY | os.O_APPEND)
 
 
@@ -316,8 +320,12 @@ def _complete_lines(path: Path) -> Iterator[tuple[bytes, dict]]:
     for place, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-            complete = isinstance(record, dict) and {"kind", "step"} <= record.keys()
-        except ValueError:
+            complete = (
+                isinstance(record, dict)
+                and isinstance(record.get("kind"), str)
+                and type(record.get("step")) is int
+            )
+        except (ValueError, RecursionError):
             complete = False
         if complete:
             yield line + b"\n", record
@@ -333,6 +341,11 @@ def _write(descriptor: int, data: bytes) -> None:
     # no buffer of our own: what is written survives a kill, and a full disk is heard of here and now
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+def plain_record(record: Mapping[str, float]) -> dict[str, float | int | None]:
+    """The record as ``metrics.jsonl`` holds it: plain numbers, None where one is not finite."""
+    return {name: _json_number(value) for name, value in record.items()}
 
 
 def _json_number(value: float) -> float | int | None:

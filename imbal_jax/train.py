@@ -1,8 +1,9 @@
 """Train: from a config to checkpoints, metrics and a report. Reads top to bottom."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from imbal_jax.deployed import restore_state
 from imbal_jax.deployment_choice import check_deploy
 from imbal_jax.errors import Stopped
 from imbal_jax.evaluate import data_priors, print_results, run_result, score_run, write_run_report
+from imbal_jax.files import DamagedError
 from imbal_jax.methods import METHODS, Method, first_stage, without_effect
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.network import Network, SecondStageNetwork
@@ -45,7 +47,7 @@ from imbal_jax.selection import Criterion, best_step, choice_line, parse_criteri
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
-from imbal_jax.tracking import Tracker, duration, make_console, read_history
+from imbal_jax.tracking import HISTORY, Tracker, duration, make_console, plain_record, read_history, say
 from imbal_jax.workdir import Clock, claim, claim_geometry, claim_splits
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
@@ -61,26 +63,23 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     """
     console = console or make_console()
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
     claim(workdir, config)
-    say(f"{config.title or config.name}: {workdir}")
+    say(console, f"{config.title or config.name}: {workdir}")
 
     # Data
-    splits = load(config, workdir, say)
+    splits = load(config, workdir, partial(say, console))
     for line in (*describe(splits), *split_gaps(splits.table, splits.classes, config.data.negative_class)):
-        say(line)
+        say(console, line)
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     negative, held = config.data.negative_class, splits.validation
     for line in few_positives(held.labels, held.groups, splits.classes, negative):
-        say(line)
+        say(console, line)
 
     # What is wrong with any method is said before the first step of the first
     mesh = make_mesh(config)
     for line in check_methods(config, splits, mesh):
-        say(line)
+        say(console, line)
 
     # Methods, one after the other
     results = [train_method(config, method, splits, workdir, mesh, console) for method in config.methods]
@@ -103,7 +102,7 @@ def train_method(
     task = task_for(splits.train)
     criterion = parse_criterion(config.select)
     if (finished := Scored.read(folder)) is not None:
-        console.print(f"{method.name}: finished before, not trained again", markup=False, highlight=False)
+        say(console, f"{method.name}: finished before, not trained again")
         return run_result(config, method, splits, folder, finished, mesh)
 
     # What is trained, on which batches
@@ -125,7 +124,7 @@ def train_method(
     )
     total_steps = stage.total_steps
 
-    with Checkpoints(folder / "checkpoints", lambda text: console.print(text, markup=False)) as checkpoints:
+    with Checkpoints(folder / "checkpoints", partial(say, console)) as checkpoints:
         # Resume
         restored = checkpoints.restore(state)
         state = restored or state
@@ -138,7 +137,7 @@ def train_method(
             resume_step=start,
             console=console,
         ) as tracker:
-            history = _validation_history(folder)
+            history = _validation_history(folder, checkpoints, start, tracker.message)
             every = max(1, -(-total_steps // options.evaluations))
             # A head in closed form takes no step, and is evaluated once
             while int(state.step) < total_steps or not history:
@@ -156,11 +155,10 @@ def train_method(
                     at, _lead_with(values, criterion), best=best_step(history, criterion) == at
                 )
                 clock.save()
-                checkpoints.save(state, criterion.score(history[-1]))
+                checkpoints.save(state, criterion.score(history[-1]), list(map(plain_record, history)))
 
             # Test the best checkpoint
-            best = best_step(history, criterion)
-            chosen = checkpoints.restore(state, best)
+            best, chosen = restore_best(checkpoints, state, history, criterion, tracker.message)
             scored = score_run(
                 config,
                 method,
@@ -413,12 +411,46 @@ def _lead_with(values: Mapping[str, float], criterion: Criterion) -> dict[str, f
     return {name: values[name] for name in dict.fromkeys([*order, *values]) if name in values}
 
 
-def _validation_history(folder: Path) -> list[dict[str, Any]]:
-    return [
-        {name: np.nan if value is None else value for name, value in record.items()}
+def restore_best(
+    checkpoints: Checkpoints,
+    like: TrainState,
+    history: Sequence[Mapping[str, Any]],
+    criterion: Criterion,
+    say: Callable[[str], None],
+) -> tuple[int, TrainState]:
+    """The best step and its state; where its checkpoint is damaged or gone, the best of those that are left."""
+    best = best_step(history, criterion)
+    while True:
+        try:
+            if best in checkpoints.steps():
+                return best, checkpoints.restore(like, best)
+            lost = f"the checkpoint of step {best} is gone"
+        except DamagedError as error:
+            lost = f"{error}; {checkpoints.set_aside(best)}"
+        left = [record for record in history if record["step"] in checkpoints.steps()]
+        if not left:
+            raise Stopped(f"{lost}, and no other is left: run the same command in a new --workdir")
+        best = best_step(left, criterion)
+        say(f"{lost}; the best of the checkpoints that are left is taken, step {best}")
+
+
+def _validation_history(
+    folder: Path, checkpoints: Checkpoints, start: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The evaluations up to step ``start``, as the checkpoint there holds them."""
+    kept = ("kind", "best")
+    recorded = [
+        {name: value for name, value in record.items() if name not in kept}
         for record in read_history(folder)
         if record["kind"] == "validation"
     ]
+    saved = checkpoints.history(start) if start in checkpoints.steps() else recorded
+    if saved != recorded:
+        say(
+            f"{HISTORY} was shortened or changed: it has {len(recorded)} of the {len(saved)} evaluations up to step "
+            f"{start}, or other values; the best checkpoint is chosen by those that the checkpoint holds"
+        )
+    return [{name: np.nan if value is None else value for name, value in record.items()} for record in saved]
 
 
 def describe(splits: Splits) -> list[str]:

@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, and how long the run has taken."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -13,7 +14,9 @@ from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.geometry import FILE as GEOMETRY
 from imbal_jax.errors import InputError
-from imbal_jax.files import read_json, write_json
+from imbal_jax.files import DamagedError, read_json, write_json
+
+CONFIG_REMEDY = "restore it from a copy, or choose another --workdir"
 
 
 def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
@@ -26,29 +29,23 @@ def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     values = to_json(config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            there = json.loads(path.read_text())
-            if "fit" not in there.get("data", ()):
-                raise InputError(
-                    f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
-                    "choose another --workdir"
-                )
-            without = ("data.deployment_priors",) if trained else ()
-            differing = _differences(_comparable(there, without), _comparable(values, without))
-            if differing:
-                raise InputError(
-                    f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
-                    f"{changes(differing)}; choose another --workdir, or delete it to start again"
-                )
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(values, indent=1) + "\n")
-        partial.replace(path)
     except OSError as error:
         raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path} is not readable as JSON ({error}): delete it, or choose another --workdir"
-        ) from error
+    if path.is_file():
+        there = read_json(path, CONFIG_REMEDY)
+        if "fit" not in _mapping(there, "data"):
+            raise InputError(
+                f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
+                "choose another --workdir"
+            )
+        without = ("data.deployment_priors",) if trained else ()
+        differing = _differences(_comparable(there, without), _comparable(values, without))
+        if differing:
+            raise InputError(
+                f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
+                f"{changes(differing)}; choose another --workdir, or delete it to start again"
+            )
+    write_json(path, values)
 
 
 def claim_geometry(workdir: Path, train: Dataset) -> None:
@@ -96,10 +93,7 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
     }
     path = workdir / "splits.json"
     if path.is_file():
-        try:
-            there = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}): choose another --workdir") from error
+        there = read_json(path, "which images the runs were tested on is lost; choose another --workdir")
         other = [name for name, value in here.items() if there.get(name) != value]
         if other:
             raise InputError(
@@ -107,9 +101,7 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
                 "split has changed, and test images may have been trained on; choose another --workdir"
             )
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(here, indent=1) + "\n")
-    partial.replace(path)
+    write_json(path, here)
 
 
 def read_claim(workdir: Path) -> Config:
@@ -117,24 +109,31 @@ def read_claim(workdir: Path) -> Config:
     path = workdir / "config.json"
     if not path.is_file():
         raise InputError(f"no run in {workdir}: there is no config.json; train one first")
+    values = read_json(path, CONFIG_REMEDY)
     try:
-        values = json.loads(path.read_text())
         if "fit" not in values["data"]:
             raise InputError(
                 f"{path} was written by an earlier version, which did not say how pictures became squares: train "
                 f"again in another --workdir"
             )
         return from_json(values)
-    except (json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DamagedError(f"{path} is damaged ({error!r}): {CONFIG_REMEDY}") from None
 
 
 def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
-    train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
-    data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download", "workers")}
+    train = {k: v for k, v in _mapping(values, "train").items() if k != "devices"}
+    data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
     rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy")}
     data = {k: v for k, v in data.items() if f"data.{k}" not in without}
     return {**rest, "train": train, "data": data}
+
+
+def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def changes(differing: Mapping[str, tuple[Any, Any]]) -> str:
@@ -162,13 +161,15 @@ class Clock:
         self._path = folder / "clock.json"
         self._before = 0.0
         if not fresh and self._path.is_file():
-            self._before = float(json.loads(self._path.read_text())["seconds"])
+            remedy = "delete it, and only the time that the run took is lost"
+            seconds = read_json(self._path, remedy).get("seconds")
+            if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+                raise DamagedError(f"{self._path} is damaged (no number of seconds): {remedy}")
+            self._before = float(seconds)
         self._began = time.monotonic()
 
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._began
 
     def save(self) -> None:
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps({"seconds": round(self.seconds(), 1)}))
-        partial.replace(self._path)
+        write_json(self._path, {"seconds": round(self.seconds(), 1)})

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from imbal_jax.checkpoint import Checkpoints, digest
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, Stopped
 from imbal_jax.parallel import make_mesh, replicate
 from imbal_jax.state import TrainState, init_state
 
@@ -117,12 +117,68 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said_so(
     assert "checkpoint of step 20 is damaged" in said[0]
     assert "going on from step 10" in said[0]
 
+    aside = tmp_path.with_name(tmp_path.name + ".damaged") / "20"
+    assert "moved to" in said[0]
+    assert (aside / "state").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("reason", "like"),
+    [
+        ("Permission denied", state(0)),
+        ("Out of memory", state(0)),
+        ("another tree", init_state({"params": {"w": jnp.ones(3)}}, OPTIMIZER, jax.random.key(0), ema=False)),
+        ("another shape", state(0, size=41)),
+    ],
+)
+def test_a_whole_checkpoint_that_cannot_be_read_is_kept(
+    tmp_path: Path, reason: str, like: TrainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, [0.1, 0.2])
+    said: list[str] = []
+    with Checkpoints(tmp_path, said.append) as checkpoints:
+        if reason in ("Permission denied", "Out of memory"):
+            error = OSError(13, reason) if reason[0] == "P" else MemoryError(reason)
+
+            def read(*_: object) -> TrainState:
+                raise error
+
+            monkeypatch.setattr(checkpoints, "_read", read)
+        for step in (None, 20):
+            with pytest.raises(Stopped, match=r"step 20 .* nothing was deleted") as raised:
+                checkpoints.restore(like, step)
+            assert "\n" not in str(raised.value)
+        assert checkpoints.steps() == [10, 20]
+    assert said == []
+
+
+def test_an_interrupted_read_deletes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, [0.1, 0.2])
+    with Checkpoints(tmp_path) as checkpoints:
+
+        def read(*_: object) -> TrainState:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpoints, "_read", read)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.restore(state(0))
+        assert checkpoints.steps() == [10, 20]
+
+
+def test_damaged_metrics_of_a_checkpoint_are_written_from_their_copy(tmp_path: Path) -> None:
+    saved(tmp_path, [0.1, 0.9, 0.2])
+    path = tmp_path / "20" / "metrics" / "metrics"
+    path.write_bytes(path.read_bytes()[:5])
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(40), 0.3)
+        assert checkpoints.steps() == [20, 30, 40]
+
 
 def test_no_flipped_bit_is_read_silently(tmp_path: Path) -> None:
     """In the middle of each stored file, one at a time: refused, or what was saved comes back all the same."""
     saved(tmp_path, [0.1])
     refused = 0
-    for path in [p for p in (tmp_path / "10" / "state").rglob("*") if p.is_file()]:
+    for path in [p for p in (tmp_path / "10" / "state").rglob("*") if p.is_file() and p.stat().st_size]:
         intact = path.read_bytes()
         content = bytearray(intact)
         content[len(content) // 2] ^= 0x01

@@ -529,7 +529,7 @@ def test_one_run_twice_alone_unfinished_or_absent_is_refused(pair: list[Path]) -
 
 def test_damaged_scores_are_refused(pair: list[Path]) -> None:
     (pair[1] / "test_scores.npz").write_bytes(b"torn")
-    with pytest.raises(InputError, match=r"test_scores\.npz cannot be read"):
+    with pytest.raises(InputError, match=r"test_scores\.npz is damaged"):
         compare(pair, QUIET)
 
 

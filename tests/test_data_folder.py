@@ -11,6 +11,7 @@ from imbal_jax.data import folder as folder_module
 from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.dicom import read_radiograph
 from imbal_jax.data.folder import read_folder
+from imbal_jax.data.listing import image_files
 from imbal_jax.data.phantom import encode, write_phantoms
 from imbal_jax.errors import InputError
 
@@ -153,7 +154,7 @@ def test_png_and_jpeg_are_read_beside_dicom(hospital: Path) -> None:
     assert summary.refused == {"constant": 1, "truncated": 1}
     for image in data.images[1:]:
         np.testing.assert_allclose(image[..., 0].astype(int), ramp, atol=3)
-    assert len(set(data.groups.tolist())) == 5
+    assert len(set(data.groups.tolist())) <= 3  # equal pictures without a patient show one person
     assert summary.unknown_patients == 4
 
 
@@ -190,14 +191,17 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
     data, summary = read_folder(hospital, size=SIZE)
     assert data.groups.tolist() == [0, 0, 1, 2]
     assert summary.unknown_patients == 0  # the last has the PatientID of its header
-    assert data.notes == ("patients by column patient: 2, by the header's PatientID: 1", *data.notes[1:])
+    assert "patients by column patient: 2, by the header's PatientID: 1" in data.notes
     assert "1 patients of the headers are several in the table's column" in str(summary)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("path,label\none.dcm,a\n", "no column 'file' or 'accession'; it has: path, label"),
+        (
+            "path,label\none.dcm,a\n",
+            "no column 'file' or 'accession'; it has: path, label",
+        ),
         ("file,label\none.dcm,a\none.dcm,b\n", "rows 2 and 3 say different things"),
         ("file,label\none.dcm,\n", "row 2 has no label"),
         ("file,label\none.dcm\n", "row 2 has 1 cells under 2 headings"),
@@ -326,7 +330,7 @@ def test_every_image_below_a_folder_is_listed_once_and_links_are_not_followed_in
         (folder / unwanted).touch()
     (folder / "d0" / "circle").symlink_to(folder)
     (folder / "linked.dcm").symlink_to(folder / sorted(wanted)[0])
-    assert folder_module.image_files(folder) == sorted(wanted | {"linked.dcm"})
+    assert image_files(folder) == sorted(wanted | {"linked.dcm"})
 
 
 def test_a_folder_that_may_not_be_listed_is_not_passed_over(

@@ -27,6 +27,7 @@ from imbal_jax.data.ingest.manifest import compare_source, find_files, read_mani
 from imbal_jax.data.ingest.options import IngestOptions
 from imbal_jax.data.ingest.run import ingest
 from imbal_jax.data.ingest.summary import Summary
+from imbal_jax.data.listing import Listing
 from imbal_jax.data.record_files import read_folder_info
 from imbal_jax.data.records import open_records
 from imbal_jax.errors import InputError, Stopped
@@ -322,13 +323,13 @@ def test_burned_in_text_is_refused_where_the_header_says_so(hospital: Path) -> N
 def test_a_drive_that_goes_away_is_no_reason_to_leave_images_out(
     hospital: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = run_module.image_files(hospital)
+    files = run_module.list_files(hospital).files
     for i in range(0, 20, 2):
         (hospital / f"p{i % PATIENTS}/{i}.dcm").rename(hospital.parent / f"{i}.away")
     names = [f"{path},{'ab'[i % 2]}" for i, path in enumerate(files)]
     table(hospital, "file,label\n" + "\n".join(names) + "\n")
     with monkeypatch.context() as patched:
-        patched.setattr(run_module, "image_files", lambda folder: files)
+        patched.setattr(run_module, "list_files", lambda folder: Listing(files))
         with pytest.raises(Stopped, match=r"10 of 24 files that .* lists cannot be read: is the drive there"):
             run(hospital)
     for i in range(0, 20, 2):

@@ -24,10 +24,10 @@ def test_an_unfinished_run_is_none_and_a_damaged_one_is_refused(tmp_path: Path) 
     assert Scored.read(tmp_path) is None
     scored(*unbalanced(50)).write(tmp_path)
     (tmp_path / "test_scores.npz").write_bytes(b"torn")
-    with pytest.raises(InputError, match=r"test_scores.npz cannot be read .*run again"):
+    with pytest.raises(InputError, match=r"test_scores.npz is damaged .*run again"):
         Scored.read(tmp_path)
     (tmp_path / "result.json").write_text("{}")
-    with pytest.raises(InputError, match=r"result.json cannot be read"):
+    with pytest.raises(InputError, match=r"result.json is damaged"):
         Scored.read(tmp_path)
 
 

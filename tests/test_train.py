@@ -292,7 +292,7 @@ def test_evaluating_a_run_after_its_folder_has_changed_is_refused(
 def test_a_damaged_config_json_is_named(pictures: Path, tmp_path: Path) -> None:
     claim(tmp_path, small(pictures))
     (tmp_path / "config.json").write_text(json.dumps(to_json(small(pictures)))[:50])
-    with pytest.raises(InputError, match=r"config.json is not readable as JSON"):
+    with pytest.raises(InputError, match=r"config.json is damaged"):
         claim(tmp_path, small(pictures))
 
 
@@ -320,6 +320,57 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
     assert f"the checkpoint of step {last} is damaged" in text
     assert "going on from step" in text
     np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-6)
+
+
+def hurt_run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run of "stratified", which now has its scores to make again."""
+    workdir = tmp_path / "hurt"
+    shutil.copytree(finished, workdir)
+    (workdir / "stratified" / "result.json").unlink()
+    return workdir
+
+
+def continued(pictures: Path, workdir: Path) -> tuple[object, str]:
+    said = Console(record=True, quiet=False, file=io.StringIO(), width=400)
+    return train.fit(small(pictures), workdir, said)[0], said.export_text()
+
+
+@pytest.mark.parametrize("damage", ["shortened", "another value", "gone"])
+def test_a_damaged_history_changes_no_choice_and_is_told(
+    pictures: Path, finished: Path, tmp_path: Path, damage: str
+) -> None:
+    workdir = hurt_run(finished, tmp_path)
+    path = workdir / "stratified" / "metrics.jsonl"
+    lines = [line for line in path.read_text().splitlines() if '"validation"' in line]
+    if damage == "gone":
+        path.unlink()
+    elif damage == "shortened":
+        path.write_text("\n".join(lines[-1:]) + "\n")
+    else:
+        records = [json.loads(line) for line in lines]
+        records[0]["loss"] = 123.0
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    whole = json.loads((finished / "stratified" / "result.json").read_text())["best_step"]
+    result, text = continued(pictures, workdir)
+    assert result.best_step == whole
+    assert "metrics.jsonl was shortened or changed" in text
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_next_best_and_is_told(
+    pictures: Path, finished: Path, tmp_path: Path
+) -> None:
+    workdir = hurt_run(finished, tmp_path)
+    folder = workdir / "stratified" / "checkpoints"
+    best = json.loads((finished / "stratified" / "result.json").read_text())["best_step"]
+    kept = sorted(int(p.name) for p in folder.iterdir())
+    assert len(kept) > 1
+    for path in (folder / str(best) / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:20])
+    result, text = continued(pictures, workdir)
+    assert result.best_step != best
+    assert f"the checkpoint of step {best} is damaged" in text
+    assert (folder.with_name("checkpoints.damaged") / str(best)).is_dir()
 
 
 # Any method

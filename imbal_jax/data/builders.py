@@ -19,6 +19,7 @@ from imbal_jax.data.record_index import build_index
 from imbal_jax.data.splits import SplitSummary, complete_split, row_line, split_by_group, split_summary
 from imbal_jax.errors import InputError
 from imbal_jax.files import write_json
+from imbal_jax.tracking import say
 
 SOURCE = "source.json"  # where the set comes from and how it was split, beside the records
 
@@ -114,20 +115,16 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
     finally:
         shutil.rmtree(options.partial, ignore_errors=True)
     summary = split_summary(labels, patients, indices, streamed.classes)
-    _say(console, f"{options.out}: {len(items):,} images of {len(set(patients)):,} patients")
-    _say(console, f"{source.citation}; {source.licence}")
-    _say(console, f"pictures: {streamed.geometry}")
+    say(console, f"{options.out}: {len(items):,} images of {len(set(patients)):,} patients")
+    say(console, f"{source.citation}; {source.licence}")
+    say(console, f"pictures: {streamed.geometry}")
     for note in streamed.notes:
-        _say(console, note)
+        say(console, note)
     for row in summary.rows():
-        _say(console, row_line(row))
+        say(console, row_line(row))
     for name, part in summary.missing:
-        _say(console, summary.lacking(name, part))
+        say(console, summary.lacking(name, part))
     return summary
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _check(options: PrepareOptions) -> PublicSet:

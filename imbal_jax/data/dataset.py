@@ -1,6 +1,8 @@
 """One data set: images in memory or on disk, their labels, and the patient each is of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,6 +52,91 @@ class Dataset:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     geometry: Geometry | None = None
+
+    @classmethod
+    def from_folder(
+        cls,
+        dir: str | Path,
+        *,
+        size: int,
+        labels_file: str = "labels.csv",
+        classes: Sequence[str] | None = None,
+        voi: str = "header",
+        cache: Path | None = None,
+        workers: int | None = None,
+        left_out: Path | None = None,
+        **options: Any,
+    ) -> "Dataset":
+        """The labelled images below ``dir``, as ``folder.read_folder`` reads them; its arguments are the same.
+
+        The notes say what was read and what was not, with counts: patients, labels, flags of the pictures, refused
+        files, rows without a file and copies.
+        """
+        from imbal_jax.data.folder import read_folder  # which imports this module
+
+        data, _ = read_folder(
+            dir,
+            size=size,
+            labels_file=labels_file,
+            classes=classes,
+            voi=voi,
+            cache=cache,
+            workers=workers,
+            left_out=left_out,
+            **options,
+        )
+        return data
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        groups: Any = None,
+        classes: Sequence[str] | None = None,
+    ) -> "Dataset":
+        """Arrays as a data set, checked.
+
+        images: uint8 or uint16 [N, H, W] or [N, H, W, channels]. labels: int [N], or [N, L] with 1, 0, -1 (uncertain)
+        and -2 (missing). groups: [N], the patient of each image; None: each counts as its own. classes: names; None:
+        "0", "1", ... Raises InputError naming the first thing wrong.
+        """
+        images, labels = np.asarray(images), np.asarray(labels)
+        if images.ndim == 3:
+            images = images[..., None]
+        if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
+            raise InputError(
+                f"labels are {labels.dtype} {list(labels.shape)}, expected whole numbers [N] or [N, labels]"
+            )
+        names = tuple(map(str, classes)) if classes is not None else ()
+        if labels.ndim == 2:
+            allowed = (labels >= MISSING) & (labels <= 1)
+            if not allowed.all():
+                raise InputError(
+                    f"a label of many is {labels[~allowed].flat[0]}, allowed are 1, 0, -1 (uncertain) and "
+                    "-2 (missing)"
+                )
+            names = names or tuple(map(str, range(labels.shape[1])))
+            labels = labels.astype(np.int8)
+        else:
+            if len(labels) and set(np.unique(labels)) == {-1, 1}:
+                raise InputError("labels are -1 and 1, classes count from 0: give (labels + 1) // 2")
+            names = names or tuple(map(str, range(int(labels.max(initial=-1)) + 1)))
+            if len(labels) and labels.max() > np.iinfo(np.int32).max:
+                raise InputError(f"label {labels.max()} is no index of a class")
+            labels = labels.astype(np.int32)
+        if len(set(names)) < len(names):
+            raise InputError("two classes have one name: give each its own")
+        notes = ()
+        if groups is None:
+            groups = np.arange(len(images))
+            notes = (
+                "no patients were given: each image counts as its own patient, splits may share patients",
+            )
+        groups = np.asarray(groups)
+        if groups.ndim != 1:
+            raise InputError(f"groups have shape {list(groups.shape)}, expected one patient an image, [N]")
+        return check_dataset(cls(images, labels, groups, names, notes))
 
     @property
     def many_labels(self) -> bool:

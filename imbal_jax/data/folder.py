@@ -7,16 +7,18 @@ integers in the order of first appearance, and messages name rows of the table.
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from hashlib import blake2b
+from functools import partial
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from imbal_jax.data.cells import patient_likeness
+from imbal_jax.data.copies import COPIES, Copy, settle_copies
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.dicom import (
     FLAGS,
@@ -29,9 +31,12 @@ from imbal_jax.data.dicom import (
     open_dicom,
     quiet,
 )
-from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.given_split import given_split
 from imbal_jax.data.header import patient_of
+from imbal_jax.data.ingest.key import open_key
+from imbal_jax.data.left_out import write_left_out
+from imbal_jax.data.listing import PASSED, list_files
 from imbal_jax.data.memory import one_file
 from imbal_jax.data.patients import (
     HEADER,
@@ -49,33 +54,18 @@ from imbal_jax.data.table import (
     LabelKind,
     Row,
     Table,
+    check_classes,
     header_keyword,
     match_headers,
     match_names,
     read_table,
 )
 from imbal_jax.errors import InputError
-from imbal_jax.files import read_npz
+from imbal_jax.files import read_npz, write_npz
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-# Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
-NO_IMAGES = (
-    ".csv",
-    ".tsv",
-    ".json",
-    ".txt",
-    ".md",
-    ".npz",
-    ".html",
-    ".pdf",
-    ".xml",
-    ".xls",
-    ".xlsx",
-    ".zip",
-    ".part",
-)
-LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
-CACHE_FORMAT = 6  # raised whenever the same file would be read as other pixels
+LISTED = 20  # numbers of rows that are said; the table of what was left out has all
+CACHE_FORMAT = 7  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
@@ -84,9 +74,11 @@ class FolderSummary:
 
     refused: files by reason, the keys of dicom.REASONS. unwindowed: read by percentiles although the header's
     window was asked for. unknown_patients: images with no patient in table or header, each counted as a
-    patient of its own. colour_dropped: colour pictures that became grey. notes: how table, patients and split were
-    understood. splits: indices of the split that the folder comes with, None where it has none or another is asked
-    for.
+    patient of its own. notes: how table, patients and split were understood. splits: indices of the split that the
+    folder comes with, None where it has none or another is asked for. unmatched_numbers: of the table's rows that
+    have no file. copies: files left out as copies, by the keys of copies.COPIES. unknown_headers: files that no row
+    names and whose header cannot be read. flags: images by flag. passed: lines on what is below the folder and is no
+    image.
     """
 
     rows: int
@@ -99,7 +91,11 @@ class FolderSummary:
     unknown_patients: int
     unwindowed: int
     labels: dict[str, int] = field(default_factory=dict)
-    colour_dropped: int = 0
+    unmatched_numbers: tuple[int, ...] = ()
+    copies: dict[str, int] = field(default_factory=dict)
+    unknown_headers: int = 0
+    flags: dict[str, int] = field(default_factory=dict)
+    passed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     splits: Mapping[str, np.ndarray] | None = None
 
@@ -111,13 +107,24 @@ class FolderSummary:
         lines += [
             f"refused {count}: {reason}: {REASONS[reason]}" for reason, count in sorted(self.refused.items())
         ]
+        lines += [f"left out {count}: {word}: {COPIES[word]}" for word, count in sorted(self.copies.items())]
+        numbers = listed_numbers(self.unmatched_numbers)
         notes = (
-            (self.unmatched_rows, "rows of the table without a file"),
+            (self.unmatched_rows, f"rows of the table without a file: {numbers}"),
             (self.unmatched_files, "files without a row, left out"),
+            (self.unknown_headers, "of these whose header cannot be read: a row may ask for them"),
             (self.unwindowed, "images without a usable window, scaled by percentiles"),
-            (self.colour_dropped, "colour pictures made grey: --data.channels 3 keeps the colour"),
         )
-        return "\n".join([*lines, *(f"{count} {what}" for count, what in notes if count), *self.notes])
+        lines += [f"{count} {what}" for count, what in notes if count]
+        flags = {flag: count for flag, count in self.flags.items() if flag != "unwindowed"}  # told above
+        lines += [f"{count} flagged {flag}: {FLAGS[flag]}" for flag, count in flags.items()]
+        return "\n".join([*lines, *self.notes, *self.passed])
+
+
+def listed_numbers(numbers: Sequence[int]) -> str:
+    """The first numbers of rows, and how many more there are."""
+    more = f" and {len(numbers) - LISTED:,} more" if len(numbers) > LISTED else ""
+    return ", ".join(map(str, numbers[:LISTED])) + more
 
 
 def read_folder(
@@ -136,6 +143,7 @@ def read_folder(
     cache: Path | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    left_out: Path | None = None,
 ) -> tuple[Dataset, FolderSummary]:
     """Read every labelled DICOM, PNG, JPEG, TIFF and BMP file below ``folder``; images [N, size, size, channels].
 
@@ -160,6 +168,10 @@ def read_folder(
     cache: a folder that keeps the decoded images, for files of the same names, sizes and times.
     workers: threads, all cores by default; decoding and resizing large images run in parallel.
     progress: called with (files done, files).
+    left_out: a table to write of the rows and files that were left out (``left_out.write_left_out``), with ids that
+        are made with a key beside it, LEFT_OUT.key.
+    A picture that several files hold is settled by ``copies.settle_copies``. The notes of the data set are the lines
+    of the summary.
     Raises InputError for a table that cannot be used, naming row or column, and when no file could be read.
     Files that are refused are counted in the summary.
     """
@@ -168,9 +180,12 @@ def read_folder(
         raise InputError(f"no folder {folder}")
     geometry = Geometry(size, fit, channels, bits, voi)
     table = read_table(folder / labels_file, classes, columns=columns, label_kind=label_kind)
-    files = image_files(folder, labels_file)
+    check_classes(table)
+    listing = list_files(folder, leave=(labels_file,))
+    files = listing.files
     with quiet():
-        matched, unmatched_rows = match(folder, files, table)
+        found = match(folder, files, table)
+        matched = found.rows
         paths = sorted(matched)
         if not paths:
             raise InputError(
@@ -187,9 +202,39 @@ def read_folder(
         )
         raise InputError(f"none of {len(paths)} labelled files in {folder} could be read: {reasons}")
     rows = [matched[paths[i]] for i in good]
+    with quiet():
+        groups, _ = patient_groups(folder, table, rows, [paths[i] for i in good], decoded.take(good))
+    nobody = unknown_patients(rows, decoded.patients[good])
+    pictures = [blake2b(decoded.images[i], digest_size=16).digest() for i in good]
+    copies = settle_copies(
+        [
+            Copy(
+                pictures[k],
+                row.labels,
+                None if nobody[k] else groups[k],
+                row.number,
+                paths[i] in found.instances,
+            )
+            for k, (i, row) in enumerate(zip(good, rows, strict=True))
+        ],
+        lambda k: file_content(folder / paths[good[k]], k),
+    )
+    became = {paths[i]: tuple(REASONS)[code - 1] for i, code in enumerate(decoded.status) if code}
+    became |= {paths[good[k]]: word for k, word in copies.items()}
+    if left_out is not None:
+        others = {**dict.fromkeys(set(files) - set(paths), "unlabelled"), **found.unread, **listing.passed}
+        save_left_out(left_out, [row.number for row in found.left], {**became, **others}, matched)
+    if len(copies) == len(good):
+        words = "; ".join(
+            f"{n} {word}: {COPIES[word]}" for word, n in sorted(Counter(copies.values()).items())
+        )
+        raise InputError(f"no image is left of {len(paths)} labelled files in {folder}: {words}")
+    kept = [k for k in range(len(good)) if k not in copies]
+    good, rows, pictures = good[kept], [rows[k] for k in kept], [pictures[k] for k in kept]
     read = [paths[i] for i in good]
     with quiet():
         groups, patients = patient_groups(folder, table, rows, read, decoded.take(good))
+    groups = one_patient_a_picture(groups, nobody[kept], pictures)
     splits, said = given_split(table, rows, read) if split == "official" else (None, [])
     notes = (*table.notes, *patients.lines(table.patient_column), *said)
     labels = np.array([row.labels for row in rows], np.int8 if table.many else np.int32)
@@ -198,8 +243,8 @@ def read_folder(
         labels if table.many else labels[:, 0],
         groups,
         table.classes,
-        notes=notes,
-        geometry=geometry,
+        notes,
+        geometry,
     )
     present = (
         (labels == 1).sum(axis=0) if table.many else np.bincount(labels[:, 0], minlength=len(table.classes))
@@ -209,74 +254,101 @@ def read_folder(
         files=len(files),
         read=len(good),
         refused=dict(refused),
-        unmatched_rows=unmatched_rows,
+        unmatched_rows=len(found.left),
         unmatched_files=len(files) - len(paths),
         patients=len(np.unique(groups)),
         unknown_patients=patients.unknown,
         unwindowed=int(decoded.unwindowed[good].sum()) if voi == "header" else 0,
         labels=dict(zip(table.classes, present.tolist(), strict=True)),
-        colour_dropped=int(decoded.colour_dropped[good].sum()),
+        unmatched_numbers=tuple(sorted(row.number for row in found.left)),
+        copies=dict(Counter(copies.values())),
+        unknown_headers=len(found.unread),
+        flags=flag_counts(decoded.flags[good]),
+        passed=tuple(listing.lines()),
         notes=notes,
         splits=splits,
     )
-    return data, summary
+    return replace(data, notes=tuple(str(summary).splitlines())), summary
 
 
 # Files and rows
 
 
-def image_files(folder: Path, labels_file: str = "") -> list[str]:
-    """Paths below ``folder``, with "/", sorted: whatever is not hidden and may be an image.
+@dataclass(frozen=True)
+class Found:
+    """rows: of each file that has one. left: the rows that have no file. instances: files that a row asks for by
+    their SOPInstanceUID. unread: by path, why the header of a file that no row names could not be read."""
 
-    Folders are listed side by side, which is what takes the time on a network drive. Raises InputError where
-    one may not be listed: its images would be missing without a word.
-    """
-
-    def listed(below: str) -> tuple[list[str], list[str]]:
-        folders, files = [], []
-        with os.scandir(folder / below) as entries:
-            for entry in entries:
-                if entry.name[0] == ".":
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(f"{below}{entry.name}/")
-                elif entry.is_file() and may_be_image(entry.name):
-                    files.append(f"{below}{entry.name}")
-        return folders, files
-
-    found: list[str] = []
-    with ThreadPoolExecutor(LISTERS) as pool:
-        waiting = {pool.submit(listed, "")}
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for listing in done:
-                if isinstance(listing.exception(), OSError):
-                    raise InputError(f"a folder in {folder} may not be listed: its images would be left out")
-                folders, files = listing.result()
-                found += files
-                waiting |= {pool.submit(listed, below) for below in folders}
-    return sorted(path for path in found if path != labels_file)
+    rows: dict[str, Row]
+    left: list[Row]
+    instances: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
-def may_be_image(name: str) -> bool:
-    """By the name alone."""
-    return name != "DICOMDIR" and not name.lower().endswith(NO_IMAGES)
-
-
-def match(folder: Path, files: list[str], table: Table) -> tuple[dict[str, Row], int]:
-    """The row of each file that has one, and the number of rows that have no file."""
+def match(folder: Path, files: list[str], table: Table) -> Found:
+    """Rows and files."""
     matches, left = match_names(files, table)
     if not left:
-        return matches.rows, 0
+        return Found(matches.rows, [])
     # Headers are read only for what names did not settle: a millisecond a file.
-    paths = defaultdict(list)
+    paths, unread = defaultdict(list), {}
+    named = set(matches.rows)
     for path in files:
-        if path not in matches.rows and not path.lower().endswith(PICTURES):
-            with suppress(ReadError):
+        if path not in named and not path.lower().endswith(PICTURES):
+            try:
                 header = open_dicom(folder / path, pixels=False)
-                paths[str(attribute(header, header_keyword(table)) or "").strip()].append(path)
+            except ReadError as error:
+                unread[path] = error.reason
+                continue
+            paths[str(attribute(header, header_keyword(table)) or "").strip()].append(path)
     left = match_headers(matches, left, paths)
-    return matches.rows, len(left)
+    instances = set(matches.rows) - named if table.key == "file" else ()
+    return Found(matches.rows, list(left), frozenset(instances), unread)
+
+
+def unknown_patients(rows: Sequence[Row], from_header: np.ndarray) -> np.ndarray:
+    """bool [N]: whom neither the table nor the header names."""
+    return np.array([not row.patient for row in rows], bool) & (from_header < 0)
+
+
+def one_patient_a_picture(groups: np.ndarray, nobody: np.ndarray, pictures: Sequence[bytes]) -> np.ndarray:
+    """``groups`` in which an image without a patient has that of an equal picture: both show one person."""
+    whose = {}
+    for k in np.argsort(nobody, kind="stable"):
+        whose.setdefault(pictures[k], groups[k])
+    joined = [whose[pictures[k]] if nobody[k] else group for k, group in enumerate(groups)]
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in joined], np.int32)
+
+
+def file_content(path: Path, place: int) -> bytes:
+    """A hash of the bytes; of a file that is gone by now, one of its own."""
+    try:
+        with path.open("rb") as stream:
+            return file_digest(stream, lambda: blake2b(digest_size=16)).digest()
+    except OSError:
+        return str(place).encode()
+
+
+def save_left_out(
+    path: Path, rows: Sequence[int], files: Mapping[str, str], matched: Mapping[str, Row]
+) -> None:
+    """``left_out.write_left_out``, with a key beside it."""
+    row_of = {name: row.number for name, row in matched.items()}
+    meanings = {**REASONS, **COPIES, **PASSED}
+    if files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_left_out(
+            path, rows, files, row_of, meanings, partial(open_key(path.with_suffix(".key")).of, "file")
+        )
+    else:
+        write_left_out(path, rows, {}, {}, meanings, str)
+
+
+def flag_counts(flags: np.ndarray) -> dict[str, int]:
+    """How many of the images have each flag."""
+    counts = {flag: int((flags >> place & 1).sum()) for place, flag in enumerate(FLAGS)}
+    return {flag: count for flag, count in counts.items() if count}
 
 
 def patient_groups(
@@ -332,15 +404,15 @@ def header_patient(path: Path) -> str:
 @dataclass(frozen=True)
 class Decoded:
     """Of each file: uint8 or uint16 [M, size, size, channels]; status 0 or 1 + the place of its reason in REASONS;
-    the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used;
-    whether colour became grey; whether that patient is a study without a PatientID; a number that PatientIDs share
-    that may be one person's."""
+    the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used; its
+    flags, a bit each in the order of FLAGS; whether that patient is a study without a PatientID; a number that
+    PatientIDs share that may be one person's."""
 
     images: np.ndarray
     status: np.ndarray
     patients: np.ndarray
     unwindowed: np.ndarray
-    colour_dropped: np.ndarray
+    flags: np.ndarray
     studies: np.ndarray
     likeness: np.ndarray
 
@@ -370,8 +442,10 @@ def read_all(
 
     images = np.zeros((len(paths), *geometry.shape), geometry.dtype)
     status = np.zeros(len(paths), np.int8)
-    unwindowed, colour_dropped = np.zeros((2, len(paths)), bool)
+    unwindowed = np.zeros(len(paths), bool)
     patients = np.full(len(paths), -1, np.int32)
+    flags = np.zeros(len(paths), np.int64)
+    places = {flag: place for place, flag in enumerate(FLAGS)}
     studies = np.zeros(len(paths), bool)
     likeness = np.full(len(paths), -1, np.int32)
     numbers: dict[str, int] = {}
@@ -391,7 +465,7 @@ def read_all(
             else:
                 images[place] = result.pixels.reshape(geometry.shape)
                 unwindowed[place] = not result.windowed
-                colour_dropped[place] = COLOUR_DROPPED in result.flags
+                flags[place] = sum(1 << places[flag] for flag in result.flags)
                 if result.patient:
                     patients[place] = numbers.setdefault(result.patient, len(numbers))
                     keyword, _, name = result.patient.partition(" ")
@@ -399,31 +473,25 @@ def read_all(
                     likeness[place] = likes.setdefault(patient_likeness(name), len(likes))
             if progress is not None:
                 progress(place + 1, len(paths))
-    decoded = Decoded(images, status, patients, unwindowed, colour_dropped, studies, likeness)
+    decoded = Decoded(images, status, patients, unwindowed, flags, studies, likeness)
     if store is not None:
-        keep(store, decoded)
+        with suppress(
+            InputError
+        ):  # without a cache, as on a full disk, the files are decoded again next time
+            write_npz(store, vars(decoded))
     return decoded
-
-
-def keep(store: Path, decoded: Decoded) -> None:
-    """Write the cache; without one, as on a full disk, the files are decoded again next time."""
-    partial = store.with_suffix(f".{os.getpid()}.part")
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            np.savez(stream, **{part.name: getattr(decoded, part.name) for part in fields(decoded)})
-        os.replace(partial, store)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def digest(folder: Path, paths: list[str], geometry: Geometry) -> str:
     """A name for exactly these files at these sizes and times, read this way."""
-    state = blake2b(f"{CACHE_FORMAT} {geometry!r} {list(REASONS)}".encode(), digest_size=16)
+    state = blake2b(f"{CACHE_FORMAT} {geometry!r} {list(REASONS)} {list(FLAGS)}".encode(), digest_size=16)
     for path in paths:
-        about = (folder / path).stat()
-        state.update(f"\0{path}\0{about.st_size}\0{about.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+        try:
+            about = (folder / path).stat()
+            seen = f"{about.st_size}\0{about.st_mtime_ns}"
+        except OSError:  # it went away, or may not be looked at: it will be refused as missing
+            seen = "missing"
+        state.update(f"\0{path}\0{seen}".encode("utf-8", "surrogateescape"))
     return state.hexdigest()
 
 

@@ -7,7 +7,6 @@ of one patient, both photometric polarities, rescaled values, windows, and noise
 """
 
 import csv
-import json
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from pydicom.uid import (
 )
 
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_json, write_json
 
 CLASSES = ("normal", "nodule", "consolidation", "effusion")
 
@@ -316,7 +316,7 @@ def write_phantoms(
     wanted = {"images": images, "imbalance": float(imbalance), "size": size, "seed": seed, "format": FORMAT}
     description = folder / "phantom.json"
     if description.exists():
-        found = json.loads(description.read_text())
+        found = read_json(description, "delete the folder, and the phantoms are made again")
         if found != wanted:
             raise InputError(f"{folder} holds phantoms of {found}, asked for {wanted}: choose another folder")
         if (folder / "labels.csv").exists():
@@ -324,7 +324,7 @@ def write_phantoms(
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no phantom.json: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    description.write_text(json.dumps(wanted))
+    write_json(description, wanted)
 
     rows: list[tuple[str, str, str]] = []
     for number, (name, count) in enumerate(patients):

@@ -12,6 +12,7 @@ from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.draws import draw
 from imbal_jax.data.folder import read_folder
 from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.left_out import NAME as LEFT_OUT
 from imbal_jax.data.phantom import write_phantoms
 from imbal_jax.data.preparation import PREFIX
 from imbal_jax.data.public import PUBLIC
@@ -190,8 +191,10 @@ def _folder(
         split=options.split,
         cache=folder / "cache",
         progress=_counter(say, "radiographs read"),
+        left_out=folder / LEFT_OUT,
     )
-    say(str(replace(summary, notes=())))  # these are the data set's too, and said by ``read``
+    if (folder / LEFT_OUT).is_file():
+        say(f"rows and files that were left out: {folder / LEFT_OUT}")
     return data, summary.splits
 
 

@@ -264,6 +264,15 @@ def from_exclusive(
     return tuple(names[place] for place in order), [(order.index(row.index(1)),) for row in labels], [note]
 
 
+def check_classes(table: Table) -> None:
+    """Refuse a column of names or numbers that was taken for classes: they would be written into the data set."""
+    if not table.many and len(table.rows) >= 10 and 2 * len(table.classes) > len(table.rows):
+        raise InputError(
+            f"column 'label' has {len(table.classes)} different values in {len(table.rows)} rows: "
+            "is it an identifier? name the classes, --classes A B"
+        )
+
+
 # Rows and files
 
 

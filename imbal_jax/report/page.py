@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.errors import InputError
+from imbal_jax.files import write_text
 from imbal_jax.report.benefit import in_use
 from imbal_jax.report.comparison import comparison
 from imbal_jax.report.confusions import confusions
@@ -77,13 +77,7 @@ def write_report(
     ]
     page = _page(title, study, [section for section in sections if section[2]])
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; free space or name another folder"
-        ) from error
+    write_text(path, page)
     return path
 
 

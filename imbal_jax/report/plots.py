@@ -49,8 +49,8 @@ def dot(runs: Sequence[RunResult], i: int) -> dict[str, object]:
 def draw(horizontal: str, vertical: str, *, square: bool = False) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.6, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel(horizontal, color=INK)
-    axes.set_ylabel(vertical, color=INK)
+    axes.set_xlabel(horizontal, color=INK, parse_math=False)
+    axes.set_ylabel(vertical, color=INK, parse_math=False)
     axes.tick_params(colors=INK, length=0, pad=5)
     axes.grid(color=GRID, linewidth=0.6)
     axes.spines[:].set_visible(False)

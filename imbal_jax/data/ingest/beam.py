@@ -16,10 +16,10 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import create_runner
 
 from imbal_jax.data.dicom import quiet
-from imbal_jax.data.folder import image_files
 from imbal_jax.data.ingest.journal import Segment
 from imbal_jax.data.ingest.key import Key, read_key
 from imbal_jax.data.ingest.read import Job, Task, read_file
+from imbal_jax.data.listing import image_files
 from imbal_jax.errors import InputError
 
 Element = tuple[

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imbal_jax.data.cells import patient_likeness
+from imbal_jax.data.copies import Copy, settle_copies
 from imbal_jax.data.ingest.journal import Place, Read
 from imbal_jax.data.ingest.key import Key
 from imbal_jax.data.ingest.read import Task
@@ -20,7 +21,6 @@ from imbal_jax.data.patients import (
     headers_know_better,
 )
 from imbal_jax.data.table import Matches, Row, Table, match_headers
-from imbal_jax.errors import InputError
 
 Known = Mapping[str, tuple[Read, Place | None]]  # by path below the folder
 UNLABELLED, RECORD = "unlabelled", "record"
@@ -58,16 +58,28 @@ def join(
     unmatched = match_headers(matches, left, asked)
 
     became = dict.fromkeys(files, UNLABELLED)
-    copies = defaultdict(list)
+    named = {task.path for task in tasks if task.named}
+    whole = []
     for path in sorted(matches.rows):
         read, place = known[path]
         became[path] = read.reason or RECORD
         if place is not None and not read.reason:
-            copies[read.content].append(path)
-    for same in copies.values():
-        says = {(matches.rows[path].labels, matches.rows[path].patient) for path in same}
-        for path in same if len(says) > 1 else same[1:]:
-            became[path] = "conflicting" if len(says) > 1 else "duplicate"
+            whole.append(path)
+    owners = [whose_is(matches.rows[path], known[path][0], key) for path in whole]
+    copies = settle_copies(
+        [
+            Copy(
+                known[path][0].picture,
+                matches.rows[path].labels,
+                None if who.source == NOBODY else who.key,
+                matches.rows[path].number,
+                instance=not by_accession and path not in named,
+            )
+            for path, who in zip(whole, owners, strict=True)
+        ],
+        lambda k: known[whole[k]][0].content,
+    )
+    became |= {whole[k]: word for k, word in copies.items()}
 
     kept = [path for path, word in became.items() if word == RECORD]
     reads = (known[path][0] for path in kept)
@@ -78,12 +90,27 @@ def join(
     kept.sort(key=lambda path: items[path].id)
     rows = [matches.rows[path] for path in kept]
     whose = [whose_is(row, known[path][0], key) for row, path in zip(rows, kept, strict=True)]
-    return Joined([items[path] for path in kept], rows, kept, became, unmatched, count_patients(whose, table))
+    joined = one_patient_a_picture(
+        [items[path] for path in kept],
+        [known[path][0].picture for path in kept],
+        [who.source == NOBODY for who in whose],
+    )
+    return Joined(joined, rows, kept, became, unmatched, count_patients(whose, table))
 
 
 def item_of(row: Row, read: Read, place: Place, key: Key) -> Item:
     name, patient = key.of("image", read.content), whose_is(row, read, key).key
     return Item(id=name, patient=patient, labels=row.labels, flags=read.flags, place=place)
+
+
+def one_patient_a_picture(
+    items: Sequence[Item], pictures: Sequence[str], nobody: Sequence[bool]
+) -> list[Item]:
+    """The items; one without a patient has that of an equal picture, since both show one person."""
+    whose: dict[str, str] = {}
+    for k in sorted(range(len(items)), key=lambda k: nobody[k]):
+        whose.setdefault(pictures[k], items[k].patient)
+    return [replace(item, patient=whose[pictures[k]]) if nobody[k] else item for k, item in enumerate(items)]
 
 
 def whose_is(row: Row, read: Read, key: Key) -> Whose:
@@ -109,12 +136,3 @@ def identifier(read: Read, by_accession: bool) -> str:
 def table_hash(table: Table, key: Key) -> str:
     """Changes with every word of the table that matters."""
     return key.of("table", repr((table.key, table.patient_column, table.classes, table.many, table.rows)))
-
-
-def check_classes(table: Table) -> None:
-    """Refuse a column of names or numbers that was taken for classes: they would be written into the data set."""
-    if not table.many and len(table.rows) >= 10 and 2 * len(table.classes) > len(table.rows):
-        raise InputError(
-            f"column 'label' has {len(table.classes)} different values in {len(table.rows)} rows: "
-            "is it an identifier? name the classes, --classes A B"
-        )

@@ -32,7 +32,7 @@ class Read:
     patient: of the header's; study: it has no PatientID, and its study counts; likeness: what PatientIDs share that
     may be one person's. sop, accession: of the header's, for joining with the table.
     flags: of the picture, sorted.
-    pixels: whether they were kept: a file whose header no row asks for is not decoded.
+    pixels: whether they were kept: a file whose header no row asks for is not decoded. picture: of the pixels.
     """
 
     file: str
@@ -48,6 +48,7 @@ class Read:
     accession: str = ""
     flags: tuple[str, ...] = ()
     pixels: bool = False
+    picture: str = ""
 
 
 @dataclass(frozen=True)

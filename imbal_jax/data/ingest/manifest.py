@@ -9,8 +9,6 @@ index/            labels, patients and their splits in arrays, from the records
 checksums.json    size and BLAKE2b of every other file of the data set
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,14 +18,15 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from imbal_jax.data.folder import image_files
 from imbal_jax.data.ingest.key import Key, read_key
 from imbal_jax.data.ingest.read import INGEST_REASONS
 from imbal_jax.data.ingest.records import checksum
+from imbal_jax.data.listing import image_files
 from imbal_jax.data.record_files import read_folder_info
 from imbal_jax.data.record_index import CHECKSUMS, file_checksum, read_index
 from imbal_jax.data.record_index import FOLDER as INDEX
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_json, write_csv, write_json, write_text
 
 MADE, MANIFEST, QUARANTINE = "ingest.json", "manifest.jsonl", "quarantine.csv"
 FORMAT = 1
@@ -48,24 +47,17 @@ class Line:
 def write_manifest(folder: Path, made: Mapping[str, Any], lines: Iterable[Line]) -> None:
     """Everything but the checksums, which come last."""
     lines = sorted(lines, key=lambda line: line.file)
-    (folder / MADE).write_text(json.dumps({"format": FORMAT, **made}, indent=1) + "\n", encoding="utf-8")
-    with (folder / MANIFEST).open("w", encoding="ascii") as stream:
-        for line in lines:
-            stream.write(json.dumps(asdict(line), separators=(",", ":")) + "\n")
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("file", "reason", "meaning"))
-    rows.writerows(
-        (line.file, line.became, INGEST_REASONS[line.became])
-        for line in lines
-        if line.became in INGEST_REASONS
-    )
-    (folder / QUARANTINE).write_text(table.getvalue(), encoding="utf-8")
+    write_json(folder / MADE, {"format": FORMAT, **made})
+    text = "".join(json.dumps(asdict(line), separators=(",", ":")) + "\n" for line in lines)
+    write_text(folder / MANIFEST, text)
+    refused = [line for line in lines if line.became in INGEST_REASONS]
+    rows = [(line.file, line.became, INGEST_REASONS[line.became]) for line in refused]
+    write_csv(folder / QUARANTINE, ("file", "reason", "meaning"), rows)
 
 
 def write_checksums(folder: Path) -> None:
     sums = {path.relative_to(folder).as_posix(): file_checksum(path) for path in contents(folder)}
-    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CHECKSUMS, sums)
 
 
 def read_made(folder: Path) -> dict[str, Any] | None:
@@ -134,8 +126,8 @@ def verify(folder: Path | str, progress: Callable[[int, int], None] | None = Non
 def verify_files(folder: Path) -> None:
     """``verify`` without opening a record: sizes and checksums of the files."""
     try:
-        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        sums = read_json(folder / CHECKSUMS, "")
+    except InputError:
         raise InputError(
             f"{folder} is no finished data set of an ingest: {CHECKSUMS} is missing or damaged"
         ) from None

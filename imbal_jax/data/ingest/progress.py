@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from imbal_jax.tracking import PLAIN_LINE_SECONDS, duration
+from imbal_jax.tracking import PLAIN_LINE_SECONDS, duration, say
 
 
 class Advance(Protocol):
@@ -39,7 +39,7 @@ def progress(console: Console, what: str, unit: str, total: int) -> Iterator[Adv
     """Shows ``what`` with the rate and the time left; the yielded function counts what is done."""
     if console.is_terminal and not console.is_dumb_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             Rate(unit),
@@ -62,13 +62,9 @@ def progress(console: Console, what: str, unit: str, total: int) -> Iterator[Adv
             said = now
             rate = done / (now - began)
             left = duration((total - done) / rate)
-            console.print(
-                f"{what}: {done:,} of {total:,}, {rate:,.1f} {unit}/s, {left} left", highlight=False
-            )
+            say(console, f"{what}: {done:,} of {total:,}, {rate:,.1f} {unit}/s, {left} left")
 
     yield advance
     seconds = max(monotonic() - began, 1e-9)
     if done:
-        console.print(
-            f"{what}: {done:,} in {duration(seconds)}, {done / seconds:,.1f} {unit}/s", highlight=False
-        )
+        say(console, f"{what}: {done:,} in {duration(seconds)}, {done / seconds:,.1f} {unit}/s")

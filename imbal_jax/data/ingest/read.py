@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imbal_jax.data.cells import patient_likeness
+from imbal_jax.data.copies import COPIES
 from imbal_jax.data.dicom import REASONS, attribute, open_dicom
 from imbal_jax.data.folder import PICTURES, load_picture
 from imbal_jax.data.geometry import Geometry
@@ -18,8 +19,7 @@ from imbal_jax.data.refusal import FILE_LIMIT, ReadError
 # Reasons that only a whole ingest has, beside those of one file.
 INGEST_REASONS = {
     **REASONS,
-    "duplicate": "byte for byte another labelled file, which is kept",
-    "conflicting": "byte for byte another labelled file, with other labels or another patient: both are left out",
+    **COPIES,
     "changed": "written to while it was read",
     "crashed": "reading it failed in a way that was not foreseen, or ended the process, twice",
     "timed-out": "reading it took longer than the limit, twice",
@@ -81,9 +81,12 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
     patient = radiograph.patient.removeprefix("PatientID ")
     study = radiograph.patient.startswith(f"{STUDY} ")
     who = key.of("patient", patient) if patient else ""
+    pixels = np.ascontiguousarray(radiograph.pixels).reshape(job.geometry.shape)
+    picture = key.of_bytes("picture", pixels.tobytes())
     like = key.of("likeness", patient_likeness(patient)) if patient and not study else ""
-    read = replace(read, patient=who, study=study, likeness=like, flags=radiograph.flags, pixels=True)
-    return read, radiograph.pixels.reshape(job.geometry.shape)
+    flags = radiograph.flags
+    read = replace(read, patient=who, study=study, likeness=like, flags=flags, pixels=True, picture=picture)
+    return read, pixels
 
 
 def joining(path: Path, key: Key) -> dict[str, str]:

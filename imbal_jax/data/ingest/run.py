@@ -7,15 +7,16 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from imbal_jax.data.folder import CACHE_FORMAT, image_files
+from imbal_jax.data.folder import CACHE_FORMAT
 from imbal_jax.data.given_split import given_split
-from imbal_jax.data.ingest.join import UNLABELLED, Joined, Known, asked_for, check_classes, join, table_hash
+from imbal_jax.data.ingest.join import RECORD, UNLABELLED, Joined, Known, asked_for, join, table_hash
 from imbal_jax.data.ingest.journal import Pictures, Place, Read, frames, segments
 from imbal_jax.data.ingest.key import Key, open_key, read_key
 from imbal_jax.data.ingest.manifest import (
@@ -33,10 +34,15 @@ from imbal_jax.data.ingest.read import INGEST_REASONS, Job, Task, still_holds, u
 from imbal_jax.data.ingest.records import Layout, checksum, write_records
 from imbal_jax.data.ingest.summary import Summary, split_counts
 from imbal_jax.data.ingest.workers import read_files
+from imbal_jax.data.left_out import NAME as LEFT_OUT
+from imbal_jax.data.left_out import write_left_out
+from imbal_jax.data.listing import PASSED, list_files
 from imbal_jax.data.records import build_index
 from imbal_jax.data.splits import complete_split, split_by_group, split_summary
-from imbal_jax.data.table import Table, match_names, read_table
+from imbal_jax.data.table import Table, check_classes, match_names, read_table
 from imbal_jax.errors import InputError, Stopped
+from imbal_jax.files import read_json, write_json
+from imbal_jax.tracking import say
 
 JOURNAL_FORMAT = 2
 LOST = 10  # files, and one in so many
@@ -58,7 +64,8 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
             options.table, options.classes or None, columns=options.columns, label_kind=options.label_kind
         )
     check_classes(table)
-    files = image_files(options.folder)
+    listing = list_files(options.folder)
+    files = listing.files
     if not files:
         raise InputError(f"{options.folder} holds no image")
     if options.out.exists() and not is_empty(options.out):
@@ -107,8 +114,15 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
     console.print(summary.table())
-    for line in (*summary.lines(), f"data set {options.out}, key {options.key}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    left_out = options.out.with_name(f"{options.out.name}.{LEFT_OUT}")
+    files_left = {path: word for path, word in joined.became.items() if word != RECORD} | listing.passed
+    row_of = {path: row.number for path, row in matches.rows.items()}
+    meanings = {**INGEST_REASONS, **PASSED}
+    numbers = summary.unmatched_rows
+    listed = write_left_out(left_out, numbers, files_left, row_of, meanings, partial(key.of, "file"))
+    where = (f"rows and files that were left out: {left_out}",) if listed else ()
+    for line in (*summary.lines(), *listing.lines(), *where, f"data set {options.out}, key {options.key}"):
+        say(console, line)
     return summary
 
 
@@ -135,11 +149,9 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
         key = open_key(options.key, outside=(options.out, options.partial))
         kept = {"format": [JOURNAL_FORMAT, CACHE_FORMAT], **options.geometry.options, "key": key.fingerprint}
         if about.is_file():
-            check_same(options.partial, json.loads(about.read_text()), kept)
+            check_same(options.partial, read_json(about, f"delete {options.partial} and start again"), kept)
         else:
-            half = about.with_suffix(".half")
-            half.write_text(json.dumps(kept) + "\n")
-            half.replace(about)
+            write_json(about, kept)
         yield key, journal
 
 
@@ -181,11 +193,7 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
         )
     records = verify(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)  # of a run that was killed at its very end
-    console.print(
-        f"{options.out} is finished: {records:,} records checked, all as they were written",
-        highlight=False,
-        markup=False,
-    )
+    say(console, f"{options.out} is finished: {records:,} records checked, all as they were written")
 
 
 def made_of(options: IngestOptions, table: Table, key: Key) -> dict[str, Any]:
@@ -227,11 +235,11 @@ def read_all(
         or not unchanged(known[task.path][0], options.folder / task.path)
     ]
     if len(ahead) < len(tasks):
-        console.print(f"{len(tasks) - len(ahead):,} files were read before", highlight=False)
+        say(console, f"{len(tasks) - len(ahead):,} files were read before")
     if options.beam is not None and ahead:
         from imbal_jax.data.ingest.beam import read_files_with_beam
 
-        console.print(f"{len(ahead):,} files are read by Apache Beam", highlight=False)
+        say(console, f"{len(ahead):,} files are read by Apache Beam")
         read_files_with_beam(job, files, ahead, journal, options.beam, key)
         known = from_journal(journal, tasks, key)
         if len(known) < len(tasks):

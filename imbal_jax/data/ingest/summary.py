@@ -1,15 +1,16 @@
 """What an ingest ends with: what became of every file and row, and what each split holds."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from imbal_jax.data.ingest.read import INGEST_REASONS
 from imbal_jax.data.splits import SplitSummary
+from imbal_jax.files import write_json
 
 SUMMARY = "summary.json"
 Splits = dict[str, dict[str, object]]
@@ -49,21 +50,21 @@ class Summary:
     label_ratio_error: float
 
     def write(self, folder: Path) -> None:
-        (folder / SUMMARY).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(folder / SUMMARY, asdict(self))
 
     def table(self) -> Table:
         """Classes by splits: images and prevalence."""
         table = Table(title="Images and prevalence")
         table.add_column("")
         for name in ("all", *self.splits):
-            table.add_column(name, justify="right")
+            table.add_column(Text(name), justify="right")
         table.add_row("images", *(f"{n:,}" for n in self._counts("images")))
         table.add_row("patients", *(f"{n:,}" for n in self._counts("patients")), end_section=True)
         for name in self.classes:
             numbers = [split["classes"][name] for split in self.splits.values()]
             cells = [(of["images"], of["known"]) for of in numbers]
             cells.insert(0, tuple(map(sum, zip(*cells, strict=True))))
-            table.add_row(name, *(f"{count:,}  {share(count, known)}" for count, known in cells))
+            table.add_row(Text(name), *(f"{count:,}  {share(count, known)}" for count, known in cells))
         return table
 
     def _counts(self, name: str) -> list[int]:
