@@ -9,17 +9,18 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from imbal_jax.config import Config
+from imbal_jax.config import Config, Data
+from imbal_jax.correction import own_scores, with_deployment_priors
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.sources import SPLITS, Splits, load, read
 from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
 from imbal_jax.deployment_choice import deploy
 from imbal_jax.errors import InputError
-from imbal_jax.evaluate import print_results, result_of, write_run_report
+from imbal_jax.evaluate import deployment_priors, print_results, result_of, write_run_report
 from imbal_jax.recipe import make_mesh
 from imbal_jax.report import RunResult
-from imbal_jax.scored import Scored, patient_codes
+from imbal_jax.scored import Scored, patient_codes, read_result
 from imbal_jax.tracking import make_console
 from imbal_jax.workdir import claim_splits
 
@@ -40,7 +41,8 @@ def validate(
     """Score the ``runs`` on the data set of ``config.data``; print, and write the report to ``out``.
 
     config: of the runs, with the ``data`` of the other place. runs: folders WORKDIR/METHOD. part: of the data set,
-    split as for training, or all of it. step: of the checkpoints, instead of the chosen ones. refit: choose the
+    split as for training, or all of it. step: of the checkpoints, instead of the chosen ones, whose calibration,
+    thresholds and correction they are read with. refit: choose the
     calibration and the thresholds anew, as ``config.deploy`` says, on the validation images of the training.
 
     Raises InputError for images or classes that the runs do not know, and as ``sources.load``.
@@ -48,12 +50,21 @@ def validate(
     console = console or make_console()
     mesh = make_mesh(config)
     models = [restore_deployed(run, mesh, step) for run in runs]
+    for model in models:
+        if (chosen := read_result(model.folder)["best_step"]) != model.step:
+            console.print(
+                f"{model.method.name}: the checkpoint is that of step {model.step}; calibration, thresholds and the "
+                f"method's own correction are those of the chosen one, step {chosen}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
     out.mkdir(parents=True, exist_ok=True)
     title = f"{config.title or config.name}: {part} of {config.data.source}"
-    report = write_run_report(replace(config, title=title), out / "report.html", results, splits)
+    report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for model, result in zip(models, results, strict=True):
         arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
         np.savez_compressed(out / f"{model.method.name}.npz", classes=classes, **arrays)
@@ -69,8 +80,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
     if part == "all":
         data, _ = read(config.data, out, say, classes=deployment.classes)
     else:
-        splits = load(config, out, say)
-        if replace(config.data, dir=None) == replace(model.config.data, dir=None):
+        here, there = (_split_of(data) for data in (config.data, model.config.data))
+        # the run's own images are where it left them
+        splits = load(config, model.folder.parent if here == there else out, say)
+        if replace(here, dir=None) == replace(there, dir=None):
             claim_splits(model.folder.parent, splits.members)
         data = getattr(splits, part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
@@ -85,6 +98,11 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         say(f"no image of {name}: its sensitivity is undefined")
     nothing = data.take(np.arange(0))
     return Splits(nothing, nothing, data, table=summary.rows())
+
+
+def _split_of(data: Data) -> Data:
+    """What decides the images and their split."""
+    return replace(data, deployment_priors=None, workers=0, download=False)
 
 
 def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:
@@ -123,6 +141,9 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
     scored = Scored.read(model.folder)
     assert scored is not None  # restore_deployed found the run
+    if refit:
+        target = deployment_priors(config, scored.classes, many_labels=scored.many_labels)
+        scored = with_deployment_priors(model.method, scored, target)
     outputs = model.scorer(mesh, 4 * config.train.batch_size)(test.images)
     return result_of(
         config,
@@ -133,7 +154,7 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
         test,
         patients=patient_codes(test.groups),
         outputs=outputs,
-        own_scores=outputs,
+        own_scores=own_scores(model.method, scored, outputs),
         step=model.step,
         restored=lambda: (model.network.apply, model.variables),
     )

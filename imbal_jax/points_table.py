@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -36,15 +38,14 @@ def points_table(
     for heading in HEADINGS if width >= WIDE else SHORT:
         table.add_column(heading, justify="right", min_width=BOUNDS if heading in rates else None)
     rules: dict[str, list[str]] = {}
+    values = {result.method: point_values(result, classes, negative_class) for result in results}
     for c, name in enumerate(classes):
         if name == negative_class:
             continue
         for result in results:
-            if result.points is None:
-                raise ValueError(f"{result.method} has no operating points")
             point = result.points[c]
             rules.setdefault(point.rule, []).append(name)
-            table.add_row(Text(name), Text(result.method), *_cells(result, c, point, classes, negative_class))
+            table.add_row(Text(name), Text(result.method), *_cells(values[result.method][name], point))
         table.add_section()
     asked = [f"{rule}: {', '.join(dict.fromkeys(names))}" for rule, names in rules.items()]
     table.caption = "\n".join(asked) if len(rules) > 1 else next(iter(rules), None)
@@ -55,27 +56,69 @@ def threshold_text(point: OperatingPoint) -> str:
     return "nobody" if point.threshold > 1 else f"{point.threshold:.3g}"
 
 
-def _cells(
-    result: RunResult, c: int, point: OperatingPoint, classes: Sequence[str], negative_class: str | None
-) -> list[str]:
-    truth = one_against_rest(result.labels, len(classes))[:, c]
+class Rate(NamedTuple):
+    """A share of cases and its 95 % interval by patient; NaN where there is no such case."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PointValues:
+    """What the threshold of one class is worth on the test images. called: of 1,000."""
+
+    threshold: float
+    rule: str
+    sensitivity: Rate
+    specificity: Rate
+    ppv: Rate
+    called: float
+
+
+def point_values(
+    result: RunResult, classes: Sequence[str], negative_class: str | None
+) -> dict[str, PointValues]:
+    """Of every class but the negative one, in their order. ValueError where the result has no operating points."""
+    if result.points is None:
+        raise ValueError(f"{result.method} has no operating points")
+    truths = one_against_rest(result.labels, len(classes))
     negative = list(classes).index(negative_class) if negative_class in classes else None
-    called = decide(result.scores, result.points, negative)[:, c]
-    known = truth >= 0
+    calls = decide(result.scores, result.points, negative)
     groups = (
-        np.arange(len(truth)) if result.groups is None else np.unique(result.groups, return_inverse=True)[1]
+        np.arange(len(truths)) if result.groups is None else np.unique(result.groups, return_inverse=True)[1]
     )
-    rates = [(truth == 1, called), (truth == 0, ~called), (known & called, truth == 1)]
-    cells = [threshold_text(point)]
-    cells += [_rate(right[among], groups[among]) for among, right in rates]
-    return [*cells, number(1000 * called[known].mean(), 0) if known.any() else UNDEFINED]
+    found = {}
+    for c, (name, point) in enumerate(zip(classes, result.points, strict=True)):
+        if c == negative:
+            continue
+        truth, called = truths[:, c], calls[:, c]
+        known = truth >= 0
+        rates = [(truth == 1, called), (truth == 0, ~called), (known & called, truth == 1)]
+        found[name] = PointValues(
+            point.threshold,
+            point.rule,
+            *(_rate(right[among], groups[among]) for among, right in rates),
+            called=float(1000 * called[known].mean()) if known.any() else math.nan,
+        )
+    return found
 
 
-def _rate(right: np.ndarray, groups: np.ndarray) -> str:
+def _rate(right: np.ndarray, groups: np.ndarray) -> Rate:
     if not right.size:
+        return Rate(math.nan, math.nan, math.nan)
+    return Rate(float(right.mean()), *map(float, rate_interval(right, groups)))
+
+
+def _cells(values: PointValues, point: OperatingPoint) -> list[str]:
+    rates = (values.sensitivity, values.specificity, values.ppv)
+    return [threshold_text(point), *map(_rate_text, rates), number(values.called, 0)]
+
+
+def _rate_text(rate: Rate) -> str:
+    if not math.isfinite(rate.value):
         return UNDEFINED
-    low, high = rate_interval(right, groups)
-    return f"{number(float(right.mean()), 2)} ({_bound(low)}–{_bound(high)})"
+    return f"{number(rate.value, 2)} ({_bound(rate.low)}–{_bound(rate.high)})"
 
 
 def _bound(value: float) -> str:

@@ -3,45 +3,101 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_json, write_json
+from imbal_jax.methods import Method, definition, trained_methods
+
+CLAIM = "config.json"
+DEFINITIONS = "definitions"  # beside the config's own keys
 
 
 def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 
-    Methods may be added later, and the place of the data, who reads it, the number of devices and what is deployed
-    may change; where all is ``trained``, so may the priors of the place of use.
+    Methods may be added later, but one name has one definition there: ``config.json`` keeps that of every method that
+    was ever asked for, first stages too, finished or not. The place of the data, who reads it, the number of devices
+    and what is deployed may change; where all is ``trained``, so may the priors of the place of use.
     """
-    path = workdir / "config.json"
+    write_json(workdir / CLAIM, check_claim(workdir, config, trained=trained))
+
+
+def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict[str, Any]:
+    """What ``claim`` would write; raises as it does and writes nothing but the folder."""
+    path = workdir / CLAIM
     values = to_json(config)
+    values[DEFINITIONS] = {name: definition(m) for name, m in trained_methods(config.methods).items()}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            there = json.loads(path.read_text())
-            differing = _differences(_comparable(there), _comparable(values))
-            if trained:
-                differing = [name for name in differing if name != "data.deployment_priors"]
-            if differing:
-                raise InputError(
-                    f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
-                    "choose another --workdir, or delete it to start again"
-                )
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(values, indent=1) + "\n")
-        partial.replace(path)
     except OSError as error:
         raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
+    if not path.is_file():
+        return values
+    there = read_json(path, f"delete it, or choose another --workdir than {workdir}")
+    differing = _differences(_comparable(there), _comparable(values))
+    if trained:
+        differing = [name for name in differing if name != "data.deployment_priors"]
+    if differing:
         raise InputError(
-            f"{path} is not readable as JSON ({error}): delete it, or choose another --workdir"
-        ) from error
+            f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
+            "choose another --workdir, or delete it to start again"
+        )
+    before = there.get(DEFINITIONS, {})
+    _check_definitions(workdir, before, values[DEFINITIONS])
+    named = {method["name"]: method for method in (*there.get("methods", []), *values["methods"])}
+    return {**values, "methods": list(named.values()), DEFINITIONS: {**before, **values[DEFINITIONS]}}
+
+
+def _check_definitions(workdir: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for name in here.keys() & there.keys():
+        differing = _differences(there[name], here[name])
+        if differing:
+            said = ", ".join(
+                f"{key} is {_shown(there[name], key)} there and {_shown(here[name], key)} here"
+                for key in differing
+            )
+            raise InputError(
+                f"{workdir} holds another method called {name} ({said}): give this one another name, or choose "
+                "another --workdir"
+            )
+
+
+def claim_training(folder: Path, state: Any, total_steps: int) -> None:
+    """Write down what the checkpoints under ``folder`` hold; InputError where those that are there hold other things.
+
+    state: a pytree of arrays, as it is saved. A run is never resumed with a network, an optimiser or a length that
+    is not the one that it began with.
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    arrays = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {list(leaf.shape)}"
+        for path, leaf in leaves
+        if hasattr(leaf, "dtype")
+    }
+    here = {"steps": total_steps, "arrays": arrays}
+    path = folder / "training.json"
+    checkpoints = folder / "checkpoints"
+    begun = checkpoints.is_dir() and any(step.name.isdigit() for step in checkpoints.iterdir())
+    if begun and path.is_file():
+        there = read_json(path, f"choose another --workdir than {folder.parent}")
+        differing = _differences(there, here)
+        if differing:
+            key = differing[0].removeprefix("arrays.")
+            before, now = (_flat(values).get(differing[0], "absent") for values in (there, here))
+            raise InputError(
+                f"{folder} holds checkpoints of another training ({key} is {before} there and {now} here): choose "
+                "another --workdir; nothing was changed"
+            )
+        return
+    write_json(path, here)
 
 
 def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -81,20 +137,53 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
 
 def read_claim(workdir: Path) -> Config:
     """The config of the run in ``workdir``; InputError where there is none."""
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise InputError(f"no run in {workdir}: there is no config.json; train one first")
+    values = _read_claim(workdir)
+    values.pop(DEFINITIONS, None)
     try:
-        return from_json(json.loads(path.read_text()))
-    except (json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+        return from_json(values)
+    except KeyError as error:
+        raise InputError(f"{workdir / CLAIM} is damaged: {error}") from error
+
+
+def read_methods(workdir: Path) -> dict[str, Method]:
+    """Every method that was trained in ``workdir``, by name, as it was defined then."""
+    own = {method.name: method for method in read_claim(workdir).methods}
+    known = {field.name for field in fields(Method)}
+    for name, values in _read_claim(workdir).get(DEFINITIONS, {}).items():
+        if name not in own:  # a first stage
+            given = {key: _tupled(value) for key, value in values.items() if key in known}
+            own[name] = Method(name=name, **{**given, "options": tuple(values["options"].items())})
+    return own
+
+
+def _read_claim(workdir: Path) -> dict[str, Any]:
+    path = workdir / CLAIM
+    if not path.is_file():
+        raise InputError(f"no run in {workdir}: there is no {CLAIM}; train one first")
+    return read_json(path, "choose another --workdir")
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
     data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download", "workers")}
-    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy")}
+    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", DEFINITIONS)}
     return {**rest, "train": train, "data": data}
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    arrays = values.get("arrays", {})
+    return {"steps": values.get("steps"), **{f"arrays.{name}": value for name, value in arrays.items()}}
+
+
+def _shown(values: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key, ``options.gamma``."""
+    for part in key.split("."):
+        values = values.get(part, "absent") if isinstance(values, Mapping) else "absent"
+    return values
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
