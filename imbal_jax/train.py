@@ -445,23 +445,27 @@ NEED_CASES = (
 
 def evaluation(config: Config, criterion: Criterion, data: Dataset, scores: np.ndarray) -> dict[str, float]:
     """What an evaluation records: ``measure``, and what chance allows, where ``criterion`` reads it."""
-    options = {"negative_class": config.data.negative_class, "groups": data.groups}
 
     def replicate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         return {"step": 0, **measure(replace(data, labels=labels), scores, config)}
 
     return {
         **measure(data, scores, config),
-        **bounds(criterion, data.labels, scores, data.classes, **options),
+        **_bounds(config, criterion, data, scores),
         **standard_error(criterion, replicate, data.labels, scores, groups=data.groups),
     }
+
+
+def _bounds(config: Config, criterion: Criterion, data: Dataset, scores: np.ndarray) -> dict[str, float]:
+    negative = config.data.negative_class
+    return bounds(criterion, data.labels, scores, data.classes, negative_class=negative, groups=data.groups)
 
 
 def check_criterion(config: Config, data: Dataset) -> None:
     """InputError before any training where ``data``, validation, cannot give what the criterion reads."""
     criterion = parse_criterion(config.select)
     blank = np.full((len(data), len(data.classes)), 1 / len(data.classes))
-    values = {"step": 0, **evaluation(config, criterion, data, blank)}
+    values = {"step": 0, **measure(data, blank, config), **_bounds(config, criterion, data, blank)}
     criterion.check(values)
     for name in criterion.names:
         metric, _, cls = name.partition(" lower bound ")[0].partition("/")

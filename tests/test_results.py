@@ -72,7 +72,6 @@ CORRECTIONS = (
     "threshold_moving",
     "stratified_corrected",
     "saerens_em",
-    "lws,second_epochs=1,second_steps=1,correction=prior",
 )
 
 
@@ -89,19 +88,17 @@ def test_evaluate_gives_the_numbers_of_train_for_every_correction(tmp_path: Path
     command("train", written(config, tmp_path / "c.py"), "--workdir", work)
     trained = runs(work)
     assert set(trained) == {method.name for method in config.methods}
+    (step,) = {run["step"] for run in trained.values()}
     ways = {
         "split": ["--split", "test"],
         "elsewhere": ["--data.dir", pictures, "--split", "test"],
-        "again": [],
+        "step": ["--step", step],
     }
     for way, words in ways.items():
-        out = work if way == "again" else tmp_path / way
-        command("evaluate", work, *words, *([] if way == "again" else ["--out", out]))
+        command("evaluate", work, *words, "--out", tmp_path / way)
+        found = runs(tmp_path / way)
         for name, run in trained.items():
-            assert_same(run, runs(out)[name])
-    for name, run in trained.items():
-        command("evaluate", work / name, "--step", run["step"], "--out", tmp_path / "step" / name)
-        assert_same(run, runs(tmp_path / "step" / name)[name])
+            assert_same(run, found[name])
     # the corrections do something here, or the test would be empty
     for name in CORRECTIONS:
         scored = Scored.read(work / name)
@@ -177,3 +174,15 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
     scored = Scored.read(work / "stratified_corrected")
     # balanced batches, corrected to equal priors: nothing is left of the correction
     np.testing.assert_allclose(scored.training_priors, 0.5)
+
+
+def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:
+    method = find_method("lws,second_epochs=1,second_steps=1,correction=prior")
+    base = small(write_pictures(tmp_path / "pictures"), methods=(method,))
+    config = replace(base, train=replace(base.train, epochs=1, evaluations=1))
+    train.fit(config, tmp_path / "work", QUIET)
+    folder = tmp_path / "work" / method.name
+    validate(read_claim(tmp_path / "work"), [folder], tmp_path / "out", part="test", console=QUIET)
+    assert_same(runs(tmp_path / "work")[method.name], runs(tmp_path / "out")[method.name])
+    scored = Scored.read(folder)
+    assert np.abs(scored.scores - scored.outputs).max() > 0.01

@@ -292,7 +292,7 @@ def test_evaluating_a_run_after_its_folder_has_changed_is_refused(
 def test_a_damaged_config_json_is_named(pictures: Path, tmp_path: Path) -> None:
     claim(tmp_path, small(pictures))
     (tmp_path / "config.json").write_text(json.dumps(to_json(small(pictures)))[:50])
-    with pytest.raises(InputError, match=r"config.json is not readable as JSON"):
+    with pytest.raises(InputError, match=r"config.json is damaged"):
         claim(tmp_path, small(pictures))
 
 
