@@ -39,7 +39,13 @@ def get_config() -> Config:
         title="Rare pneumonia: trained on few, tested at the whole prevalence",
         methods=(METHODS["ce"], METHODS["weighted_ce"], METHODS["stratified"], METHODS["logit_adjusted"]),
         select="sensitivity + f_score",
-        data=Data(source="kermany_pneumonia", image_size=64, negative_class="normal", imbalance=20.0),
+        data=Data(
+            source="kermany_pneumonia",
+            image_size=64,
+            fit="squeeze",  # as the condensed copies have it
+            negative_class="normal",
+            imbalance=20.0,
+        ),
         model=Model(name="resnet_small", dropout=0.2, options={"patch": 4, "width": 32}),
         optim=Optim(learning_rate=1e-3, weight_decay=0.05, warmup=0.1, ema_decay=0.98),
         train=Train(epochs=30, batch_size=32, evaluations=10),

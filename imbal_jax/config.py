@@ -38,6 +38,10 @@ class Data:
         split; or "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split.
     dir: where the files lie, or the prepared sets of the catalogue; phantoms are written there.
     image_size: side of the square the images are resized to, pixels.
+    fit: what becomes of a picture that is not square: pad keeps its proportions, on black; squeeze scales both sides;
+        crop takes the central square. None: pad, or what a condensed copy or records were made with, which is said
+        and kept with the run. Another fit than that is refused.
+    channels: 1 (colour becomes grey, which is said) or 3. None: 1 for radiographs, 3 for sets in colour.
     negative_class: the class that is no finding; the rest are averaged in macro scores.
     validation_share, test_share: shares of the patients; the remainder is for training.
     split: official, the source's own where it has one (refused where it shares patients), or patient, always made
@@ -64,6 +68,8 @@ class Data:
     source: str = "phantom"
     dir: Path | None = None
     image_size: int = 64
+    fit: Literal["pad", "squeeze", "crop"] | None = None
+    channels: Literal[1, 3] | None = None
     negative_class: str | None = None
     validation_share: float = 0.16
     test_share: float = 0.20

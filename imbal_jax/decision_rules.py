@@ -181,12 +181,12 @@ _COST = re.compile(rf"cost {_NUMBER} ?: ?{_NUMBER}(?: at prevalence {_NUMBER})?"
 
 
 def parse_rule(text: str) -> Rule:
-    """The rule that ``text`` spells, as the module's docstring shows; ``str`` of it spells it again.
+    """The rule that ``text`` spells, as the module's docstring shows, in any case; ``str`` of it spells it again.
 
     Raises InputError, with the grammar, where the text does not follow it, and for a target, a confidence, a
     beta, a cost or a prevalence out of range.
     """
-    words = " ".join(text.split())
+    words = " ".join(text.lower().split())
     if words == "youden":
         return Youden()
     if match := _AT_LEAST.fullmatch(words):

@@ -14,6 +14,7 @@ from scipy.special import expit, log_softmax, logit, softmax
 from imbal_jax.calibration import (
     LogitScaling,
 )
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.errors import InputError
 from imbal_jax.operating import OperatingPoint, decide
 
@@ -28,7 +29,8 @@ class Inputs:
 
     shape: [H, W, channels]. bits: of a pixel, 8 or 16. mean, deviation: of the training images' pixels in [0, 1],
     one number or one a channel. mirror: whether the probabilities are the mean of those of the image and of its
-    mirror image. voi: how DICOM files are windowed.
+    mirror image. geometry: how a picture becomes such an image; None where nothing is known of it, and pictures are
+    refused.
     """
 
     shape: tuple[int, int, int]
@@ -36,11 +38,17 @@ class Inputs:
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     mirror: bool
-    voi: str
+    geometry: Geometry | None
 
     @property
     def dtype(self) -> np.dtype:
         return np.dtype(f"uint{self.bits}")
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Inputs":
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        made = values["geometry"]
+        return Inputs(**{**values, "geometry": made and Geometry.from_json(made, FILE)})
 
     @property
     def statistics(self) -> dict[str, np.ndarray]:
@@ -113,9 +121,7 @@ class Deployment:
                 points=tuple(points),
                 prevalence=tuple(map(float, values["prevalence"])),
                 calibration=str(values["calibration"]),
-                inputs=Inputs(
-                    **{k: tuple(v) if isinstance(v, list) else v for k, v in values["inputs"].items()}
-                ),
+                inputs=Inputs.from_json(values["inputs"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"a deployment is damaged: {error!r}") from None

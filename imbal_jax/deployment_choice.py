@@ -50,7 +50,7 @@ def deploy(config: Config, scored: Scored) -> Deployment:
             mean=tuple(np.atleast_1d(scored.mean).tolist()),
             deviation=tuple(np.atleast_1d(scored.deviation).tolist()),
             mirror=config.train.mirror_scores,
-            voi=config.data.voi,
+            geometry=scored.geometry,
         ),
     )
     probabilities = blank.probabilities(scored.validation_outputs)

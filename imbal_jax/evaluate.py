@@ -39,7 +39,7 @@ from imbal_jax.scoring import Scorer, make_scorer
 from imbal_jax.step import ApplyFn
 from imbal_jax.tasks import score, task_for
 from imbal_jax.tracking import make_console, read_history, results_table
-from imbal_jax.workdir import claim, claim_splits
+from imbal_jax.workdir import claim, claim_geometry, claim_splits
 
 
 def score_run(
@@ -75,6 +75,7 @@ def score_run(
         deviation=np.asarray(shared["deviation"]),
         image_shape=np.array(splits.test.images.shape[1:]),
         image_bits=np.array(8 * splits.test.images.dtype.itemsize),
+        geometry=splits.train.geometry,
         classes=splits.classes,
     )
 
@@ -231,6 +232,7 @@ def rescore(
     console = console or make_console()
     finished = finished_methods(config, workdir)
     splits = load(config, workdir, lambda text: console.print(text, markup=False, highlight=False))
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     check_deploy(config, splits.validation.labels, splits.classes)
     target = deployment_priors(config, splits.classes, many_labels=splits.train.many_labels)

@@ -10,6 +10,7 @@ Images of 16 bits are uint16, where the network was trained on such.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax import export as jax_export
 
 import imbal_jax
 from imbal_jax.deployed import Deployed
-from imbal_jax.deployment import EDGE, SMALLEST
+from imbal_jax.deployment import EDGE, SMALLEST, Inputs
 from imbal_jax.errors import InputError
 
 PROGRAM, DESCRIPTION = "model.stablehlo", "model.json"
@@ -64,9 +65,7 @@ def export_run(deployed: Deployed, folder: Path) -> Path:
         "takes": {
             "images": ["batch", *deployment.inputs.shape],
             "dtype": str(deployment.inputs.dtype),
-            "made_by": "imbal_jax.data.dicom.read_radiograph for DICOM files",
-            "size": deployment.inputs.shape[0],
-            "voi": deployment.inputs.voi,
+            **described(deployment.inputs),
         },
         "gives": {"probabilities": "float32 [batch, classes]", "called": "bool [batch, classes]"},
         "method": deployed.method.name,
@@ -80,3 +79,14 @@ def export_run(deployed: Deployed, folder: Path) -> Path:
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
     return folder
+
+
+def described(inputs: Inputs) -> dict[str, Any]:
+    """How pictures become what the program takes: what training did, or that nothing is known of it."""
+    if inputs.geometry is None:
+        return {
+            "geometry": None,
+            "range": [0, 2**inputs.bits - 1],
+            "preprocessing": "not known: the training images were arrays",
+        }
+    return inputs.geometry.described()

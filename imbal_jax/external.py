@@ -12,6 +12,7 @@ from rich.console import Console
 from imbal_jax.config import Config, Data
 from imbal_jax.correction import own_scores, with_deployment_priors
 from imbal_jax.data.dataset import Dataset, check_labels
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.sources import SPLITS, Splits, load, read
 from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
@@ -77,12 +78,14 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         console.print(text, markup=False, highlight=False)
 
     deployment = model.deployment
+    geometry = deployment.inputs.geometry
+    check_asked(config.data, model.config.data, geometry)
     if part == "all":
-        data, _ = read(config.data, out, say, classes=deployment.classes)
+        data, _ = read(config.data, out, say, classes=deployment.classes, geometry=geometry)
     else:
         here, there = (_split_of(data) for data in (config.data, model.config.data))
         # the run's own images are where it left them
-        splits = load(config, model.folder.parent if here == there else out, say)
+        splits = load(config, model.folder.parent if here == there else out, say, geometry)
         if replace(here, dir=None) == replace(there, dir=None):
             claim_splits(model.folder.parent, splits.members)
         data = getattr(splits, part)
@@ -93,6 +96,8 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
             f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes {wanted.dtype} "
             f"{list(wanted.shape)}: set --data.image-size {size}, and take images of as many channels"
         )
+    if geometry is None:
+        say("nothing is known of how the training images were made: these are taken as if they were made so")
     summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
         say(f"no image of {name}: its sensitivity is undefined")
@@ -103,6 +108,25 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
 def _split_of(data: Data) -> Data:
     """What decides the images and their split."""
     return replace(data, deployment_priors=None, workers=0, download=False)
+
+
+def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:
+    """InputError for an option of the geometry that was changed from the training's to other than its geometry."""
+    if geometry is None:
+        return
+    for name, value in (
+        ("image_size", geometry.size),
+        ("fit", geometry.fit),
+        ("channels", geometry.channels),
+        ("voi", geometry.voi),
+    ):
+        now = getattr(asked, name)
+        if now not in (getattr(trained, name), value, None):
+            option = f"--data.{name.replace('_', '-')}"
+            raise InputError(
+                f"{option} {now} is asked, the network was trained on pictures made with {value}: set {option} "
+                f"{value}"
+            )
 
 
 def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:

@@ -68,7 +68,16 @@ def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndar
             return {name: arrays[name] for name in names}
     except DamagedError:
         raise
-    except (EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (
+        EOFError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+        OverflowError,
+    ) as error:  # encrypted, too large
+        raise DamagedError(f"{path} is damaged ({type(error).__name__}): {remedy}") from None
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise DamagedError(f"{path} is damaged ({type(error).__name__}): {remedy}") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from imbal_jax.data.dicom import quiet
 from imbal_jax.data.folder import image_files, load_picture
+from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry
 from imbal_jax.data.ingest.key import Key, open_key
 from imbal_jax.data.ingest.progress import progress
 from imbal_jax.data.record_files import prepared_folders
@@ -43,11 +44,13 @@ class Read:
 
 @dataclass
 class Prediction:
-    """What was written. scored: images. called: of each finding, how many. refused: files by reason."""
+    """What was written. scored: images. called: of each finding, how many. refused: files by reason.
+    colour_dropped: pictures in colour that were made grey, as the network takes them."""
 
     scored: int = 0
     called: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    colour_dropped: int = 0
 
 
 def predict(
@@ -83,7 +86,7 @@ def predict(
             raise InputError(f"cannot write {file}: there is no folder {file.parent}")
     mesh = make_mesh(devices)
     deployed = restore_deployed(run, mesh)
-    count, images = _images(path, deployed, out, key_file, workers)
+    count, images = _images(path, deployed, out, key_file, workers, console)
     found = Prediction()
     _say(console, _opening(deployed))
     score = deployed.scorer(mesh, batch_size)
@@ -137,6 +140,7 @@ def rows(
             cells += [f"{p[c]:.6g}", str(int(decided[c]))]
             found.called[deployment.classes[c]] += int(decided[c])
         found.scored += 1
+        found.colour_dropped += COLOUR_DROPPED in read.flags
         yield [*cells, " ".join(read.flags)]
 
 
@@ -148,39 +152,47 @@ def unreadable_file(out: Path) -> Path:
 
 
 def _images(
-    path: Path, deployed: Deployed, out: Path, key_file: Path | None, workers: int
+    path: Path, deployed: Deployed, out: Path, key_file: Path | None, workers: int, console: Console
 ) -> tuple[int, Iterator[Read]]:
     """How many there are, and each of them, in order; only those about to be scored are in memory."""
     inputs = deployed.deployment.inputs
+    geometry = inputs.geometry
     if path.is_dir() and prepared_folders(path):
         records = open_records(path)
+        _say(console, "\n".join(records.notes))
         if records.images.shape[1:] != inputs.shape or records.images.dtype != inputs.dtype:
             raise InputError(
                 f"the records are {records.images.dtype} {list(records.images.shape[1:])}, the network takes "
                 f"{inputs.dtype} {list(inputs.shape)}: ingest them as those that it was trained on"
             )
+        if geometry is not None and records.geometry is not None:
+            differing = geometry.difference(records.geometry)
+            if differing:
+                raise InputError(
+                    f"the records were made with {differing}, as the network's training images were: ingest them "
+                    f"so, or predict on the files"
+                )
         return len(records), _records(records)
-    if inputs.shape[0] != inputs.shape[1] or inputs.shape[2] != 1:
+    if geometry is None:
         raise InputError(
-            f"the network takes images {list(inputs.shape)}, radiographs are read as square grey ones"
+            f"the network takes images {list(inputs.shape)} and nothing is known of how they were made: predict on "
+            f"records that were made so, or train on pictures or on records that say how"
         )
     folder, files = (path, image_files(path)) if path.is_dir() else (path.parent, [path.name])
     if not files:
         raise InputError(f"there is no image in {path}")
     key = open_key(key_file or out.with_suffix(".key"), outside=(path,) if path.is_dir() else ())
-    return len(files), _files(folder, files, key, deployed, workers)
+    return len(files), _files(folder, files, key, geometry, workers)
 
 
-def _files(folder: Path, files: Sequence[str], key: Key, deployed: Deployed, workers: int) -> Iterator[Read]:
-    inputs = deployed.deployment.inputs
-
+def _files(folder: Path, files: Sequence[str], key: Key, geometry: Geometry, workers: int) -> Iterator[Read]:
     def read(name: str) -> Read:
         id = key.of("file", name)
         try:
-            picture = load_picture(folder / name, size=inputs.shape[0], voi=inputs.voi, bits=inputs.bits)
+            picture = load_picture(folder / name, **geometry.options)
         except ReadError as error:
             return Read(id, name, reason=error.reason)
-        return Read(id, name, picture.pixels[..., None], picture.flags)
+        return Read(id, name, picture.pixels.reshape(geometry.shape), picture.flags)
 
     with quiet(), ThreadPoolExecutor(workers) as pool:
         yield from _in_order(pool, read, files, AHEAD * workers)
@@ -246,6 +258,8 @@ class _Table:
 def _opening(deployed: Deployed) -> str:
     deployment = deployed.deployment
     lines = [f"{deployed.method.name}, checkpoint of step {deployed.step}"]
+    if deployment.inputs.geometry is not None:
+        lines.append(f"pictures: {deployment.inputs.geometry}")
     for c in deployment.findings:
         point = deployment.points[c]
         lines.append(
@@ -262,6 +276,8 @@ def _ending(deployment: Deployment, found: Prediction, out: Path) -> str:
     ]
     if found.refused:
         lines.append(f"listed in {unreadable_file(out)}")
+    if found.colour_dropped:
+        lines.append(f"{found.colour_dropped:,} colour pictures made grey, which is what the network takes")
     if found.scored:
         called = [
             f"{deployment.classes[c]} {found.called[deployment.classes[c]]:,}" for c in deployment.findings

@@ -23,6 +23,8 @@ def class_counts(labels: ArrayLike, num_classes: int) -> np.ndarray | jax.Array:
             return jnp.bincount(jnp.where(inside, labels, num_classes), length=num_classes)
         return jnp.sum(labels == 1, axis=0)
     labels = np.asarray(labels)
+    if labels.dtype.kind in "USMmOV":
+        raise ValueError(text_labels(labels, "integer class indices [N] or numbers [N, C]"))
     if labels.ndim == 2:
         if labels.shape[1] != num_classes:
             raise ValueError(f"multi-hot labels have {labels.shape[1]} columns, expected {num_classes}")
@@ -115,6 +117,14 @@ def positive_weights(counts: ArrayLike, total: ArrayLike, power: float = 1.0) ->
         label = int(np.argmax(counts > totals))
         raise ValueError(f"label {label} has {counts[label]:g} positives of a total of {totals[label]:g}")
     return ((totals - counts) / counts) ** power
+
+
+def text_labels(labels: np.ndarray, expected: str) -> str:
+    """The message for labels that are no numbers, names of classes mostly."""
+    return (
+        f"labels are {labels.dtype} of shape {labels.shape}, expected {expected}: "
+        "classes, labels = np.unique(names, return_inverse=True) numbers the names"
+    )
 
 
 def _checked(counts: ArrayLike) -> np.ndarray:

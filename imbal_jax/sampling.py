@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from imbal_jax.priors import class_counts
+from imbal_jax.priors import class_counts, text_labels
 
 COMPOSITIONS = ("natural", "balanced", "sqrt", "reversed", "progressive", "repeat_factor")
 MAX_STAGES = 64  # of "progressive": a batch of 128 rarely changes by more than one item from stage to stage
@@ -95,6 +95,8 @@ def make_plan(
     labels = np.asarray(labels)
     if labels.ndim not in (1, 2) or labels.shape[0] == 0 or labels.size == 0:
         raise ValueError(f"labels have shape {labels.shape}, expected [N] or [N, L] with N and L at least 1")
+    if labels.dtype.kind in "USMmOV":
+        raise ValueError(text_labels(labels, "integer class indices [N] or numbers [N, L]"))
     if len(labels) >= 2**31:
         raise ValueError(f"{len(labels)} items: the most is {2**31 - 1}")
     if batch_size < 1 or num_shards < 1 or batch_size % num_shards:

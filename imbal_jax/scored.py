@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imbal_jax.data.dataset import Images
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.stream import slices
 from imbal_jax.errors import InputError
 
@@ -29,7 +30,8 @@ class Scored:
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
     mean, deviation: of the training images' pixels in [0, 1], which the network's inputs are standardised by.
-    image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. classes: the C names.
+    image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. geometry: how pictures
+        became such images; None where that is not known. classes: the C names.
     """
 
     best_step: int
@@ -48,6 +50,7 @@ class Scored:
     deviation: np.ndarray
     image_shape: np.ndarray
     image_bits: np.ndarray
+    geometry: Geometry | None
     classes: tuple[str, ...]
 
     @property
@@ -56,6 +59,7 @@ class Scored:
 
     def write(self, folder: Path) -> None:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
+        arrays["geometry"] = json.dumps(self.geometry and self.geometry.options)
         np.savez_compressed(folder / SCORES, **arrays)
         values = {"best_step": self.best_step, "seconds": round(self.seconds, 1), "skipped": self.skipped}
         partial = folder / (RESULT + ".partial")  # the last file to appear says that the run is finished
@@ -71,6 +75,8 @@ class Scored:
         try:
             with np.load(folder / SCORES) as arrays:
                 stored = {name: arrays[name] for name in arrays.files}
+            made = json.loads(str(stored["geometry"]))
+            stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
             stored["classes"] = tuple(map(str, stored["classes"]))
             return Scored(**stored, **values)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:

@@ -11,6 +11,8 @@ import numpy as np
 from imbal_jax import losses, metrics, priors
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.errors import InputError
+from imbal_jax.losses.sigmoid import sigmoid_pair
+from imbal_jax.losses.softmax import log_odds
 from imbal_jax.methods import LOSSES, Method
 from imbal_jax.step import Batch, Objective
 
@@ -126,7 +128,7 @@ class Task:
                 positive = labels != scene.shared["negative"] if labels.ndim == 1 else labels == 1
                 known = jnp.where(weights > 0, values, -jnp.inf)
                 weights *= losses.hard_negatives(
-                    known, positive, method.hard_negatives, axis_name=scene.axis_name
+                    known, positive, ratio=method.hard_negatives, axis_name=scene.axis_name
                 )
             return values, weights
 
@@ -192,10 +194,10 @@ def _contrast(scene: Scene, labels: jax.Array) -> jax.Array:
 def _class_odds(scene: Scene) -> tuple[jax.Array, jax.Array]:
     """For each class the log odds against the rest, [B, C], and who is of it; one column of two classes."""
     logits = scene.logits.astype(jnp.float32)
-    log_p = jax.nn.log_softmax(logits)
-    odds = log_p - jnp.log(-jnp.expm1(jnp.minimum(log_p, -1e-6)))
     targets = jax.nn.one_hot(scene.targets, logits.shape[-1])
-    return (odds[:, 1:], targets[:, 1:]) if logits.shape[-1] == 2 else (odds, targets)
+    if logits.shape[-1] == 2:
+        return logits[:, 1:] - logits[:, :1], targets[:, 1:]
+    return log_odds(logits), targets
 
 
 def _labels_apart(scene: Scene) -> tuple[jax.Array, jax.Array]:
@@ -210,7 +212,7 @@ def _ranking(of: Callable[[Scene], tuple[jax.Array, jax.Array]]) -> Mapping[str,
         scores, targets = of(scene)
         dual = scene.outputs["auc_margin"]
         return losses.auc_margin(
-            jax.nn.sigmoid(scores), targets, dual["a"], dual["b"], dual["alpha"], **arguments(scene)
+            sigmoid_pair(scores)[0], targets, dual["a"], dual["b"], dual["alpha"], **arguments(scene)
         )
 
     return {
@@ -232,7 +234,7 @@ ONE_LABEL = Task(
         "bayesian": lambda s: losses.bayesian_cross_entropy(s.logits, s.targets, None, axis_name=s.axis_name),
         "focal": lambda s: losses.focal(s.logits, s.targets, **s.options),
         "class_balanced_focal": lambda s: losses.class_balanced_focal(
-            s.logits, s.targets, s.shared["counts"], s.method.beta, **s.options
+            s.logits, s.targets, s.shared["counts"], beta=s.method.beta, **s.options
         ),
         "poly1": lambda s: losses.poly1(s.logits, s.targets, **s.options),
         "logit_adjusted": lambda s: losses.logit_adjusted(
@@ -279,7 +281,7 @@ MANY_LABELS = Task(
             s.logits, s.targets, s.shared["counts"], s.shared["known"], mask=s.mask, **s.options
         ),
         "class_balanced_sigmoid_focal": lambda s: losses.class_balanced_sigmoid_focal(
-            s.logits, s.targets, s.shared["counts"], s.method.beta, mask=s.mask, **s.options
+            s.logits, s.targets, s.shared["counts"], beta=s.method.beta, mask=s.mask, **s.options
         ),
     },
     ranking=_ranking(_labels_apart),
@@ -302,6 +304,7 @@ def second_stage(method: Method) -> Method:
         summary=method.summary,
         composition="balanced",
         loss=method.second_loss,
+        options=method.second_loss_options,
         head=method.head,
     )
 

@@ -55,7 +55,15 @@ from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.tracking import Tracker, duration, make_console, read_history
-from imbal_jax.workdir import Clock, check_claim, claim, claim_splits, claim_training, read_claim
+from imbal_jax.workdir import (
+    Clock,
+    check_claim,
+    claim,
+    claim_geometry,
+    claim_splits,
+    claim_training,
+    read_claim,
+)
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 
@@ -84,6 +92,7 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     # What is wrong with any method is said before the first step of the first, and before the workdir is taken
     mesh = make_mesh(config)
     check_methods(config, splits, mesh)
+    claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     claim(workdir, config)
 

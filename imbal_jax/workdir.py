@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
@@ -12,6 +12,8 @@ import jax
 import numpy as np
 
 from imbal_jax.config import Config, from_json, to_json
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.geometry import FILE as GEOMETRY
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_json
 from imbal_jax.methods import Method, definition, trained_methods
@@ -42,9 +44,13 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
     if not path.is_file():
         return values
     there = read_json(path, f"delete it, or choose another --workdir than {workdir}")
-    differing = _differences(_comparable(there), _comparable(values))
-    if trained:
-        differing = [name for name in differing if name != "data.deployment_priors"]
+    if "fit" not in there.get("data", ()):
+        raise InputError(
+            f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
+            "choose another --workdir"
+        )
+    without = ("data.deployment_priors",) if trained else ()
+    differing = _differences(_comparable(there, without), _comparable(values, without))
     if differing:
         raise InputError(
             f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
@@ -100,6 +106,32 @@ def claim_training(folder: Path, state: Any, total_steps: int) -> None:
     write_json(path, here)
 
 
+def claim_geometry(workdir: Path, train: Dataset) -> None:
+    """Write down how pictures became the training images; InputError where the runs in ``workdir`` had another way.
+
+    It may differ from the config, which names no fit for records and condensed copies, and it may change without it,
+    when other files lie in the data's folder.
+    """
+    height, width, channels = train.images.shape[1:]
+    here = {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "dtype": str(train.images.dtype),
+        "made_by": train.geometry and train.geometry.options,
+    }
+    path = workdir / GEOMETRY
+    if not path.is_file():
+        write_json(path, here)
+        return
+    differing = _differences(read_json(path, "choose another --workdir"), json.loads(json.dumps(here)))
+    if differing:
+        raise InputError(
+            f"{workdir} holds runs on pictures of another geometry ({', '.join(differing)}): choose another "
+            f"--workdir, or give the data as it was"
+        )
+
+
 def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """Write down which images each split holds; InputError where the runs in ``workdir`` have had others.
 
@@ -140,6 +172,11 @@ def read_claim(workdir: Path) -> Config:
     values = _read_claim(workdir)
     values.pop(DEFINITIONS, None)
     try:
+        if "fit" not in values["data"]:
+            raise InputError(
+                f"{workdir / CLAIM} was written by an earlier version, which did not say how pictures became "
+                "squares: train again in another --workdir"
+            )
         return from_json(values)
     except KeyError as error:
         raise InputError(f"{workdir / CLAIM} is damaged: {error}") from error
@@ -152,7 +189,7 @@ def read_methods(workdir: Path) -> dict[str, Method]:
     for name, values in _read_claim(workdir).get(DEFINITIONS, {}).items():
         if name not in own:  # a first stage
             given = {key: _tupled(value) for key, value in values.items() if key in known}
-            own[name] = Method(name=name, **{**given, "options": tuple(values["options"].items())})
+            own[name] = Method(name=name, **given)
     return own
 
 
@@ -164,13 +201,17 @@ def _read_claim(workdir: Path) -> dict[str, Any]:
 
 
 def _tupled(value: Any) -> Any:
+    """JSON's lists, and its mappings of options to their values, as tuples."""
+    if isinstance(value, dict):
+        return tuple(value.items())
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
-def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
     train = {k: v for k, v in values.get("train", {}).items() if k != "devices"}
     data = {k: v for k, v in values.get("data", {}).items() if k not in ("dir", "download", "workers")}
     rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", DEFINITIONS)}
+    data = {k: v for k, v in data.items() if f"data.{k}" not in without}
     return {**rest, "train": train, "data": data}
 
 
@@ -187,12 +228,17 @@ def _shown(values: Mapping[str, Any], key: str) -> Any:
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
+    """Each value that differs, as "data.fit pad, now squeeze"."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = sorted(there.keys() | here.keys())
         return [
             d for k in keys for d in _differences(there.get(k), here.get(k), f"{prefix}.{k}" if prefix else k)
         ]
-    return [] if there == here else [prefix]
+    return [] if there == here else [f"{prefix} {_plain(there)}, now {_plain(here)}"]
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 class Clock:

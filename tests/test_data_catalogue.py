@@ -101,7 +101,7 @@ def test_a_prepared_set_is_found_from_above_and_by_its_own_folder(tensors, place
     assert len(open_named(spelled, tensors / place, size=12).labels) == 30
 
 
-def test_pictures_of_any_size_are_decoded_by_pillow_and_squeezed(tmp_path):
+def test_pictures_of_any_size_are_fitted_as_asked(tmp_path):
     shapes = [(20, 30, 3), (16, 16, 3), (50, 9, 3), (16, 16)]
     pictures = [noise(i, shape) for i, shape in enumerate(shapes)]
     kinds = ["PNG", "JPEG", "PNG", "PNG"]
@@ -109,10 +109,17 @@ def test_pictures_of_any_size_are_decoded_by_pillow_and_squeezed(tmp_path):
     rows = [{"image": d, "label": i % 2} for i, d in enumerate(data)]
     features = {"image": f.Image(), "label": f.ClassLabel(num_classes=2)}
     write_set(tmp_path, features, {"train": rows})
-    named = open_named("lesions", tmp_path, size=16)
+    named = open_named("lesions", tmp_path, size=16, fit="squeeze")
     for seen, d in zip(named.images, data, strict=True):
-        expected = Image.open(io.BytesIO(d)).convert("RGB").resize((16, 16), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(seen, np.asarray(expected))
+        planes = Image.open(io.BytesIO(d)).convert("RGB").split()
+        expected = [
+            np.asarray(plane.convert("F").resize((16, 16), Image.Resampling.HAMMING, reducing_gap=2.0))
+            for plane in planes
+        ]
+        np.testing.assert_allclose(seen, np.stack(expected, -1), atol=0.501)
+    padded = open_named("lesions", tmp_path, size=16).images
+    assert not padded[0, :2].any() and not padded[0, -3:].any() and padded[0, 3:12].all(axis=2).any()
+    assert open_named("lesions", tmp_path, size=16, fit="crop", channels=1).images.shape == (4, 16, 16, 1)
     np.testing.assert_array_equal(named.images[3, ..., 0], pictures[3])  # grey becomes three equal channels
     assert not named.names_patients
     assert len(set(named.groups)) == 4
@@ -130,8 +137,9 @@ def test_grey_pictures_of_sixteen_bits_keep_them(tmp_path):
     assert whole.dtype == np.uint16
     np.testing.assert_array_equal(whole[0, ..., 0], pixels)
     half = open_named("lesions", tmp_path, size=5).images[0, ..., 0]
-    # Pillow's bilinear filter at half the size: weights 1/8, 3/8, 3/8, 1/8
-    w = np.array([1, 3, 3, 1]) / 8
+    # sinc(x) (0.54 + 0.46 cos(pi x)) a quarter and three quarters of a result pixel away
+    w = np.array([np.sinc(x) * (0.54 + 0.46 * np.cos(np.pi * x)) for x in (0.75, 0.25, 0.25, 0.75)])
+    w /= w.sum()
     centre = w @ pixels[3:7, 3:7].astype(float) @ w
     assert abs(half[2, 2] - centre) <= 1
 

@@ -85,7 +85,7 @@ def test_another_size_a_damaged_archive_and_two_draws_are_refused(archive, tmp_p
     with pytest.raises(InputError, match="32 pixels, 64 are asked"):
         read_cifar10(archive, 64)
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"\x1f\x8b not an archive")
-    with pytest.raises(InputError, match=r"cifar-10-binary.tar.gz cannot be read .* fetch it again"):
+    with pytest.raises(InputError, match=r"cifar-10-binary.tar.gz is damaged .* fetch it again"):
         read_cifar10(tmp_path, 32)
     data = Data(source="cifar10", dir=archive, image_size=32, long_tail=100.0, imbalance=10.0)
     with pytest.raises(

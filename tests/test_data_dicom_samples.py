@@ -35,12 +35,13 @@ ICONS = [  # of CT and MR, 16x16
 ]
 
 REFUSED = {
-    # Tables, texts and colour profiles; and DICOM without the preamble, which only force=True would take.
+    # Tables, texts and colour profiles; and DICOM that begins with neither preamble nor meta information.
     "not-an-image": """
         charset_files/FileInfo.txt crayons.icc dicomdirtests/README.txt dicomdirtests/TINY_ALPHA/README
         hashes.json palettes/README.md README.txt rtplan.dump rtstruct.dump test1.json test_PN.json urls.json
-        zipMR.gz ExplVR_BigEndNoMeta.dcm ExplVR_LitEndNoMeta.dcm no_meta.dcm OT-PAL-8-face.dcm rtstruct.dcm
+        zipMR.gz no_meta.dcm
     """,
+    "no-preamble": "ExplVR_BigEndNoMeta.dcm ExplVR_LitEndNoMeta.dcm OT-PAL-8-face.dcm rtstruct.dcm",
     # Directories, palettes, plans, structure sets, reports, waveforms; and a picture cut off in its first frame.
     "no-pixels": """
         charset_files/chrJapMulti.dcm charset_files/chrJapMultiExplicitIR6.dcm charset_files/chrKoreanMulti.dcm
@@ -130,11 +131,13 @@ def expected_of(name: str) -> str:
 # An oracle that shares nothing with the module but pydicom's decoders
 
 
-def looked_up(values: np.ndarray, item: pydicom.Dataset) -> np.ndarray:
-    count, first, _ = item.LUTDescriptor
+def looked_up(values: np.ndarray, item: pydicom.Dataset) -> tuple[np.ndarray, int]:
+    count, first, bits = item.LUTDescriptor
     data = item.LUTData
     table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.array(data)
-    return table[np.clip(np.rint(values).astype(int) - first, 0, (count or 65536) - 1)].astype(float), table
+    return table[np.clip(np.rint(values).astype(int) - first, 0, (count or 65536) - 1)].astype(
+        float
+    ), 2**bits - 1
 
 
 def shown_of(path: Path) -> np.ndarray:
@@ -152,8 +155,8 @@ def shown_of(path: Path) -> np.ndarray:
 
     shown = None
     if "VOILUTSequence" in file:
-        out, table = looked_up(values, file.VOILUTSequence[0])
-        shown = (out - table.min()) / float(np.ptp(table))
+        out, most = looked_up(values, file.VOILUTSequence[0])
+        shown = out / most
     elif file.get("WindowWidth"):
         center, width = (float(np.atleast_1d(file[key].value)[0]) for key in ("WindowCenter", "WindowWidth"))
         shown = np.select(

@@ -32,12 +32,12 @@ def test_colour_and_grey_have_their_channels(tmp_path):
 
 
 def test_a_file_of_another_set_is_refused_by_its_labels(tmp_path):
-    with pytest.raises(InputError, match=r"labels \[15, 1\] up to 4: pneumoniamnist has 2 classes"):
+    with pytest.raises(InputError, match=r"labels \[5, 1\] from 0 to [34]: pneumoniamnist has 2 classes"):
         read_medmnist(published(tmp_path / "a.npz", (28, 28), 1, 4), "pneumoniamnist")
-    with pytest.raises(InputError, match=r"labels \[15, 14\] up to 1: octmnist has 4 classes"):
+    with pytest.raises(InputError, match=r"labels \[5, 14\] from 0 to 1: octmnist has 4 classes"):
         read_medmnist(published(tmp_path / "b.npz", (28, 28), 14, 1), "octmnist")
     (tmp_path / "c.npz").write_bytes(b"<html>not found</html>")
-    with pytest.raises(InputError, match="is no file of octmnist"):
+    with pytest.raises(InputError, match=r"c.npz is damaged .* fetch it again"):
         read_medmnist(tmp_path / "c.npz", "octmnist")
 
 

@@ -63,7 +63,7 @@ def test_kermany_is_read_from_the_original_layouts(tmp_path, layout):
         write_zip(tmp_path / "ChestXRay2017.zip", files)
     else:
         write_tar(tmp_path / "ChestXRay2017.tar.gz", files)
-    data, splits = kermany(tmp_path, size=16)
+    data, splits = kermany(tmp_path, size=16, fit="squeeze")
     assert splits is None
     assert check_dataset(data).images.shape == (6, 16, 16, 1)
     greys = [min(KERMANY_LABEL, key=lambda g: abs(g - image.mean())) for image in data.images]
@@ -72,7 +72,7 @@ def test_kermany_is_read_from_the_original_layouts(tmp_path, layout):
     assert data.groups.tolist() == [KERMANY_PATIENT[g] for g in greys]
     assert data.classes == ("normal", "bacteria", "virus")
 
-    merged, _ = kermany(tmp_path, size=16, binary=True)
+    merged, _ = kermany(tmp_path, size=16, fit="squeeze", binary=True)
     assert merged.labels.tolist() == [min(KERMANY_LABEL[g], 1) for g in greys]
     assert merged.classes == ("normal", "pneumonia")
 
@@ -142,7 +142,7 @@ def test_nih_is_read_from_the_original_layouts(tmp_path, layout, table):
     else:
         for i, (name, data) in enumerate(files.items(), 1):
             write_tar(tmp_path / f"images_{i:03}.tar.gz", {name: data})
-    data, splits = nih(tmp_path, size=10)
+    data, splits = nih(tmp_path, size=10, fit="squeeze")
     assert splits is None
     assert data.images.shape == (3, 10, 10, 1)
     assert data.images[:, 0, 0, 0].tolist() == [30, 90, 150]

@@ -161,12 +161,12 @@ def test_distribution_balanced_value_and_gradient_agree_with_timm(gamma, options
 
 
 @pytest.mark.parametrize("differentiate_weight", [True, False])
-@pytest.mark.parametrize("options", [{}, {"gamma_positive": 0.5, "gamma_negative": 2.0, "clip": 0.1}])
+@pytest.mark.parametrize("options", [{}, {"gamma_pos": 0.5, "gamma_neg": 2.0, "clip": 0.1}])
 def test_asymmetric_value_and_gradient_agree_with_timm_for_targets_0_and_1(options, differentiate_weight):
     torch, module = timm_losses("asymmetric_loss")
     theirs = module.AsymmetricLossMultiLabel(
-        gamma_pos=options.get("gamma_positive", 1.0),
-        gamma_neg=options.get("gamma_negative", 4.0),
+        gamma_pos=options.get("gamma_pos", 1.0),
+        gamma_neg=options.get("gamma_neg", 4.0),
         clip=options.get("clip", 0.05),
         disable_torch_grad_focal_loss=not differentiate_weight,
         reduction="none",
@@ -321,10 +321,14 @@ def test_bad_static_input_raises_naming_the_value(call, message):
 
 ALL = {
     "focal": sigmoid_focal,
-    "focal, weak": lambda z, t, mask=None: sigmoid_focal(z, t, 0.1, 0.25, mask),
+    "focal, weak": lambda z, t, mask=None: sigmoid_focal(z, t, gamma=0.1, alpha=0.25, mask=mask),
     "asymmetric": asymmetric,
-    "asymmetric, weak": lambda z, t, mask=None: asymmetric(z, t, 0.3, 0.01, 0.0, mask),
-    "asymmetric, none": lambda z, t, mask=None: asymmetric(z, t, 0.0, 0.0, 0.0, mask),
+    "asymmetric, weak": lambda z, t, mask=None: asymmetric(
+        z, t, gamma_pos=0.3, gamma_neg=0.01, clip=0.0, mask=mask
+    ),
+    "asymmetric, none": lambda z, t, mask=None: asymmetric(
+        z, t, gamma_pos=0.0, gamma_neg=0.0, clip=0.0, mask=mask
+    ),
     "distribution balanced": lambda z, t, mask=None: distribution_balanced(z, t, COUNTS, 1000, mask=mask),
     "distribution balanced, weak": lambda z, t, mask=None: distribution_balanced(
         z, t, COUNTS, 1000, gamma=0.2, scale=5.0, beta=0.0, mask=mask

@@ -132,10 +132,11 @@ def test_monai_agrees():
     ours = {
         "dice": losses.dice(p, t, 1e-5),
         "jaccard": losses.jaccard(p, t, 1e-5),
-        "tversky": losses.tversky(p, t, 0.2, 0.8, 1e-5),
+        "tversky": losses.tversky(p, t, alpha=0.2, beta=0.8, smooth=1e-5),
         "generalized": losses.generalized_dice(p, t, "square", 1e-5),
-        "overlap": losses.unified_focal(p, t, 0.0, 0.7, 0.5, 1e-7).mean(),
-        "entropy": losses.unified_focal(p, t, 1.0, 0.7, 0.5).mean() / 2,  # MONAI's mean counts both classes
+        "overlap": losses.unified_focal(p, t, weight=0.0, delta=0.7, gamma=0.5).mean(),
+        "entropy": losses.unified_focal(p, t, weight=1.0, delta=0.7, gamma=0.5).mean()
+        / 2,  # MONAI's mean counts both classes
     }
     planes = [torch.from_numpy(np.moveaxis(a, -1, 1).astype(np.float32)) for a in (p, t)]
     theirs = {
@@ -164,8 +165,10 @@ def test_unified_focal_is_its_formula_for_several_classes():
 
 def test_laws_of_the_tversky_family():
     p, t = case(8)
-    np.testing.assert_allclose(losses.tversky(p, t, 0.5, 0.5, 0.05), losses.dice(p, t, 0.1), atol=1e-6)
-    np.testing.assert_allclose(losses.tversky(p, t, 1, 1), losses.jaccard(p, t), atol=1e-6)
+    np.testing.assert_allclose(
+        losses.tversky(p, t, alpha=0.5, beta=0.5, smooth=0.05), losses.dice(p, t, 0.1), atol=1e-6
+    )
+    np.testing.assert_allclose(losses.tversky(p, t, alpha=1, beta=1), losses.jaccard(p, t), atol=1e-6)
     np.testing.assert_allclose(losses.focal_tversky(p, t, gamma=1.0), losses.tversky(p, t), atol=1e-6)
     dice = losses.dice(p, t, 0)
     np.testing.assert_allclose(losses.jaccard(p, t, 0), 2 * dice / (1 + dice), atol=1e-6)
@@ -210,8 +213,8 @@ def test_present_says_which_classes_an_image_holds():
 
 def test_settings_may_be_traced():
     p, t = case(13)
-    traced = jax.jit(lambda a, b: losses.tversky(p, t, a, b))(0.4, 0.6)
-    np.testing.assert_allclose(traced, losses.tversky(p, t, 0.4, 0.6), atol=1e-6)
+    traced = jax.jit(lambda a, b: losses.tversky(p, t, alpha=a, beta=b))(0.4, 0.6)
+    np.testing.assert_allclose(traced, losses.tversky(p, t, alpha=0.4, beta=0.6), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -188,12 +188,12 @@ def sigmoid_focal_reference(z, t, gamma=2.0, alpha=None):
     return t * positive + (1 - t) * negative
 
 
-def asymmetric_reference(z, t, gamma_positive=1.0, gamma_negative=4.0, clip=0.05):
+def asymmetric_reference(z, t, gamma_pos=1.0, gamma_neg=4.0, clip=0.05):
     s = 1 / (1 + np.exp(-np.asarray(z, np.float64)))
     clipped = np.maximum(s - clip, 0)
     positive, negative = (
-        (1 - s) ** gamma_positive * -np.log(s),
-        clipped**gamma_negative * -np.log(1 - clipped),
+        (1 - s) ** gamma_pos * -np.log(s),
+        clipped**gamma_neg * -np.log(1 - clipped),
     )
     return t * positive + (1 - t) * negative
 
@@ -203,8 +203,8 @@ ELEMENTWISE = [
     (sigmoid_focal, sigmoid_focal_reference, {"gamma": 0.5, "alpha": 0.25}),
     (sigmoid_focal, sigmoid_focal_reference, {"gamma": 0.0, "alpha": np.array([0.0, 0.7, 1.0])}),
     (asymmetric, asymmetric_reference, {}),
-    (asymmetric, asymmetric_reference, {"gamma_positive": 0.0, "gamma_negative": 0.5, "clip": 0.2}),
-    (asymmetric, asymmetric_reference, {"gamma_positive": 2.5, "gamma_negative": 0.0, "clip": 0.0}),
+    (asymmetric, asymmetric_reference, {"gamma_pos": 0.0, "gamma_neg": 0.5, "clip": 0.2}),
+    (asymmetric, asymmetric_reference, {"gamma_pos": 2.5, "gamma_neg": 0.0, "clip": 0.0}),
 ]
 
 
@@ -265,7 +265,7 @@ def test_asymmetric_loss_has_the_value_computed_by_hand():
 def test_focal_value_and_gradient_agree_with_optax_for_targets_0_and_1(gamma, alpha):
     logits, hard, _ = batch((40, 3))
     for ours, theirs in zip(
-        jax.vjp(lambda z: sigmoid_focal(z, hard, gamma, alpha), logits),
+        jax.vjp(lambda z: sigmoid_focal(z, hard, gamma=gamma, alpha=alpha), logits),
         jax.vjp(lambda z: optax.losses.sigmoid_focal_loss(z, hard, alpha=alpha, gamma=gamma), logits),
         strict=True,
     ):
@@ -280,12 +280,18 @@ def test_special_cases_of_the_focal_and_asymmetric_losses(seed, gamma):
     gamma = np.float32(gamma)
     for targets in (hard, soft):
         cross_entropy = losses.binary_cross_entropy(logits, targets)
-        focal = sigmoid_focal(logits, targets, gamma)
+        focal = sigmoid_focal(logits, targets, gamma=gamma)
         close = {"rtol": 1e-5, "atol": 1e-6}
-        np.testing.assert_allclose(sigmoid_focal(logits, targets, np.float32(0)), cross_entropy, **close)
-        np.testing.assert_allclose(asymmetric(logits, targets, 0, 0, 0), cross_entropy, **close)
-        np.testing.assert_allclose(asymmetric(logits, targets, gamma, gamma, np.float32(0)), focal, **close)
-        half = sigmoid_focal(logits, targets, gamma, alpha=0.5)
+        np.testing.assert_allclose(
+            sigmoid_focal(logits, targets, gamma=np.float32(0)), cross_entropy, **close
+        )
+        np.testing.assert_allclose(
+            asymmetric(logits, targets, gamma_pos=0, gamma_neg=0, clip=0), cross_entropy, **close
+        )
+        np.testing.assert_allclose(
+            asymmetric(logits, targets, gamma_pos=gamma, gamma_neg=gamma, clip=np.float32(0)), focal, **close
+        )
+        half = sigmoid_focal(logits, targets, gamma=gamma, alpha=0.5)
         np.testing.assert_allclose(2 * half, focal, **close)
 
 
@@ -294,7 +300,7 @@ def test_special_cases_of_the_focal_and_asymmetric_losses(seed, gamma):
 def test_sigmoid_focal_is_the_softmax_focal_loss_of_the_logits_z_and_0(seed):
     logits, _, soft = batch(seed=seed)
     pair = losses.focal(np.stack([np.zeros_like(logits), logits], -1), np.stack([1 - soft, soft], -1), 1.5)
-    np.testing.assert_allclose(sigmoid_focal(logits, soft, 1.5), pair, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sigmoid_focal(logits, soft, gamma=1.5), pair, rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=10, deadline=None)
@@ -325,16 +331,16 @@ def test_asymmetric_loss_of_the_worst_positive_is_exact_and_pulls():
     ("call", "message"),
     [
         (lambda z, t: sigmoid_focal(z, t[:, 0]), r"targets have shape \(10,\)"),
-        (lambda z, t: sigmoid_focal(z, t, -1.0), "gamma is -1"),
-        (lambda z, t: sigmoid_focal(z, t, [1.0, 2.0]), r"gamma has shape \(2,\)"),
+        (lambda z, t: sigmoid_focal(z, t, gamma=-1.0), "gamma is -1"),
+        (lambda z, t: sigmoid_focal(z, t, gamma=[1.0, 2.0]), r"gamma has shape \(2,\)"),
         (lambda z, t: sigmoid_focal(z, t, alpha=1.5), "alpha is 1.5, expected 0 to 1"),
         (lambda z, t: sigmoid_focal(z, t, alpha=[0.1, 0.2, 3.0]), "alpha is 3, expected 0 to 1"),
         (lambda z, t: sigmoid_focal(z, t, alpha=[0.1, -0.2, 0.3]), r"alpha\[1\] is -0.2"),
         (lambda z, t: sigmoid_focal(z, t, alpha=[0.1, 0.2]), r"alpha has shape \(2,\)"),
         (lambda z, t: sigmoid_focal(z, t, mask=np.ones(10)), r"mask values of shape \(10,\)"),
         (lambda z, t: sigmoid_focal(z, -t - 1), r"targets\[0, 0\] is -"),
-        (lambda z, t: asymmetric(z, t, -1.0), "gamma_positive is -1"),
-        (lambda z, t: asymmetric(z, t, 1.0, np.nan), "gamma_negative is nan"),
+        (lambda z, t: asymmetric(z, t, gamma_pos=-1.0), "gamma_pos is -1"),
+        (lambda z, t: asymmetric(z, t, gamma_neg=np.nan), "gamma_neg is nan"),
         (lambda z, t: asymmetric(z, t, clip=1.1), "clip is 1.1, expected 0 to 1"),
         (lambda z, t: asymmetric(z, t, clip=-0.1), "clip is -0.1"),
         (lambda z, t: asymmetric(1.0, 1.0), "logits are a scalar"),

@@ -27,7 +27,7 @@ LOSSES = {
     "focal_0": lambda z, y: losses.focal(z, y, 0.0),
     "focal_half": lambda z, y: losses.focal(z, y, 0.5),
     "focal_2": lambda z, y: losses.focal(z, y),
-    "focal_alpha": lambda z, y: losses.focal(z, y, 2.0, WEIGHTS),
+    "focal_alpha": lambda z, y: losses.focal(z, y, 2.0, alpha=WEIGHTS),
     "logit_adjusted": lambda z, y: losses.logit_adjusted(z, y, PRIORS),
     "logit_adjusted_half": lambda z, y: losses.logit_adjusted(z, y, PRIORS, 0.5),
     "balanced_softmax": lambda z, y: losses.balanced_softmax(z, y, COUNTS),
@@ -223,9 +223,9 @@ def test_focal_at_gamma_0_and_logit_adjusted_at_tau_0_are_cross_entropy(seed):
 def test_focal_with_alpha_at_gamma_0_is_weighted_cross_entropy(seed):
     logits, labels, weights = random_problem(seed)
     weighted = losses.weighted_cross_entropy(logits, labels, weights)
-    np.testing.assert_array_equal(losses.focal(logits, labels, 0.0, weights), weighted)
+    np.testing.assert_array_equal(losses.focal(logits, labels, 0.0, alpha=weights), weighted)
     np.testing.assert_array_equal(
-        losses.focal(logits, labels, 1.5, np.ones(5)), losses.focal(logits, labels, 1.5)
+        losses.focal(logits, labels, 1.5, alpha=np.ones(5)), losses.focal(logits, labels, 1.5)
     )
 
 
@@ -412,8 +412,8 @@ def test_label_outside_the_classes_shows_as_nan_unless_its_weight_is_0(name):
         (lambda z, y: losses.bayesian_cross_entropy(z, y, None, [1, 1, 1, 1]), "sum of target_priors is 4"),
         (lambda z, y: losses.focal(z, y, -1), "gamma is -1"),
         (lambda z, y: losses.focal(z, y, [1.0, 2.0]), r"gamma has shape \(2,\)"),
-        (lambda z, y: losses.focal(z, y, 2.0, [1.0, 2.0]), r"alpha has shape \(2,\)"),
-        (lambda z, y: losses.focal(z, y, 2.0, -WEIGHTS), r"alpha\[0\] is -0.5"),
+        (lambda z, y: losses.focal(z, y, 2.0, alpha=[1.0, 2.0]), r"alpha has shape \(2,\)"),
+        (lambda z, y: losses.focal(z, y, 2.0, alpha=-WEIGHTS), r"alpha\[0\] is -0.5"),
         (lambda z, y: losses.logit_adjusted(z, y, PRIORS, np.nan), "tau is nan"),
         (lambda z, y: losses.logit_adjusted(z, y, [1.0, 0, 0, 0]), r"priors\[1\] is 0"),
         (lambda z, y: losses.logit_adjusted(z, y, PRIORS[:3]), r"priors has shape \(3,\)"),
@@ -443,7 +443,7 @@ def test_zero_in_a_jax_array_raises_too():
         (losses.logit_adjusted, [PRIORS, TARGET]),
         (losses.balanced_softmax, [COUNTS, COUNTS[::-1].copy()]),
         (losses.focal, [np.float64(0.0), np.float64(1.5)]),
-        (lambda z, y, alpha: losses.focal(z, y, 2.0, alpha), [WEIGHTS, 1 / PRIORS]),
+        (lambda z, y, alpha: losses.focal(z, y, 2.0, alpha=alpha), [WEIGHTS, 1 / PRIORS]),
     ],
 )
 def test_traced_parameters_give_the_same_values_and_one_compilation(loss, sweep):

@@ -1,9 +1,49 @@
 """Files of a public set, loose in a folder or inside the archives that its source publishes."""
 
+import bz2
+import gzip
+import lzma
+import os
+import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO
+
+from imbal_jax.data.refusal import FILE_LIMIT
+from imbal_jax.errors import InputError
+from imbal_jax.files import read_bytes
+
+TARS = {
+    ".tar": open,
+    ".tar.gz": gzip.open,
+    ".tgz": gzip.open,
+    ".tar.bz2": bz2.open,
+    ".tar.xz": lzma.open,
+}
+BLOCK = 512  # bytes of a tar header
+AGAIN = "remove it and fetch it again"
+
+# What damaged, cut, encrypted and foreign files make the standard library raise.
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    OverflowError,
+    KeyError,
+    ValueError,
+)
+# What a file manager or a notebook adds to the name of a copy: "a (1)", "a - Copy", "a copy 2", "a-checkpoint".
+_COPY = re.compile(r"(?: ?\(\d+\)| ?- ?copy(?: ?\(\d+\))?| copy(?: \d+)?|-checkpoint)$", re.IGNORECASE)
 
 
 def find(folder: Path, pattern: str) -> Path | None:
@@ -12,22 +52,140 @@ def find(folder: Path, pattern: str) -> Path | None:
 
 
 def pictures(folder: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each picture below the folder, or, where there is none, in the archives there."""
+    """Name and bytes of each picture below the folder and in the archives there, once.
 
-    def wanted(name: str) -> bool:
-        return name.lower().endswith(suffix) and not Path(name).name.startswith("._")  # macOS droppings
+    A picture that is there several times, under one base name or as a copy of it, comes once where the bytes are
+    the same: archives are often left beside what was unpacked from them, and one copy inside another. What macOS
+    and notebooks put beside the files is passed over. Raises InputError where the bytes differ, and for an archive
+    that is damaged, ends early, or is something else.
+    """
+    seen: dict[str, tuple[bytes, str]] = {}
+    for name, data in _all_pictures(folder, suffix):
+        content = blake2b(data, digest_size=16).digest()
+        key, place = _key(name), name
+        if key in seen:
+            known, where = seen[key]
+            if known != content:
+                raise InputError(
+                    f"{where} and {place} are two pictures of one name: keep the one that is right"
+                )
+            continue
+        seen[key] = content, place
+        yield name, data
 
-    loose = [path for path in folder.rglob("*") if wanted(path.name)]
-    for path in loose:
-        yield str(path), path.read_bytes()
-    if loose:
-        return
-    for path in sorted(folder.glob("*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            for name in filter(wanted, archive.namelist()):
-                yield name, archive.read(name)
-    for path in sorted([*folder.glob("*.tar.gz"), *folder.glob("*.tgz")]):
-        with tarfile.open(path) as archive:
+
+def _key(name: str) -> str:
+    """The base name, without its suffix and what marks a copy."""
+    stem = Path(name).stem
+    while (shorter := _COPY.sub("", stem)) not in ("", stem):
+        stem = shorter
+    return stem.casefold()
+
+
+def _wanted(name: str, suffix: str) -> bool:
+    parts = Path(name).parts
+    return name.lower().endswith(suffix) and not any(
+        part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in parts
+    )
+
+
+def _all_pictures(folder: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
+    archives = []
+    for path in _files(folder):
+        if _wanted(str(path.relative_to(folder)), suffix):
+            yield str(path), read_bytes(path)
+        elif path.parent == folder and path.name.lower().endswith((".zip", *TARS)):
+            archives.append(path)
+    for path in archives:
+        read = zip_files if path.name.lower().endswith(".zip") else tar_files
+        yield from read(path, lambda name: _wanted(name, suffix))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files below ``folder``, sorted. Links to folders are followed, each folder once."""
+    found, visited = [], set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        found += [Path(here, name) for name in files]
+    return sorted(found)
+
+
+@contextmanager
+def damage_of(path: Path) -> Iterator[None]:
+    """Turns what a damaged or foreign archive raises into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except DAMAGE as error:
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
+        reason = reason[:200] or type(error).__name__
+        raise InputError(f"{path} is damaged or no archive ({reason}): {AGAIN}") from None
+
+
+def zip_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each wanted file of a ZIP archive; zipfile checks their CRC."""
+    with damage_of(path), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.is_dir() and wanted(member.filename):
+                _check_member(path, member.filename, member.file_size)
+                yield member.filename, archive.read(member)
+
+
+def tar_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each wanted file of a tar archive, plain or compressed.
+
+    tarfile ends without an error where a header is damaged or the archive stops; here the end must be there, and
+    nothing behind it.
+    """
+    unpack = next(TARS[ending] for ending in reversed(TARS) if path.name.lower().endswith(ending))
+    names, links = set(), []
+    with damage_of(path), unpack(path, "rb") as stream:
+        watched = _LastRead(stream)
+        with tarfile.open(fileobj=watched, mode="r:") as archive:
             for member in archive:
-                if member.isfile() and wanted(member.name):
-                    yield member.name, archive.extractfile(member).read()
+                archive.members = []  # or it keeps all headers
+                if not wanted(member.name):
+                    continue
+                if member.isfile():
+                    _check_member(path, member.name, member.size)
+                    data = archive.extractfile(member).read()
+                    if len(data) != member.size:
+                        raise EOFError("ends in the middle of a file")
+                    names.add(Path(member.name).name)
+                    yield member.name, data
+                elif member.islnk() or member.issym():
+                    links.append(Path(member.name).name)
+        if watched.last != bytes(BLOCK):
+            raise EOFError("ends before its end, or a header in it is damaged")
+        while block := stream.read(2**20):
+            if any(block):
+                raise EOFError("holds more behind its end: archives that were joined are to be unpacked")
+        if set(links) - names:
+            raise EOFError("holds links to files that are not in it")
+
+
+class _LastRead:
+    """A stream that remembers what was read last: tarfile does not tell why it stopped."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.last = stream, b""
+
+    def read(self, size: int = -1) -> bytes:
+        self.last = self._stream.read(size)
+        return self.last
+
+    def seek(self, *place: int) -> int:
+        return self._stream.seek(*place)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _check_member(path: Path, name: str, size: int) -> None:
+    if size > FILE_LIMIT:
+        raise InputError(f"{path} holds {name} of {size:,} bytes, which is no picture: {AGAIN}")

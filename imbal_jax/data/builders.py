@@ -1,6 +1,5 @@
 """``imbal-jax prepare``: a public set, as its source publishes it, becomes records like those of an ingest."""
 
-import json
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -13,11 +12,13 @@ import tyro
 from rich.console import Console
 
 from imbal_jax.data.ingest.journal import Place
+from imbal_jax.data.ingest.manifest import write_checksums
 from imbal_jax.data.ingest.records import Item, Layout, write_records
 from imbal_jax.data.public import PUBLIC, Example, PublicSet, Streamed
 from imbal_jax.data.record_index import build_index
 from imbal_jax.data.splits import SplitSummary, complete_split, row_line, split_by_group, split_summary
 from imbal_jax.errors import InputError
+from imbal_jax.files import write_json
 
 SOURCE = "source.json"  # where the set comes from and how it was split, beside the records
 
@@ -37,6 +38,11 @@ class PrepareOptions:
     out: Path
     # Side of the square pictures, pixels.
     size: int = 224
+    # What becomes of a picture that is not square: padded with black, squeezed, or cut to its central square. None is
+    # what condensed copies were made with, and pad.
+    fit: Literal["pad", "squeeze", "crop"] | None = None
+    # 1 or 3; None is what the set has.
+    channels: Literal[1, 3] | None = None
     # Fetch what is missing in DIR, where the source allows.
     download: bool = False
     # The source's own split where it has one, or one that is made.
@@ -91,23 +97,28 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
             name=options.name,
             description=f"{source.citation}. Licence: {source.licence}. {source.homepage}",
         )
+        streamed.geometry.write(folder)
         build_index(folder)
         about = {
             "name": options.name,
             "homepage": source.homepage,
             "licence": source.licence,
             "citation": source.citation,
-            "size": shape[0],
+            "geometry": streamed.geometry.options,
             "split": "made by patient" if given is None else {"the source's own": sorted(given)},
             "seed": options.seed,
         }
-        (folder / SOURCE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / SOURCE, about)
+        write_checksums(folder)
         folder.replace(options.out)
     finally:
         shutil.rmtree(options.partial, ignore_errors=True)
     summary = split_summary(labels, patients, indices, streamed.classes)
     _say(console, f"{options.out}: {len(items):,} images of {len(set(patients)):,} patients")
     _say(console, f"{source.citation}; {source.licence}")
+    _say(console, f"pictures: {streamed.geometry}")
+    for note in streamed.notes:
+        _say(console, note)
     for row in summary.rows():
         _say(console, row_line(row))
     for name, part in summary.missing:
@@ -139,7 +150,12 @@ def _check(options: PrepareOptions) -> PublicSet:
 
 
 def _open(options: PrepareOptions, source: PublicSet) -> Streamed:
-    arguments = {"size": options.size, "download": options.download}
+    arguments = {
+        "size": options.size,
+        "fit": options.fit,
+        "channels": options.channels,
+        "download": options.download,
+    }
     streamed = source.stream(options.dir, **arguments) if source.stream else None
     if streamed is not None:
         return streamed
@@ -152,7 +168,7 @@ def _open(options: PrepareOptions, source: PublicSet) -> Streamed:
             zip(data.groups.tolist(), rows.tolist(), data.images, strict=True)
         )
     )
-    return Streamed(data.classes, examples, lambda ids: given)
+    return Streamed(data.classes, examples, lambda ids: given, data.geometry, data.notes)
 
 
 def _keep(examples: Iterable[Example], journal: Path) -> tuple[list[Item], tuple[int, int, int]]:

@@ -12,9 +12,11 @@ import numpy as np
 
 from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.features import Labels, Pixels, choose, stored_as
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.preparation import PREFIX, prepared
 from imbal_jax.data.record_files import RecordFiles, parse
 from imbal_jax.data.records import RecordImages
+from imbal_jax.data.resize import Fit
 from imbal_jax.errors import InputError
 
 IN_MEMORY = 2**31  # bytes of pixels; larger sets stay on disk
@@ -52,6 +54,7 @@ class NamedSet:
     images: [N, size, size, C] uint8 or uint16, in memory or on disk. labels: int32 [N], a class; int8 [N, L]; or
     None where the set has masks only. masks: [N, size, size, 1], on disk, or None. groups: int [N], the patients, or
     the records where the set names none. splits: the set's own, as train, validation, test or what it calls them.
+    geometry: how the pictures became these arrays.
     """
 
     name: str
@@ -62,6 +65,7 @@ class NamedSet:
     names_patients: bool
     classes: tuple[str, ...]
     splits: dict[str, np.ndarray]
+    geometry: Geometry
 
     def dataset(self) -> Dataset:
         """What can be trained on; InputError where there are no labels."""
@@ -69,7 +73,7 @@ class NamedSet:
             raise InputError(
                 f"{self.name} has a mask ({self.masks.key}) and no label: training is on labels of images"
             )
-        return Dataset(self.images, self.labels, self.groups, self.classes)
+        return Dataset(self.images, self.labels, self.groups, self.classes, geometry=self.geometry)
 
     def take(self, indices: np.ndarray) -> "NamedSet":
         """The records at ``indices``, which are sorted; splits that none of them is in are left out."""
@@ -92,6 +96,9 @@ def open_named(
     folder: Path | None,
     *,
     size: int,
+    fit: Fit = "pad",
+    channels: int | None = None,
+    bits: int | None = None,
     download: bool = False,
     in_memory: int = IN_MEMORY,
     progress: Callable[[int, int], None] | None = None,
@@ -99,9 +106,9 @@ def open_named(
     """The data set ``name``: NAME, NAME/CONFIG or NAME:VERSION, as tensorflow-datasets spells them.
 
     folder: where prepared sets lie (as NAME/VERSION below it), or the prepared set itself; None: where the library
-        keeps them. size: side of the square the images are squeezed to, pixels. download: prepare a set that
-        is not there. in_memory: bytes of pixels up to which images are read at once; of a larger set every record
-        is read for its label, each time it is opened. progress: called with (records read, records).
+        keeps them. size, fit, channels, bits: as of ``Geometry``; None is what the set has. download: prepare a set
+        that is not there. in_memory: bytes of pixels up to which images are read at once; of a larger set every
+        record is read for its label, each time it is opened. progress: called with (records read, records).
 
     ``features.choose`` says which features are read. Records of the label -1, which contests hide, are left out.
     Raises InputError, in one line, for an unknown name, a set that is not prepared or not in array_record, features
@@ -122,8 +129,12 @@ def open_named(
         )
     )
 
+    stored = stored_as(features[chosen.image])
+    own = (1 if stored.shape[-1] == 1 else 3, 8 * stored.dtype.itemsize)
+    geometry = Geometry(size, fit, channels or own[0], bits or own[1])
+
     def on_disk(key: str, mask: bool = False) -> NamedImages:
-        return NamedImages(files, Pixels(stored_as(features[key]), size, mask), rows, key)
+        return NamedImages(files, Pixels(stored_as(features[key]), geometry, mask), rows, key)
 
     images = on_disk(chosen.image)
     labels = chosen.label and Labels(f"{PREFIX}{name}: {chosen.label}", features[chosen.label], info.metadata)
@@ -151,6 +162,7 @@ def open_named(
         names_patients=chosen.patient is not None,
         classes=labels.classes if labels else (),
         splits={_ALIASES.get(split, split): part for split, part in zip(lengths, parts, strict=True)},
+        geometry=geometry,
     )
     if known.labels is None or known.labels.ndim == 2:
         return known

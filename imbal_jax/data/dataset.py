@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.errors import InputError
 
 UNCERTAIN = -1  # of many labels: the reader could not tell
@@ -39,6 +40,7 @@ class Dataset:
     groups: int [N] or str [N], the patient of each image: no patient is ever in two splits.
     classes: the C class names, or the L label names.
     notes: what was said while it was read, a line each: flags, rows and files left out, how patients were told apart.
+    geometry: how the pictures became these arrays; None where nothing is known of it.
     """
 
     images: Images
@@ -46,6 +48,7 @@ class Dataset:
     groups: np.ndarray
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    geometry: Geometry | None = None
 
     @property
     def many_labels(self) -> bool:

@@ -1,18 +1,16 @@
 """The stored values of one frame, whatever the compression, or the reason why not."""
 
-import io
-
 import numpy as np
 import pydicom
-from PIL import Image
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
 from imbal_jax.data.codestream import read_codestream
 from imbal_jax.data.greyscale import Levels, split_levels
-from imbal_jax.data.header import attribute
-from imbal_jax.data.opening import syntax_of
+from imbal_jax.data.header import attribute, is_big_endian, syntax_of
+from imbal_jax.data.padding import float_padding, padding_words
+from imbal_jax.data.pictures import stored_jpeg
 from imbal_jax.data.refusal import ReadError
 
 # Who decodes what, by the middle of the transfer syntax's name: pydicom's plugin and the packages it takes. One
@@ -45,7 +43,7 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
             excess = excess_bytes(file)
             values = native_values(file, frame)
             if values is None:
-                values = pixel_array(file, index=frame)
+                values = pixel_array(file, index=frame, correct_unused_bits=False)
     except Exception:
         reason = "undecodable"
     except BaseException as error:
@@ -56,19 +54,42 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
         reason = "bad-header"
     if reason:
         raise ReadError(reason, remedy if reason in ("no-decoder", "undecodable") else "")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ReadError("non-finite")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    picture = split_levels(values, file.BitsStored if values.dtype.kind in "iu" else 0)
+    if values.dtype.kind == "f":
+        return finite_values(file, values), excess
+    picture = split_levels(values, file.BitsStored)
     return (picture if within_bits(file, picture) else own_bits(file, picture)), excess
 
 
+def finite_values(file: pydicom.Dataset, values: np.ndarray) -> Levels:
+    """The picture of floats; only padding may be NaN or infinite."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return split_levels(values, 0)
+    hidden = float_padding(file, values)
+    if not (finite | hidden).all():
+        raise ReadError("non-finite")
+    return split_levels(np.where(hidden, 0, values), 0, hidden)
+
+
 def own_bits(file: pydicom.Dataset, picture: Levels) -> Levels:
-    """The picture without what lies in the bits that are not its own, once overlays."""
-    if syntax_of(file).is_compressed:  # where there is no room for anything else
+    """The picture without what lies in the bits that are not its own: padding, which is hidden, or overlays."""
+    hidden = padding_words(file, picture.stored)
+    if hidden is not None and not hidden.any():
+        hidden = None
+    if syntax_of(file).is_compressed:  # where there is no room for anything but padding
+        if hidden is None:
+            raise ReadError("contradiction")
+        stored = picture.stored
+    else:
+        shift = file.BitsAllocated - file.BitsStored
+        stored = picture.stored << shift >> shift
+    if hidden is not None:
+        stored = np.where(hidden, stored.dtype.type(0), stored)
+    cleaned = split_levels(stored, file.BitsStored, hidden)
+    if not within_bits(file, cleaned):
         raise ReadError("contradiction")
-    shift = file.BitsAllocated - file.BitsStored
-    return split_levels(picture.stored << shift >> shift, file.BitsStored)
+    return cleaned
 
 
 def decoder_of(syntax: UID) -> tuple[str, str]:
@@ -94,11 +115,13 @@ def within_bits(file: pydicom.Dataset, picture: Levels) -> bool:
 
 
 def native_values(file: pydicom.Dataset, frame: int) -> np.ndarray | None:
-    """Uncompressed little-endian values without a copy; None where pydicom has to unpack them."""
+    """Uncompressed values without a copy, in the file's byte order; None where pydicom has to unpack them."""
     allocated = file.BitsAllocated
-    if syntax_of(file) == ExplicitVRBigEndian or allocated < 8 or "PixelData" not in file:
+    # Big-endian words may hold two pixels of 8 bits each, in reverse order.
+    if allocated < (16 if is_big_endian(file) else 8) or "PixelData" not in file:
         return None
-    kind = np.dtype(f"<{'i' if file.PixelRepresentation else 'u'}{allocated // 8}")
+    order = ">" if is_big_endian(file) else "<"
+    kind = np.dtype(f"{order}{'i' if file.PixelRepresentation else 'u'}{allocated // 8}")
     pixels = file.Rows * file.Columns
     values = np.frombuffer(file.PixelData, kind, pixels, frame * pixels * kind.itemsize)
     return values.reshape(file.Rows, file.Columns)
@@ -146,8 +169,7 @@ def decode(file: pydicom.Dataset, frame: int, content: bytes, plugin: str) -> np
     """The frame by its plugin; where pydicom's way around a fast decoder takes long, by that decoder itself."""
     syntax, shape = syntax_of(file), (file.Rows, file.Columns)
     if syntax == JPEGBaseline8Bit:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as picture:
-            return np.asarray(picture)
+        return stored_jpeg(content)
     if syntax == RLELossless and plugin == "pylibjpeg":
         from rle.utils import decode_frame  # installed, as the plugin is there
 

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,18 @@ from pydicom.uid import (
 )
 
 from imbal_jax.data.decoding import own_bits, stored_values
-from imbal_jax.data.greyscale import VOI, Levels, Voi, displayed, is_narrow
-from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, word
-from imbal_jax.data.opening import check_header, open_dicom, syntax_of
+from imbal_jax.data.greyscale import VOI, Levels, Shown, Voi, displayed, is_narrow
+from imbal_jax.data.header import attribute, frame_header, patient_of, pixel_aspect, syntax_of, word
+from imbal_jax.data.memory import PIXELS, need, one_file
+from imbal_jax.data.opening import check_header, open_dicom
 from imbal_jax.data.refusal import (
     FLAGS,
     PIXEL_LIMIT,
     REASONS,
     ReadError,
 )
-from imbal_jax.data.resize import BeyondLevelsError, fit_levels, fit_square
+from imbal_jax.data.resize import FITS, BeyondLevelsError, Fit, fit_levels, fit_square, look_up_picture
+from imbal_jax.data.shutter import Shutter, display_shutter
 from imbal_jax.errors import InputError
 
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
 # JPEG 2000 with the general syntax may be lossless too; it is for the header to say so, and many do not.
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 RADIOGRAPHY = ("CR", "DX", "RG", "MG")
+# Bytes a pixel while a frame is decoded and fitted, at up to 16 bits and beyond.
+DECODED, WIDE = 12, 80
 CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORAX", "PECHO")
 LATERAL = ("LL", "RL", "LAT", "LATERAL", "LLD", "RLD")
 
@@ -71,11 +75,18 @@ class Radiograph:
 
 
 def read_radiograph(
-    path: str | Path, *, size: int, voi: Voi = "header", bits: int = 8, frame: int | None = None
+    path: str | Path,
+    *,
+    size: int,
+    voi: Voi = "header",
+    bits: int = 8,
+    frame: int | None = None,
+    fit: Fit = "pad",
 ) -> np.ndarray:
     """Read one DICOM file as uint8 or uint16 [size, size]: bright is dense, whatever the file's polarity.
 
-    size: pixels of the square result; the picture keeps its proportions and is padded with black.
+    size: pixels of the square result. fit: "pad" keeps the picture's proportions, on black; "squeeze" and "crop" as
+        in ``geometry.Geometry``. A pixel's height and width are the header's.
     voi: "header" takes the file's VOI LUT, else its window, else percentiles; "percentile" scales the
         0.5th to the 99.5th percentile to 0..255; "none" the smallest to the largest value.
     bits: 8, or 16 for 0..65535.
@@ -83,7 +94,7 @@ def read_radiograph(
     Raises ReadError with a reason for whatever is not one grey image ready for display.
     """
     with quiet():
-        return load_radiograph(path, size=size, voi=voi, bits=bits, frame=frame).pixels
+        return load_radiograph(path, size=size, voi=voi, bits=bits, frame=frame, fit=fit).pixels
 
 
 @contextmanager
@@ -101,14 +112,27 @@ def quiet() -> Iterator[None]:
 
 
 def load_radiograph(
-    path: str | Path, *, size: int, voi: Voi = "header", bits: int = 8, frame: int | None = None
+    path: str | Path,
+    *,
+    size: int,
+    voi: Voi = "header",
+    bits: int = 8,
+    frame: int | None = None,
+    fit: Fit = "pad",
 ) -> Radiograph:
     """``read_radiograph`` with its particulars; call it inside ``quiet()``."""
-    return render(open_dicom(path), size=size, voi=voi, bits=bits, frame=frame)
+    with one_file():
+        return render(open_dicom(path), size=size, voi=voi, bits=bits, frame=frame, fit=fit)
 
 
 def render(
-    file: pydicom.Dataset, *, size: int, voi: Voi = "header", bits: int = 8, frame: int | None = None
+    file: pydicom.Dataset,
+    *,
+    size: int,
+    voi: Voi = "header",
+    bits: int = 8,
+    frame: int | None = None,
+    fit: Fit = "pad",
 ) -> Radiograph:
     """The radiograph of a file that ``open_dicom`` has opened."""
     if voi not in VOI:
@@ -117,32 +141,51 @@ def render(
         raise InputError(f"size={size}: a picture needs at least one pixel")
     if bits not in (8, 16):
         raise InputError(f"bits={bits} is neither 8 nor 16")
+    if fit not in FITS:
+        raise InputError(f"fit={fit!r} is not one of {', '.join(FITS)}")
     if frame is not None and frame < 0:
         raise InputError(f"frame={frame}: frames count from 0")
     check_header(file, frame)
+    need(PIXELS, file.Rows * file.Columns * (DECODED if file.BitsAllocated <= 16 else WIDE))
     header = frame_header(file, frame or 0)
     picture, excess = stored_values(file, frame or 0)
+    shutter = display_shutter(file, header)
     square = None
     with suppress(BeyondLevelsError):  # and not in the except block, or the refusal would be chained to it
-        square = shown_square(header, picture, size, voi, bits)
-    pixels, windowed = square or shown_square(header, own_bits(file, picture), size, voi, bits)
+        square = shown_square(header, picture, shutter, size, voi, bits, fit)
+    pixels, shown = square or shown_square(header, own_bits(file, picture), shutter, size, voi, bits, fit)
     found = {
-        "unwindowed": voi == "header" and not windowed,
+        "unwindowed": voi == "header" and not shown.windowed,
+        "shutter-unused": not shutter.usable,
+        **dict.fromkeys(shown.flags, True),
         "enlarged": max(picture.stored.shape) < size,
         "excess-pixels": excess,
         **header_flags(header, syntax_of(file)),
     }
-    return Radiograph(pixels, windowed, patient_of(file), tuple(flag for flag in FLAGS if found.get(flag)))
+    return Radiograph(
+        pixels, shown.windowed, patient_of(file), tuple(flag for flag in FLAGS if found.get(flag))
+    )
 
 
 def shown_square(
-    header: pydicom.Dataset, picture: Levels, size: int, voi: Voi, bits: int
-) -> tuple[np.ndarray, bool]:
-    shown, windowed = displayed(header, picture, voi)
+    header: pydicom.Dataset, picture: Levels, shutter: Shutter, size: int, voi: Voi, bits: int, fit: Fit
+) -> tuple[np.ndarray, Shown]:
+    if shutter.hidden is not None:
+        hidden = shutter.hidden if picture.hidden is None else shutter.hidden | picture.hidden
+        picture = replace(picture, hidden=hidden)
+    shown = displayed(header, picture, voi)
     aspect = pixel_aspect(header)
+    if is_narrow(picture.stored) and picture.hidden is None:
+        return fit_levels(picture.stored, picture.levels, shown.levels, size, aspect, bits, fit), shown
     if is_narrow(picture.stored):
-        return fit_levels(picture.stored, picture.levels, shown, size, aspect, bits), windowed
-    return fit_square(shown.reshape(picture.stored.shape), size, aspect, bits), windowed
+        pixels = look_up_picture(picture.stored, picture.levels, shown.levels)
+    else:
+        pixels = shown.levels.reshape(picture.stored.shape)
+    if picture.hidden is not None:
+        pixels[picture.hidden] = 0
+        if shutter.hidden is not None:
+            pixels[shutter.hidden] = shutter.grey
+    return fit_square(pixels, size, aspect, bits, fit), shown
 
 
 # What is said of a picture
@@ -156,5 +199,15 @@ def header_flags(header: pydicom.Dataset, syntax: UID) -> dict[str, bool]:
         "not-chest": bool(body) and not any(part in body for part in CHEST),
         "body-part-unknown": not body,
         "lateral": word(header, "ViewPosition") in LATERAL,
+        "orientation": turned(header),
         "lossy": word(header, "LossyImageCompression") == "01" or syntax in LOSSY,
     }
+
+
+def turned(header: pydicom.Dataset) -> bool:
+    """Whether rows run to the patient's right, head or feet, or columns not to the feet (PS3.3 C.7.6.1.1.1)."""
+    value = attribute(header, "PatientOrientation")
+    if value is None or isinstance(value, str) or len(value) != 2:
+        return False
+    rows, columns = (str(direction).strip().upper()[:1] for direction in value)
+    return bool(rows and columns) and (rows in "RHF" or columns != "F")

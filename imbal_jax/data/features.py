@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.pictures import decode_channels, square_channels
+from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.pictures import decode_channels
 from imbal_jax.data.record_files import LABEL_NAMES, Stored
+from imbal_jax.data.refusal import ReadError
 from imbal_jax.errors import InputError
 
 MASK = re.compile("mask|segmentation|annotation")  # in the name of a picture
@@ -87,29 +89,35 @@ def stored_as(feature: Any) -> Stored:
 class Pixels:
     """How the pixels in a record become a square: what ``RecordImages`` takes for ``Stored``.
 
-    shape: (size, size, C). stored: of the record; its height and width may be None for a picture.
+    stored: of the record; its height and width may be None for a picture. mask: labels of pixels, in the channels and
+    the type that they have; nothing between two labels.
     """
 
     stored: Stored
-    size: int
+    geometry: Geometry
     mask: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.size, self.size, self.stored.shape[-1])
+        size = self.geometry.size
+        return (size, size, self.stored.shape[-1]) if self.mask else self.geometry.shape
 
     @property
     def dtype(self) -> np.dtype:
-        return self.stored.dtype
+        return self.stored.dtype if self.mask else self.geometry.dtype
 
     def decode(self, feature: Any) -> np.ndarray:
         """[size, size, C] of a ``tf.train.Feature``; ValueError or OSError where it holds no such picture."""
-        if self.stored.encoding == "picture":
-            (data,) = feature.bytes_list.value
-            pixels = decode_channels(data, self.stored.shape[-1], self.dtype)
-        else:
+        if self.stored.encoding != "picture":
             pixels = self.stored.decode(feature)
-        return square_channels(pixels, self.size, nearest=self.mask)
+            return self.geometry.mask(pixels) if self.mask else self.geometry.arrays(pixels[None])[0]
+        (data,) = feature.bytes_list.value
+        try:
+            if self.mask:
+                return self.geometry.mask(decode_channels(data, self.stored.shape[-1], self.dtype))
+            return self.geometry.picture(data)[0]
+        except ReadError as error:
+            raise ValueError(str(error)) from None
 
 
 class Labels:

@@ -10,31 +10,32 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.dicom import (
-    PIXEL_LIMIT,
+    FLAGS,
     REASONS,
-    VOI,
     Radiograph,
     ReadError,
     Voi,
     attribute,
-    fit_square,
     load_radiograph,
     open_dicom,
     quiet,
 )
+from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.memory import one_file
+from imbal_jax.data.pictures import is_picture
+from imbal_jax.data.resize import Fit
 from imbal_jax.data.table import Row, Table, header_keyword, match_headers, match_names, read_table
 from imbal_jax.errors import InputError
 
-PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
 NO_IMAGES = (
     ".csv",
@@ -52,7 +53,7 @@ NO_IMAGES = (
     ".part",
 )
 LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
-CACHE_FORMAT = 2  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 4  # raised whenever the same file would be read as other pixels
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,14 @@ def read_folder(
     labels_file: str = "labels.csv",
     classes: Sequence[str] | None = None,
     voi: Voi = "header",
+    fit: Fit = "pad",
+    channels: int = 1,
+    bits: int = 8,
     cache: Path | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Dataset, FolderSummary]:
-    """Read every labelled DICOM, PNG and JPEG file below ``folder``; images uint8 [N, size, size, 1].
+    """Read every labelled DICOM, PNG and JPEG file below ``folder``; images uint8 [N, size, size, channels].
 
     The table has a heading and, in any order:
         file        the path below ``folder``, or the bare name where only one file has it (".dcm" may go),
@@ -118,7 +122,7 @@ def read_folder(
 
     classes: names and their order. Left out: for one label the sorted names, with "normal" ("negative",
         "no finding") first, so that class 0 is the frequent one; for many labels every other column.
-    voi, size: as for ``read_radiograph``.
+    size, fit, channels, bits, voi: as of ``geometry.Geometry``.
     cache: a folder that keeps the decoded images, for files of the same names, sizes and times.
     workers: threads, all cores by default; decoding and resizing large images run in parallel.
     progress: called with (files done, files).
@@ -128,10 +132,7 @@ def read_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"no folder {folder}")
-    if size < 1:
-        raise InputError(f"size={size}: a picture needs at least one pixel")
-    if voi not in VOI:
-        raise InputError(f"voi={voi!r} is not one of {', '.join(VOI)}")
+    geometry = Geometry(size, fit, channels, bits, voi)
     table = read_table(folder / labels_file, classes)
     files = image_files(folder, labels_file)
     with quiet():
@@ -142,7 +143,7 @@ def read_folder(
                 f"none of {len(table.rows)} rows of {labels_file} fits one of {len(files)} files in {folder}: "
                 f"'file' is a path below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
             )
-        decoded = read_all(folder, paths, size=size, voi=voi, cache=cache, workers=workers, progress=progress)
+        decoded = read_all(folder, paths, geometry, cache=cache, workers=workers, progress=progress)
 
     good = np.flatnonzero(decoded.status == 0)
     refused = Counter(tuple(REASONS)[code - 1] for code in decoded.status if code)
@@ -155,7 +156,11 @@ def read_folder(
     groups, unknown = patient_groups(table, rows, decoded.patients[good])
     labels = np.array([row.labels for row in rows], np.int8 if table.many else np.int32)
     data = Dataset(
-        decoded.images[good][..., None], labels if table.many else labels[:, 0], groups, table.classes
+        decoded.images[good],
+        labels if table.many else labels[:, 0],
+        groups,
+        table.classes,
+        geometry=geometry,
     )
     present = (
         (labels == 1).sum(axis=0) if table.many else np.bincount(labels[:, 0], minlength=len(table.classes))
@@ -253,8 +258,8 @@ def patient_groups(table: Table, rows: list[Row], from_header: np.ndarray) -> tu
 
 @dataclass(frozen=True)
 class Decoded:
-    """Of each file: uint8 [M, size, size]; status 0 or 1 + the place of its reason in REASONS; the header's
-    patient as a number by first appearance, -1 unknown; whether no window of the header was used."""
+    """Of each file: uint8 or uint16 [M, size, size, channels]; status 0 or 1 + the place of its reason in REASONS;
+    the header's patient as a number by first appearance, -1 unknown; whether no window of the header was used."""
 
     images: np.ndarray
     status: np.ndarray
@@ -265,15 +270,14 @@ class Decoded:
 def read_all(
     folder: Path,
     paths: list[str],
+    geometry: Geometry,
     *,
-    size: int,
-    voi: Voi,
     cache: Path | None,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Decoded:
     """Every file decoded, from the cache where it has exactly these files."""
-    store = Path(cache) / f"{digest(folder, paths, size, voi)}.npz" if cache is not None else None
+    store = Path(cache) / f"{digest(folder, paths, geometry)}.npz" if cache is not None else None
     if store is not None and store.exists():
         # A cache cut off or written by another version is no cache; the files are still there.
         with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(store) as kept:
@@ -282,7 +286,7 @@ def read_all(
                 progress(len(paths), len(paths))
             return decoded
 
-    images = np.zeros((len(paths), size, size), np.uint8)
+    images = np.zeros((len(paths), *geometry.shape), geometry.dtype)
     status = np.zeros(len(paths), np.int8)
     unwindowed = np.zeros(len(paths), bool)
     patients = np.full(len(paths), -1, np.int32)
@@ -291,7 +295,7 @@ def read_all(
 
     def read(path: str) -> Radiograph | str:
         try:
-            return load_picture(folder / path, size=size, voi=voi)
+            return load_picture(folder / path, **geometry.options)
         except ReadError as error:
             return error.reason
 
@@ -300,7 +304,8 @@ def read_all(
             if isinstance(result, str):
                 status[place] = codes[result]
             else:
-                images[place], unwindowed[place] = result.pixels, not result.windowed
+                images[place] = result.pixels.reshape(geometry.shape)
+                unwindowed[place] = not result.windowed
                 if result.patient:
                     patients[place] = numbers.setdefault(result.patient, len(numbers))
             if progress is not None:
@@ -315,37 +320,37 @@ def read_all(
     return decoded
 
 
-def digest(folder: Path, paths: list[str], size: int, voi: Voi) -> str:
+def digest(folder: Path, paths: list[str], geometry: Geometry) -> str:
     """A name for exactly these files at these sizes and times, read this way."""
-    state = blake2b(f"{CACHE_FORMAT} {size} {voi}".encode(), digest_size=16)
+    state = blake2b(f"{CACHE_FORMAT} {geometry!r}".encode(), digest_size=16)
     for path in paths:
         about = (folder / path).stat()
         state.update(f"\0{path}\0{about.st_size}\0{about.st_mtime_ns}".encode("utf-8", "surrogateescape"))
     return state.hexdigest()
 
 
-def load_picture(path: Path, *, size: int, voi: Voi, bits: int = 8) -> Radiograph:
-    """A DICOM, PNG or JPEG file; pictures are taken for 8 bits, dense is bright, as public sets come."""
-    if path.suffix.lower() not in PICTURES:
-        return load_radiograph(path, size=size, voi=voi, bits=bits)
-    grey, reason = None, ""
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > PIXEL_LIMIT:
-                reason = "too-large"
-            elif picture.mode.startswith("I"):  # 16 bits
-                wide = np.asarray(picture, np.float32)
-                grey = (wide - wide.min()) / max(float(np.ptp(wide)), 1.0)
-            else:
-                grey = np.asarray(picture.convert("L"), np.float32) / 255
-    except Image.UnidentifiedImageError:
-        reason = "not-an-image"
-    except FileNotFoundError:
-        reason = "missing"
-    except Exception:
-        reason = "undecodable"
-    if grey is None:
-        raise ReadError(reason)
-    if grey.min() == grey.max():
-        raise ReadError("constant")
-    return Radiograph(fit_square(grey, size, bits=bits), True, "", ("burned-in-unknown",))
+def load_picture(
+    path: Path, *, size: int, voi: Voi = "header", bits: int = 8, fit: Fit = "pad", channels: int = 1
+) -> Radiograph:
+    """A DICOM, PNG, JPEG, TIFF or BMP file by its geometry; dense is bright in pictures, as public sets come.
+
+    The pixels are [size, size], or [size, size, 3] for 3 channels.
+    """
+    geometry = Geometry(size, fit, channels, bits, voi)
+    with one_file():
+        if not is_picture(path):
+            radiograph = load_radiograph(path, size=size, voi=voi, bits=bits, fit=fit)
+            if channels == 1:
+                return radiograph
+            return replace(radiograph, pixels=geometry.stack([radiograph.pixels]))
+        picture = geometry.open(path)
+        if picture.values.min() == picture.values.max():
+            raise ReadError("constant")
+        flags = {"burned-in-unknown": True, **dict.fromkeys(picture.flags, True)}
+        pixels = geometry.array(picture.values)
+        return Radiograph(
+            pixels[..., 0] if channels == 1 else pixels,
+            "range-guessed" not in picture.flags,
+            "",
+            tuple(flag for flag in FLAGS if flags.get(flag)),
+        )

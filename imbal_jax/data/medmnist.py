@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.archives import AGAIN
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.geometry import Geometry, settle
 from imbal_jax.data.nih import NIH_LABELS
-from imbal_jax.errors import InputError
+from imbal_jax.data.resize import Fit
+from imbal_jax.files import DamagedError, read_npz
 
 MEDMNIST_RECORD = "https://zenodo.org/records/10519652"
 MEDMNIST_SIZES = (28, 64, 128, 224)
@@ -15,11 +18,14 @@ MEDMNIST_SIZES = (28, 64, 128, 224)
 
 @dataclass(frozen=True)
 class Med:
-    """One set. md5: of its files in the record, one a size, as release 3.0.2 of the authors' package lists them."""
+    """One set. fit: how the authors made squares of the source's pictures; None where those are squares, "square"
+    where it is none of the fits (of a fixed window, a volume, an organ). md5: of its files in the record, one a
+    size, as release 3.0.2 of the authors' package lists them."""
 
     classes: tuple[str, ...]
     source: str
     md5: tuple[str, str, str, str]
+    fit: Fit | None = "square"
     licence: str = "CC BY 4.0"
 
 
@@ -39,6 +45,7 @@ MEDMNIST = {
             "05b46931834c231683c68f40c47b2971",
             "d6a3c71de1b945ea11211b03746c1fe1",
         ),
+        "crop",
     ),
     "breastmnist": Med(
         ("malignant", "normal or benign"),
@@ -49,6 +56,7 @@ MEDMNIST = {
             "363e4b3f8d712e9b5de15470a2aaadf1",
             "b56378a6eefa9fed602bb16d192d4c8b",
         ),
+        None,
     ),
     "chestmnist": Med(
         NIH_LABELS,
@@ -59,6 +67,7 @@ MEDMNIST = {
             "db107e5590b27930b62dbaf558aebee3",
             "45bd33e6f06c3e8cdb481c74a89152aa",
         ),
+        None,
     ),
     "octmnist": Med(
         ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
@@ -69,6 +78,7 @@ MEDMNIST = {
             "0a97e76651ace45c5d943ee3f65b63ae",
             "abc493b6d529d5de7569faaef2773ba3",
         ),
+        "crop",
     ),
     "retinamnist": Med(
         ("grade 0", "grade 1", "grade 2", "grade 3", "grade 4"),
@@ -79,6 +89,7 @@ MEDMNIST = {
             "e48e916a24454daf90583d4e6efb1a18",
             "eae7e3b6f3fcbda4ae613ebdcbe35348",
         ),
+        "crop",
     ),
     "dermamnist": Med(
         (
@@ -97,6 +108,7 @@ MEDMNIST = {
             "2defd784463fa5243564e855ed717de1",
             "8974907d8e169bef5f5b96bc506ae45d",
         ),
+        "squeeze",
         "CC BY-NC 4.0",
     ),
     "pathmnist": Med(
@@ -118,6 +130,7 @@ MEDMNIST = {
             "ac42d08fb904d92c244187169d1fd1d9",
             "2c51a510bcdc9cf8ddb2af93af1eadec",
         ),
+        None,
     ),
     "bloodmnist": Med(
         (
@@ -190,31 +203,51 @@ MEDMNIST = {
 }
 
 
-def read_medmnist(path: Path, name: str) -> tuple[Dataset, dict[str, np.ndarray]]:
+PARTS = ("train", "val", "test")
+
+
+def read_medmnist(
+    path: Path, name: str, *, fit: Fit | None = None, channels: int | None = None, bits: int = 8
+) -> tuple[Dataset, dict[str, np.ndarray]]:
     """The images, grey or in colour, and the source's split of NAME.npz; each image is a patient of its own.
 
-    Raises InputError for a file that is no such archive, or whose labels are not those of the set.
+    fit, channels: None is what the set has.
+
+    Raises DamagedError for a file that is no such archive, or whose labels are not those of the set.
     """
     classes = MEDMNIST[name].classes
-    try:
-        with np.load(path) as arrays:
-            parts = [
-                (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "val", "test")
-            ]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is no file of {name} ({error}): fetch it again") from error
-    images = np.concatenate([part for part, _ in parts])
-    images = images if images.ndim == 4 else images[..., None]
-    labels = np.concatenate([part for _, part in parts])
-    many = labels.shape[1] > 1
-    if labels.shape[1] != (len(classes) if many else 1) or labels.max(initial=0) >= (
-        2 if many else len(classes)
-    ):
-        raise InputError(
-            f"{path} has labels {list(labels.shape)} up to {labels.max()}: {name} has {len(classes)} classes"
-        )
+    arrays = read_npz(path, [f"{part}_{what}" for part in PARTS for what in ("images", "labels")], AGAIN)
+    parts = [(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS]
+    side = parts[0][0].shape[1:]
+    for images, labels in parts:
+        if (
+            images.dtype != np.uint8
+            or side not in ((side[:1] * 2), (*side[:1] * 2, 3))
+            or images.shape != (len(labels), *side)
+            or labels.ndim != 2
+            or labels.dtype.kind not in "iu"
+        ):
+            raise DamagedError(
+                f"{path} is no file of {name} (images {images.dtype} {list(images.shape)}, labels {labels.dtype} "
+                f"{list(labels.shape)}): {AGAIN}"
+            )
+    many = parts[0][1].shape[1] > 1
+    for _, labels in parts:
+        wide = labels.shape[1] != (len(classes) if many else 1)
+        if wide or labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if many else len(classes)):
+            raise DamagedError(
+                f"{path} has labels {list(labels.shape)} from {labels.min(initial=0)} to {labels.max(initial=0)}: "
+                f"{name} has {len(classes)} classes: {AGAIN}"
+            )
+    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    made = MEDMNIST[name].fit
+    fit = (fit or "pad") if made is None else settle(fit, made, path, "leave it out")
+    geometry = Geometry(images.shape[1], fit, channels or (1 if images.ndim == 3 else 3), bits)
+    colour = geometry.channels == 1 and images.ndim == 4
+    images = geometry.arrays(images)
     ends = np.cumsum([len(part) for part, _ in parts])
     splits = np.split(np.arange(len(images)), ends[:-1])
     labels = labels.astype(np.int8) if many else labels[:, 0].astype(np.int32)
-    data = Dataset(images, labels, np.arange(len(images)), classes)
+    notes = (f"{len(images):,} colour pictures made grey: --data.channels 3 keeps them",) if colour else ()
+    data = Dataset(images, labels, np.arange(len(images)), classes, notes, geometry)
     return data, dict(zip(("train", "validation", "test"), splits, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from imbal_jax.data.archives import find, pictures
-from imbal_jax.data.pictures import decode
+from imbal_jax.data.geometry import Geometry, published_picture
 from imbal_jax.errors import InputError
 
 NIH_LABELS = (
@@ -47,8 +47,8 @@ def nih_labels(findings: frozenset[str]) -> list[int]:
     return [int(label in findings) for label in NIH_LABELS]
 
 
-def nih_images(folder: Path, table: Table, size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and grey uint8 [size, size] of each image in the folder or its archives, one in memory at a time.
+def nih_images(folder: Path, table: Table, geometry: Geometry) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and array of each image in the folder or its archives, one in memory at a time.
 
     Raises InputError for an image that the table does not list, or that cannot be decoded.
     """
@@ -58,7 +58,7 @@ def nih_images(folder: Path, table: Table, size: int) -> Iterator[tuple[str, np.
             raise InputError(
                 f"{name} is not in the table of {folder}: remove the image, or place the table it belongs to"
             )
-        yield name, decode(data, size, path)
+        yield name, published_picture(data, geometry, path)[0]
 
 
 def nih_split(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:

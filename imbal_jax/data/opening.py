@@ -6,16 +6,20 @@ A small file must not take the machine down, and nothing that is not surely one 
 import errno
 import io
 import os
-import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.dataset import FileDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from imbal_jax.data.header import attribute, number, word
+from imbal_jax.data.header import attribute, number, syntax_of, word
+from imbal_jax.data.memory import FILES, need
+from imbal_jax.data.reading import BoundedFile, CutError, DeflatedError, TooLargeError, inflate
 from imbal_jax.data.refusal import (
     DECODED_LIMIT,
     FILE_LIMIT,
@@ -28,56 +32,20 @@ from imbal_jax.data.refusal import (
 )
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+PIXEL_TAGS = tuple(Tag(keyword) for keyword in PIXELS)
 UNDEFINED = 2**32 - 1  # a length that is not said beforehand
-
-
-class BoundedFile(io.BufferedReader):
-    """A file of which nobody can ask more than there is, or inflate more than may be."""
-
-    def __init__(self, raw: io.RawIOBase, length: int) -> None:
-        super().__init__(raw, 2**16)
-        self.length = length
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            # The one place where pydicom asks for everything: a deflated file, which it then inflates at once.
-            return stored_blocks(inflate(super().read()))
-        # Python sets aside as many bytes as are asked for, and a damaged header asks for 4 GiB.
-        return super().read(min(size, self.length))
-
-
-class TooLarge(Exception):
-    """Raised through pydicom's reading, and not beyond this module."""
-
-
-class Cut(Exception):
-    """As TooLarge, of a deflated file without its end."""
-
-
-def inflate(content: bytes) -> bytes:
-    """In pieces, since the size is not known beforehand."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    pieces, total = [], 0
-    while content and not inflater.eof:
-        pieces.append(inflater.decompress(content, 2**20))
-        content = inflater.unconsumed_tail
-        total += len(pieces[-1])
-        if total > INFLATED_LIMIT:
-            raise TooLarge
-    if not inflater.eof:
-        raise Cut
-    return b"".join(pieces)
-
-
-def stored_blocks(content: bytes) -> bytes:
-    """Deflated without compression, for pydicom to inflate: ten times as fast as to inflate the file twice."""
-    deflater = zlib.compressobj(0, wbits=-zlib.MAX_WBITS)
-    return deflater.compress(content) + deflater.flush()
+PREAMBLE = 132  # bytes
+# A meta information without the preamble begins with its group length, version, SOP class or transfer syntax.
+META_STARTS = (b"\2\0\0\0UL", b"\2\0\1\0OB", b"\2\0\2\0UI", b"\2\0\x10\0UI")
+# How a data set without both begins (PS3.6): group length, character set, image type, date, time, SOP class ...
+FIRST_ELEMENTS = (0x0, 0x1, 0x5, 0x8, 0x12, 0x13, 0x14, 0x16, 0x18, 0x20, 0x21)
+FIRST_VRS = (b"UL", b"CS", b"DA", b"TM", b"UI")
+LONGEST_FIRST = 256  # bytes
 
 
 def open_dicom(path: str | Path, *, pixels: bool = True) -> pydicom.Dataset:
-    """The parsed file, or ReadError. ``force`` is never used: it makes a data set of any file."""
-    file, reason = None, ""
+    """The parsed file, or ReadError. Never whatever file it is taken for DICOM: it begins like one."""
+    file, stream, reason = None, None, ""
     # Raised outside the except blocks: a chained exception would carry pydicom's text, and with it the name.
     try:
         with open(path, "rb", buffering=0) as raw:
@@ -85,22 +53,74 @@ def open_dicom(path: str | Path, *, pixels: bool = True) -> pydicom.Dataset:
             if length > FILE_LIMIT:
                 reason = "too-large"
             else:
-                file = pydicom.dcmread(BoundedFile(raw, length), stop_before_pixels=not pixels)
-                reason = "truncated" if pixels and is_cut(file) else ""
-    except InvalidDicomError:
-        reason = "not-an-image"
-    except TooLarge:
+                stream = BoundedFile(raw, length)
+                start = stream.peek(PREAMBLE)[:PREAMBLE]
+                reason = unreadable(start)
+                if not reason:
+                    need(FILES, length if pixels else 0)
+                    file = parse(stream, force=not has_preamble(start), pixels=pixels)
+                    reason = "truncated" if pixels and is_cut(file) else ""
+    except TooLargeError:
         reason = "too-large"
-    except Cut:
+    except CutError:
         reason = "truncated"
     except OSError as error:
         # A damaged length sends pydicom before the start of the file or, reported without errno, past its end.
         reason = "bad-header" if error.errno in (None, errno.EINVAL) else "missing"
     except Exception:
         reason = "bad-header"
+    if stream is not None and stream.spent:
+        reason = "too-large"
     if reason:
         raise ReadError(reason)
     return file
+
+
+def has_preamble(start: bytes) -> bool:
+    return start[128:132] == b"DICM"
+
+
+def unreadable(start: bytes) -> str:
+    """The reason why a file that begins like this is not read, or "".
+
+    A file without preamble is read where it begins with its meta information, which says how the rest is encoded.
+    """
+    if has_preamble(start) or start[:6] in META_STARTS:
+        return ""
+    group, element = start[:2], start[2:4]
+    for order in ("little", "big"):
+        if (
+            int.from_bytes(group, order) == 8
+            and int.from_bytes(element, order) in FIRST_ELEMENTS
+            and (start[4:6] in FIRST_VRS or int.from_bytes(start[4:8], order) <= LONGEST_FIRST)
+            and len(start) == PREAMBLE
+        ):
+            return "no-preamble"
+    return "not-an-image"
+
+
+def parse(stream: BoundedFile, *, force: bool, pixels: bool) -> pydicom.Dataset:
+    """The data set in the stream; of a deflated one its inflated part is read as any other."""
+    with suppress(DeflatedError):
+        return pydicom.dcmread(stream, force=force, stop_before_pixels=not pixels)
+    start = stream.tell()
+    need(FILES, FILES.limit)  # one at a time, as nobody knows how large it gets
+    inflated = inflate(stream, INFLATED_LIMIT)
+    stream.seek(0)
+    head = stream.read(start)
+    meta = pydicom.dcmread(io.BytesIO(head), force=force)
+    content = BoundedFile(io.BytesIO(inflated), len(inflated))
+    try:
+        read = read_dataset(content, False, True, stop_when=None if pixels else at_pixels)
+    finally:
+        stream.spent = content.spent
+    file = FileDataset(io.BytesIO(), read, meta.preamble, meta.file_meta, False, True)
+    file.set_original_encoding(False, True)
+    return file
+
+
+def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag in PIXEL_TAGS
 
 
 def is_cut(file: pydicom.Dataset) -> bool:
@@ -151,13 +171,21 @@ def check_header(file: pydicom.Dataset, frame: int | None) -> None:
         raise ReadError("multi-frame")
     if frame is not None and frame >= frames:
         raise ReadError("no-such-frame")
-    if word(file, "PresentationIntentType") == "FOR PROCESSING":
+    if is_for_processing(file):
         raise ReadError("for-processing")
     if word(file, "BurnedInAnnotation") == "YES":
         raise ReadError("burned-in-text")
 
 
-def syntax_of(file: pydicom.Dataset) -> UID | None:
-    """The transfer syntax; None where it is absent or none that pydicom knows."""
-    syntax = attribute(getattr(file, "file_meta", None) or pydicom.Dataset(), "TransferSyntaxUID")
-    return syntax if isinstance(syntax, UID) and syntax.is_transfer_syntax else None
+def is_for_processing(file: pydicom.Dataset) -> bool:
+    """Whether anything in the header says that these are raw detector values, whatever else says otherwise.
+
+    The intent is often stripped; the SOP class is named in the data set and again in the meta information.
+    """
+    classes = (
+        attribute(file, "SOPClassUID"),
+        attribute(getattr(file, "file_meta", None) or pydicom.Dataset(), "MediaStorageSOPClassUID"),
+    )
+    return "PROCESSING" in word(file, "PresentationIntentType") or any(
+        isinstance(uid, UID) and "for processing" in uid.name.lower() for uid in classes
+    )

@@ -4,19 +4,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from imbal_jax.data.archives import find, pictures
 from imbal_jax.data.cifar import read_cifar10
+from imbal_jax.data.condensed import JPEGS, Expected, check_labels, jpegs, read_condensed
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.download import fetch
+from imbal_jax.data.geometry import COLOUR_DROPPED, Geometry, published_picture, settle
 from imbal_jax.data.medmnist import MEDMNIST, MEDMNIST_RECORD, MEDMNIST_SIZES, read_medmnist
 from imbal_jax.data.nih import NIH_LABELS, nih_images, nih_labels, nih_split, nih_table
-from imbal_jax.data.pictures import decode, square
+from imbal_jax.data.resize import Fit
 from imbal_jax.errors import InputError
 
 Loaded = tuple[Dataset, dict[str, np.ndarray] | None]
@@ -45,18 +45,24 @@ class Example:
 
 @dataclass(frozen=True)
 class Streamed:
-    """A set that need not fit in memory. split: ids -> the source's own split (name -> indices), or None."""
+    """A set that need not fit in memory. split: ids -> the source's own split (name -> indices), or None.
+
+    geometry: how its pictures became arrays. notes: what is to be said of it, a line each.
+    """
 
     classes: tuple[str, ...]
     examples: Iterator[Example]
     split: Callable[[Sequence[str]], dict[str, np.ndarray] | None]
+    geometry: Geometry
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PublicSet:
     """Where a public data set comes from, and how it is read.
 
-    load: (folder, *, size, download) -> Loaded. stream: as load, for a set larger than memory, image by image.
+    load: (folder, *, size, fit, channels, bits, download) -> Loaded, where a fit or channels of None is what the set
+    has. stream: as load, for a set larger than memory, image by image.
     files: what ``download=True`` fetches. placement: what to put into the folder by hand. prepared: SHA-256 of the
     condensed copies that published results were made with.
     """
@@ -71,11 +77,26 @@ class PublicSet:
     stream: Callable[..., Streamed | None] | None = None
 
 
-def kermany(folder: Path | None, *, size: int, binary: bool = False, download: bool = False) -> Loaded:
+_KERMANY_CLASSES = ("normal", "bacteria", "virus")
+_KERMANY_ARRAYS: Expected = {"patient": (np.str_, ("N",)), "labels": (np.integer, ("N",))}
+
+
+def kermany(
+    folder: Path | None,
+    *,
+    size: int,
+    fit: Fit | None = None,
+    channels: int | None = None,
+    bits: int = 8,
+    binary: bool = False,
+    download: bool = False,
+) -> Loaded:
     """Paediatric chest X-rays: normal, bacterial, viral pneumonia (Kermany et al. 2018).
 
     folder: holds ChestXRay2017.zip (or a .tar.gz of it), the chest_xray folder out of it, or the condensed
-        kermany_224_jpeg.npz, kermany_64.npz. size: side of the square that an image is squeezed to, pixels.
+        kermany_224_jpeg.npz, kermany_64.npz, which hold squeezed squares. size, channels, bits: as of ``Geometry``.
+    fit: None is "squeeze" where there is a condensed copy, else "pad". With another fit than squeeze, condensed
+        copies are passed over for the source's files, or refused where those are not there.
     binary: merge the two pneumonias (classes normal, pneumonia).
 
     The patient of a pneumonia is the number in its file name, which bacteria and virus share; normals are
@@ -84,32 +105,63 @@ def kermany(folder: Path | None, *, size: int, binary: bool = False, download: b
     """
     folder = _folder(folder, "kermany")
     jpeg, small = find(folder, "kermany_224_jpeg.npz"), find(folder, "kermany_64.npz")
-    if small and (size == 64 or (size < 64 and not jpeg)):
-        with np.load(small) as arrays:
-            images = _stack([square(Image.fromarray(image), size) for image in arrays["images"]])
-            names, labels = arrays["patient"], arrays["labels"]
+    condensed, notes = jpeg or small, ()
+    if condensed and fit not in (None, "squeeze", "square"):
+        if not any(pictures(folder, ".jpeg")):
+            settle(
+                fit,
+                "squeeze",
+                condensed,
+                "set --data.fit squeeze, or place ChestXRay2017.zip beside it, which is read by any fit",
+            )
+        condensed = None
+    geometry = Geometry(size, "squeeze" if condensed else fit or "pad", channels or 1, bits)
+    if condensed:
+        notes = (
+            f"{condensed.name} holds squeezed squares: --data.fit squeeze, for these and all later pictures",
+        )
+    if not condensed:
+        names, images, labels, dropped = _kermany_files(folder, geometry, download)
+        notes = grey_notes(dropped)
+    elif small and (size == 64 or (size < 64 and not jpeg)):
+        arrays = read_condensed(small, {"images": (np.uint8, ("N", 64, 64)), **_KERMANY_ARRAYS})
+        images, names, labels = geometry.arrays(arrays["images"]), arrays["patient"], arrays["labels"]
+        check_labels(small, labels, _KERMANY_CLASSES)
     elif jpeg:
-        with np.load(jpeg) as arrays:
-            data, ends = arrays["jpeg"], arrays["offsets"]
-            images = _stack([decode(data[a:b].tobytes(), size) for a, b in pairwise(ends)])
-            names, labels = arrays["patient"], arrays["labels"]
-    elif small:
-        raise InputError(f"{small} holds 64x64 images, {size} is asked: place kermany_224_jpeg.npz beside it")
+        arrays = read_condensed(jpeg, {**JPEGS, **_KERMANY_ARRAYS})
+        names, labels = arrays["patient"], arrays["labels"]
+        check_labels(jpeg, labels, _KERMANY_CLASSES)
+        where = f"a picture in {jpeg}"
+        images = np.stack([published_picture(data, geometry, where)[0] for data in jpegs(jpeg, arrays)])
     else:
-        names, images, labels = _kermany_files(folder, size, download)
+        raise InputError(f"{small} holds 64x64 images, {size} is asked: place kermany_224_jpeg.npz beside it")
     groups = np.array([_kermany_patient(str(name)) for name in names])
-    labels = np.asarray(labels, np.int32)
+    labels, classes = np.asarray(labels, np.int32), _KERMANY_CLASSES
     if binary:
-        return Dataset(images, np.minimum(labels, 1), groups, ("normal", "pneumonia")), None
-    return Dataset(images, labels, groups, ("normal", "bacteria", "virus")), None
+        labels, classes = np.minimum(labels, 1), ("normal", "pneumonia")
+    return Dataset(images, labels, groups, classes, notes, geometry), None
 
 
-def _kermany_files(folder: Path, size: int, download: bool) -> tuple[list[str], np.ndarray, list[int]]:
+def _kermany_files(
+    folder: Path, geometry: Geometry, download: bool
+) -> tuple[list[str], np.ndarray, list[int], int]:
+    """Names, images, labels, and how many lost their colour."""
     if not any(pictures(folder, ".jpeg")):
         _download("kermany", folder, download)
-    read = sorted((Path(name).name, decode(data, size, name)) for name, data in pictures(folder, ".jpeg"))
-    names = [name for name, _ in read]
-    return names, _stack([image for _, image in read]), [_kermany_label(name) for name in names]
+    read = sorted(
+        (
+            (Path(name).name, *published_picture(data, geometry, name))
+            for name, data in pictures(folder, ".jpeg")
+        ),
+        key=lambda item: item[0],
+    )
+    names = [name for name, *_ in read]
+    dropped = sum(COLOUR_DROPPED in flags for *_, flags in read)
+    return names, np.stack([image for _, image, _ in read]), [_kermany_label(name) for name in names], dropped
+
+
+def grey_notes(dropped: int) -> tuple[str, ...]:
+    return (f"{dropped:,} colour pictures made grey: --data.channels 3 keeps them",) if dropped else ()
 
 
 def _kermany_label(name: str) -> int:
@@ -130,43 +182,87 @@ def _kermany_patient(name: str) -> str:
     raise InputError(f"{name} names no patient: expected person1_bacteria_1.jpeg, IM-0115-0001.jpeg or so")
 
 
-def nih(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
+def nih(
+    folder: Path | None,
+    *,
+    size: int,
+    fit: Fit | None = None,
+    channels: int | None = None,
+    bits: int = 8,
+    download: bool = False,
+) -> Loaded:
     """NIH ChestX-ray14: frontal chest X-rays with 14 labels mined from reports (Wang et al. 2017).
 
     folder: holds Data_Entry_2017_v2020.csv (or .csv.gz) and images, as PNG files in any subfolder or inside
         images_*.tar.gz; or the condensed nih1000_64.npz. Images that are not there are left out. With
         train_val_list.txt and test_list.txt beside them the split is the source's own, which is by patient.
-    size: side of the square that an image is resized to, pixels.
+    size, fit, channels, bits: as for ``kermany``.
 
     Groups are the source's Patient ID. Raises InputError for a missing table, an image that the table does not
     list, a finding that is none of the 14.
     """
     folder = _folder(folder, "nih")
-    prepared = find(folder, "nih1000_64.npz")
+    prepared = _nih_condensed(folder, fit)
     if prepared:
         if size > 64:
             raise InputError(
                 f"{prepared} holds 64x64 images, {size} is asked: place the source's PNG files instead"
             )
-        with np.load(prepared) as arrays:
-            images = _stack([square(Image.fromarray(image), size) for image in arrays["images"]])
-            classes = tuple(map(str, arrays["classes"]))
-            return Dataset(images, arrays["labels"].astype(np.int8), arrays["patient_id"], classes), None
+        arrays = read_condensed(
+            prepared,
+            {
+                "images": (np.uint8, ("N", 64, 64)),
+                "labels": (np.integer, ("N", "L")),
+                "classes": (np.str_, ("L",)),
+                "patient_id": (np.integer, ("N",)),
+            },
+        )
+        geometry = Geometry(size, "squeeze", channels or 1, bits)
+        classes = tuple(map(str, arrays["classes"]))
+        check_labels(prepared, arrays["labels"], classes, many=True)
+        notes = (
+            f"{prepared.name} holds squeezed squares: --data.fit squeeze, for these and all later pictures",
+        )
+        labels, groups = arrays["labels"].astype(np.int8), arrays["patient_id"]
+        return Dataset(geometry.arrays(arrays["images"]), labels, groups, classes, notes, geometry), None
 
-    streamed = stream_nih(folder, size=size, download=download)
+    streamed = stream_nih(folder, size=size, fit=fit, channels=channels, bits=bits, download=download)
     read = sorted(streamed.examples, key=lambda example: example.id)
+    if not read:
+        raise InputError(f"no images in {folder}: {PUBLIC['nih'].placement}")
     data = Dataset(
         images=np.stack([example.pixels for example in read]),
         labels=np.array([example.labels for example in read], np.int8),
         groups=np.array([int(example.patient) for example in read], np.int64),
         classes=NIH_LABELS,
+        geometry=streamed.geometry,
     )
     return data, streamed.split([example.id for example in read])
 
 
-def stream_nih(folder: Path, *, size: int, download: bool = False) -> Streamed | None:
-    """The images of a folder as of ``nih`` one after the other; None where it holds the condensed copy."""
-    if find(folder, "nih1000_64.npz"):
+def _nih_condensed(folder: Path, fit: Fit | None) -> Path | None:
+    """The condensed copy, where it is to be read; InputError where it has not the fit and nothing else is there."""
+    prepared = find(folder, "nih1000_64.npz")
+    if prepared and fit not in (None, "squeeze", "square"):
+        if not any(pictures(folder, ".png")):
+            settle(
+                fit, "squeeze", prepared, "set --data.fit squeeze, or place the source's PNG files beside it"
+            )
+        return None
+    return prepared
+
+
+def stream_nih(
+    folder: Path,
+    *,
+    size: int,
+    fit: Fit | None = None,
+    channels: int | None = None,
+    bits: int = 8,
+    download: bool = False,
+) -> Streamed | None:
+    """The images of a folder as of ``nih`` one after the other; None where the condensed copy is read."""
+    if _nih_condensed(folder, fit):
         return None
     path = find(folder, "Data_Entry_2017*.csv") or find(folder, "Data_Entry_2017*.csv.gz")
     if path is None:
@@ -174,20 +270,28 @@ def stream_nih(folder: Path, *, size: int, download: bool = False) -> Streamed |
     if not any(pictures(folder, ".png")):
         _download("nih", folder, download)
     table = nih_table(path)
+    geometry = Geometry(size, fit or "pad", channels or 1, bits)
     examples = (
-        Example(name, str(table[name][1]), nih_labels(table[name][0]), pixels[..., None])
-        for name, pixels in nih_images(folder, table, size)
+        Example(name, str(table[name][1]), nih_labels(table[name][0]), pixels)
+        for name, pixels in nih_images(folder, table, geometry)
     )
-    return Streamed(NIH_LABELS, examples, partial(nih_split, folder))
+    return Streamed(NIH_LABELS, examples, partial(nih_split, folder), geometry)
 
 
 def medmnist(
-    folder: Path | None, *, size: int = 28, name: str = "pneumoniamnist", download: bool = False
+    folder: Path | None,
+    *,
+    size: int = 28,
+    fit: Fit | None = None,
+    channels: int | None = None,
+    bits: int = 8,
+    name: str = "pneumoniamnist",
+    download: bool = False,
 ) -> Loaded:
     """A set of MedMNIST in two dimensions, with the source's split into train, validation and test.
 
     folder: holds NAME.npz (28 pixels) or NAME_SIZE.npz (64, 128, 224 pixels). size: one of these four.
-    name: a key of ``MEDMNIST``.
+    name: a key of ``MEDMNIST``. fit: None is the authors' own (``medmnist.Med``); another is refused.
 
     The source names no patients: every image counts as its own, so an interval clustered by patient is too
     narrow. Raises InputError for an unknown name or size, and where the file is missing.
@@ -204,7 +308,7 @@ def medmnist(
                 f"no {file.name} in {folder}: place it there from {file.url}, or turn download on"
             )
         path = fetch(file.url, folder / file.name, md5=file.md5)
-    return read_medmnist(path, name)
+    return read_medmnist(path, name, fit=fit, channels=channels, bits=bits)
 
 
 def _medmnist_file(name: str, size: int) -> File:
@@ -213,13 +317,22 @@ def _medmnist_file(name: str, size: int) -> File:
     return File(f"{stem}.npz", url, md5=MEDMNIST[name].md5[MEDMNIST_SIZES.index(size)])
 
 
-def cifar10(folder: Path | None, *, size: int, download: bool = False) -> Loaded:
+def cifar10(
+    folder: Path | None,
+    *,
+    size: int,
+    fit: Fit | None = None,
+    channels: int | None = None,
+    bits: int = 8,
+    download: bool = False,
+) -> Loaded:
     """CIFAR-10 with its own split: see ``cifar.read_cifar10``."""
     folder = _folder(folder, "cifar10")
-    found = read_cifar10(folder, size)
+    read = partial(read_cifar10, folder, size, fit=fit, channels=channels, bits=bits)
+    found = read()
     if found is None:
         _download("cifar10", folder, download)
-        found = read_cifar10(folder, size)
+        found = read()
     return found
 
 
@@ -238,10 +351,6 @@ def _download(name: str, folder: Path, allowed: bool) -> None:
         raise InputError(f"no images in {folder}: {source.placement}, or turn download on")
     for file in source.files:
         fetch(file.url, folder / file.name, md5=file.md5, sha256=file.sha256)
-
-
-def _stack(images: list[np.ndarray]) -> np.ndarray:
-    return np.stack(images)[..., None]
 
 
 _KERMANY = PublicSet(

@@ -3,7 +3,6 @@
 import bisect
 import contextlib
 import functools
-import io
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from imbal_jax.data.pictures import decode_channels
 from imbal_jax.errors import InputError
 
 LABEL_NAMES = "label_names"
@@ -39,19 +38,11 @@ class Stored:
             return np.fromiter(values, self.dtype, len(values)).reshape(self.shape)
         (data,) = feature.bytes_list.value
         if self.encoding == "picture":
-            return self._picture(data)
+            height, width, channels = self.shape
+            return decode_channels(data, channels, self.dtype, (height, width))
         if self.encoding == "zlib":
             data = zlib.decompress(data)
         return np.frombuffer(data, self.dtype).reshape(self.shape)
-
-    def _picture(self, data: bytes) -> np.ndarray:
-        try:
-            picture = Image.open(io.BytesIO(data))
-        except Image.DecompressionBombError as error:
-            raise ValueError("too large a picture") from error
-        if picture.size != (self.shape[1], self.shape[0]):  # before anything is decompressed
-            raise ValueError(f"a picture of {picture.size}")
-        return np.asarray(picture, self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)

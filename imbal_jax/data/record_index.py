@@ -12,11 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.data.geometry import FILE as GEOMETRY
 from imbal_jax.data.record_files import RecordFiles, RecordFolder, parse, read_folder_info
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_json
 
 FOLDER = "index"  # in the folder of the records
-FORMAT = 1
+FORMAT = 2
+ARRAYS = ("labels.npy", "groups.npy")
+CHECKSUMS = "checksums.json"  # beside the records of an ingest: size and BLAKE2b of every file
 SMALL = 20_000  # records that one process reads before others have started
 
 Progress = Callable[[int, int], None]
@@ -72,6 +76,7 @@ def write_index(info: RecordFolder, labels: np.ndarray, groups: np.ndarray) -> P
         partial_.mkdir()
         np.save(partial_ / "labels.npy", labels)
         np.save(partial_ / "groups.npy", groups)
+        about["checksums"] = {name: file_checksum(partial_ / name) for name in ARRAYS}
         (partial_ / "index.json").write_text(json.dumps(about) + "\n")
         shutil.rmtree(final, ignore_errors=True)
         partial_.replace(final)
@@ -83,9 +88,10 @@ def write_index(info: RecordFolder, labels: np.ndarray, groups: np.ndarray) -> P
 
 
 def read_index(info: RecordFolder) -> tuple[np.ndarray, np.ndarray] | None:
-    """Labels and groups, mapped from their files; None where there is no index.
+    """Labels and groups, mapped from their files; None where there is no index, or one of an earlier version, which
+    has no checksums.
 
-    Raises InputError for an index that is damaged, or not of these records.
+    Raises InputError for an index that is damaged, changed, or not of these records.
     """
     where = info.folder / FOLDER
     if not where.is_dir():
@@ -93,10 +99,13 @@ def read_index(info: RecordFolder) -> tuple[np.ndarray, np.ndarray] | None:
     present = digest(info)
     try:
         about = json.loads((where / "index.json").read_text())
+        if about["format"] == 1:
+            return None
         labels, groups = (np.load(where / f"{name}.npy", mmap_mode="r") for name in ("labels", "groups"))
         shape = (len(info), len(info.classes)) if info.many_labels else (len(info),)
         whole = labels.shape == shape and groups.shape == shape[:1] and about["records"] == len(info)
         same = about["format"] == FORMAT and about["digest"] == present
+        changed = [name for name in ARRAYS if about["checksums"][name] != file_checksum(where / name)]
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(
             f"{where} is damaged ({type(error).__name__}): delete it, it is then built again"
@@ -106,7 +115,45 @@ def read_index(info: RecordFolder) -> tuple[np.ndarray, np.ndarray] | None:
             f"{where} is not the index of these records (they were changed, or are not whole): "
             "check the set against its source, then delete the index to have it built again"
         )
+    if changed:
+        raise InputError(
+            f"{where} was changed after it was built ({' and '.join(changed)} differ from their checksums): find "
+            f"out by whom, then delete it, it is then built again from the records"
+        )
     return labels, groups
+
+
+def check_checksums(folder: Path) -> str:
+    """Compare the description and the index of a data set with its checksums.json; a note where that lacks the index.
+
+    Raises InputError for the first file that differs. Records are not read: that is ``manifest.verify``.
+    """
+    if not (folder / CHECKSUMS).is_file():
+        return ""
+    sums = read_json(folder / CHECKSUMS, "copy the data set again")
+    index = [f"{FOLDER}/{name}" for name in (*ARRAYS, "index.json")]
+    for name in ("dataset_info.json", "features.json", GEOMETRY, *index):
+        path = folder / name
+        if name in sums and (not path.is_file() or file_checksum(path) != sums[name]):
+            what = "was changed after the data set was made" if path.is_file() else "is missing"
+            raise InputError(f"{path} {what} ({CHECKSUMS} says so): copy the data set again from its source")
+    if all(name in sums for name in index):
+        return ""
+    return (
+        f"{folder / CHECKSUMS} was written by an earlier version and does not cover labels, patients and splits in "
+        f"{FOLDER}/: they were checked by the index's own checksums only; make the data set again to have them "
+        f"covered"
+    )
+
+
+def file_checksum(path: Path) -> str:
+    """Size and BLAKE2b, in one word."""
+    state, size = hashlib.blake2b(digest_size=32), 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            state.update(block)
+            size += len(block)
+    return f"{size}:{state.hexdigest()}"
 
 
 def digest(info: RecordFolder) -> str:

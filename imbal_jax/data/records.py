@@ -1,5 +1,6 @@
 """Data sets larger than memory: records that tensorflow-datasets prepared, read at random when they are needed."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.record_files import RecordFiles, Stored, parse, read_folder_info
-from imbal_jax.data.record_index import build_index, read_index
+from imbal_jax.data.geometry import FILE as GEOMETRY
+from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.record_files import RecordFiles, RecordFolder, Stored, parse, read_folder_info
+from imbal_jax.data.record_index import FOLDER as INDEX
+from imbal_jax.data.record_index import build_index, check_checksums, read_index
 from imbal_jax.errors import InputError
+from imbal_jax.files import read_json
 
 __all__ = ["RecordImages", "RecordSet", "build_index", "open_records"]
+
+INGESTED, PREPARED = "ingest.json", "source.json"  # what earlier versions left beside the records
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +101,8 @@ class RecordSet:
 
     images: [N, H, W, C] uint8 or uint16, on disk. labels: int32 [N], a class; or int8 [N, L] with 1, 0, -1.
     groups: int32 [N], the number of each image's patient. splits: name -> int64 indices, as they were stored.
+    geometry: how pictures became these images; None where they are oblong, or of neither 1 nor 3 channels, and
+    nothing says so. notes: what is to be said of the set, a line each.
     """
 
     folder: Path
@@ -102,6 +111,8 @@ class RecordSet:
     labels: np.ndarray
     groups: np.ndarray
     splits: Mapping[str, np.ndarray]
+    geometry: Geometry | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,10 +132,16 @@ def open_records(
     for an index that is not of these records.
     """
     info = read_folder_info(Path(folder))
+    geometry, notes = made_geometry(info)
     index = read_index(info)
     if index is None:
+        if (info.folder / INDEX).is_dir():
+            notes += (
+                f"{info.folder / INDEX} of an earlier version had no checksums: built again from the records",
+            )
         build_index(info.folder, workers=workers, progress=progress)
         index = read_index(info)
+    notes += tuple(filter(None, [check_checksums(info.folder)]))
     labels, groups = index
     ends = np.cumsum(list(info.splits.values()))
     splits = {
@@ -132,4 +149,42 @@ def open_records(
         for (name, count), end in zip(info.splits.items(), ends, strict=True)
     }
     images = RecordImages(RecordFiles(info.files), info.image, np.arange(len(info)))
-    return RecordSet(info.folder, info.classes, images, labels, groups, splits)
+    return RecordSet(info.folder, info.classes, images, labels, groups, splits, geometry, notes)
+
+
+def made_geometry(info: RecordFolder) -> tuple[Geometry | None, tuple[str, ...]]:
+    """How the pictures of a prepared set became arrays, as the set says, and what is to be said of that.
+
+    Sets of earlier versions say it less plainly: ingest always padded, prepare always squeezed. Raises InputError for
+    a set that says another size, depth or number of channels than its records have.
+    """
+    folder, shape, dtype = info.folder, info.image.shape, info.image.dtype
+    geometry = Geometry.read(folder, "copy the data set again")
+    if geometry is not None:
+        if (geometry.shape, geometry.dtype) != (shape, dtype):
+            raise InputError(
+                f"{folder / GEOMETRY} says {geometry.dtype} {list(geometry.shape)}, the records are {dtype} "
+                f"{list(shape)}: copy the data set again"
+            )
+        return geometry, ()
+    if shape[0] != shape[1] or shape[2] not in (1, 3):
+        return None, ()
+    size, _, channels = shape
+    bits = 8 * dtype.itemsize
+    if (folder / INGESTED).is_file():
+        made = read_json(folder / INGESTED, "copy the data set again")
+        fit, voi = made.get("fit", "pad"), made.get("voi", "header")
+        said = (
+            f"{folder} was ingested by an earlier version: pictures padded to squares, DICOM window {voi}; ingest "
+            "them again to have them read as this version does"
+        )
+        return Geometry(size, fit, channels, bits, voi), (said,)
+    if (folder / PREPARED).is_file():
+        said = f"{folder} was prepared by an earlier version: pictures squeezed to squares; prepare it again"
+        return Geometry(size, "squeeze", channels, bits), (said,)
+    own = json.dumps({"size": size, "fit": "pad", "channels": channels, "bits": bits})
+    said = (
+        f"{folder} does not say how its pictures became squares: what is trained on it refuses oblong pictures; "
+        f"if you know, write {GEOMETRY} there, such as {own}"
+    )
+    return Geometry(size, "square", channels, bits), (said,)

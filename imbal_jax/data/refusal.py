@@ -1,11 +1,15 @@
 """Why a file is refused, and what is said of one that is not: fixed words that hold nothing of the file."""
 
+from imbal_jax.data.formats import OTHERS, READ, reason_of
 from imbal_jax.errors import InputError
 
 # Decompressing first and looking afterwards is how a small file takes a machine down. The largest digital
 # radiographs are about 18 megapixels of 16 bits.
 FILE_LIMIT = 512 * 2**20  # bytes
 INFLATED_LIMIT = 256 * 2**20  # bytes that a deflated file becomes
+# Pieces in which a header is read: one to three an element or item. A radiograph has some hundreds; a multi-frame
+# file of 4,000 frames, each with its own functional groups, is below it too. As objects they take 100 MiB.
+READS_LIMIT = 2**18
 SIDE_LIMIT = 32_768  # rows, columns
 PIXEL_LIMIT = 100_000_000
 FRAME_LIMIT = 16_384
@@ -16,38 +20,63 @@ WIDE_LIMIT = (
 
 REASONS = {
     "missing": "there is no such file, or it may not be read",
-    "not-an-image": "neither a DICOM file nor a picture",
+    "not-an-image": f"neither a DICOM file nor a picture: {READ}",
+    **{reason_of(name): f"{name}, which is not read: {READ}" for name in OTHERS},
+    "no-preamble": (
+        "DICOM without the preamble and the file's meta information, which say how it is encoded: "
+        "write it anew as a DICOM file (dcmconv of dcmtk does)"
+    ),
     "no-pixels": "a DICOM file without pixels, or cut off before them",
     "bad-header": "rows, columns, bits or another attribute that describes the pixels is absent or nonsense",
     "multi-frame": "more than one frame: ask for the frame that is the radiograph, or export it",
     "no-such-frame": "fewer frames than the one that was asked for",
     "colour": "not a grey image",
-    "for-processing": "raw detector values (presentation intent FOR PROCESSING): export for presentation",
+    "for-processing": (
+        "raw detector values (presentation intent or SOP class FOR PROCESSING): export for presentation"
+    ),
     "burned-in-text": "the header says that text is burned into the pixels, which may name the patient",
     "too-large": (
         f"more than {SIDE_LIMIT} rows or columns, {PIXEL_LIMIT // 1_000_000} megapixels, {FRAME_LIMIT} frames, "
+        f"{READS_LIMIT // 2:,} elements and sequence items in the header, "
         f"{FILE_LIMIT // 2**20} MiB a file, or {DECODED_LIMIT // 2**20} MiB a decoded frame "
         f"({WIDE_LIMIT // 2**20} beyond 16 bits)"
     ),
     "no-decoder": "no decoder for this compression is installed",
+    "unsupported-picture": "a rare kind of PNG, JPEG, TIFF or BMP: save it with 8 or 16 bits a sample, grey or RGB",
     "undecodable": "the pixels cannot be decoded: fewer than the header promises, or damaged",
     "contradiction": "the compressed picture has another size or depth than the header says",
     "truncated": "the file or its picture ends before its end: copy it again from the archive",
     "non-finite": "NaN or infinite pixels",
     "constant": "every pixel is the same, or 99 of 100 are",
     "half-empty": "the lower half, but not the upper edge, is one value: cut off in transfer",
+    "not-square": "the picture is not square, and the training images do not say how others became squares",
     "saturated": "98 of 100 pixels are plain black or white: a mask, or an exposure that shows nothing",
 }
 
 # What a picture that was read carries along, for whoever decides what to train on.
 FLAGS = {
     "unwindowed": "the header's grey-scale window was asked for and absent or unusable: scaled by percentiles",
+    "voi-lut-unused": (
+        "a VOI LUT in the header was not used: it is malformed, or leaves plain black and white; "
+        "the window was used instead, or percentiles"
+    ),
+    "voi-lut-dim": "the VOI LUT uses less than a quarter of the range that it declares: few greys are left",
+    "several-views": "several windows or VOI LUTs in the header: the first was used, a VOI LUT before a window",
+    "contradictory-polarity": (
+        "PhotometricInterpretation and PresentationLUTShape contradict each other: the shape was followed"
+    ),
+    "contradictory-modality": "a modality LUT beside rescaling: the LUT was used, as the standard has one of them",
+    "presentation-lut-unused": "a presentation LUT other than IDENTITY and INVERSE was not applied",
+    "shutter-unused": "a display shutter was not applied: it is malformed, or would hide the whole picture",
     "burned-in-unknown": "the header does not say that the pixels are free of burned-in text",
     "not-radiography": "the modality is not CR, DX, RG or MG",
     "not-chest": "the body part examined is not the chest",
     "body-part-unknown": "the header names no body part",
     "lateral": "a lateral view",
+    "orientation": "the header says that the picture is mirrored or turned (PatientOrientation): taken as stored",
     "lossy": "compressed with loss, now or earlier",
+    "range-guessed": "more than 8 bits that fill a small part of their range, or have none: scaled by percentiles",
+    "colour-dropped": "a colour picture made grey",
     "enlarged": "fewer source pixels than pixels of the result",
     "excess-pixels": "more pixel bytes than the header accounts for",
 }

@@ -1,4 +1,4 @@
-"""A picture of any size as a square: anti-aliased, proportions kept, centred on black.
+"""A picture of any size as a square, anti-aliased: padded with black, squeezed, or its central square.
 
 Two steps. While it is at least twice too large, whole blocks of pixels are averaged; what is left is done by a
 Hamming filter in float64. Every source pixel counts, so a small nodule cannot fall between samples; and
@@ -8,8 +8,14 @@ the filter has, unlike Lanczos, no negative lobes, which would ring beside a met
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
+
+from imbal_jax.data.refusal import ReadError
+
+Fit = Literal["pad", "squeeze", "crop", "square"]
+FITS = ("pad", "squeeze", "crop", "square")
 
 BAND = 2**18  # bytes that are worked on at once, so that they stay in the cache
 # The filter must still shrink the blocks twofold: less, and the blocks' own frequency response would show.
@@ -27,21 +33,54 @@ class Layout:
     block_columns: int
 
 
-def lay_out(rows: int, columns: int, size: int, aspect: float) -> Layout:
-    """aspect: height of a pixel over its width."""
-    tall, wide = rows * max(aspect, 1.0), columns * max(1 / aspect, 1.0)
-    longest = max(tall, wide)
-    height, width = max(1, round(size * tall / longest)), max(1, round(size * wide / longest))
+def lay_out(rows: int, columns: int, size: int, aspect: float, fit: Fit = "pad") -> Layout:
+    """aspect: height of a pixel over its width. Raises ReadError for an oblong picture where ``fit`` is "square"."""
+    height = width = size
+    if fit in ("pad", "square"):
+        tall, wide = extent(rows, columns, aspect)
+        longest = max(tall, wide)
+        height, width = max(1, round(size * tall / longest)), max(1, round(size * wide / longest))
+        if fit == "square" and height != width:
+            raise ReadError("not-square")
     return Layout(height, width, max(1, int(rows / height / GAP)), max(1, int(columns / width / GAP)))
 
 
-def fit_square(shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8) -> np.ndarray:
+def extent(rows: int, columns: int, aspect: float) -> tuple[float, float]:
+    """Height and width in the shorter side of a pixel."""
+    return rows * max(aspect, 1.0), columns * max(1 / aspect, 1.0)
+
+
+def central_square(picture: np.ndarray, aspect: float) -> np.ndarray:
+    """The square in the middle of [rows, columns], to the nearest pixel."""
+    tall, wide = extent(*picture.shape, aspect)
+    side = min(tall, wide)
+    rows, columns = (
+        max(1, round(n * side / length)) for n, length in zip(picture.shape, (tall, wide), strict=True)
+    )
+    top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
+    return np.ascontiguousarray(picture[top : top + rows, left : left + columns])
+
+
+def fit_square(
+    shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8, fit: Fit = "pad"
+) -> np.ndarray:
     """uint8 or uint16 [size, size] of float32 [rows, columns] in [0, 1].
 
-    aspect: height of a pixel over its width. bits: 8 or 16.
+    aspect: height of a pixel over its width. bits: 8 or 16. fit: as of ``geometry.Geometry``.
     """
-    layout = lay_out(*shown.shape, size, aspect)
+    if fit == "crop":
+        shown = central_square(shown, aspect)
+    layout = lay_out(*shown.shape, size, aspect, fit)
     return place(average_blocks(shown, layout, FLOAT), shown.shape, layout, size, bits)
+
+
+def fit_squares(shown: np.ndarray, size: int, bits: int = 8, fit: Fit = "pad") -> np.ndarray:
+    """``fit_square`` of each picture [N, rows, columns], all at once where blocks do not cross their borders."""
+    layout = lay_out(*shown.shape[1:], size, 1.0, fit)
+    if fit == "crop" or shown.shape[1] % layout.block_rows:
+        return np.stack([fit_square(picture, size, 1.0, bits, fit) for picture in shown])
+    blocks = average_blocks(shown.reshape(-1, shown.shape[2]), layout, FLOAT)
+    return place(blocks.reshape(len(shown), -1, blocks.shape[1]), shown.shape[1:], layout, size, bits)
 
 
 class BeyondLevelsError(ValueError):
@@ -49,14 +88,24 @@ class BeyondLevelsError(ValueError):
 
 
 def fit_levels(
-    stored: np.ndarray, levels: np.ndarray, shown: np.ndarray, size: int, aspect: float = 1.0, bits: int = 8
+    stored: np.ndarray,
+    levels: np.ndarray,
+    shown: np.ndarray,
+    size: int,
+    aspect: float = 1.0,
+    bits: int = 8,
+    fit: Fit = "pad",
 ) -> np.ndarray:
     """``fit_square`` of the picture in which every stored value ``levels[i]`` is shown as ``shown[i]``.
 
     stored: of at most 16 bits. levels: consecutive whole numbers, of which no stored value is below the first.
     Raises BeyondLevelsError if one is above the last.
     """
-    layout = lay_out(*stored.shape, size, aspect)
+    if fit == "crop":
+        if int(stored.max()) > int(levels[-1]):  # one that is cut off counts too
+            raise BeyondLevelsError
+        stored = central_square(stored, aspect)
+    layout = lay_out(*stored.shape, size, aspect, fit)
     line = straight(levels, shown)
     last = int(levels[-1])
     if line is None:
@@ -173,6 +222,18 @@ def look_up(
     return look
 
 
+def look_up_picture(stored: np.ndarray, levels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """float32 [rows, columns]: what every pixel is shown as, for a picture of which not every pixel is."""
+    if int(stored.max()) > int(levels[-1]):
+        raise BeyondLevelsError
+    look = look_up(levels, shown, stored.dtype)
+    out = np.empty(stored.shape, np.float32)
+    height = max(1, BAND // (stored.shape[1] * stored.itemsize))
+    for top in range(0, len(stored), height):
+        look(stored[top : top + height], out[top : top + height])
+    return out
+
+
 def average_blocks(stored: np.ndarray, layout: Layout, summing: Summing) -> np.ndarray:
     """Means, less the base, of blocks of pixels; the last row and column may be of smaller blocks."""
     rows, columns = stored.shape
@@ -240,25 +301,26 @@ def place(
     slope: float = 1.0,
     start: float = 0.0,
 ) -> np.ndarray:
-    """The blocks shrunk to their size in the square, as slope * blocks + start in integers, on black."""
+    """The blocks [..., rows, columns] shrunk to their size in the square, as slope * blocks + start, on black."""
     height, width = layout.height, layout.width
-    if blocks.shape[0] != height:
+    if blocks.shape[-2] != height:
         blocks = shrink(blocks, shape[0] / layout.block_rows, height)
-    if blocks.shape[1] != width:
-        blocks = shrink(blocks.T, shape[1] / layout.block_columns, width).T
+    if blocks.shape[-1] != width:
+        across = shrink(blocks.swapaxes(-1, -2), shape[1] / layout.block_columns, width)
+        blocks = across.swapaxes(-1, -2)
     most = 2**bits - 1
     whole = np.rint(np.clip(blocks * (slope * most) + start * most, 0, most))
-    square = np.zeros((size, size), np.uint16 if bits == 16 else np.uint8)
+    square = np.zeros((*blocks.shape[:-2], size, size), np.uint16 if bits == 16 else np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
-    square[top : top + height, left : left + width] = whole
+    square[..., top : top + height, left : left + width] = whole
     return square
 
 
 def shrink(lines: np.ndarray, length: float, size: int) -> np.ndarray:
-    """``lines`` [n, m], of which the first ``length`` are picture, resampled to [size, m]."""
-    out = np.empty((size, lines.shape[1]))
-    for first, last, begin, end, weights in hamming(len(lines), length, size):
-        np.matmul(weights, lines[begin:end], out=out[first:last])
+    """``lines`` [..., n, m], of which the first ``length`` are picture, resampled to [..., size, m]."""
+    out = np.empty((*lines.shape[:-2], size, lines.shape[-1]))
+    for first, last, begin, end, weights in hamming(lines.shape[-2], length, size):
+        np.matmul(weights, lines[..., begin:end, :], out=out[..., first:last, :])
     return out
 
 

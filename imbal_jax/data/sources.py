@@ -1,8 +1,9 @@
 """One data set from a config: loaded, checked, split by patient, drawn at the asked imbalance."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.draws import draw
 from imbal_jax.data.folder import read_folder
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.phantom import write_phantoms
 from imbal_jax.data.preparation import PREFIX
 from imbal_jax.data.public import PUBLIC
@@ -43,13 +45,14 @@ class Splits:
         return {name: (part.labels, part.groups) for name, part in parts.items()}
 
 
-def load(config: Config, folder: Path, say: Say = print) -> Splits:
+def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | None = None) -> Splits:
     """The splits that ``config.data`` asks for; ``folder`` is where phantoms and caches may be written.
 
-    ``say`` is told what was read and what is missing. Raises InputError for data that cannot be used.
+    geometry: of a run, by which pictures are read in place of that of the config; a set that was made by another one
+    is refused. ``say`` is told what was read and what is missing. Raises InputError for data that cannot be used.
     """
     options = config.data
-    data, given = read(options, folder, say)
+    data, given = read(options, folder, say, geometry=geometry)
     check_dataset(data)
     if options.negative_class is not None and options.negative_class not in data.classes:
         raise InputError(
@@ -74,52 +77,113 @@ def load(config: Config, folder: Path, say: Say = print) -> Splits:
 
 
 def read(
-    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None = None
+    options: Data,
+    folder: Path,
+    say: Say,
+    classes: tuple[str, ...] | None = None,
+    geometry: Geometry | None = None,
 ) -> tuple[Dataset, Indices | None]:
     """All images of the set, and the split that it comes with, if any; not checked yet.
 
     classes: names and their order for a folder's table, which may lack some; None: those of the table.
+    geometry: as for ``load``.
     """
+    data, given = _read(options, folder, say, classes, geometry)
+    for note in data.notes:
+        say(note)
+    if data.geometry is not None:
+        say(f"pictures: {data.geometry}")
+    if geometry is not None:
+        check_geometry(geometry, data)
+    return data, given
+
+
+def check_geometry(geometry: Geometry, data: Dataset) -> None:
+    """InputError where ``data`` was made by another geometry than that of a run."""
+    differing = "" if data.geometry is None else geometry.difference(data.geometry)
+    if differing:
+        raise InputError(
+            f"the images were made with {differing}, as the network's training images were: make them so, or read "
+            "them from their source"
+        )
+
+
+def _read(
+    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, geometry: Geometry | None
+) -> tuple[Dataset, Indices | None]:
+    asked = _asked(options, geometry)
     if options.source == "phantom":
-        return _phantoms(options, folder, say, classes), None
+        return _phantoms(options, folder, say, classes, asked), None
     if options.source == "folder":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
-        return _folder(options, options.dir, folder, say, classes), None
+        return _folder(options, options.dir, folder, say, classes, asked), None
     if options.source == "records":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
-        return _records(options.dir, say)
+        return _records(options, say)
     if options.source.startswith(PREFIX):
-        return _named(options, say)
+        return _named(options, say, asked)
     if options.source in PUBLIC:
-        source = PUBLIC[options.source]
-        return source.load(options.dir, size=options.image_size, download=options.download)
+        voi = asked.pop("voi")
+        asked["bits"] = asked["bits"] or 8
+        data, given = PUBLIC[options.source].load(options.dir, download=options.download, **asked)
+        return windowed(data, voi), given
     raise InputError(
         f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}"
     )
 
 
-def _phantoms(options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None) -> Dataset:
+def _asked(options: Data, geometry: Geometry | None) -> dict[str, Any]:
+    """How pictures are to be read: by ``geometry``, else as the options say; None is what the set has."""
+    if geometry is not None:
+        return geometry.options
+    return {
+        "size": options.image_size,
+        "fit": options.fit,
+        "channels": options.channels,
+        "bits": None,
+        "voi": options.voi,
+    }
+
+
+def windowed(data: Dataset, voi: str) -> Dataset:
+    """The same set, which holds no DICOM files, with the window for those that are scored later."""
+    return data if data.geometry is None else replace(data, geometry=replace(data.geometry, voi=voi))
+
+
+def _phantoms(
+    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, asked: dict[str, Any]
+) -> Dataset:
     where = options.dir or folder / "phantoms"
     write_phantoms(
         where,
         images=options.phantom_images,
         imbalance=options.phantom_imbalance,
-        size=max(96, options.image_size),
+        size=max(96, asked["size"]),
         seed=options.split_seed,
         progress=_counter(say, "phantom radiographs written"),
     )
-    return _folder(options, where, folder, say, classes)
+    return _folder(options, where, folder, say, classes, asked)
 
 
-def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[str, ...] | None) -> Dataset:
+def _folder(
+    options: Data,
+    where: Path,
+    folder: Path,
+    say: Say,
+    classes: tuple[str, ...] | None,
+    asked: dict[str, Any],
+) -> Dataset:
     data, summary = read_folder(
         where,
-        size=options.image_size,
+        size=asked["size"],
+        fit=asked["fit"] or "pad",
+        channels=asked["channels"] or 1,
+        bits=asked["bits"] or 8,
+        voi=asked["voi"],
         labels_file=options.labels_file,
         classes=classes,
-        voi=options.voi,
         cache=folder / "cache",
         progress=_counter(say, "radiographs read"),
     )
@@ -127,19 +191,31 @@ def _folder(options: Data, where: Path, folder: Path, say: Say, classes: tuple[s
     return data
 
 
-def _records(where: Path, say: Say) -> tuple[Dataset, Indices]:
+def _records(options: Data, say: Say) -> tuple[Dataset, Indices]:
     """A prepared set, whose images stay on disk, in the splits that were stored."""
-    records = open_records(where, progress=_counter(say, "records indexed"))
+    records = open_records(options.dir, progress=_counter(say, "records indexed"))
+    made = records.geometry
+    for name in ("fit", "channels"):
+        asked = getattr(options, name)
+        if asked is not None and (made is None or asked != getattr(made, name)):
+            has = "nothing known" if made is None else getattr(made, name)
+            raise InputError(
+                f"--data.{name} {asked} is asked, the records in {options.dir} were made with {has}: leave it out, "
+                "or make them again"
+            )
     indices = {name: rows for name in SPLITS if len(rows := records.splits.get(name, np.arange(0)))}
     height, width, channels = records.images.shape[1:]
     say(
         f"{len(records):,} records of {height} x {width} x {channels} {records.images.dtype} in "
         f"{len(indices)} splits, read from disk as they are needed"
     )
-    return Dataset(records.images, records.labels, records.groups, records.classes), indices
+    data = Dataset(
+        records.images, records.labels, records.groups, records.classes, records.notes, records.geometry
+    )
+    return data, indices
 
 
-def _named(options: Data, say: Say) -> tuple[Dataset, Indices]:
+def _named(options: Data, say: Say, asked: dict[str, Any]) -> tuple[Dataset, Indices]:
     """A set of the tensorflow-datasets catalogue."""
     from imbal_jax.data.catalogue import open_named
 
@@ -147,11 +223,14 @@ def _named(options: Data, say: Say) -> tuple[Dataset, Indices]:
     named = open_named(
         name,
         options.dir,
-        size=options.image_size,
+        size=asked["size"],
+        fit=asked["fit"] or "pad",
+        channels=asked["channels"],
+        bits=asked["bits"],
         download=options.download,
         progress=_counter(say, "records read"),
     )
-    data = named.dataset()
+    data = windowed(named.dataset(), asked["voi"])
     kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
     parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())
     say(f"{named.name}: {len(data):,} images, {kept}; its own splits: {parts}")

@@ -42,8 +42,11 @@ def k_folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pairs (train, held out) of sorted int64 indices, k of them; each item is held out exactly once.
 
-    Arguments as in ``split_by_group``. Raises InputError for k < 2 and for fewer patients than folds.
+    Arguments as in ``split_by_group``. Raises InputError for a k that is no whole number or below 2, and for
+    fewer patients than folds.
     """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise InputError(f"{k!r} folds: give a whole number of at least 2")
     if k < 2:
         raise InputError(f"{k} folds: give at least 2")
     fold_of_item = _place(labels, groups, np.full(k, 1 / k), seed)

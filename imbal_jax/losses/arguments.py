@@ -22,14 +22,36 @@ def known_values(values: ArrayLike) -> np.ndarray | None:
     return np.asarray(values)
 
 
+def as_computed(values: ArrayLike) -> jax.Array:
+    """The values in the dtype to compute in: float64 as they are, all others as float32."""
+    values = jnp.asarray(values)
+    return values if values.dtype == jnp.float64 else values.astype(jnp.float32)
+
+
+def as_mask(values: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+    """bool of ``shape``: where ``values``, broadcast to it, are not 0."""
+    return jnp.broadcast_to(jnp.asarray(values).astype(jnp.bool_), shape)
+
+
 def check_broadcast(name: str, values: ArrayLike, to: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless ``values`` broadcast to ``shape``, that of the argument called ``to``."""
+    """Raise ValueError unless ``values`` broadcast to ``shape``, that of the argument called ``to``, in one way.
+
+    [B] for [B, C] with B = C would be one value a class by NumPy's rules, and may be meant as one an example.
+    """
+    given = np.shape(values)
     try:
-        fits = np.broadcast_shapes(np.shape(values), shape) == shape
+        fits = np.broadcast_shapes(given, shape) == shape
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"{name} of shape {np.shape(values)} do not broadcast to the {to} of shape {shape}")
+        raise ValueError(f"{name} of shape {given} do not broadcast to the {to} of shape {shape}")
+    missing = len(shape) - len(given)
+    if given and missing and np.prod(given) != 1 and shape[: len(given)] == given:
+        first, last = (*given, *[1] * missing), (*[1] * missing, *given)
+        raise ValueError(
+            f"{name} of shape {given} fit the first and the last axes of the {to} of shape {shape}: reshape to "
+            f"{first} or {last}"
+        )
 
 
 def check_scalar(name: str, value: ArrayLike) -> None:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_above_zero, check_broadcast, host_values
+from imbal_jax.losses.arguments import as_computed, as_mask, check_above_zero, check_broadcast, host_values
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName
 
@@ -103,7 +103,7 @@ def has_positive(
         raise ValueError(f"num_views is {num_views}, expected 1 or more")
     labels, known = _check_labels(labels, np.size(labels), mask)
     key_labels, key_known = gather_batch(labels, axis_name), gather_batch(known, axis_name)
-    count = jnp.sum((labels[:, None] == key_labels) & key_known, axis=1)
+    count = jnp.sum((labels[:, None] == key_labels[None]) & key_known[None], axis=1)
     return known & (num_views * count > 1)
 
 
@@ -159,7 +159,9 @@ def balanced_contrastive(
     key_labels = jnp.concatenate([key_labels, classes])
     key_known = jnp.concatenate([key_known, jnp.ones(num_classes, bool)])
     key_classes = jnp.clip(key_labels, 0, num_classes - 1)
-    key_counts = jnp.zeros(num_classes, jnp.int32).at[key_classes].add(key_known)[key_classes]
+    key_counts = (
+        jnp.zeros(num_classes, jnp.int32).at[key_classes].add(key_known.astype(jnp.int32))[key_classes]
+    )
     rows = jnp.arange(len(key_labels))
 
     def of_anchor(anchor: _Anchor, similar: jax.Array) -> jax.Array:
@@ -167,7 +169,7 @@ def balanced_contrastive(
         similar = jnp.concatenate([similar, _similarities(feature, prototypes)]) / temperature
         others = key_known & (rows != own_row)
         same = key_labels == label
-        members = jnp.maximum(key_counts - same, 1).astype(similar.dtype)
+        members = jnp.maximum(key_counts - same.astype(jnp.int32), 1).astype(similar.dtype)
         _, mean = _count_and_mean(similar, others & same)
         return _log_sum_exp(similar - jnp.log(members), others) - mean
 
@@ -227,8 +229,7 @@ def _prepare(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Features [b, V, D] with zeros where the mask hides them, labels [b], mask bool [b], temperature."""
     check_above_zero("temperature", temperature)
-    features = jnp.asarray(features)
-    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    features = as_computed(features)
     if features.ndim not in (2, 3):
         raise ValueError(f"features have shape {features.shape}, expected [B, D] or [B, V, D]")
     labels, known = _check_labels(labels, features.shape[0], mask)
@@ -248,8 +249,8 @@ def _check_labels(labels: ArrayLike, size: int, mask: ArrayLike | None) -> tuple
         raise ValueError(f"labels are {dtype}, expected integers: class indices")
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "labels", (size,))
-    known = jnp.broadcast_to(jnp.asarray(mask) != 0, size)
-    return labels.astype(jnp.promote_types(dtype, jnp.int32)), known
+    known = as_mask(mask, (size,))
+    return labels if dtype == jnp.int64 else labels.astype(jnp.int32), known
 
 
 def _check_range(labels: ArrayLike, num_classes: int, mask: ArrayLike | None) -> None:

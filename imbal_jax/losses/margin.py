@@ -11,12 +11,14 @@ from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import check_scalar, per_class
 from imbal_jax.losses.softmax import (
+    along_classes,
     are_indices,
     at_labels,
     expectation,
+    finite_or_zero,
     log_per_class,
     log_probability,
-    one_hot,
+    log_sum_of_others,
     prepare,
 )
 
@@ -27,6 +29,9 @@ def ldam(
     counts: ArrayLike,
     max_margin: ArrayLike = 0.5,
     scale: ArrayLike = 30.0,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy after a margin, wider for rarer classes, is taken off the label's logit.
 
@@ -44,6 +49,7 @@ def ldam(
       counts: [C], n, above 0 (``priors.class_counts``); a class with a traced 0 has the widest margin.
       max_margin: scalar, 0 or more, the margin of the rarest class.
       scale: scalar, 0 or more, s.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -54,20 +60,20 @@ def ldam(
     """
     check_scalar("max_margin", max_margin)
     check_scalar("scale", scale)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="above zero")
     fewest = jnp.min(jnp.where(counts > 0, counts, jnp.inf))
     margins = jnp.asarray(max_margin, logits.dtype) * (fewest / jnp.maximum(counts, fewest)) ** 0.25
     scale = jnp.asarray(scale, logits.dtype)
     logits *= scale
     top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    others = _log_sum_of_others(logits - top, labels)
+    others = log_sum_of_others(logits - top, labels)
     own = at_labels(logits, labels) - (top[..., 0] if are_indices(labels) else top)
     gap = others - own + scale * at_labels(margins, labels)
     if not are_indices(labels):
-        gap = jnp.where(labels == 0, 0, gap)  # of a logit of -inf it is inf
+        gap = finite_or_zero(gap, labels)  # of a logit of -inf it is inf
     # log(1 + exp(gap)) is the cross-entropy, and has its digits also where it is tiny.
-    return expectation(jax.nn.softplus(gap), labels, valid)
+    return expectation(jax.nn.softplus(gap), labels, known)
 
 
 def vector_scaling(
@@ -76,6 +82,9 @@ def vector_scaling(
     counts: ArrayLike,
     gamma: ArrayLike = 0.15,
     tau: ArrayLike = 1.0,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy of logits divided by a temperature, higher for rarer classes, and moved by log counts.
 
@@ -90,6 +99,7 @@ def vector_scaling(
       counts: [C], n, above 0 (``priors.class_counts``); a traced 0 is read as in ``logit_adjusted``.
       gamma: scalar, 0 or more.
       tau: scalar, 0 or more.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -100,16 +110,22 @@ def vector_scaling(
     """
     check_scalar("gamma", gamma)
     check_scalar("tau", tau)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     log_counts = log_per_class("counts", counts, logits)
     log_ratio = log_counts - jnp.max(log_counts)
-    logits *= jnp.exp(jnp.asarray(gamma, logits.dtype) * log_ratio)
-    logits += jnp.asarray(tau, logits.dtype) * log_ratio
-    return expectation(-log_probability(logits, labels), labels, valid)
+    logits *= along_classes(jnp.exp(jnp.asarray(gamma, logits.dtype) * log_ratio), logits)
+    logits += along_classes(jnp.asarray(tau, logits.dtype) * log_ratio, logits)
+    return expectation(-log_probability(logits, labels), labels, known)
 
 
 def class_dependent_temperature(
-    logits: ArrayLike, labels: ArrayLike, counts: ArrayLike, gamma: ArrayLike = 0.15
+    logits: ArrayLike,
+    labels: ArrayLike,
+    counts: ArrayLike,
+    gamma: ArrayLike = 0.15,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy of logits divided by a temperature, higher for rarer classes.
 
@@ -123,6 +139,7 @@ def class_dependent_temperature(
       labels: int [...], y, or probabilities [..., C], t.
       counts: [C], n, above 0 (``priors.class_counts``); a traced 0 is read as in ``logit_adjusted``.
       gamma: scalar, 0 or more.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -130,19 +147,4 @@ def class_dependent_temperature(
     Raises:
       ValueError: labels that do not fit; counts not [C], not above 0, or not finite; a negative gamma.
     """
-    return vector_scaling(logits, labels, counts, gamma, tau=0.0)
-
-
-def _log_sum_of_others(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """log sum_{k != c} exp(z_k), for c the class index [...], or for every class [..., C]."""
-    # Not -inf for what is left out: were nothing else in the sum, its gradient would be NaN.
-    lowest = jnp.finfo(logits.dtype).min
-    if are_indices(labels):
-        return jax.nn.logsumexp(jnp.where(one_hot(labels, logits) == 1, lowest, logits), axis=-1)
-    # The sum less exp(z_c) keeps its digits unless c has more than half of it, as only the largest can: that
-    # one has a sum of its own.
-    largest = one_hot(jnp.argmax(logits, axis=-1), logits) == 1
-    total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    share = jnp.where(largest, 0, jnp.exp(logits - total))
-    without = jax.nn.logsumexp(jnp.where(largest, lowest, logits), axis=-1, keepdims=True)
-    return jnp.where(largest, without, total + jnp.log1p(-share))
+    return vector_scaling(logits, labels, counts, gamma, 0.0, mask=mask, ignore_index=ignore_index)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast, check_scalar
+from imbal_jax.losses.arguments import as_computed, as_mask, check_broadcast, check_scalar
 from imbal_jax.losses.global_batch import batch_positions, gather_batch
 from imbal_jax.losses.reduction import AxisName
 
@@ -48,24 +48,27 @@ def hard_negatives(
     """
     check_scalar("ratio", ratio)
     check_scalar("minimum", minimum)
-    values, positives = jnp.asarray(values), jnp.asarray(positives)
+    values, positives = as_computed(values), jnp.asarray(positives)
     if values.ndim not in (1, 2):
         raise ValueError(f"values have shape {values.shape}, expected [B] or [B, L]")
     if positives.shape != values.shape or positives.dtype != jnp.bool_:
         raise ValueError(f"positives are {positives.dtype} {positives.shape}, expected bool {values.shape}")
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "values", values.shape)
-    known = jnp.asarray(mask) != 0
+    known = as_mask(mask, values.shape)
 
-    values = jax.lax.stop_gradient(values).astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = jax.lax.stop_gradient(values)
     values = jnp.where(jnp.isnan(values), jnp.inf, values)
     values, is_positive, is_negative = (
         gather_batch(x, axis_name) for x in (values, positives & known, ~positives & known)
     )
     places = jnp.arange(len(values), dtype=jnp.int32).reshape(-1, *[1] * (values.ndim - 1))
     places = jnp.broadcast_to(places, values.shape)
-    quota = jnp.maximum(jnp.round(jnp.asarray(ratio, jnp.float32) * jnp.sum(is_positive, axis=0)), minimum)
-    quota = jnp.minimum(quota, jnp.sum(is_negative, axis=0)).astype(jnp.int32)
+    num_positive, num_negative = (jnp.sum(x, axis=0, dtype=jnp.float32) for x in (is_positive, is_negative))
+    quota = jnp.maximum(
+        jnp.round(jnp.asarray(ratio, jnp.float32) * num_positive), jnp.asarray(minimum, jnp.float32)
+    )
+    quota = jnp.minimum(quota, num_negative).astype(jnp.int32)
 
     # Hardest negative first, and of equals the one with the lowest place, since the sort is stable. Those up
     # to the last one within the quota are kept.
@@ -73,5 +76,5 @@ def hard_negatives(
     order = jax.lax.sort((hardest, places), dimension=0, is_stable=True, num_keys=1)
     last, last_place = (jnp.take_along_axis(x, jnp.maximum(quota - 1, 0)[None], axis=0) for x in order)
     within = (hardest < last) | ((hardest == last) & (places <= last_place))
-    kept = is_positive | (is_negative & within & (quota > 0))
+    kept = is_positive | (is_negative & within & (quota > 0)[None])
     return kept[batch_positions(len(positives), axis_name)].astype(jnp.float32)

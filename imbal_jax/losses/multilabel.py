@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import check_scalar, known_values, per_class
 from imbal_jax.losses.reweighting import effective_weights
-from imbal_jax.losses.sigmoid import focal_terms, known_labels, per_label
+from imbal_jax.losses.sigmoid import focal_terms, known_labels, per_label, where_known
+from imbal_jax.losses.softmax import along_classes
 
 
 def distribution_balanced(
@@ -72,12 +73,12 @@ def distribution_balanced(
         check_scalar(name, value)
     if known_values(scale) == 0:
         raise ValueError("scale is 0, expected a number above 0: 1 leaves the negatives as they are")
-    logits, targets, known, otherwise = known_labels(logits, targets, mask)
+    logits, targets, known = known_labels(logits, targets, mask)
     alpha, beta, mu, scale, kappa = (jnp.asarray(x, logits.dtype) for x in (alpha, beta, mu, scale, kappa))
     tiny, largest = jnp.finfo(logits.dtype).tiny, jnp.finfo(logits.dtype).max
     _check_below(counts, total)
     counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="above zero")
-    counts = jnp.maximum(counts, tiny)
+    counts = along_classes(jnp.maximum(counts, tiny), logits)
     negatives = jnp.maximum(per_label("total", total, logits) - counts, tiny)
 
     item = jnp.sum(targets / counts, axis=-1, keepdims=True)
@@ -87,7 +88,7 @@ def distribution_balanced(
     logits = logits - kappa / scale * (jnp.log(negatives) - jnp.log(counts))
     positive = targets * focal_terms(logits, gamma)[0]
     negative = (1 - targets) * focal_terms(scale * logits, gamma)[1] / scale
-    return jnp.where(known, weights * (positive + negative), otherwise)
+    return where_known(weights * (positive + negative), known)
 
 
 def class_balanced_sigmoid_focal(
@@ -135,17 +136,17 @@ def class_balanced_sigmoid_focal(
     if weigh not in ("item", "positives"):
         raise ValueError(f"weigh is {weigh!r}, allowed are 'item' and 'positives'")
     check_scalar("gamma", gamma)
-    logits, targets, known, otherwise = known_labels(logits, targets, mask)
-    weights = effective_weights(counts, beta, logits)
+    logits, targets, known = known_labels(logits, targets, mask)
+    weights = along_classes(effective_weights(counts, beta, logits), logits)
     positive, negative = focal_terms(logits, gamma)
     positive, negative = targets * positive, (1 - targets) * negative
     if weigh == "positives":
-        return jnp.where(known, weights * positive + negative, otherwise)
+        return where_known(weights * positive + negative, known)
     present = jnp.sum(targets, axis=-1, keepdims=True)
     some = present > 0
     mean = jnp.sum(targets * weights, axis=-1, keepdims=True) / jnp.where(some, present, 1)
     item = jax.lax.stop_gradient(jnp.where(some, mean, 1))
-    return jnp.where(known, item * (positive + negative), otherwise)
+    return where_known(item * (positive + negative), known)
 
 
 def _check_below(counts: ArrayLike, total: ArrayLike) -> None:

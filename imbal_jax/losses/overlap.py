@@ -4,10 +4,14 @@ Every loss here takes probabilities [B, *space, C] (after a softmax, or after si
 one-hot targets of the same shape (0, 1, or between) and an optional mask broadcastable to [B, *space], nonzero where
 the truth is known; and returns [B, C] or [B], float32 (float64 for float64 probabilities).
 
+- Probabilities, not logits nor logarithms: a value outside 0 to 1 raises ValueError, or gives NaN with gradient 0
+  where it is traced (under jit or grad). So does a target outside 0 to 1, and a NaN. Pixels that the mask hides are
+  not looked at.
 - Sums run over the pixels of an image: TP = sum p t, FP = sum p (1 - t), FN = sum (1 - p) t.
 - ``smooth`` is added above and below the line. An image without the class then has loss 0 where nothing is predicted
   for it, and nearly 1 where something is: average with ``weighted_mean(loss, present(targets))`` to leave such pairs
-  out, and over ``loss[:, 1:]`` to leave the background out.
+  out, and over ``loss[:, 1:]`` to leave the background out. Without anything above and below the line (``smooth`` 0,
+  nothing there and nothing predicted) the loss is 0.
 - Exponents and shares may be traced; their values are then not checked.
 """
 
@@ -18,13 +22,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_above_zero, check_broadcast, check_scalar, check_within
+from imbal_jax.losses.arguments import (
+    as_computed,
+    as_mask,
+    check_above_zero,
+    check_broadcast,
+    check_scalar,
+    check_within,
+    known_values,
+)
 
 _LEAST = 1e-7  # of a probability whose logarithm is taken
+_ROUNDING = 1e-2  # in half precision; logits are further outside
 
 
 def dice(
-    probabilities: ArrayLike, targets: ArrayLike, smooth: ArrayLike = 1e-5, mask: ArrayLike | None = None
+    probabilities: ArrayLike,
+    targets: ArrayLike,
+    smooth: ArrayLike = 1e-5,
+    mask: ArrayLike | None = None,
 ) -> jax.Array:
     """Soft Dice loss 1 - (2 TP + e) / (2 TP + FP + FN + e) (Milletari et al., V-Net, 3DV 2016, without squares).
 
@@ -40,20 +56,26 @@ def dice(
     Raises:
       ValueError: shapes that do not fit; a ``smooth`` that is negative or not finite.
     """
-    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth, mask)
+    check_scalar("smooth", smooth)
+    probabilities, targets, _ = _checked(probabilities, targets, mask)
+    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
     return 1 - _ratio(2 * hits + smooth, 2 * hits + alarms + misses + smooth)
 
 
 def jaccard(
-    probabilities: ArrayLike, targets: ArrayLike, smooth: ArrayLike = 1e-5, mask: ArrayLike | None = None
+    probabilities: ArrayLike,
+    targets: ArrayLike,
+    smooth: ArrayLike = 1e-5,
+    mask: ArrayLike | None = None,
 ) -> jax.Array:
     """Soft Jaccard (IoU) loss 1 - (TP + e) / (TP + FP + FN + e) (Rahman and Wang, ISVC 2016); else as ``dice``."""
-    return tversky(probabilities, targets, 1.0, 1.0, smooth, mask)
+    return tversky(probabilities, targets, alpha=1.0, beta=1.0, smooth=smooth, mask=mask)
 
 
 def tversky(
     probabilities: ArrayLike,
     targets: ArrayLike,
+    *,
     alpha: ArrayLike = 0.3,
     beta: ArrayLike = 0.7,
     smooth: ArrayLike = 1e-5,
@@ -74,13 +96,23 @@ def tversky(
     """
     check_scalar("alpha", alpha)
     check_scalar("beta", beta)
-    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth, mask)
+    check_scalar("smooth", smooth)
+    probabilities, targets, _ = _checked(probabilities, targets, mask)
+    return _tversky(probabilities, targets, alpha, beta, smooth)
+
+
+def _tversky(
+    probabilities: jax.Array, targets: jax.Array, alpha: ArrayLike, beta: ArrayLike, smooth: ArrayLike
+) -> jax.Array:
+    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
+    alpha, beta = jnp.asarray(alpha, hits.dtype), jnp.asarray(beta, hits.dtype)
     return 1 - _ratio(hits + smooth, hits + alpha * alarms + beta * misses + smooth)
 
 
 def focal_tversky(
     probabilities: ArrayLike,
     targets: ArrayLike,
+    *,
     alpha: ArrayLike = 0.3,
     beta: ArrayLike = 0.7,
     gamma: ArrayLike = 4 / 3,
@@ -100,7 +132,8 @@ def focal_tversky(
       ValueError: as ``tversky``; a ``gamma`` that is not above 0.
     """
     check_above_zero("gamma", gamma)
-    return _power(tversky(probabilities, targets, alpha, beta, smooth, mask), 1 / gamma)
+    loss = tversky(probabilities, targets, alpha=alpha, beta=beta, smooth=smooth, mask=mask)
+    return _power(loss, 1 / jnp.asarray(gamma, loss.dtype))
 
 
 def generalized_dice(
@@ -128,7 +161,9 @@ def generalized_dice(
     powers = {"square": 2, "simple": 1, "uniform": 0}
     if weighting not in powers:
         raise ValueError(f"weighting is {weighting!r}, allowed are {', '.join(powers)}")
-    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth, mask)
+    check_scalar("smooth", smooth)
+    probabilities, targets, _ = _checked(probabilities, targets, mask)
+    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
     pixels = jax.lax.stop_gradient(hits + misses)
     there = pixels > 0
     weights = jnp.where(there, 1 / jnp.where(there, pixels, 1) ** powers[weighting], 0)
@@ -158,8 +193,7 @@ def lovasz_softmax(probabilities: ArrayLike, targets: ArrayLike, mask: ArrayLike
     probabilities, targets, known = _checked(probabilities, targets, mask)
     batch, classes = probabilities.shape[0], probabilities.shape[-1]
     flat = (batch, -1, classes)
-    errors = (jnp.abs(targets - probabilities) * known).reshape(flat)
-    truth = (targets * known).reshape(flat)
+    errors, truth = jnp.abs(targets - probabilities).reshape(flat), targets.reshape(flat)
     order = jnp.argsort(-jax.lax.stop_gradient(errors), axis=1)
     errors, truth, counted = (
         jnp.take_along_axis(values, order, axis=1)
@@ -175,6 +209,7 @@ def lovasz_softmax(probabilities: ArrayLike, targets: ArrayLike, mask: ArrayLike
 def unified_focal(
     probabilities: ArrayLike,
     targets: ArrayLike,
+    *,
     weight: ArrayLike = 0.5,
     delta: ArrayLike = 0.6,
     gamma: ArrayLike = 0.5,
@@ -206,21 +241,22 @@ def unified_focal(
     if probabilities.shape[-1] < 2:
         raise ValueError("unified_focal needs the background and a class: probabilities have one class")
     sure = jnp.clip(probabilities, _LEAST, 1 - _LEAST)
-    surprise = -targets * jnp.log(sure) * known
+    surprise = -targets * jnp.log(sure)  # 0 at a hidden pixel, whose targets are
+    weight, delta, gamma = (jnp.asarray(value, sure.dtype) for value in (weight, delta, gamma))
     background = (1 - delta) * (1 - sure[..., 0]) ** gamma * surprise[..., 0]
     pixels = background + delta * surprise[..., 1:].sum(axis=-1)
     space = tuple(range(1, pixels.ndim))
     count = jnp.broadcast_to(known[..., 0], pixels.shape).sum(axis=space)
     cross_entropy = _ratio(pixels.sum(axis=space), count, empty=0)
-    overlap = tversky(probabilities, targets, 1 - delta, delta, smooth, known[..., 0])
+    overlap = _tversky(probabilities, targets, 1 - delta, delta, smooth)
     focused = jnp.concatenate([overlap[:, :1], _power(overlap[:, 1:], 1 - gamma)], axis=-1)
     return weight * cross_entropy + (1 - weight) * focused.mean(axis=-1)
 
 
 def present(targets: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
     """float32 [B, C]: 1 where an image [B, *space, C] holds the class at a known pixel, else 0."""
-    targets, _, known = _checked(targets, targets, mask)
-    return ((targets * known).sum(axis=tuple(range(1, targets.ndim - 1))) > 0).astype(jnp.float32)
+    targets, _, _ = _checked(targets, targets, mask)
+    return (targets.sum(axis=tuple(range(1, targets.ndim - 1))) > 0).astype(jnp.float32)
 
 
 def _checked(
@@ -232,37 +268,60 @@ def _checked(
         raise ValueError(
             f"probabilities {shape} and targets {np.shape(targets)}: expected [B, *space, C], both alike"
         )
-    probabilities = jnp.asarray(probabilities)
-    dtype = jnp.promote_types(probabilities.dtype, jnp.float32)
-    probabilities, targets = probabilities.astype(dtype), jnp.asarray(targets).astype(dtype)
-    if mask is None:
-        return probabilities, targets, jnp.ones((1,) * len(shape), dtype)
-    check_broadcast("mask", mask, "pixels", shape[:-1])
-    known = jnp.broadcast_to(jnp.asarray(mask) != 0, shape[:-1])[..., None]
-    hidden = jnp.zeros(
-        (), dtype
-    )  # whatever stands at a hidden pixel, NaN too, stays out of sums and gradients
-    return jnp.where(known, probabilities, hidden), jnp.where(known, targets, hidden), known.astype(dtype)
+    if mask is not None:
+        check_broadcast("mask", mask, "pixels", shape[:-1])
+    for name, values in (("probabilities", probabilities), ("targets", targets)):
+        _check_values(name, values, mask)
+    probabilities = as_computed(probabilities)
+    dtype = probabilities.dtype
+    targets = jnp.asarray(targets).astype(dtype)
+    known = jnp.ones((1,) * len(shape), dtype)
+    if mask is not None:  # whatever stands at a hidden pixel, NaN too, stays out of sums and gradients
+        kept = as_mask(mask, shape[:-1])[..., None]
+        probabilities, targets = jnp.where(kept, probabilities, 0), jnp.where(kept, targets, 0)
+        known = kept.astype(dtype)
+    # Of logits every loss here is a number that looks like a loss, often a perfect 0.
+    sound = jnp.all(_between(probabilities) & _between(targets), axis=range(1, len(shape)), keepdims=True)
+    return jnp.where(sound, probabilities, jnp.nan), targets, known
+
+
+def _between(values: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    return (values >= -_ROUNDING) & (values <= 1 + _ROUNDING)
+
+
+def _check_values(name: str, values: ArrayLike, mask: ArrayLike | None) -> None:
+    """ValueError for a value outside 0 to 1 that is known while tracing, unless hidden."""
+    known, known_mask = known_values(values), known_values(True if mask is None else mask)
+    if known is None or known_mask is None:
+        return
+    wrong = ~_between(known.astype(np.float64))
+    wrong &= np.broadcast_to(known_mask != 0, known.shape[:-1])[..., None]
+    if wrong.any():
+        remedy = (
+            "pass softmax or sigmoid of the logits" if name == "probabilities" else "pass one-hot targets"
+        )
+        raise ValueError(
+            f"{name} hold {float(known[wrong][0]):g}, expected 0 to 1: {remedy}, and hide unknown pixels with mask"
+        )
 
 
 def _sums(
-    probabilities: ArrayLike, targets: ArrayLike, smooth: ArrayLike, mask: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, jax.Array, ArrayLike]:
-    """TP, FP, FN [B, C] and ``smooth``, checked."""
-    check_scalar("smooth", smooth)
-    probabilities, targets, _ = _checked(probabilities, targets, mask)
+    probabilities: jax.Array, targets: jax.Array, smooth: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """TP, FP, FN [B, C] of what was checked, and ``smooth``."""
     space = tuple(range(1, probabilities.ndim - 1))
     hits = (probabilities * targets).sum(axis=space)
+    smooth = jnp.asarray(smooth, hits.dtype)
     return hits, probabilities.sum(axis=space) - hits, targets.sum(axis=space) - hits, smooth
 
 
 def _ratio(above: jax.Array, below: jax.Array, empty: float = 1) -> jax.Array:
-    """above / below, and ``empty``, without gradient, where there is nothing below."""
-    some = below > 0
+    """above / below, and ``empty``, without gradient, where there is nothing below; NaN where that is NaN."""
+    some = below != 0
     return jnp.where(some, above / jnp.where(some, below, 1), empty)
 
 
 def _power(loss: jax.Array, exponent: ArrayLike) -> jax.Array:
-    """loss^exponent; at 0, where the slope has no bound, 0 with gradient 0."""
-    some = loss > 0
+    """loss^exponent; at 0, where the slope has no bound, 0 with gradient 0. (A rounding below 0 counts as 0.)"""
+    some = ~(loss <= 0)
     return jnp.where(some, jnp.where(some, loss, 1) ** exponent, 0)

@@ -24,6 +24,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import (
+    as_computed,
+    as_mask,
     check_above_zero,
     check_broadcast,
     check_scalar,
@@ -32,6 +34,7 @@ from imbal_jax.losses.arguments import (
 )
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName, weighted_mean
+from imbal_jax.losses.sigmoid import sigmoid_pair
 
 _PAIRS_AT_ONCE = 2**18  # 1 MB of float32 stays in cache
 _ANCHORS_AT_ONCE = 128  # positives may be few, and a block that is not full costs as much
@@ -166,7 +169,8 @@ def pairwise_auc(
         loss = (margin - gap) ** 2 + variance + other_variance
     else:
         negative = gather_batch(batch.negative, axis_name)
-        weights = negative / jnp.maximum(batch.num_negative, 1).astype(batch.scores.dtype)
+        dtype = batch.scores.dtype
+        weights = negative.astype(dtype) / jnp.maximum(batch.num_negative, 1).astype(dtype)[None]
         keys = gather_batch(batch.scores, axis_name)
         loss = _mean_over_pairs(surrogate, margin, keys, weights, batch, axis_name)
     return _mean_of_classes(loss, batch.both_kinds, batch)
@@ -214,7 +218,7 @@ def partial_auc(
     check_above_zero("max_fpr", max_fpr, at_most=1)
     batch = _prepare(scores, targets, mask, axis_name)
     scores, negative = gather_batch(batch.scores, axis_name), gather_batch(batch.negative, axis_name)
-    allowed = jnp.asarray(max_fpr, scores.dtype) * batch.num_negative
+    allowed = jnp.asarray(max_fpr, scores.dtype) * batch.num_negative.astype(scores.dtype)
     known, size = known_values(max_fpr), scores.shape[0]
     size = size if known is None else min(size, int(np.ceil(scores.dtype.type(known) * size)))
     highest = jax.vmap(partial(_highest, size=size), in_axes=(1, 1, 0), out_axes=1)
@@ -264,11 +268,11 @@ def soft_partial_auc(
     temperature, margin = (jnp.asarray(x, batch.scores.dtype) for x in (temperature, margin))
     keys = gather_batch(batch.scores, axis_name)
     # a class without negatives is left out of the result; over no keys at all its gradient would be NaN
-    present = gather_batch(batch.negative, axis_name) | ~batch.both_kinds
+    present = gather_batch(batch.negative, axis_name) | ~batch.both_kinds[None]
     log_count = jnp.log(jnp.maximum(batch.num_negative, 1).astype(keys.dtype))
 
     def of_anchor(score: jax.Array) -> jax.Array:
-        costs = _SURROGATES[surrogate](score - keys, margin)
+        costs = _SURROGATES[surrogate](score[None] - keys, margin)
         log_sum = jax.nn.logsumexp(costs / temperature, axis=0, where=present)
         return temperature * (log_sum - log_count)
 
@@ -279,7 +283,7 @@ def soft_partial_auc(
 def smooth_ap(
     scores: ArrayLike,
     targets: ArrayLike,
-    temperature: ArrayLike = 0.01,
+    temperature: ArrayLike = 1.0,
     *,
     mask: ArrayLike | None = None,
     axis_name: AxisName | None = None,
@@ -290,8 +294,9 @@ def smooth_ap(
         d_ji = sigmoid((h_j - h_i) / tau),   i in P, the positives
 
     The first sum is the rank of i among the positives, the second its rank among all. Brown et al., ECCV
-    2020, with tau = 0.01 for scores in [-1, 1]. Pairs further apart than a few tau give no gradient: raise
-    tau for logits, or rank their sigmoid.
+    2020, who take tau = 0.01 for cosine similarities, in [-1, 1]. A pair gives a gradient in proportion to
+    exp(-|h_j - h_i| / tau): with 0.01, logits with a standard deviation of 3 give none. The default is for
+    logits, which are apart by some units.
 
     Args:
       scores: [B] or [B, C], h.
@@ -311,11 +316,11 @@ def smooth_ap(
     temperature = jnp.asarray(temperature, batch.scores.dtype)
     keys = gather_batch(batch.scores, axis_name)
     positive, negative = (gather_batch(x, axis_name) for x in (batch.positive, batch.negative))
-    rows = jnp.arange(keys.shape[0])
+    rows = jnp.arange(keys.shape[0], dtype=jnp.int32)
 
     def of_anchor(anchor: tuple[jax.Array, jax.Array]) -> jax.Array:
         score, own_row = anchor
-        above = jax.nn.sigmoid((keys - score) / temperature)
+        above = sigmoid_pair((keys - score[None]) / temperature)[0]  # its slope does not round to 0
         other_positive = positive & (rows != own_row)[:, None]
         of_positives = 1 + jnp.sum(above, axis=0, where=other_positive)
         return 1 - of_positives / (of_positives + jnp.sum(above, axis=0, where=negative))
@@ -343,8 +348,7 @@ class _Batch(NamedTuple):
 def _prepare(
     scores: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, axis_name: AxisName | None
 ) -> _Batch:
-    scores = jnp.asarray(scores)
-    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    scores = as_computed(scores)
     if scores.ndim not in (1, 2):
         raise ValueError(f"scores have shape {scores.shape}, expected [B] or [B, C]")
     if np.shape(targets) != scores.shape:
@@ -356,9 +360,10 @@ def _prepare(
     _check_targets(targets, mask)
 
     num_examples = scores.shape[0]
-    known = jnp.broadcast_to(jnp.asarray(mask) != 0, scores.shape).reshape(num_examples, -1)
+    known = as_mask(mask, scores.shape).reshape(num_examples, -1)
     scores = jnp.where(known, scores.reshape(known.shape), 0)
     targets = jnp.asarray(targets).reshape(known.shape)
+    targets = targets.astype(jnp.int32) if targets.dtype == jnp.bool_ else targets
     positive, negative = known & (targets == 1), known & (targets == 0)
     counts = jnp.stack([jnp.sum(x, axis=0, dtype=jnp.int32) for x in (positive, negative, known)])
     if axis_name is not None:
@@ -385,7 +390,7 @@ def _each_class(name: str, values: ArrayLike, batch: _Batch) -> jax.Array:
     num_classes = batch.scores.shape[1]
     if np.shape(values) not in ((), (num_classes,)):
         raise ValueError(f"{name} has shape {np.shape(values)}, expected a scalar or ({num_classes},)")
-    return jnp.broadcast_to(jnp.asarray(values, batch.scores.dtype), num_classes)
+    return jnp.broadcast_to(jnp.asarray(values, batch.scores.dtype), (1, num_classes))
 
 
 def _check_surrogate(name: str, margin: ArrayLike) -> None:
@@ -407,8 +412,8 @@ def _moments(
     About a constant centre, large scores close together do not cancel, and all derivatives stay exact.
     """
     centre = jax.lax.stop_gradient(_class_means(scores, weights, axis_name))
-    offset = _class_means(scores - centre, weights, axis_name)
-    square = _class_means((scores - centre) ** 2, weights, axis_name)
+    offset = _class_means(scores - centre[None], weights, axis_name)
+    square = _class_means((scores - centre[None]) ** 2, weights, axis_name)
     return centre, offset, square - offset**2
 
 
@@ -427,7 +432,7 @@ def _mean_over_pairs(
     blocks = jnp.max((own + size - 1) // size)
     total = jax.vmap(partial(_sum_over_pairs, surrogate, size), in_axes=(1, None, 1, 1, 1, None))
     sums = total(batch.scores, margin, keys, jax.lax.stop_gradient(weights), batch.positive, blocks)
-    return _class_means((sums / jnp.maximum(own, 1))[None], own[None], axis_name)
+    return _class_means((sums / jnp.maximum(own, 1).astype(sums.dtype))[None], own[None], axis_name)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -472,7 +477,7 @@ def _sum_and_slopes(
     def add(block: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         rows = jnp.searchsorted(rank, 1 + block * size + jnp.arange(size))  # b after the last
         real = rows < len(scores)
-        gaps = scores.at[rows].get(mode="fill", fill_value=0)[:, None] - keys
+        gaps = scores.at[rows].get(mode="fill", fill_value=0)[:, None] - keys[None]
         cost = partial(_SURROGATES[surrogate], margin=margin)
         costs, slopes = jax.jvp(cost, (gaps,), (jnp.ones_like(gaps),))
         total, by_score, by_key = sums
@@ -492,18 +497,20 @@ def _highest(
     candidates = jnp.where(present, scores, -jnp.inf)
     highest, _ = jax.lax.top_k(candidates, size)
     # the least of those allowed, not read by its index, for which XLA would sort where that is a constant
-    last = jnp.min(highest, where=jnp.arange(size) < jnp.maximum(allowed, 1), initial=jnp.inf)
+    allowed_ranks = jnp.arange(size, dtype=scores.dtype) < jnp.maximum(allowed, 1)
+    last = jnp.min(highest, where=allowed_ranks, initial=jnp.inf)
     last = jax.lax.stop_gradient(last)
     above, equal = ~(highest <= last), present & (scores == last)
     # the mean as a sum that is exactly 0, which leaves the value without rounding
-    last += jnp.sum(jnp.where(equal, scores - last, 0)) / jnp.maximum(jnp.sum(equal), 1)
+    last += jnp.sum(jnp.where(equal, scores - last, 0)) / jnp.maximum(jnp.sum(equal, dtype=scores.dtype), 1)
     keys = jnp.where(above, highest, last)
     ties = highest == last
-    rest = (allowed - jnp.sum(above)) / jnp.maximum(jnp.sum(ties), 1)
+    num_above, num_ties = (jnp.sum(x, dtype=scores.dtype) for x in (above, ties))
+    rest = (allowed - num_above) / jnp.maximum(num_ties, 1)
     weights = jnp.where(above, 1, jnp.where(ties, rest, 0))
     return keys, weights / jnp.where(allowed > 0, allowed, 1)
 
 
 def _mean_of_classes(losses: jax.Array, counted: jax.Array, batch: _Batch) -> jax.Array:
-    mean = jnp.sum(jnp.where(counted, losses, 0)) / jnp.maximum(jnp.sum(counted), 1)
+    mean = jnp.sum(jnp.where(counted, losses, 0)) / jnp.maximum(jnp.sum(counted, dtype=losses.dtype), 1)
     return jnp.where(batch.valid, mean, jnp.nan)

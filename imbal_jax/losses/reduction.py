@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_broadcast
+from imbal_jax.losses.arguments import as_computed, check_broadcast
 
 AxisName = str | tuple[str, ...]
 
@@ -24,7 +24,9 @@ def weighted_mean(
 
     Each sum runs over every device. It is never a mean of per-device means, which is another number as
     soon as the devices hold different weights. A value whose weight is 0 does not enter the sum, NaN and
-    infinity included (it is in the count). Where all weights are 0, the mean is 0 and so is its gradient.
+    infinity included (it is in the count), and the gradient with respect to it is 0. That does not stop a NaN
+    inside the loss itself, since 0 times its slope is NaN: where logits may be NaN or infinite, give the loss
+    the ``mask`` too. Where all weights are 0, the mean is 0 and so is its gradient.
 
     Gradient with an axis name: the value is the global mean on every device, and its gradient is that of
     the device's own share of it, so ``psum(grad)`` (not ``pmean``) is the exact gradient of the global
@@ -39,7 +41,7 @@ def weighted_mean(
     Args:
       values: [...], unreduced losses.
       weights: broadcastable to ``values`` by NumPy's rules (one weight an example of values [B, C] is
-        [B, 1]); bool masks too; None for all ones.
+        [B, 1]); bool masks too; None for all ones. [B] raises for values [B, C] even if B = C.
       axis_name: mesh axis or axes that the batch is split over; None on one device or under plain jit.
       normalize: what the sum is divided by.
 
@@ -51,15 +53,15 @@ def weighted_mean(
     """
     if normalize not in ("weights", "count"):
         raise ValueError(f"normalize is {normalize!r}, allowed are 'weights' and 'count'")
-    values = jnp.asarray(values)
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = as_computed(values)
     weights = 1 if weights is None else weights
     check_broadcast("weights", weights, "values", values.shape)
     weights = jnp.broadcast_to(jnp.asarray(weights, dtype=values.dtype), values.shape)
     weights = jax.lax.stop_gradient(weights)
 
     # A select besides the product, because 0 * inf is NaN.
-    total = jnp.sum(jnp.where(weights == 0, 0, weights * values))
+    counted = weights != 0
+    total = jnp.sum(jnp.where(counted, weights * jnp.where(counted, values, 0), 0))
     size = jnp.sum(weights if normalize == "weights" else jnp.ones_like(values))
     if axis_name is not None:
         size = jax.lax.psum(size, axis_name)

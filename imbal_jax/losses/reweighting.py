@@ -15,10 +15,13 @@ from jax.typing import ArrayLike
 from imbal_jax.losses.arguments import check_scalar, check_within, known_values, per_class
 from imbal_jax.losses.sigmoid import focal_terms
 from imbal_jax.losses.softmax import (
+    along_classes,
     are_indices,
     at_labels,
     expectation,
+    finite_or_zero,
     log_probability,
+    log_sum_of_others,
     normalizer,
     one_hot,
     prepare,
@@ -34,6 +37,9 @@ def equalization(
     key: ArrayLike,
     threshold: ArrayLike = 0.005,
     gamma: ArrayLike = 0.9,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy in which examples of other classes mostly do not push the rare classes down.
 
@@ -54,6 +60,7 @@ def equalization(
       key: PRNG key.
       threshold: scalar, 0 or more, lambda.
       gamma: scalar, 0 to 1, of a resolution of 2^-16.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -64,20 +71,20 @@ def equalization(
     """
     check_scalar("threshold", threshold)
     check_within("gamma", gamma, 0, 1)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="zero or above")
     rare = counts < jnp.asarray(threshold, logits.dtype) * jnp.sum(counts)
-    spared = rare & _bernoulli(key, gamma, logits.shape)
+    spared = along_classes(rare, logits) & _bernoulli(key, gamma, logits.shape)
     # Not -inf for what is left out: were nothing else in the sum, its gradient would be NaN.
     lowest = jnp.finfo(logits.dtype).min
     if are_indices(labels):
         spared &= one_hot(labels, logits) == 0
-        return expectation(-log_probability(jnp.where(spared, lowest, logits), labels), labels, valid)
+        return expectation(-log_probability(jnp.where(spared, lowest, logits), labels), labels, known)
     # The denominator of the label c holds exp(z_c) whether c is spared from the others' or not.
     logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     rest = jax.nn.logsumexp(jnp.where(spared, lowest, logits), axis=-1, keepdims=True)
-    gap = jnp.where(labels == 0, 0, rest - logits)
-    return expectation(jnp.where(spared, jax.nn.softplus(gap), gap), labels, valid)
+    gap = finite_or_zero(rest - logits, labels)
+    return expectation(jnp.where(spared, jax.nn.softplus(gap), gap), labels, known)
 
 
 def influence_balanced(
@@ -89,6 +96,8 @@ def influence_balanced(
     epsilon: ArrayLike = 1e-3,
     *,
     constant_weight: bool = True,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy of each example over the influence it has on the last layer.
 
@@ -110,6 +119,7 @@ def influence_balanced(
         False sends the gradient through it too, to logits and features, as the authors' code does
         (github.com/pseulki/IB-Loss): the pull of an example then fades as it is learned, while with a
         constant weight it keeps its size until the influence is as small as epsilon.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -120,29 +130,34 @@ def influence_balanced(
     """
     check_scalar("alpha", alpha)
     check_scalar("epsilon", epsilon)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     features = jnp.asarray(features)
     if features.shape[:-1] != logits.shape[:-1] or features.ndim != logits.ndim:
         raise ValueError(
             f"features have shape {features.shape} and logits {logits.shape}: "
             f"expected {logits.shape[:-1]} and one more, of the features"
         )
-    log_p = log_probability(logits, labels)
+    features = features.astype(logits.dtype)
+    if known.kept is not None:
+        features = jnp.where(known.kept[..., None], features, 0)
     if are_indices(labels):
-        distance = -2 * jnp.expm1(log_p)
+        # 1 - p_y and -log p_y by the log odds against y: to all digits where p_y is nearly 1, as it is for most
+        # examples, and as it must be to be divided by. From log p they would be off by 1e-7 over 1 - p_y.
+        against = log_sum_of_others(logits, labels) - at_labels(logits, labels)
+        distance, values = 2 * jax.nn.sigmoid(against), jax.nn.softplus(against)
     else:
         distance = jnp.sum(jnp.abs(jax.nn.softmax(logits, axis=-1) - labels), axis=-1)
-    influence = distance * jnp.sum(jnp.abs(features.astype(logits.dtype)), axis=-1)
+        values = -log_probability(logits, labels)
+    influence = distance * jnp.sum(jnp.abs(features), axis=-1)
     if constant_weight:
         influence = jax.lax.stop_gradient(influence)
-    values = -log_p
     if class_weights is not None:
         weights = per_class(
             "class_weights", class_weights, logits.shape[-1], logits.dtype, bound="zero or above"
         )
         values *= at_labels(weights, labels)
     scale = jnp.asarray(alpha, logits.dtype) / (influence + jnp.asarray(epsilon, logits.dtype))
-    return expectation(values * (scale if are_indices(labels) else scale[..., None]), labels, valid)
+    return expectation(values * (scale if are_indices(labels) else scale[..., None]), labels, known)
 
 
 def label_aware_smoothing(
@@ -152,6 +167,9 @@ def label_aware_smoothing(
     head: ArrayLike = 0.4,
     tail: ArrayLike = 0.1,
     shape: Literal["concave", "linear", "convex"] = "concave",
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy with smoothed labels, smoothed more for commoner classes.
 
@@ -172,6 +190,7 @@ def label_aware_smoothing(
       head: scalar, 0 to 1, smoothing of the commonest class.
       tail: scalar, 0 to 1, smoothing of the rarest class.
       shape: concave, linear or convex: how it rises between the two.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -184,7 +203,7 @@ def label_aware_smoothing(
         raise ValueError(f"shape is {shape!r}, allowed are {', '.join(SHAPES)}")
     check_within("head", head, 0, 1)
     check_within("tail", tail, 0, 1)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="zero or above")
     head, tail = jnp.asarray(head, logits.dtype), jnp.asarray(tail, logits.dtype)
 
@@ -201,10 +220,17 @@ def label_aware_smoothing(
     top, log_total = normalizer(logits)
     mean = _mean_of_possible(logits, top) - log_total
     mean = mean[..., 0] if are_indices(labels) else mean
-    return expectation(-(1 - smoothing) * log_p - smoothing * mean, labels, valid)
+    return expectation(-(1 - smoothing) * log_p - smoothing * mean, labels, known)
 
 
-def poly1(logits: ArrayLike, labels: ArrayLike, epsilon: ArrayLike = 1.0) -> jax.Array:
+def poly1(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    epsilon: ArrayLike = 1.0,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> jax.Array:
     """Cross-entropy with another coefficient on the first term of its expansion in 1 - p.
 
         loss = sum_c t_c [-log p_c + epsilon (1 - p_c)];   for a class index y: -log p_y + epsilon (1 - p_y)
@@ -216,6 +242,7 @@ def poly1(logits: ArrayLike, labels: ArrayLike, epsilon: ArrayLike = 1.0) -> jax
       logits: [..., C], z.
       labels: int [...], y, or probabilities [..., C], t.
       epsilon: scalar, -1 or more: the coefficient is 1 + epsilon.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -224,9 +251,9 @@ def poly1(logits: ArrayLike, labels: ArrayLike, epsilon: ArrayLike = 1.0) -> jax
       ValueError: labels that do not fit; an epsilon below -1 or not finite.
     """
     check_within("epsilon", epsilon, -1, np.inf)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     log_p = log_probability(logits, labels)
-    return expectation(-log_p - jnp.asarray(epsilon, logits.dtype) * jnp.expm1(log_p), labels, valid)
+    return expectation(-log_p - jnp.asarray(epsilon, logits.dtype) * jnp.expm1(log_p), labels, known)
 
 
 def class_balanced_focal(
@@ -235,6 +262,9 @@ def class_balanced_focal(
     counts: ArrayLike,
     beta: ArrayLike = 0.9999,
     gamma: ArrayLike = 0.5,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Focal loss of a sigmoid for each class, with weights from the effective number of examples.
 
@@ -251,6 +281,7 @@ def class_balanced_focal(
         weight 0.
       beta: scalar, 0 or more and below 1; 0 gives equal weights.
       gamma: scalar, 0 or more.
+      mask, ignore_index: what is left out, as in softmax.py.
 
     Returns:
       float32 [...].
@@ -260,19 +291,20 @@ def class_balanced_focal(
         outside [0, 1); a negative gamma.
     """
     check_scalar("gamma", gamma)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     logits = jnp.clip(logits, -1e30, 1e30)  # 0 * inf is NaN
     weights = effective_weights(counts, beta, logits)
     gamma = jnp.asarray(gamma, logits.dtype)
     if are_indices(labels):
         sign = 2 * one_hot(labels, logits) - 1
         loss = at_labels(weights, labels) * jnp.sum(focal_terms(sign * logits, gamma)[0], axis=-1)
-        return expectation(loss, labels, valid)
+        return expectation(loss, labels, known)
     # sum_c t_c w_c (positive_c + sum_{k != c} negative_k), in one pass over the classes.
-    weights = labels * weights
+    weights = labels * along_classes(weights, labels)
     others = jnp.sum(weights, axis=-1, keepdims=True) - weights
     positive, negative = focal_terms(logits, gamma)
-    return jnp.sum(weights * positive + others * negative, axis=-1)
+    loss = jnp.sum(weights * positive + others * negative, axis=-1)
+    return loss if known.kept is None else jnp.where(known.kept, loss, 0)
 
 
 def effective_weights(counts: ArrayLike, beta: ArrayLike, logits: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ label by the others of its item.
 - Weights, counts and exponents may be traced; their values are then not checked.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import (
+    as_computed,
+    as_mask,
     check_broadcast,
     check_scalar,
     check_within,
@@ -29,6 +31,7 @@ from imbal_jax.losses.arguments import (
     known_values,
     per_class,
 )
+from imbal_jax.losses.softmax import along_classes
 
 # Mixing targets in half precision may leave [0, 1] by a rounding; -1, the usual mark of an unknown label,
 # is far outside.
@@ -55,17 +58,18 @@ def binary_cross_entropy(
     Raises:
       ValueError: shapes that do not fit; a ``pos_weight`` that is negative or not finite.
     """
-    logits, targets, known, otherwise = known_labels(logits, targets, mask)
+    logits, targets, known = known_labels(logits, targets, mask)
     softplus, softplus_of_minus = softplus_pair(logits)
     positive, negative = targets * softplus_of_minus, (1 - targets) * softplus
     if pos_weight is not None:
         positive *= per_label("pos_weight", pos_weight, logits)
-    return jnp.where(known, positive + negative, otherwise)
+    return where_known(positive + negative, known)
 
 
 def sigmoid_focal(
     logits: ArrayLike,
     targets: ArrayLike,
+    *,
     gamma: ArrayLike = 2.0,
     alpha: ArrayLike | None = None,
     mask: ArrayLike | None = None,
@@ -93,24 +97,24 @@ def sigmoid_focal(
       ValueError: shapes that do not fit; a negative ``gamma``; an ``alpha`` outside [0, 1].
     """
     check_scalar("gamma", gamma)
-    logits, targets, known, otherwise = known_labels(logits, targets, mask)
+    logits, targets, known = known_labels(logits, targets, mask)
     positive, negative = focal_terms(logits, gamma)
     positive, negative = targets * positive, (1 - targets) * negative
     if alpha is not None:
         _check_at_most_one("alpha", alpha)
         alpha = per_label("alpha", alpha, logits)
         positive, negative = alpha * positive, (1 - alpha) * negative
-    return jnp.where(known, positive + negative, otherwise)
+    return where_known(positive + negative, known)
 
 
 def asymmetric(
     logits: ArrayLike,
     targets: ArrayLike,
-    gamma_positive: ArrayLike = 1.0,
-    gamma_negative: ArrayLike = 4.0,
+    *,
+    gamma_neg: ArrayLike = 4.0,
+    gamma_pos: ArrayLike = 1.0,
     clip: ArrayLike = 0.05,
     mask: ArrayLike | None = None,
-    *,
     differentiate_weight: bool = True,
 ) -> jax.Array:
     """Asymmetric loss: easy negatives fade faster than easy positives, and the easiest count for nothing.
@@ -125,8 +129,8 @@ def asymmetric(
     Args:
       logits: [..., C], z.
       targets: [..., C], t: 0, 1, or between.
-      gamma_positive: scalar, g+, 0 or more.
-      gamma_negative: scalar, g-, 0 or more.
+      gamma_neg: scalar, g-, 0 or more.
+      gamma_pos: scalar, g+, 0 or more.
       clip: scalar in [0, 1], m, the probability below which a negative is left alone.
       mask: broadcastable to [..., C], nonzero where the target is known.
       differentiate_weight: False holds (1 - s)^g+ and s_m^g- constant in the gradient, as an option of
@@ -138,18 +142,18 @@ def asymmetric(
     Raises:
       ValueError: shapes that do not fit; a negative exponent; a ``clip`` outside [0, 1].
     """
-    check_scalar("gamma_positive", gamma_positive)
-    check_scalar("gamma_negative", gamma_negative)
+    check_scalar("gamma_pos", gamma_pos)
+    check_scalar("gamma_neg", gamma_neg)
     check_within("clip", clip, 0, 1)
-    logits, targets, known, otherwise = known_labels(logits, targets, mask)
+    logits, targets, known = known_labels(logits, targets, mask)
     clip = jnp.asarray(clip, logits.dtype)
 
     # s_m = 0 has loss 0, but for g- < 1 its power has no finite slope: keep it out.
     clipped = jax.nn.sigmoid(logits) - clip
     active = clipped > jnp.finfo(logits.dtype).tiny
     softplus, softplus_of_minus = softplus_pair(logits)
-    weight_positive = _focal_weight(softplus, gamma_positive)
-    weight_negative = jnp.where(active, clipped, 1) ** jnp.asarray(gamma_negative, logits.dtype)
+    weight_positive = _focal_weight(softplus, gamma_pos)
+    weight_negative = jnp.where(active, clipped, 1) ** jnp.asarray(gamma_neg, logits.dtype)
     if not differentiate_weight:
         weight_positive = jax.lax.stop_gradient(weight_positive)
         weight_negative = jax.lax.stop_gradient(weight_negative)
@@ -157,7 +161,7 @@ def asymmetric(
     log_rest = jnp.logaddexp(-softplus, jnp.log(clip))
     positive = targets * weight_positive * softplus_of_minus
     negative = (1 - targets) * jnp.where(active, weight_negative * -log_rest, 0)
-    return jnp.where(known, positive + negative, otherwise)
+    return where_known(positive + negative, known)
 
 
 def focal_terms(logits: jax.Array, gamma: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -177,12 +181,12 @@ def softplus_pair(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 @softplus_pair.defjvp
 def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
     (logits,), (moved,) = primals, tangents
-    sigmoid, sigmoid_of_minus = _sigmoid_pair(logits)
+    sigmoid, sigmoid_of_minus = sigmoid_pair(logits)
     return softplus_pair(logits), (sigmoid * moved, -sigmoid_of_minus * moved)
 
 
 @jax.custom_jvp
-def _sigmoid_pair(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+def sigmoid_pair(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """s and 1 - s, s = sigmoid(z), to all digits both and from the exponential that ``softplus_pair`` takes."""
     small = jnp.exp(-jnp.abs(logits))
     large = 1 / (1 + small)
@@ -190,26 +194,32 @@ def _sigmoid_pair(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.where(logits > 0, large, small), jnp.where(logits > 0, small, large)
 
 
-@_sigmoid_pair.defjvp
+@sigmoid_pair.defjvp
 def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
     (logits,), (moved,) = primals, tangents
-    sigmoid, sigmoid_of_minus = _sigmoid_pair(logits)
+    sigmoid, sigmoid_of_minus = sigmoid_pair(logits)
     slope = sigmoid * sigmoid_of_minus * moved
     return (sigmoid, sigmoid_of_minus), (slope, -slope)
 
 
+class Known(NamedTuple):
+    """Two masks of logits [..., C]."""
+
+    valid: jax.Array  # the target is from 0 to 1, or masked
+    kept: jax.Array  # not masked
+
+
 def known_labels(
     logits: ArrayLike, targets: ArrayLike, mask: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Logits, targets, where they are known, and the loss elsewhere: 0 if masked, NaN if not a target.
+) -> tuple[jax.Array, jax.Array, Known]:
+    """Logits, targets, and where they are known.
 
     Logits and targets are in the dtype to compute in, and 0 where unknown: a NaN that a select after the
     arithmetic does not take would still reach the gradient.
 
     Raises ValueError: shapes that do not fit; a target outside 0 to 1 in a numpy array.
     """
-    logits = jnp.asarray(logits)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = as_computed(logits)
     if logits.ndim == 0:
         raise ValueError("logits are a scalar, expected [..., C]")
     if np.shape(targets) != logits.shape:
@@ -219,20 +229,25 @@ def known_labels(
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "logits", logits.shape)
     _check_targets(targets, mask)
-    keep = jnp.broadcast_to(jnp.asarray(mask) != 0, logits.shape)
+    keep = as_mask(mask, logits.shape)
     targets = jnp.asarray(targets, dtype=logits.dtype)
     known = keep & _is_target(targets)
-    otherwise = jnp.where(keep, jnp.asarray(jnp.nan, logits.dtype), 0)
-    return jnp.where(known, logits, 0), jnp.where(known, targets, 0), known, otherwise
+    return jnp.where(known, logits, 0), jnp.where(known, targets, 0), Known(~keep | known, keep)
+
+
+def where_known(values: jax.Array, known: Known) -> jax.Array:
+    """The values, but 0 where masked, and NaN where the target is none."""
+    return jnp.where(known.valid, jnp.where(known.kept, values, 0), jnp.nan)
 
 
 def per_label(name: str, values: ArrayLike, logits: jax.Array) -> jax.Array:
-    """``values``, one for all labels or one a label, as an array [C]; ValueError if one is negative."""
+    """``values``, one for all labels or one a label, as an array [1, ..., C]; ValueError if one is negative."""
     num_labels = logits.shape[-1]
     if np.ndim(values) == 0:
         check_scalar(name, values)
         values = jnp.broadcast_to(values, num_labels)
-    return per_class(name, values, num_labels, logits.dtype, bound="zero or above")
+    values = per_class(name, values, num_labels, logits.dtype, bound="zero or above")
+    return along_classes(values, logits)
 
 
 def _focal_weight(softplus: jax.Array, gamma: ArrayLike) -> jax.Array:

@@ -2,25 +2,52 @@
 
 Every loss here takes logits [..., C] and labels of one of two kinds, told apart by their rank:
 
-- class indices, int [...]. An index outside 0..C-1 gives NaN with gradient 0, so that a mistake shows; with
-  weight 0 in ``weighted_mean`` it serves as padding or as a pixel to ignore. In a numpy array it raises.
-- probabilities, [..., C], soft or one-hot. Class weights and modulators apply to each class inside the sum.
+- class indices, int [...]. An index outside 0..C-1 gives NaN with gradient 0, so that a mistake shows. In a
+  numpy array it raises.
+- probabilities, floats [..., C], soft or one-hot. Class weights and modulators apply to each class inside the
+  sum. Outside a transformation (jit, grad with respect to them, vmap) their values are checked: 0 or more, with
+  sum 1 within 0.01. Integers of this shape raise: cast one-hot labels to float.
+
+Two keywords, the same in every loss, leave examples out. Their value and their gradient are 0, whatever their
+logits and labels hold, NaN and infinity included:
+
+- ``mask``, broadcastable to [...], nonzero for what counts: ``weighted_mean(loss, mask)`` is the mean over it.
+- ``ignore_index``, a class index that is left out (padding, a void pixel): as in PyTorch, but without a default.
+
+Logits [C] with probabilities [C] raise: they could be B scores and B labels. Pass logits [1, C].
 
 Nothing is reduced: the result is float32 [...]. Logits are first cast to ``promote_types(dtype, float32)``:
 float16 and bfloat16 are computed in float32, and float64 (x64 enabled) stays float64. Weights, priors, counts
 and exponents may be traced, so that sweeping them does not recompile; their values are then not checked.
 """
 
+import operator
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import check_scalar, host_values, per_class
+from imbal_jax.losses.arguments import (
+    as_computed,
+    as_mask,
+    check_broadcast,
+    check_scalar,
+    host_values,
+    known_values,
+    per_class,
+)
 from imbal_jax.losses.reduction import AxisName
 
 
-def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
+def cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> jax.Array:
     """Cross-entropy of the softmax.
 
         loss = -sum_c t_c log p_c,   p = softmax(z);   for a class index y: -log p_y
@@ -28,6 +55,7 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     Args:
       logits: [..., C], z.
       labels: int [...], y, or probabilities [..., C], t.
+      mask, ignore_index: what is left out, as the module's docstring says.
 
     Returns:
       float32 [...].
@@ -35,11 +63,18 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     Raises:
       ValueError: labels that do not fit the logits.
     """
-    logits, labels, valid = prepare(logits, labels)
-    return expectation(-log_probability(logits, labels), labels, valid)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
+    return expectation(-log_probability(logits, labels), labels, known)
 
 
-def weighted_cross_entropy(logits: ArrayLike, labels: ArrayLike, class_weights: ArrayLike) -> jax.Array:
+def weighted_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    class_weights: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> jax.Array:
     """Cross-entropy with a weight on each class.
 
         loss = -sum_c w_c t_c log p_c;   for a class index y: -w_y log p_y
@@ -52,6 +87,7 @@ def weighted_cross_entropy(logits: ArrayLike, labels: ArrayLike, class_weights: 
       logits: [..., C], z.
       labels: int [...], y, or probabilities [..., C], t.
       class_weights: [C], w, 0 or more (``priors.class_weights``).
+      mask, ignore_index: what is left out, as the module's docstring says.
 
     Returns:
       float32 [...].
@@ -59,9 +95,9 @@ def weighted_cross_entropy(logits: ArrayLike, labels: ArrayLike, class_weights: 
     Raises:
       ValueError: labels that do not fit; weights not [C], negative, or not finite.
     """
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     weights = per_class("class_weights", class_weights, logits.shape[-1], logits.dtype, bound="zero or above")
-    return expectation(at_labels(weights, labels) * -log_probability(logits, labels), labels, valid)
+    return expectation(at_labels(weights, labels) * -log_probability(logits, labels), labels, known)
 
 
 def bayesian_cross_entropy(
@@ -69,7 +105,10 @@ def bayesian_cross_entropy(
     labels: ArrayLike,
     priors: ArrayLike | None,
     target_priors: ArrayLike | None = None,
+    *,
     axis_name: AxisName | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy under the target priors q, of data drawn with the priors p.
 
@@ -91,13 +130,14 @@ def bayesian_cross_entropy(
 
     Args:
       logits: [..., C], z.
-      labels: int [...], y, or probabilities [..., C], t. An index outside 0..C-1 does not
-        enter the batch priors.
+      labels: int [...], y, or probabilities [..., C], t. An index outside 0..C-1, or an
+        example that is left out, does not enter the batch priors.
       priors: [C], p, above 0 with sum 1 (``priors.class_priors``), or None for the frequencies of the batch.
         A traced 0 gives weight 0.
       target_priors: [C], q, 0 or more with sum 1; None for 1/C.
       axis_name: mesh axis or axes that the batch is split over, so that ``priors=None`` means the frequencies
         of the global batch. Given priors do not depend on it.
+      mask, ignore_index: what is left out, as the module's docstring says.
 
     Returns:
       float32 [...].
@@ -105,10 +145,10 @@ def bayesian_cross_entropy(
     Raises:
       ValueError: labels that do not fit; priors not [C], out of range, or without sum 1.
     """
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     num_classes, dtype = logits.shape[-1], logits.dtype
     if priors is None:
-        targets = jnp.where(valid[..., None], one_hot(labels, logits), 0)
+        targets = known.only(one_hot(labels, logits), 0)
         mass = jax.lax.stop_gradient(jnp.sum(targets, axis=range(targets.ndim - 1)))
         if axis_name is not None:
             mass = jax.lax.psum(mass, axis_name)
@@ -123,11 +163,17 @@ def bayesian_cross_entropy(
             "target_priors", target_priors, num_classes, dtype, bound="zero or above", distribution=True
         )
     weights = jnp.where(source > 0, target / jnp.where(source > 0, source, 1), 0)
-    return expectation(at_labels(weights, labels) * -log_probability(logits, labels), labels, valid)
+    return expectation(at_labels(weights, labels) * -log_probability(logits, labels), labels, known)
 
 
 def focal(
-    logits: ArrayLike, labels: ArrayLike, gamma: ArrayLike = 2.0, alpha: ArrayLike | None = None
+    logits: ArrayLike,
+    labels: ArrayLike,
+    gamma: ArrayLike = 2.0,
+    *,
+    alpha: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Focal loss of the softmax: what is already classified well counts less.
 
@@ -142,6 +188,7 @@ def focal(
       labels: int [...], y, or probabilities [..., C], t.
       gamma: scalar, 0 or more.
       alpha: [C], 0 or more (``priors.class_weights``); None for 1.
+      mask, ignore_index: what is left out, as the module's docstring says.
 
     Returns:
       float32 [...].
@@ -150,20 +197,27 @@ def focal(
       ValueError: labels that do not fit; a negative ``gamma``; alpha not [C], negative, or not finite.
     """
     check_scalar("gamma", gamma)
-    logits, labels, valid = prepare(logits, labels)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
     log_p = log_probability(logits, labels)
     gamma = jnp.asarray(gamma, log_p.dtype)
     # For gamma < 1 the power has no finite slope at p = 1, though the loss has slope 0: keep 0 out of it.
     rest = -jnp.expm1(log_p)
-    power = jnp.where(rest > 0, jnp.where(rest > 0, rest, 1) ** gamma, gamma == 0)
+    at_one = (gamma == 0).astype(log_p.dtype)
+    power = jnp.where(rest > 0, jnp.where(rest > 0, rest, 1) ** gamma, at_one)
     if alpha is not None:
         alpha = per_class("alpha", alpha, logits.shape[-1], logits.dtype, bound="zero or above")
         power *= at_labels(alpha, labels)
-    return expectation(power * -log_p, labels, valid)
+    return expectation(power * -log_p, labels, known)
 
 
 def logit_adjusted(
-    logits: ArrayLike, labels: ArrayLike, priors: ArrayLike, tau: ArrayLike = 1.0
+    logits: ArrayLike,
+    labels: ArrayLike,
+    priors: ArrayLike,
+    tau: ArrayLike = 1.0,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
 ) -> jax.Array:
     """Cross-entropy of the logits moved by the log priors.
 
@@ -179,6 +233,7 @@ def logit_adjusted(
       labels: int [...], y, or probabilities [..., C], t.
       priors: [C], p, above 0 (``priors.class_priors``); a common factor changes nothing.
       tau: scalar, 0 or more.
+      mask, ignore_index: what is left out, as the module's docstring says.
 
     Returns:
       float32 [...].
@@ -187,12 +242,19 @@ def logit_adjusted(
       ValueError: labels that do not fit; priors not [C], not above 0, or not finite; a negative ``tau``.
     """
     check_scalar("tau", tau)
-    logits, labels, valid = prepare(logits, labels)
-    logits += jnp.asarray(tau, logits.dtype) * log_per_class("priors", priors, logits)
-    return expectation(-log_probability(logits, labels), labels, valid)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
+    logits += along_classes(jnp.asarray(tau, logits.dtype) * log_per_class("priors", priors, logits), logits)
+    return expectation(-log_probability(logits, labels), labels, known)
 
 
-def balanced_softmax(logits: ArrayLike, labels: ArrayLike, counts: ArrayLike) -> jax.Array:
+def balanced_softmax(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    counts: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> jax.Array:
     """Cross-entropy of the softmax weighted by the class counts.
 
         loss = CE(z + log n, t),   so that p_c = n_c exp(z_c) / sum_k n_k exp(z_k)
@@ -204,6 +266,7 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, counts: ArrayLike) ->
       logits: [..., C], z.
       labels: int [...], y, or probabilities [..., C], t.
       counts: [C], n, above 0 (``priors.class_counts``); a traced 0 is read as in ``logit_adjusted``.
+      mask, ignore_index: what is left out, as the module's docstring says.
 
     Returns:
       float32 [...].
@@ -211,42 +274,132 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, counts: ArrayLike) ->
     Raises:
       ValueError: labels that do not fit; counts not [C], not above 0, or not finite.
     """
-    logits, labels, valid = prepare(logits, labels)
-    logits += log_per_class("counts", counts, logits)
-    return expectation(-log_probability(logits, labels), labels, valid)
+    logits, labels, known = prepare(logits, labels, mask, ignore_index)
+    logits += along_classes(log_per_class("counts", counts, logits), logits)
+    return expectation(-log_probability(logits, labels), labels, known)
 
 
 # What the losses of one label share. A loss is a value of the label: for class indices it is computed at the
 # label alone, [...]; for probabilities at every class, [..., C], then weighted with them and summed.
 
 
-def prepare(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
+class Known(NamedTuple):
+    """Which examples [...] count; None where all do, so that nothing is selected without need."""
+
+    valid: jax.Array | None  # bool: the label is a class index
+    kept: jax.Array | None  # bool: neither mask nor ignore_index leaves the example out
+
+    def only(self, values: jax.Array, otherwise: ArrayLike) -> jax.Array:
+        """Values [..., D], and ``otherwise`` where an example does not count."""
+        for some in self:
+            if some is not None:
+                values = jnp.where(some[..., None], values, otherwise)
+        return values
+
+
+def prepare(
+    logits: ArrayLike, labels: ArrayLike, mask: ArrayLike | None = None, ignore_index: int | None = None
+) -> tuple[jax.Array, jax.Array, Known]:
     """Logits in the dtype to compute in; labels, int32 [...] within 0..C-1 or probabilities [..., C] of
-    that dtype; and where the labels were valid, bool [...]."""
-    logits = jnp.asarray(logits)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    that dtype; and which examples count. Logits are 0 where an example is left out."""
+    logits = as_computed(logits)
     if logits.ndim == 0:
         raise ValueError("logits are a scalar, expected [..., C]")
-    shape, num_classes = np.shape(labels), logits.shape[-1]
-    if shape == logits.shape:
-        return logits, jnp.asarray(labels, dtype=logits.dtype), jnp.ones(shape[:-1], bool)
-    if shape != logits.shape[:-1]:
+    if logits.shape[-1] < 2:
         raise ValueError(
-            f"labels have shape {shape} and logits {logits.shape}: "
-            f"expected class indices {logits.shape[:-1]} or probabilities {logits.shape}"
+            f"logits have shape {logits.shape}, one class: a softmax needs two. Use binary_cross_entropy, or "
+            "give both classes a logit"
         )
     labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
-    dtype = jnp.result_type(labels)
-    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)):
-        raise ValueError(f"labels of shape {shape} are {dtype}, expected integers: class indices")
+    kept = None
+    if mask is not None:
+        check_broadcast("mask values", mask, "examples", logits.shape[:-1])
+        kept = as_mask(mask, logits.shape[:-1])
+    if labels.shape == logits.shape:
+        if ignore_index is not None:
+            raise ValueError(f"ignore_index is {ignore_index} and labels are probabilities: give a mask")
+        _check_probabilities(labels, mask)
+        labels, valid = jnp.asarray(labels, dtype=logits.dtype), None
+        if kept is not None:
+            labels = jnp.where(kept[..., None], labels, 0)
+    else:
+        labels, valid, kept = _indices(labels, logits, mask, ignore_index, kept)
+    if kept is not None:
+        logits = jnp.where(kept[..., None], logits, 0)
+    return logits, labels, Known(valid, kept)
+
+
+def _indices(
+    labels: jax.Array | np.ndarray,
+    logits: jax.Array,
+    mask: ArrayLike | None,
+    ignore_index: int | None,
+    kept: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """int32 [...] within 0..C-1, whether each was so, and which are kept (None: all)."""
+    num_classes = logits.shape[-1]
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels have shape {labels.shape} and logits {logits.shape}: "
+            f"expected class indices {logits.shape[:-1]} or probabilities {logits.shape}"
+        )
+    if not (jnp.issubdtype(labels.dtype, jnp.integer) or jnp.issubdtype(labels.dtype, jnp.bool_)):
+        raise ValueError(
+            f"labels of shape {labels.shape} are {labels.dtype}, expected integers: class indices"
+        )
     known = host_values(labels)
-    if known is not None:
-        outside = known[(known < 0) | (known >= num_classes)]
+    known_mask = host_values(True if mask is None else mask)
+    if known is not None and known_mask is not None:
+        counts = np.broadcast_to(known_mask != 0, known.shape)
+        if ignore_index is not None:
+            counts = counts & (known != operator.index(ignore_index))
+        outside = known[counts & ((known < 0) | (known >= num_classes))]
         if outside.size:
-            raise ValueError(f"labels hold {outside.flat[0]}, allowed are 0 to {num_classes - 1}")
+            raise ValueError(
+                f"labels hold {outside.flat[0]}, allowed are 0 to {num_classes - 1}; mask or ignore_index "
+                "leaves examples out"
+            )
+    if labels.dtype.itemsize < 4:  # where C itself may be out of range
+        labels = labels.astype(np.int32)
+    valid = jnp.asarray((labels >= 0) & (labels < num_classes))
     labels = jnp.asarray(labels, dtype=jnp.int32)
-    valid = (labels >= 0) & (labels < num_classes)
-    return logits, jnp.where(valid, labels, 0), valid
+    if ignore_index is not None:
+        counted = labels != operator.index(ignore_index)
+        kept = counted if kept is None else kept & counted
+    if kept is not None:
+        valid &= kept
+    return jnp.where(valid, labels, 0), valid, kept
+
+
+def _check_probabilities(labels: jax.Array | np.ndarray, mask: ArrayLike | None) -> None:
+    """ValueError for labels of the shape of the logits that are no probabilities, where that is known."""
+    shape = labels.shape
+    if not jnp.issubdtype(labels.dtype, jnp.floating):
+        raise ValueError(
+            f"labels of shape {shape}, that of the logits, are {labels.dtype}: expected floats, probabilities "
+            f"of the classes (cast one-hot labels to float), or class indices {shape[:-1]}"
+        )
+    if len(shape) == 1:
+        raise ValueError(
+            f"logits and labels both have shape {shape}: one example of {shape[0]} classes, or {shape[0]} scores "
+            "and labels? Pass logits [1, C] for the first, use binary_cross_entropy for the second"
+        )
+    known, known_mask = known_values(labels), known_values(True if mask is None else mask)
+    if known is None or known_mask is None:
+        return
+    known = known.astype(np.float64)
+    counts = np.broadcast_to(known_mask != 0, shape[:-1])
+    total = known.sum(axis=-1)
+    for wrong, found in (
+        (~(known >= 0).all(axis=-1), lambda at: f"hold {known[at].min():g}, expected 0 or more"),
+        (~(np.abs(total - 1) <= 0.01), lambda at: f"sum to {total[at]:g}, expected 1"),
+    ):
+        if (wrong & counts).any():
+            at = np.unravel_index(int(np.argmax(wrong & counts)), wrong.shape)
+            index = ", ".join(map(str, at))
+            raise ValueError(
+                f"labels[{index}] {found(at)}: probabilities of the classes; mask leaves examples out"
+            )
 
 
 def are_indices(labels: jax.Array) -> bool:
@@ -260,12 +413,17 @@ def one_hot(labels: jax.Array, logits: jax.Array) -> jax.Array:
 
 
 def at_labels(values: jax.Array, labels: jax.Array) -> jax.Array:
-    """Values [C] or [..., C] at the class index; unchanged where labels are probabilities."""
+    """Values [C] or [..., C] at the class index; as [..., C] or [1, .., C] where labels are probabilities."""
     if not are_indices(labels):
-        return values
+        return along_classes(values, labels)
     if values.ndim == 1 and labels.ndim > 0:
         return values[labels]
     return jnp.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
+
+
+def along_classes(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Values [C] with as many axes as ``like`` [..., C]; of more axes, as they are."""
+    return values.reshape((1,) * (like.ndim - 1) + (-1,)) if values.ndim == 1 else values
 
 
 def normalizer(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -276,21 +434,55 @@ def normalizer(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def log_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """log p at the class index, [...]; or of each class, [..., C], but 0 where the label has no probability:
-    of a logit of -inf it is -inf, and 0 * -inf is NaN."""
+    """log p at the class index, [...]; or of each class, [..., C], but 0 for -inf where the label has no
+    probability: 0 * -inf is NaN. Only there: the gradient with respect to a label that is 0 is -log p."""
     top, log_total = normalizer(logits)
     if are_indices(labels):
         # Gathered from the logits themselves: XLA would write logits - top out to gather from it.
         return at_labels(logits, labels) - top[..., 0] - log_total[..., 0]
-    return jnp.where(labels == 0, 0, logits - top - log_total)
+    return finite_or_zero(logits - top - log_total, labels)
 
 
-def expectation(values: jax.Array, labels: jax.Array, valid: jax.Array) -> jax.Array:
-    """sum_c t_c v_c of values [..., C] for probabilities t; for class indices the values [...] themselves,
-    and NaN with gradient 0 where not valid."""
+def finite_or_zero(values: jax.Array, labels: jax.Array) -> jax.Array:
+    """Values [..., C], but 0 for an infinity where the label has no probability."""
+    return jnp.where(jnp.isinf(values) & (labels == 0), 0, values)
+
+
+def log_sum_of_others(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """log sum_{k != c} exp(z_k), for c the class index [...], or for every class [..., C]."""
+    # Not -inf for what is left out: were nothing else in the sum, its gradient would be NaN.
+    lowest = jnp.finfo(logits.dtype).min
     if are_indices(labels):
-        return jnp.where(valid, values, jnp.nan)
-    return jnp.sum(labels * values, axis=-1)
+        return jax.nn.logsumexp(jnp.where(one_hot(labels, logits) == 1, lowest, logits), axis=-1)
+    # The sum less exp(z_c) keeps its digits unless c has more than half of it, as only the largest can: that
+    # one has a sum of its own.
+    largest = one_hot(jnp.argmax(logits, axis=-1), logits) == 1
+    total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    share = jnp.where(largest, 0, jnp.exp(logits - total))
+    without = jax.nn.logsumexp(jnp.where(largest, lowest, logits), axis=-1, keepdims=True)
+    return jnp.where(largest, without, total + jnp.log1p(-share))
+
+
+def log_odds(logits: jax.Array) -> jax.Array:
+    """log p_c / (1 - p_c) = z_c - log sum_{k != c} exp(z_k) of each class, [..., C], p = softmax(z).
+
+    Unbounded, and with a gradient, for logits of any size, where log p - log(1 - p) would round to an infinity.
+    """
+    logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    return logits - log_sum_of_others(logits, logits)
+
+
+def expectation(values: jax.Array, labels: jax.Array, known: Known) -> jax.Array:
+    """sum_c t_c v_c of values [..., C] for probabilities t; for class indices the values [...] themselves,
+    and NaN with gradient 0 where not valid. 0 with gradient 0 where left out."""
+    if not are_indices(labels):
+        values = jnp.sum(labels * values, axis=-1)
+    if known.kept is not None:
+        values = jnp.where(known.kept, values, 0)
+    if known.valid is None:
+        return values
+    shown = known.valid if known.kept is None else known.valid | ~known.kept
+    return jnp.where(shown, values, jnp.nan)
 
 
 def log_per_class(name: str, values: ArrayLike, logits: jax.Array) -> jax.Array:

@@ -66,19 +66,25 @@ def targets_and_mask(
     _check_labels(labels)
 
     labels = jnp.asarray(labels, jnp.float32)
+
+    def of_labels(values: np.ndarray | jax.Array) -> jax.Array:
+        return jnp.broadcast_to(values, shape)
+
     uncertain = labels == UNCERTAIN
     absent = (labels == MISSING) | jnp.isnan(labels)
     if key is None or not (policies == "soft").any():
-        smooth = (low + high) / 2
+        smooth = of_labels((low + high) / 2)
     else:
         smooth = jax.random.uniform(key, shape, jnp.float32, low, high)
-    meant = jnp.where(policies == "soft", smooth, (policies == "ones").astype(np.float32))
-    certain = jnp.where((labels == 0) | (labels == 1), labels, jnp.nan)
-    mask = ~(uncertain & (policies == "ignore"))
+    meant = jnp.where(
+        of_labels(policies == "soft"), smooth, of_labels((policies == "ones").astype(np.float32))
+    )
+    mask = ~(uncertain & of_labels(policies == "ignore"))
     if missing == "ignore":
         mask &= ~absent
-    targets = jnp.where(uncertain, meant, jnp.where(absent, 0, certain))
-    return jnp.where(mask, targets, 0), mask
+    targets = jnp.where(mask, jnp.where(uncertain, meant, jnp.where(absent, 0, labels)), 0)
+    allowed = uncertain | absent | (labels == 0) | (labels == 1)
+    return jnp.where(allowed, targets, jnp.nan), mask
 
 
 def _policy_of_each(policy: str | Sequence[str], num_labels: int) -> np.ndarray:

@@ -28,14 +28,14 @@ LOSSES: dict[str, dict[str, float]] = {
     "influence_balanced": {"alpha": 1000.0},
     "label_aware_smoothing": {"head": 0.4, "tail": 0.1},
     # many labels
-    "asymmetric": {"gamma_positive": 1.0, "gamma_negative": 4.0, "clip": 0.05},
+    "asymmetric": {"gamma_neg": 4.0, "gamma_pos": 1.0, "clip": 0.05},
     "distribution_balanced": {"kappa": 0.05, "scale": 2.0, "gamma": 2.0},
     "class_balanced_sigmoid_focal": {"gamma": 2.0},
     # ranking: one number for a batch
     "auc_margin": {"margin": 1.0},
     "pairwise_auc": {"margin": 1.0},
     "partial_auc": {"max_fpr": 0.1, "margin": 1.0},
-    "smooth_ap": {"temperature": 0.01},
+    "smooth_ap": {"temperature": 1.0},
 }
 """What a ``Method`` may name as its loss, with the options of each and their defaults; tasks.py says which task has
 which."""
@@ -91,7 +91,7 @@ class Method:
         columns are brought to one length (tau_norm), or replaced by the class means (nearest_mean).
       second_epochs: its length in epochs of the training split, whatever the length of the first stage: as many
         images as the split holds, drawn balanced. second_steps: at least so many steps, for a small data set.
-      second_loss: of the trained kinds; its options are the defaults.
+      second_loss: of the trained kinds. second_loss_options: name and value; the rest are as in ``LOSSES``.
       correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), to
         the priors of the data from those that training made up (prior), to the priors that the test images
         themselves suggest (em), or by factors that balance the accuracies on validation (threshold).
@@ -126,6 +126,7 @@ class Method:
     second_epochs: float = 0.0
     second_steps: int = 0
     second_loss: str = "cross_entropy"
+    second_loss_options: tuple[tuple[str, float], ...] = ()
     correction: Correction = "none"
     correction_tau: float = 1.0
 
@@ -139,10 +140,11 @@ class Method:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 self._refuse(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(values)}")
-        for name, _ in self.options:
-            if name not in LOSSES[self.loss]:
-                having = ", ".join(LOSSES[self.loss]) or "none"
-                self._refuse(f"loss {self.loss} has no option {name!r}, allowed are {having}")
+        for loss, options in ((self.loss, self.options), (self.second_loss, self.second_loss_options)):
+            for name, _ in options:
+                if name not in LOSSES[loss]:
+                    having = ", ".join(LOSSES[loss]) or "none"
+                    self._refuse(f"loss {loss} has no option {name!r}, allowed are {having}")
         for name in ("defer", "ramp"):
             if not 0 <= getattr(self, name) <= 1:
                 self._refuse(f"{name} is {getattr(self, name)}, give a share of the run from 0 to 1")
@@ -195,13 +197,13 @@ def definition(method: Method) -> dict[str, Any]:
 
     Two methods of one definition train alike, whatever version of the catalogue they come from.
     """
-    words = ("name", "summary", "paper", "options")
+    words = ("name", "summary", "paper")
     kept = {f.name: getattr(method, f.name) for f in fields(method) if f.name not in words}
     kept["options"] = method.loss_options
     if method.mixing != "none":
         kept["mixing_alpha"] = ALPHA[method.mixing] if method.mixing_alpha is None else method.mixing_alpha
-    if method.second_stage in TRAINED:
-        kept["second_options"] = LOSSES[method.second_loss] | dict(kept.get("second_options", ()))
+    second = LOSSES[method.second_loss] if method.second_stage in TRAINED else {}
+    kept["second_loss_options"] = second | dict(method.second_loss_options)
     return json.loads(json.dumps(kept))
 
 
@@ -215,6 +217,7 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
         "second_epochs",
         "second_steps",
         "second_loss",
+        "second_loss_options",
         "correction",
         "correction_tau",
     )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from imbal_jax.metrics.averages import average_of, check_average
+from imbal_jax.priors import text_labels
 
 UNKNOWN = (-1, -2)  # uncertain and missing, as in losses.targets_and_mask
 
@@ -95,6 +96,8 @@ def whole_numbers(labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind == "i":
         return labels
     if labels.dtype.kind not in "bu":
+        if labels.dtype.kind in "USMmOV":
+            raise ValueError(text_labels(labels, "whole numbers"))
         labels = labels.astype(np.float64)
         if not (np.isfinite(labels) & (labels == np.rint(labels))).all():
             raise ValueError("labels must be whole numbers: soft labels have no confusion matrix")

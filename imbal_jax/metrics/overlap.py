@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +18,8 @@ def dice(
     *,
     spatial: int = 0,
     pooled: bool = False,
-    ignore_empty: bool = True,
+    ignore_empty: bool | Literal["both"] = True,
+    first: Literal["images", "classes"] = "images",
     threshold: ArrayLike = 0.5,
     mask: ArrayLike | None = None,
     average: str = "macro",
@@ -30,8 +32,13 @@ def dice(
         [N, *space, C] (one class a pixel), or both [N, *space, L] (classes that overlap).
       spatial: axes of an image: 2, or 3 of a volume. 0 for pixels in a row, of one image.
       pooled: count the pixels of all images together, as if they were one.
-      ignore_empty: an image without the class is left out of its mean. Otherwise it counts as 1 where no
-        pixel is decided for the class, and as 0 where one is.
+      ignore_empty: an image without the class is left out of its mean (True; MONAI's ignore_empty=True). Or
+        it counts as 1 where no pixel is decided for the class, and as 0 where one is (False; MONAI's
+        ignore_empty=False). Or it is left out where none is decided, and counts as 0 where one is ("both":
+        only what is empty in both is left out; torchmetrics.segmentation.MeanIoU).
+      first: the mean over the images of each class, then over the classes ("images"); or, with average
+        "macro", over the classes of each image, then over the images where one is defined ("classes"; MONAI's
+        reduction="mean", and torchmetrics). They differ where values are left out.
       average: over the classes, of the means over the images. Of one class a pixel, all C count:
         ``macro_mean(dice(..., average="none")[1:])`` leaves the background out.
 
@@ -39,10 +46,20 @@ def dice(
       A float, or float64 [K] for average "none"; NaN without the class.
 
     Raises:
-      ValueError: shapes that do not fit ``spatial``; as the other metrics.
+      ValueError: shapes that do not fit ``spatial``; an unknown ``ignore_empty`` or ``first``; ``first``
+        "classes" with average "weighted" or "none", which have no class to average first; as the other metrics.
     """
     return _overlap(
-        dice, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
+        dice,
+        labels,
+        scores,
+        spatial,
+        pooled,
+        ignore_empty,
+        first,
+        threshold=threshold,
+        mask=mask,
+        average=average,
     )
 
 
@@ -52,14 +69,24 @@ def iou(
     *,
     spatial: int = 0,
     pooled: bool = False,
-    ignore_empty: bool = True,
+    ignore_empty: bool | Literal["both"] = True,
+    first: Literal["images", "classes"] = "images",
     threshold: ArrayLike = 0.5,
     mask: ArrayLike | None = None,
     average: str = "macro",
 ) -> float | np.ndarray:
     """TP / (TP + FP + FN), intersection over union (Jaccard 1912); arguments and averages as ``dice``."""
     return _overlap(
-        iou, labels, scores, spatial, pooled, ignore_empty, threshold=threshold, mask=mask, average=average
+        iou,
+        labels,
+        scores,
+        spatial,
+        pooled,
+        ignore_empty,
+        first,
+        threshold=threshold,
+        mask=mask,
+        average=average,
     )
 
 
@@ -72,19 +99,32 @@ def _overlap(
     scores: ArrayLike,
     spatial: int,
     pooled: bool,
-    ignore_empty: bool,
+    ignore_empty: bool | Literal["both"],
+    first: Literal["images", "classes"],
     *,
     threshold: ArrayLike,
     mask: ArrayLike | None,
     average: str,
 ) -> float | np.ndarray:
     check_average(average)
+    if ignore_empty not in (True, False, "both"):
+        raise ValueError(f"ignore_empty is {ignore_empty!r}, expected True, False or 'both'")
+    if first not in ("images", "classes"):
+        raise ValueError(f"first is {first!r}, expected 'images' or 'classes'")
+    if first == "classes" and average in ("weighted", "none"):
+        raise ValueError(f"first='classes' averages the classes of an image: average {average!r} does not")
     tables, binary = tables_of_images(labels, scores, spatial, threshold, mask)
-    return overlap_of(tables, OVERLAP_WEIGHTS[metric], pooled, ignore_empty, "micro" if binary else average)
+    average = "micro" if binary else average
+    return overlap_of(tables, OVERLAP_WEIGHTS[metric], pooled, ignore_empty, first, average)
 
 
 def overlap_of(
-    tables: np.ndarray, weight: int, pooled: bool, ignore_empty: bool, average: str
+    tables: np.ndarray,
+    weight: int,
+    pooled: bool,
+    ignore_empty: bool | Literal["both"],
+    first: Literal["images", "classes"],
+    average: str,
 ) -> float | np.ndarray:
     """weight TP / (weight TP + FP + FN) of tables [images, K, 2, 2]; "micro" adds the K classes up first."""
     if pooled:
@@ -94,9 +134,14 @@ def overlap_of(
     hit, missed, false_alarm = tables[..., 1, 1], tables[..., 1, 0], tables[..., 0, 1]
     union = weight * hit + missed + false_alarm
     values = np.where(union > 0, weight * hit / np.maximum(union, 1), 1.0)
-    undefined = hit + missed == 0 if ignore_empty else tables.sum(axis=(-2, -1)) == 0
+    undefined = tables.sum(axis=(-2, -1)) == 0
+    if ignore_empty:
+        undefined |= union == 0 if ignore_empty == "both" else hit + missed == 0
+    values = np.where(undefined, np.nan, values)
+    if first == "classes":
+        return macro_mean([macro_mean(image)[0] for image in values])[0]
     # one class after the other: an image left out of a mean, such as padding, does not change its last bit
-    values = np.array([macro_mean(image)[0] for image in np.where(undefined, np.nan, values).T])
+    values = np.array([macro_mean(image)[0] for image in values.T])
     return float(values[0]) if average == "micro" else average_of(values, (hit + missed).sum(axis=0), average)
 
 

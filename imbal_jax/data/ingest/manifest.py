@@ -4,7 +4,9 @@ ingest.json       how it was made: options, the key's fingerprint, a keyed hash 
 manifest.jsonl    a line for each file of the source: keyed hashes of its path and of its bytes, what became of
                   it, and for a record the record's checksum
 quarantine.csv    the files that were refused, by keyed hash of the path, with the reason
-checksums.json    size and BLAKE2b of every file of the data set
+geometry.json     how pictures became arrays
+index/            labels, patients and their splits in arrays, from the records
+checksums.json    size and BLAKE2b of every other file of the data set
 """
 
 import csv
@@ -12,19 +14,22 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from imbal_jax.data.folder import image_files
 from imbal_jax.data.ingest.key import Key, read_key
 from imbal_jax.data.ingest.read import INGEST_REASONS
 from imbal_jax.data.ingest.records import checksum
+from imbal_jax.data.record_files import read_folder_info
+from imbal_jax.data.record_index import CHECKSUMS, file_checksum, read_index
+from imbal_jax.data.record_index import FOLDER as INDEX
 from imbal_jax.errors import InputError
 
-MADE, MANIFEST, QUARANTINE, CHECKSUMS = "ingest.json", "manifest.jsonl", "quarantine.csv", "checksums.json"
+MADE, MANIFEST, QUARANTINE = "ingest.json", "manifest.jsonl", "quarantine.csv"
 FORMAT = 1
 
 
@@ -84,14 +89,18 @@ def read_manifest(folder: Path) -> Iterator[Line]:
 def verify(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> int:
     """Check every byte and every record of a data set against what was written; returns the number of records.
 
-    Raises InputError for a file that is gone, added or changed, a record that is not as it was made, and a
-    patient in two splits. progress: called with (records checked, records).
+    Raises InputError for a file that is gone, added or changed, a record that is not as it was made, a label or
+    patient of the index that is not the record's, and a patient in two splits. progress: called with (records
+    checked, records).
     """
     folder = Path(folder)
     verify_files(folder)
     made = {line.id: line.checksum for line in read_manifest(folder) if line.id}
     home: dict[bytes, str] = {}
-    seen = set()
+    seen: set[str] = set()
+    index = read_index(read_folder_info(folder))
+    numbers: dict[bytes, int] = {}
+    wrong = 0
     builder = tfds.builder_from_directory(folder)
     for split in builder.info.splits:
         for record in builder.as_data_source(split):
@@ -100,6 +109,11 @@ def verify(folder: Path | str, progress: Callable[[int, int], None] | None = Non
                 raise InputError(
                     f"record {name} of {split} is not as it was made: copy or make the data set anew"
                 )
+            if index is not None:
+                labels, groups = (array[len(seen)] for array in index)
+                stored = record["labels"] if "labels" in record else record["label"]
+                same = numbers.setdefault(record["patient"], int(groups)) == groups
+                wrong += not (same and np.array_equal(labels, stored))
             seen.add(name)
             if home.setdefault(record["patient"], split) != split:
                 raise InputError(
@@ -109,6 +123,11 @@ def verify(folder: Path | str, progress: Callable[[int, int], None] | None = Non
                 progress(len(seen), len(made))
     if len(seen) != len(made):
         raise InputError(f"{folder} holds {len(seen)} records, {len(made)} were written: copy it anew")
+    if wrong or len(set(numbers.values())) != len(numbers):
+        raise InputError(
+            f"{folder / INDEX} does not hold the labels and patients of {wrong or 'some'} records: copy the data "
+            "set again from its source"
+        )
     return len(seen)
 
 
@@ -120,6 +139,13 @@ def verify_files(folder: Path) -> None:
         raise InputError(
             f"{folder} is no finished data set of an ingest: {CHECKSUMS} is missing or damaged"
         ) from None
+    if not any(name.startswith(f"{INDEX}/") for name in sums):
+        raise InputError(
+            f"{folder / CHECKSUMS} was written by an earlier version and does not cover the labels in {INDEX}/: "
+            f"make the data set again"
+        )
+    if not (folder / INDEX).exists():  # it is built again from the records
+        sums = {name: value for name, value in sums.items() if not name.startswith(f"{INDEX}/")}
     there = {path.relative_to(folder).as_posix(): path for path in contents(folder)}
     for name in sorted(sums.keys() | there.keys()):
         if name not in there or name not in sums:
@@ -160,19 +186,9 @@ def check_key(folder: Path, key: Key) -> None:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Every file but the checksums themselves and the index, which is made anew where it is missing."""
+    """Every file but the checksums themselves."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.relative_to(folder).parts[0] not in (CHECKSUMS, "index")
+        if path.is_file() and path.relative_to(folder).as_posix() != CHECKSUMS
     )
-
-
-def file_checksum(path: Path) -> str:
-    """Size and BLAKE2b, in one word."""
-    state, size = blake2b(digest_size=32), 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            state.update(block)
-            size += len(block)
-    return f"{size}:{state.hexdigest()}"

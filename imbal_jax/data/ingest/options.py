@@ -3,10 +3,11 @@
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.errors import InputError
 
 
@@ -29,6 +30,10 @@ class IngestOptions:
     out: Path
     # Pixels of the square pictures.
     size: int = 224
+    # What becomes of a picture that is not square: padded with black, squeezed, or cut to its central square.
+    fit: Literal["pad", "squeeze", "crop"] = "pad"
+    # 1 (colour becomes grey, counted in the summary) or 3.
+    channels: Literal[1, 3] = 1
     # Bits of a pixel.
     bits: Literal[8, 16] = 8
     # Grey-scale window: the header's, the 0.5th to the 99.5th percentile, or all of the range.
@@ -74,9 +79,10 @@ class IngestOptions:
         }
         return {name: share for name, share in shares.items() if share > 0}
 
-    def pixels(self) -> dict[str, Any]:
+    @property
+    def geometry(self) -> Geometry:
         """What decides how a file is read: the journal holds for these values only."""
-        return {"size": self.size, "bits": self.bits, "voi": self.voi}
+        return Geometry(self.size, self.fit, self.channels, self.bits, self.voi)
 
 
 def check_options(options: IngestOptions) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.data.dicom import REASONS, Voi, attribute, open_dicom
+from imbal_jax.data.dicom import REASONS, attribute, open_dicom
 from imbal_jax.data.folder import PICTURES, load_picture
+from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.ingest.journal import Read
 from imbal_jax.data.ingest.key import Key
 from imbal_jax.data.refusal import FILE_LIMIT, ReadError
@@ -43,23 +44,13 @@ class Job:
 
     folder: Path
     key_file: Path
-    size: int
-    bits: int
-    voi: Voi
+    geometry: Geometry
     by_accession: bool
     wanted: frozenset[str]
 
-    @property
-    def dtype(self) -> str:
-        return "uint8" if self.bits == 8 else "uint16"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (self.size, self.size, 1)
-
 
 def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
-    """What became of the file, and its picture [size, size, 1]; call it inside ``quiet()``."""
+    """What became of the file, and its picture [size, size, channels]; call it inside ``quiet()``."""
     path = job.folder / task.path
     read = Read(key.of("file", task.path))
     try:
@@ -74,7 +65,7 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
             if not asked_for(read, job):
                 return read, None
         read = replace(read, content=key.of_file(path))
-        radiograph = load_picture(path, size=job.size, voi=job.voi, bits=job.bits)
+        radiograph = load_picture(path, **job.geometry.options)
         if not unchanged(read, path):
             return replace(read, reason="changed"), None
     except ReadError as error:
@@ -88,7 +79,7 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
     patient = radiograph.patient.removeprefix("PatientID ")
     who = key.of("patient", patient) if patient else ""
     read = replace(read, patient=who, flags=radiograph.flags, pixels=True)
-    return read, radiograph.pixels.reshape(job.shape)
+    return read, radiograph.pixels.reshape(job.geometry.shape)
 
 
 def joining(path: Path, key: Key) -> dict[str, str]:

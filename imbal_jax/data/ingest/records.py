@@ -44,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is the same for all records. shape: of a picture [size, size, 1]; dtype: uint8 or uint16."""
+    """What is the same for all records. shape: of a picture [size, size, channels]; dtype: uint8 or uint16."""
 
     shape: tuple[int, int, int]
     dtype: str

@@ -67,9 +67,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         job = Job(
             folder=options.folder,
             key_file=options.key,
-            size=options.size,
-            bits=options.bits,
-            voi=options.voi,
+            geometry=options.geometry,
             by_accession=table.key == "accession",
             wanted=frozenset(asked_for(row, table, key) for row in left),
         )
@@ -88,15 +86,16 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         summary = summarise(table, joined, known, labels, patients, indices)
 
         # Write, check what was written, and hand it over
-        layout = Layout(job.shape, job.dtype, table.classes, table.many)
+        layout = Layout(job.geometry.shape, str(job.geometry.dtype), table.classes, table.many)
         folder = write(options, layout, journal, joined, indices, console)
         lines = manifest_lines(files, joined, known, checksums(layout, journal, joined), key)
         write_manifest(folder, made_of(options, table, key), lines)
         summary.write(folder)
+        options.geometry.write(folder)
+        build_index(folder, workers=None if summary.records > MANY else 1)
         write_checksums(folder)
         with progress(console, "records checked", "records", summary.records) as checked:
             verify(folder, lambda done, total: checked())
-        build_index(folder, workers=None if summary.records > MANY else 1)
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
     console.print(summary.table())
@@ -126,7 +125,7 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
                 f"another ingest is at work in {options.partial}: wait for it, or end it"
             ) from None
         key = open_key(options.key, outside=(options.out, options.partial))
-        kept = {"format": [JOURNAL_FORMAT, CACHE_FORMAT], **options.pixels(), "key": key.fingerprint}
+        kept = {"format": [JOURNAL_FORMAT, CACHE_FORMAT], **options.geometry.options, "key": key.fingerprint}
         if about.is_file():
             check_same(options.partial, json.loads(about.read_text()), kept)
         else:
@@ -141,7 +140,7 @@ def check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) 
     for name, value in here.items():
         if there.get(name) != value:
             known = name in ("key", "table")  # hashes, which tell nobody anything
-            what = f"another {name}" if known else f"{name} {there.get(name)}, not {value}"
+            what = f"another {name}" if known else f"{name} {there.get(name, 'unknown')}, not {value}"
             raise InputError(
                 f"{folder} was made with {what}: give the same, delete it, or choose another --out"
             )
@@ -175,7 +174,7 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
 def made_of(options: IngestOptions, table: Table, key: Key) -> dict[str, Any]:
     """What decides the records, for the data set to tell; no path is among it."""
     return {
-        **options.pixels(),
+        **options.geometry.options,
         "shares": {name: round(share, 9) for name, share in options.shares.items()},
         "seed": options.seed,
         "classes": list(table.classes),
