@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from imbal_jax.errors import InputError
+from imbal_jax.fields import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Augment:
     fill: Literal["edge", "zero"] = "edge"
 
     def __post_init__(self) -> None:
+        check_fields(self, "augment ")
         limits = {"rotation": 180.0}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -51,8 +53,6 @@ class Augment:
                 raise InputError(
                     f"augment {field.name} is {value}: give a value from 0 to {limits.get(field.name, 1.0):g}"
                 )
-        if self.fill not in ("edge", "zero"):
-            raise InputError(f'augment fill is {self.fill!r}: give "edge" or "zero"')
 
 
 def augment(

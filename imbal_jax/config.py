@@ -16,6 +16,7 @@ from imbal_jax.augment import Augment
 from imbal_jax.data.columns import parse_columns
 from imbal_jax.decision_rules import parse_rule
 from imbal_jax.errors import InputError
+from imbal_jax.fields import check_fields
 from imbal_jax.methods import Method, find_method
 from imbal_jax.selection import check_criterion
 
@@ -99,6 +100,9 @@ class Data:
     phantom_images: int = 8000
     phantom_imbalance: float = 100.0
 
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -109,6 +113,9 @@ class Model:
     dtype: Literal["float32", "bfloat16"] = "float32"
     dropout: float = 0.0
     options: dict[str, int | float | bool | str | tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +144,9 @@ class Optim:
     ema_decay: float = 0.0
     swa_start: float = 1.0
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "optim.")
 
     @property
     def averages(self) -> bool:
@@ -170,6 +180,9 @@ class Train:
     backend: Literal["shard_map", "pmap", "jit"] = "shard_map"
     mirror_scores: bool = False
 
+    def __post_init__(self) -> None:
+        check_fields(self, "train.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deploy:
@@ -186,6 +199,9 @@ class Deploy:
 
     points: tuple[str, ...] | None = None
     calibration: Literal["none", "prior", "temperature", "vector", "bias_corrected"] = "bias_corrected"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "deploy.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +232,7 @@ class Config:
     deploy: Deploy = Deploy()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_config(self)
 
 
@@ -229,6 +246,7 @@ def check_config(config: Config) -> None:
     data, optim, train = config.data, config.optim, config.train
     require(len(config.methods) > 0, "methods", "empty", "name at least one, see imbal-jax methods")
     names = [method.name for method in config.methods]
+    require(all(names), "methods", "one without a name", "its results go to a folder of that name")
     require(len(set(names)) == len(names), "methods", " ".join(names), "each may be named once")
     require(data.image_size >= 8, "data.image-size", data.image_size, "at least 8 pixels")
     shares = data.validation_share + data.test_share
@@ -244,7 +262,17 @@ def check_config(config: Config) -> None:
     parse_columns(data.columns)
     named = [name for name, _ in map(prevalence_of, data.prevalence)]
     require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
+    for key in ("seed", "data.split-seed"):
+        number = config.seed if key == "seed" else data.split_seed
+        require(0 <= number < 2**32, key, number, "0 or more, and below 2^32")
+    require(0 <= config.model.dropout < 1, "model.dropout", config.model.dropout, "from 0 to below 1")
     require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")
+    require(optim.weight_decay >= 0, "optim.weight-decay", optim.weight_decay, "0 or more")
+    require(0 <= optim.momentum < 1, "optim.momentum", optim.momentum, "from 0 to below 1")
+    require(optim.decay > 0, "optim.decay", optim.decay, "above 0")
+    rising = list(optim.milestones) == sorted({share for share in optim.milestones if 0 < share < 1})
+    require(rising, "optim.milestones", optim.milestones, "rising shares of the run, above 0 and below 1")
+    require(0 <= optim.swa_start <= 1, "optim.swa-start", optim.swa_start, "a share of the run, 0 to 1")
     require(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "a share of the run, 0 to 1")
     require(0 <= optim.ema_decay < 1, "optim.ema-decay", optim.ema_decay, "from 0 to below 1")
     require(
@@ -254,6 +282,7 @@ def check_config(config: Config) -> None:
     require(train.epochs > 0, "train.epochs", train.epochs, "above 0")
     for key in ("batch_size", "evaluations", "steps_per_dispatch", "max_nonfinite"):
         require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
+    require(train.devices is None or train.devices >= 1, "train.devices", train.devices, "1 or more")
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
     check_criterion(config.select)

@@ -1,6 +1,7 @@
 """What a method does to its predicted probabilities before they become decisions."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from imbal_jax.methods import Method
 from imbal_jax.prior_estimation import estimate_priors
 from imbal_jax.prior_shift import correct_priors, effective_prevalence, effective_priors
+from imbal_jax.scored import Scored
 from imbal_jax.threshold_moving import class_multipliers
 
 Corrector = Callable[[np.ndarray], np.ndarray]
@@ -65,6 +67,22 @@ def correction_factors(
     return np.maximum(estimate_priors(scores, source).priors, 1e-12) / source
 
 
+def apply_correction(
+    method: Method, log_factors: np.ndarray, source: np.ndarray, scores: np.ndarray
+) -> np.ndarray:
+    """The probabilities [N, C] as ``method`` corrects them: the only place that does, whatever the images.
+
+    log_factors: [C], the logs of ``correction_factors``. source: [C], ``training_priors``. The priors that images
+    suggest (em) are those that these images do.
+    """
+    if method.correction == "none":
+        return scores
+    if method.correction == "em":
+        return estimate_priors(scores, source).scores
+    factors = np.exp(log_factors - np.max(log_factors))
+    return correct_priors(scores, np.full(len(factors), 1 / len(factors)), factors / factors.sum())
+
+
 def make_corrector(
     method: Method,
     shared: Mapping[str, Any],
@@ -72,15 +90,21 @@ def make_corrector(
     labels: np.ndarray,
     scores: np.ndarray,
 ) -> Corrector:
-    """``scores [N, C] -> corrected scores [N, C]``; arguments as ``correction_factors``.
+    """``scores [N, C] -> corrected scores [N, C]``; arguments as ``correction_factors``."""
+    log_factors = np.log(correction_factors(method, shared, data_priors, labels, scores))
+    source = training_priors(method, shared)
+    return lambda scores: apply_correction(method, log_factors, source, scores)
 
-    The priors that images suggest (em) are here those that the images to be corrected do.
-    """
-    if method.correction == "none":
-        return lambda scores: scores
-    if method.correction == "em":
-        source = training_priors(method, shared)
-        return lambda scores: estimate_priors(scores, source).scores
-    classes = scores.shape[1]
-    factors = correction_factors(method, shared, data_priors, labels, scores)
-    return lambda scores: correct_priors(scores, np.full(classes, 1 / classes), factors / factors.sum())
+
+def own_scores(method: Method, scored: Scored, outputs: np.ndarray) -> np.ndarray:
+    """float32 [N, C]: a network's outputs for any images, corrected with what the run ``scored`` fitted."""
+    corrected = apply_correction(method, scored.correction, scored.training_priors, outputs)
+    return corrected.astype(np.float32)
+
+
+def with_deployment_priors(method: Method, scored: Scored, priors: np.ndarray | None) -> Scored:
+    """``scored`` as it would be if ``method`` had corrected for ``priors`` [C]; None: as it is."""
+    if method.correction != "prior" or priors is None:
+        return scored
+    moved = replace(scored, correction=np.log(priors / scored.training_priors))
+    return replace(moved, scores=own_scores(method, moved, scored.outputs))

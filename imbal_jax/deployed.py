@@ -15,7 +15,7 @@ from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.deployment import Deployment
 from imbal_jax.errors import InputError
-from imbal_jax.methods import METHODS, Method
+from imbal_jax.methods import Method
 from imbal_jax.network import Network, SecondStageNetwork
 from imbal_jax.parallel import replicate
 from imbal_jax.recipe import build, make_optimizer
@@ -23,7 +23,7 @@ from imbal_jax.scored import RESULT, read_result
 from imbal_jax.scoring import make_scorer, shard_scorer
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
-from imbal_jax.workdir import read_claim
+from imbal_jax.workdir import read_claim, read_methods
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 
@@ -81,7 +81,7 @@ def find_run(path: Path) -> tuple[Config, Method, Path]:
             raise InputError(f"{path} holds several runs: name one of {runs}")
         return config, finished[0], path / finished[0].name
     config = read_claim(path.parent)
-    known = {method.name: method for method in (*METHODS.values(), *config.methods)}
+    known = read_methods(path.parent)
     if path.name not in known:  # a first stage may not be named in the config
         raise InputError(f"{path} is no run of {path.parent}: its config has {', '.join(known)}")
     return config, known[path.name], path

@@ -16,7 +16,12 @@ import imbal_jax
 from imbal_jax import priors
 from imbal_jax.augment import intensities
 from imbal_jax.config import Config, to_json
-from imbal_jax.correction import correction_factors, make_corrector, training_priors
+from imbal_jax.correction import (
+    apply_correction,
+    correction_factors,
+    training_priors,
+    with_deployment_priors,
+)
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.pipeline import standardize
 from imbal_jax.data.sources import Splits, load
@@ -29,6 +34,7 @@ from imbal_jax.points_table import points_table
 from imbal_jax.recipe import compose, make_mesh, steps_of
 from imbal_jax.report import RunResult, write_report
 from imbal_jax.report.use import first_said, shared_cautions
+from imbal_jax.results import write_results
 from imbal_jax.saliency import saliency_maps
 from imbal_jax.scored import Scored, patient_codes, pixel_digests, read_result
 from imbal_jax.scoring import Scorer, make_scorer
@@ -53,6 +59,7 @@ def score_run(
     """The scores of the test and validation images, and what they are to be read with."""
     seen, outputs = (scorer(variables, part.images) for part in (splits.validation, splits.test))
     given = (method, shared, data_priors(config, splits), splits.validation.labels, seen)
+    source, correction = training_priors(method, shared), np.log(correction_factors(*given))
     return Scored(
         best_step=step,
         seconds=seconds,
@@ -60,13 +67,13 @@ def score_run(
         labels=splits.test.labels,
         groups=patient_codes(splits.test.groups),
         digests=pixel_digests(splits.test.images),
-        scores=make_corrector(*given)(outputs).astype(np.float32),
+        scores=apply_correction(method, correction, source, outputs).astype(np.float32),
         outputs=outputs,
         validation_labels=splits.validation.labels,
         validation_outputs=seen,
         validation_groups=patient_codes(splits.validation.groups),
-        training_priors=training_priors(method, shared),
-        correction=np.log(correction_factors(*given)),
+        training_priors=source,
+        correction=correction,
         mean=np.asarray(shared["mean"]),
         deviation=np.asarray(shared["deviation"]),
         image_shape=np.array(splits.test.images.shape[1:]),
@@ -81,17 +88,25 @@ def data_priors(config: Config, splits: Splits) -> np.ndarray | None:
 
     Of many labels the prevalence of each, or None where the config gives none. InputError for what is none.
     """
-    given, many = config.data.deployment_priors, splits.train.many_labels
+    given = deployment_priors(config, splits.classes, many_labels=splits.train.many_labels)
+    if given is not None or splits.train.many_labels:
+        return given
+    return priors.class_priors(priors.class_counts(splits.train.labels, len(splits.classes)))
+
+
+def deployment_priors(config: Config, classes: tuple[str, ...], *, many_labels: bool) -> np.ndarray | None:
+    """``data.deployment_priors`` [C], checked: InputError unless they fit the classes; None where none are given."""
+    given = config.data.deployment_priors
     if given is None:
-        if many:
-            return None
-        return priors.class_priors(priors.class_counts(splits.train.labels, len(splits.classes)))
-    fits = len(given) == len(splits.classes) and min(given) > 0
-    if not fits or (max(given) >= 1 if many else not np.isclose(sum(given), 1)):
-        asked, end = ("prevalences above 0 and below 1", "") if many else ("shares above 0", ", with sum 1")
+        return None
+    fits = len(given) == len(classes) and min(given) > 0
+    if not fits or (max(given) >= 1 if many_labels else not np.isclose(sum(given), 1)):
+        asked, end = (
+            ("prevalences above 0 and below 1", "") if many_labels else ("shares above 0", ", with sum 1")
+        )
         raise InputError(
-            f"data.deployment-priors are {' '.join(map(str, given))}: give {len(splits.classes)} {asked}, "
-            f"one for each of {', '.join(splits.classes)}{end}"
+            f"data.deployment-priors are {' '.join(map(str, given))}: give {len(classes)} {asked}, "
+            f"one for each of {', '.join(classes)}{end}"
         )
     return np.asarray(given)
 
@@ -177,8 +192,14 @@ def result_of(
     )
 
 
-def write_run_report(config: Config, path: Path, results: list[RunResult], splits: Splits) -> Path:
-    """The report of the given results, which are all of ``splits.test``."""
+def write_run_report(
+    config: Config, path: Path, results: list[RunResult], splits: Splits, *, split: str = "test"
+) -> Path:
+    """The report of the given results, which are all of ``splits.test``; beside it ``results.json``.
+
+    split: which part of the data set that is.
+    """
+    write_results(path.parent, config, results, splits.classes, split)
     return write_report(
         path,
         title=config.title or config.name,
@@ -235,6 +256,7 @@ def rescore(
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
+    target = deployment_priors(config, splits.classes, many_labels=splits.train.many_labels)
     claim(workdir, config, trained=True)  # what is deployed may have changed
     mesh = make_mesh(config)
     results = []
@@ -242,7 +264,8 @@ def rescore(
         folder = workdir / method.name
         if methods is None or method.name in methods:
             _score_again(config, method, splits, folder, mesh).write(folder)
-        results.append(run_result(config, method, splits, folder, Scored.read(folder), mesh))
+        scored = with_deployment_priors(method, Scored.read(folder), target)
+        results.append(run_result(config, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)
     return results

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from imbal_jax.config import Config, Data
+from imbal_jax.correction import own_scores, with_deployment_priors
 from imbal_jax.data.dataset import MISSING, Dataset, check_labels
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.sources import SPLITS, Splits, load, read
@@ -18,11 +19,11 @@ from imbal_jax.data.splits import split_summary
 from imbal_jax.deployed import Deployed, restore_deployed
 from imbal_jax.deployment_choice import deploy
 from imbal_jax.errors import InputError
-from imbal_jax.evaluate import print_results, result_of, write_run_report
+from imbal_jax.evaluate import deployment_priors, print_results, result_of, write_run_report
 from imbal_jax.files import write_npz
 from imbal_jax.recipe import make_mesh
 from imbal_jax.report import RunResult
-from imbal_jax.scored import Scored, patient_codes
+from imbal_jax.scored import Scored, patient_codes, read_result
 from imbal_jax.tracking import make_console, say
 from imbal_jax.workdir import claim_splits
 
@@ -43,7 +44,8 @@ def validate(
     """Score the ``runs`` on the data set of ``config.data``; print, and write the report to ``out``.
 
     config: of the runs, with the ``data`` of the other place. runs: folders WORKDIR/METHOD. part: of the data set,
-    split as for training, or all of it. step: of the checkpoints, instead of the chosen ones. refit: choose the
+    split as for training, or all of it. step: of the checkpoints, instead of the chosen ones, whose calibration,
+    thresholds and correction they are read with. refit: choose the
     calibration and the thresholds anew, as ``config.deploy`` says, on the validation images of the training.
 
     Raises InputError for images or classes that the runs do not know, and as ``sources.load``.
@@ -51,12 +53,21 @@ def validate(
     console = console or make_console()
     mesh = make_mesh(config)
     models = [restore_deployed(run, mesh, step) for run in runs]
+    for model in models:
+        if (chosen := read_result(model.folder)["best_step"]) != model.step:
+            console.print(
+                f"{model.method.name}: the checkpoint is that of step {model.step}; calibration, thresholds and the "
+                f"method's own correction are those of the chosen one, step {chosen}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
     out.mkdir(parents=True, exist_ok=True)
     title = f"{config.title or config.name}: {part} of {config.data.source}"
-    report = write_run_report(replace(config, title=title), out / "report.html", results, splits)
+    report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for model, result in zip(models, results, strict=True):
         arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
         arrays["classes"] = np.array(classes)
@@ -77,9 +88,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         whole = replace(config.data, split="patient")  # the set's own split is not asked for
         data, _ = read(whole, out, tell, classes=deployment.classes, geometry=geometry)
     else:
-        splits = load(config, out, tell, geometry)
-        same = {"dir": None, "label_kind": "auto"}
-        if replace(config.data, **same) == replace(model.config.data, **same):
+        here, there = (_split_of(data) for data in (config.data, model.config.data))
+        # the run's own images are where it left them
+        splits = load(config, model.folder.parent if here == there else out, tell, geometry)
+        if replace(here, dir=None) == replace(there, dir=None):
             claim_splits(model.folder.parent, splits.members)
         data = getattr(splits, part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
@@ -96,6 +108,11 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         tell(f"no image of {name}: its sensitivity is undefined")
     nothing = data.take(np.arange(0))
     return Splits(nothing, nothing, data, table=summary.rows())
+
+
+def _split_of(data: Data) -> Data:
+    """What decides the images and their split."""
+    return replace(data, deployment_priors=None, workers=0, download=False)
 
 
 def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:
@@ -153,6 +170,9 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
     scored = Scored.read(model.folder)
     assert scored is not None  # restore_deployed found the run
+    if refit:
+        target = deployment_priors(config, scored.classes, many_labels=scored.many_labels)
+        scored = with_deployment_priors(model.method, scored, target)
     outputs = model.scorer(mesh, 4 * config.train.batch_size)(test.images)
     return result_of(
         config,
@@ -163,7 +183,7 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
         test,
         patients=patient_codes(test.groups),
         outputs=outputs,
-        own_scores=outputs,
+        own_scores=own_scores(model.method, scored, outputs),
         step=model.step,
         restored=lambda: (model.network.apply, model.variables),
         prevalence=None if config.data.deployment_priors is None else tuple(config.data.deployment_priors),

@@ -14,7 +14,7 @@ from imbal_jax.config import Config, Optim
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.pipeline import REPEATED, Plans, pixel_statistics
 from imbal_jax.errors import InputError
-from imbal_jax.methods import Method
+from imbal_jax.methods import TRAINED, Method
 from imbal_jax.minimax import pesg
 from imbal_jax.mixing import PARTNER
 from imbal_jax.network import Network, SecondStageNetwork
@@ -102,6 +102,17 @@ def steps_of(config: Config, method: Method, train: Dataset) -> int:
         counts = np.bincount(train.labels, minlength=len(train.classes))
         items = len(counts) * counts.min()
     return max(1, round(config.train.epochs * items / config.train.batch_size))
+
+
+def second_steps_of(config: Config, method: Method, train: Dataset) -> int:
+    """How many steps the second stage of ``method`` takes; 0 where its head has a closed form.
+
+    ``second_epochs`` epochs of the training split, however long the first stage is, and at least ``second_steps``.
+    """
+    if method.second_stage not in TRAINED:
+        return 0
+    asked = round(method.second_epochs * len(train) / config.train.batch_size)
+    return max(1, method.second_steps, asked)
 
 
 def build_network(config: Config, method: Method, train: Dataset) -> tuple[Network, dict[str, Any]]:

@@ -1,12 +1,13 @@
 """What follows once features are learned: heads in closed form, and batches of features for a head's training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import linregress
 
 from imbal_jax.errors import InputError
 from imbal_jax.sampling import batch_indices
@@ -55,6 +56,25 @@ def nearest_mean(features: np.ndarray, labels: np.ndarray, classes: int) -> dict
         "kernel": (means / length[:, None]).T.astype(np.float32),
         "bias": np.zeros(classes, np.float32),
     }
+
+
+def still_falling(steps: Sequence[int], losses: Sequence[float]) -> bool:
+    """Whether a training loss still falls in the second half of a training, beyond the noise of its batches.
+
+    steps: at which each loss was recorded, rising; losses: the means since the record before. A line through the
+    records of the second half falls by more than 1 % of their mean, with p < 0.05 (one-sided); of fewer than three
+    records the last is more than 5 % below the first.
+    """
+    at, values = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
+    kept = np.isfinite(values) & (at > at[-1] / 2 if len(at) else at > 0)
+    at, values = at[kept], values[kept]
+    if len(at) < 2:
+        return False
+    if len(at) < 3:
+        return bool(values[-1] < 0.95 * values[0])
+    line = linregress(at, values, alternative="less")
+    fall = -line.slope * (at[-1] - at[0])
+    return bool(fall > 0.01 * abs(values.mean()) and line.pvalue < 0.05)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
+from scipy.special import log_softmax
 
-from imbal_jax import losses, parallel
+from imbal_jax import parallel
 from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config
 from imbal_jax.correction import make_corrector
@@ -23,10 +24,10 @@ from imbal_jax.data.splits import row_line
 from imbal_jax.data.stream import HostBatches, stream_steps
 from imbal_jax.deployed import restore_state
 from imbal_jax.deployment_choice import check_deploy
-from imbal_jax.errors import Stopped
+from imbal_jax.errors import InputError, Stopped
 from imbal_jax.evaluate import data_priors, print_results, run_result, score_run, write_run_report
 from imbal_jax.files import DamagedError
-from imbal_jax.methods import METHODS, Method, first_stage, without_effect
+from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, without_effect
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.network import Network, SecondStageNetwork
 from imbal_jax.recipe import (
@@ -36,19 +37,37 @@ from imbal_jax.recipe import (
     compose,
     make_mesh,
     make_optimizer,
+    second_steps_of,
     steps_of,
 )
 from imbal_jax.report import RunResult
 from imbal_jax.report.use import few_positives, split_gaps
 from imbal_jax.scored import Scored
 from imbal_jax.scoring import make_scorer
-from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean
-from imbal_jax.selection import Criterion, best_step, choice_line, parse_criterion, should_stop
+from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean, still_falling
+from imbal_jax.selection import (
+    Criterion,
+    best_step,
+    bounds,
+    choice_line,
+    keep_value,
+    parse_criterion,
+    should_stop,
+    standard_error,
+)
 from imbal_jax.state import TrainState, init_state
 from imbal_jax.step import make_train_step
 from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.tracking import HISTORY, Tracker, duration, make_console, plain_record, read_history, say
-from imbal_jax.workdir import Clock, claim, claim_geometry, claim_splits
+from imbal_jax.workdir import (
+    Clock,
+    check_claim,
+    claim,
+    claim_geometry,
+    claim_splits,
+    claim_training,
+    read_claim,
+)
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 
@@ -63,30 +82,38 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     """
     console = console or make_console()
 
-    claim(workdir, config)
+    check_claim(workdir, config)
     say(console, f"{config.title or config.name}: {workdir}")
 
     # Data
     splits = load(config, workdir, partial(say, console))
     for line in (*describe(splits), *split_gaps(splits.table, splits.classes, config.data.negative_class)):
         say(console, line)
-    claim_geometry(workdir, splits.train)
-    claim_splits(workdir, splits.members)
     negative, held = config.data.negative_class, splits.validation
     for line in few_positives(held.labels, held.groups, splits.classes, negative):
         say(console, line)
 
-    # What is wrong with any method is said before the first step of the first
+    # What is wrong with any method is said before the first step of the first, and before the workdir is taken
     mesh = make_mesh(config)
     for line in check_methods(config, splits, mesh):
         say(console, line)
+    claim_geometry(workdir, splits.train)
+    claim_splits(workdir, splits.members)
+    claim(workdir, config)
 
     # Methods, one after the other
     results = [train_method(config, method, splits, workdir, mesh, console) for method in config.methods]
 
-    # What the user came for
-    report = write_run_report(config, workdir / "report.html", results, splits)
-    print_results(config, results, splits.classes, report, console)
+    # What the user came for: every run of the workdir, whenever it was trained
+    known = {result.method: result for result in results}
+    for method in read_claim(workdir).methods:
+        folder = workdir / method.name
+        if method.name not in known and (scored := Scored.read(folder)) is not None:
+            known[method.name] = run_result(config, method, splits, folder, scored, mesh)
+    shown = [m for m in read_claim(workdir).methods if m.name in known]
+    every = [known[method.name] for method in shown]
+    report = write_run_report(replace(config, methods=tuple(shown)), workdir / "report.html", every, splits)
+    print_results(config, every, splits.classes, report, console)
     return results
 
 
@@ -109,7 +136,7 @@ def train_method(
     if method.second_stage == "none":
         stage = begin(config, method, task, splits, mesh)
     else:
-        first = first_stage(method, {m.name: m for m in (*config.methods, *METHODS.values())})
+        first = first_stage(method, known_methods(config.methods))
         done = train_method(config, first, splits, workdir, mesh, console)
         _, state = restore_state(config, first, splits.train, workdir / first.name, mesh, done.best_step)
         stage = begin_second(config, method, task, splits, mesh, jax.device_get(state.evaluation_variables))
@@ -123,7 +150,17 @@ def train_method(
         options.mirror_scores,
     )
     total_steps = stage.total_steps
+    asked = round(method.second_epochs * len(splits.train) / options.batch_size)
+    if method.second_stage in TRAINED and total_steps > asked:
+        console.print(
+            f"{method.name}: its head takes {total_steps} steps, the least; {method.second_epochs:g} epochs of this "
+            f"data would be {asked}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
+    claim_training(folder, stage.state, total_steps)
     with Checkpoints(folder / "checkpoints", partial(say, console)) as checkpoints:
         # Resume
         restored = checkpoints.restore(state)
@@ -139,6 +176,12 @@ def train_method(
         ) as tracker:
             history = _validation_history(folder, checkpoints, start, tracker.message)
             every = max(1, -(-total_steps // options.evaluations))
+            planned = max(1, -(-total_steps // every))
+            if criterion.smoothed > planned:
+                tracker.message(
+                    f"{method.name}: smoothed {criterion.smoothed} needs as many evaluations, and the run has "
+                    f"{planned}: its last is taken"
+                )
             # A head in closed form takes no step, and is evaluated once
             while int(state.step) < total_steps or not history:
                 if should_stop(history, criterion, options.patience):
@@ -148,14 +191,23 @@ def train_method(
                 state = _train_until(target, state, stage.advance, config, tracker)
                 # Evaluate, record, then save: a resumed run drops the records after its checkpoint
                 scores = scorer(state.evaluation_variables, splits.validation.images)
-                values = measure(splits.validation, _corrected(config, method, splits, stage, scores), config)
+                corrected = _corrected(config, method, splits, stage, scores)
+                values = evaluation(config, criterion, splits.validation, corrected)
                 at = int(state.step)
                 history.append({"step": at, **values})
                 tracker.evaluation(
                     at, _lead_with(values, criterion), best=best_step(history, criterion) == at
                 )
                 clock.save()
-                checkpoints.save(state, criterion.score(history[-1]), list(map(plain_record, history)))
+                checkpoints.save(state, keep_value(history, criterion), list(map(plain_record, history)))
+
+            if method.second_stage in TRAINED:
+                head_losses = [r for r in read_history(folder) if r["kind"] == "train"]
+                if still_falling([r["step"] for r in head_losses], [_or_nan(r["loss"]) for r in head_losses]):
+                    tracker.message(
+                        f"{method.name}: the loss of its head still falls after {total_steps} steps: give more "
+                        f"second_epochs than {method.second_epochs:g}"
+                    )
 
             # Test the best checkpoint
             best, chosen = restore_best(checkpoints, state, history, criterion, tracker.message)
@@ -193,8 +245,7 @@ def check_methods(config: Config, splits: Splits, mesh: Mesh) -> list[str]:
         steps_of(config, method, splits.train)
         _, arrays = compose(config, method, task, splits.train, mesh.size, total_steps=1)
         lines += without_effect(method, arrays)
-    blank = np.full((len(splits.validation), len(splits.classes)), 1 / len(splits.classes))
-    parse_criterion(config.select).check({"step": 0, **measure(splits.validation, blank, config)})
+    check_criterion(config, splits.validation)
     return lines
 
 
@@ -239,7 +290,7 @@ def begin_second(
 ) -> Stage:
     """The second stage of ``method``, on the variables that the first left."""
     training = second_stage(method)
-    total_steps = round(method.second_epochs * steps_of(config, method, splits.train))
+    total_steps = second_steps_of(config, method, splits.train)
     plans, shared = compose(config, training, task, splits.train, mesh.size, max(1, total_steps))
     network, _ = build_network(config, method, splits.train)
     stage = SecondStageNetwork(network, method.second_stage)
@@ -258,11 +309,15 @@ def begin_second(
         if method.second_stage == "tau_norm":
             seen = look(trained, splits.validation.images)
             # where the last checkpoint counts, the criterion cannot tell one tau from another
-            criterion = parse_criterion("balanced_accuracy" if config.select == "step" else config.select)
+            criterion = parse_criterion(config.select)
+            if set(criterion.names) == {"step"}:
+                criterion = parse_criterion("balanced_accuracy")
 
             def criterion_of(head: Mapping[str, Any]) -> float:
                 scores = np.asarray(task.predict(seen @ head["kernel"] + head["bias"]))
-                return criterion.score(measure(splits.validation, scores, config))
+                return criterion.score(
+                    {"step": 0, **evaluation(config, criterion, splits.validation, scores)}
+                )
 
             variables["params"] = {"head": choose_tau(trained["params"]["head"], criterion_of)[1]}
         else:
@@ -396,12 +451,58 @@ def _corrected(
     return make_corrector(method, stage.shared, data_priors(config, splits), labels, scores)(scores)
 
 
+NEED_CASES = (
+    "sensitivity",
+    "specificity",
+    "balanced_accuracy",
+    "geometric_mean",
+    "auroc",
+    "average_precision",
+)
+"""Metrics that are undefined where cases are missing, whatever the scores."""
+
+
+def evaluation(config: Config, criterion: Criterion, data: Dataset, scores: np.ndarray) -> dict[str, float]:
+    """What an evaluation records: ``measure``, and what chance allows, where ``criterion`` reads it."""
+
+    def replicate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        return {"step": 0, **measure(replace(data, labels=labels), scores, config)}
+
+    return {
+        **measure(data, scores, config),
+        **_bounds(config, criterion, data, scores),
+        **standard_error(criterion, replicate, data.labels, scores, groups=data.groups),
+    }
+
+
+def _bounds(config: Config, criterion: Criterion, data: Dataset, scores: np.ndarray) -> dict[str, float]:
+    negative = config.data.negative_class
+    return bounds(criterion, data.labels, scores, data.classes, negative_class=negative, groups=data.groups)
+
+
+def check_criterion(config: Config, data: Dataset) -> None:
+    """InputError before any training where ``data``, validation, cannot give what the criterion reads."""
+    criterion = parse_criterion(config.select)
+    blank = np.full((len(data), len(data.classes)), 1 / len(data.classes))
+    values = {"step": 0, **measure(data, blank, config), **_bounds(config, criterion, data, blank)}
+    criterion.check(values)
+    for name in criterion.names:
+        metric, _, cls = name.partition(" lower bound ")[0].partition("/")
+        if metric in NEED_CASES and not np.isfinite(values[name]):
+            of = f" of {cls}" if cls else " of any class"
+            raise InputError(
+                f"select {config.select!r}: {name} is undefined, for validation has no case{of}, or no other; "
+                "name another metric, or make --data.validation-share larger"
+            )
+
+
 def measure(data: Dataset, scores: np.ndarray, config: Config) -> dict[str, float]:
     """Every metric that a criterion may name: the macro ones, those of each class, and the loss for one label."""
     values = flat_metrics(score(data.labels, scores, data.classes, config.data.negative_class))
     if not data.many_labels:
-        logs = np.log(np.maximum(scores, 1e-30))
-        values["loss"] = float(np.mean(np.asarray(losses.cross_entropy(logs, data.labels))))
+        # on the host: replicates of a bootstrap have any number of images, and each would be compiled
+        logs = log_softmax(np.log(np.maximum(scores, 1e-30, dtype=np.float64)), axis=1)
+        values["loss"] = float(-logs[np.arange(len(logs)), data.labels].mean())
     return values
 
 
@@ -409,6 +510,10 @@ def _lead_with(values: Mapping[str, float], criterion: Criterion) -> dict[str, f
     """The metrics with those that decide first, since the console shows the first few."""
     order = [*criterion.names, "sensitivity", "specificity", "f_score", "auroc"]
     return {name: values[name] for name in dict.fromkeys([*order, *values]) if name in values}
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def restore_best(

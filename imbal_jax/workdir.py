@@ -4,10 +4,12 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from imbal_jax.config import Config, from_json, to_json
@@ -15,37 +17,95 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.geometry import FILE as GEOMETRY
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, read_json, write_json
+from imbal_jax.methods import Method, definition, trained_methods
 
+CLAIM = "config.json"
+DEFINITIONS = "definitions"  # beside the config's own keys
 CONFIG_REMEDY = "restore it from a copy, or choose another --workdir"
 
 
 def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 
-    Methods may be added later, and the place of the data, who reads it, the number of devices and what is deployed
-    may change; where all is ``trained``, so may the priors of the place of use.
+    Methods may be added later, but one name has one definition there: ``config.json`` keeps that of every method that
+    was ever asked for, first stages too, finished or not. The place of the data, who reads it, the number of devices
+    and what is deployed may change; where all is ``trained``, so may the priors of the place of use.
     """
-    path = workdir / "config.json"
+    write_json(workdir / CLAIM, check_claim(workdir, config, trained=trained))
+
+
+def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict[str, Any]:
+    """What ``claim`` would write; raises as it does and writes nothing but the folder."""
+    path = workdir / CLAIM
     values = to_json(config)
+    values[DEFINITIONS] = {name: definition(m) for name, m in trained_methods(config.methods).items()}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
-    if path.is_file():
-        there = read_json(path, CONFIG_REMEDY)
-        if "fit" not in _mapping(there, "data"):
-            raise InputError(
-                f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
-                "choose another --workdir"
-            )
-        without = ("data.deployment_priors",) if trained else ()
-        differing = _differences(_comparable(there, without), _comparable(values, without))
+    if not path.is_file():
+        return values
+    there = read_json(path, CONFIG_REMEDY)
+    if "fit" not in _mapping(there, "data"):
+        raise InputError(
+            f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
+            "choose another --workdir"
+        )
+    without = ("data.deployment_priors",) if trained else ()
+    differing = _differences(_comparable(there, without), _comparable(values, without))
+    if differing:
+        raise InputError(
+            f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
+            f"{changes(differing)}; choose another --workdir, or delete it to start again"
+        )
+    before = _mapping(there, DEFINITIONS)
+    _check_definitions(workdir, before, values[DEFINITIONS])
+    named = {method["name"]: method for method in (*there.get("methods", []), *values["methods"])}
+    return {**values, "methods": list(named.values()), DEFINITIONS: {**before, **values[DEFINITIONS]}}
+
+
+def _check_definitions(workdir: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for name in here.keys() & there.keys():
+        differing = _differences(there[name], here[name])
         if differing:
-            raise InputError(
-                f"{workdir} holds a run of another config (differs in {', '.join(differing)}): "
-                f"{changes(differing)}; choose another --workdir, or delete it to start again"
+            said = ", ".join(
+                f"{key} is {_plain(was)} there and {_plain(now)} here"
+                for key, (was, now) in differing.items()
             )
-    write_json(path, values)
+            raise InputError(
+                f"{workdir} holds another method called {name} ({said}): give this one another name, or choose "
+                "another --workdir"
+            )
+
+
+def claim_training(folder: Path, state: Any, total_steps: int) -> None:
+    """Write down what the checkpoints under ``folder`` hold; InputError where those that are there hold other things.
+
+    state: a pytree of arrays, as it is saved. A run is never resumed with a network, an optimiser or a length that
+    is not the one that it began with.
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    arrays = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {list(leaf.shape)}"
+        for path, leaf in leaves
+        if hasattr(leaf, "dtype")
+    }
+    here = {"steps": total_steps, "arrays": arrays}
+    path = folder / "training.json"
+    checkpoints = folder / "checkpoints"
+    begun = checkpoints.is_dir() and any(step.name.isdigit() for step in checkpoints.iterdir())
+    if begun and path.is_file():
+        there = read_json(path, f"choose another --workdir than {folder.parent}")
+        differing = _differences(there, here)
+        if differing:
+            name, (before, now) = next(iter(differing.items()))
+            raise InputError(
+                f"{folder} holds checkpoints of another training ({name.removeprefix('arrays.')} is "
+                f"{before or 'absent'} there and {now or 'absent'} here): choose "
+                "another --workdir; nothing was changed"
+            )
+        return
+    write_json(path, here)
 
 
 def claim_geometry(workdir: Path, train: Dataset) -> None:
@@ -106,27 +166,50 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
 
 def read_claim(workdir: Path) -> Config:
     """The config of the run in ``workdir``; InputError where there is none."""
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise InputError(f"no run in {workdir}: there is no config.json; train one first")
-    values = read_json(path, CONFIG_REMEDY)
+    values = _read_claim(workdir)
+    values.pop(DEFINITIONS, None)
     try:
         if "fit" not in values["data"]:
             raise InputError(
-                f"{path} was written by an earlier version, which did not say how pictures became squares: train "
-                f"again in another --workdir"
+                f"{workdir / CLAIM} was written by an earlier version, which did not say how pictures became "
+                "squares: train again in another --workdir"
             )
         return from_json(values)
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DamagedError(f"{path} is damaged ({error!r}): {CONFIG_REMEDY}") from None
+        raise DamagedError(f"{workdir / CLAIM} is damaged ({error!r}): {CONFIG_REMEDY}") from None
+
+
+def read_methods(workdir: Path) -> dict[str, Method]:
+    """Every method that was trained in ``workdir``, by name, as it was defined then."""
+    own = {method.name: method for method in read_claim(workdir).methods}
+    known = {field.name for field in fields(Method)}
+    for name, values in _read_claim(workdir).get(DEFINITIONS, {}).items():
+        if name not in own:  # a first stage
+            given = {key: _tupled(value) for key, value in values.items() if key in known}
+            own[name] = Method(name=name, **given)
+    return own
+
+
+def _read_claim(workdir: Path) -> dict[str, Any]:
+    path = workdir / CLAIM
+    if not path.is_file():
+        raise InputError(f"no run in {workdir}: there is no {CLAIM}; train one first")
+    return read_json(path, CONFIG_REMEDY)
+
+
+def _tupled(value: Any) -> Any:
+    """JSON's lists, and its mappings of options to their values, as tuples."""
+    if isinstance(value, dict):
+        return tuple(value.items())
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
     train = {k: v for k, v in _mapping(values, "train").items() if k != "devices"}
     data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
-    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy")}
+    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", DEFINITIONS)}
     data = {k: v for k, v in data.items() if f"data.{k}" not in without}
     return {**rest, "train": train, "data": data}
 

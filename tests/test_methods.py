@@ -63,7 +63,7 @@ def test_a_combination_starts_from_a_name_or_from_plain_cross_entropy() -> None:
         ("mixup,mixing_span=half", "expected shares such as 0:0.9"),
         ("sup_con,views=0", "views is 0, at least 1"),
         ("sup_con,views=1.5", "expected a whole number"),
-        ("mixing=blend", "mixing kind is 'blend'"),
+        ("mixing=blend", "mixing is 'blend', allowed are none, mixup"),
         ("mixup,mixing_alpha=-1", "mixing alpha is -1"),
         ("deferred=weights", "give both or neither"),
         ("ce,defer=0.5", "give both or neither"),

@@ -1,13 +1,15 @@
 """What a config calls for: learning rates, steps, plans, networks."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.methods import METHODS, find_method
-from imbal_jax.recipe import build, compose, make_optimizer
+from imbal_jax.methods import METHODS, TRAINED, find_method
+from imbal_jax.recipe import build, compose, make_optimizer, second_steps_of
 from imbal_jax.sampling import batch_indices, plan_counts
 from imbal_jax.tasks import ONE_LABEL
 
@@ -135,3 +137,20 @@ def test_a_head_that_goes_on_starts_as_it_was_and_trains_with_its_scale() -> Non
     gradients = jax.grad(lambda v: (network.apply(v, images, train=True, rngs={}) ** 2).sum())(variables)
     assert all(np.abs(g).sum() > 0 for g in jax.tree.leaves(gradients["params"]))
     assert not any(np.abs(g).sum() for g in jax.tree.leaves(gradients["frozen"]))
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(10, 50), (1, 5), (0.5, 2), (0.01, 1)])
+def test_epochs_of_a_second_stage_are_of_the_training_split_however_long_the_first(epochs, expected) -> None:
+    method = find_method(f"second_stage=retrain,second_epochs={epochs}")  # 100 images in batches of 20
+    for first in (1, 4, 40):
+        config = replace(CONFIG, train=replace(CONFIG.train, epochs=first))
+        assert second_steps_of(config, method, DATA) == expected
+        assert second_steps_of(config, replace(method, epoch="rarest"), DATA) == expected
+    assert second_steps_of(CONFIG, replace(method, second_steps=70), DATA) == 70
+    assert second_steps_of(CONFIG, METHODS["tau_norm"], DATA) == 0
+
+
+def test_no_recipe_of_the_catalogue_leaves_a_head_as_it_was_drawn() -> None:
+    for method in METHODS.values():
+        if method.second_stage in TRAINED:
+            assert second_steps_of(CONFIG, method, DATA.take(np.arange(20))) >= 100

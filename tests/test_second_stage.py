@@ -7,7 +7,13 @@ import pytest
 
 from imbal_jax.errors import InputError
 from imbal_jax.sampling import make_plan
-from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean, tau_normalized
+from imbal_jax.second_stage import (
+    FeaturePipeline,
+    choose_tau,
+    nearest_mean,
+    still_falling,
+    tau_normalized,
+)
 
 RNG = np.random.default_rng(0)
 HEAD = {"kernel": RNG.normal(size=(4, 3)) * [1.0, 2.0, 5.0], "bias": np.array([1.0, 2.0, 3.0])}
@@ -83,3 +89,16 @@ def test_neighbours_are_searched_in_the_classes_that_are_filled_up():
     np.testing.assert_array_equal(neighbours[:30], np.repeat(np.arange(30)[:, None], 5, axis=1))
     assert (neighbours[30:] >= 30).all()
     assert (neighbours[30:] != np.arange(30, 40)[:, None]).all()
+
+
+def test_a_loss_still_falls_or_has_reached_its_noise() -> None:
+    rng = np.random.default_rng(0)
+    steps = np.arange(10, 410, 10)
+    noise = 0.02 * rng.normal(size=40)
+    assert still_falling(steps, 1.2 - 0.001 * steps + noise)
+    assert not still_falling(steps, 0.5 + np.exp(-steps / 20) + noise)
+    assert not still_falling(steps, 0.5 + 0.0005 * steps + noise)
+    assert not still_falling(steps, np.full(40, np.nan))
+    assert still_falling([10, 20], [1.0, 0.9]) is False, "one record of the second half says nothing"
+    assert still_falling([10, 20, 30], [1.0, 0.9, 0.8])
+    assert not still_falling([], [])

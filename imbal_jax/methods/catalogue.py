@@ -5,6 +5,7 @@ from imbal_jax.methods.method import Method
 # Papers that several recipes come from
 _CAO = "Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019"
 _CUI = "Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019"
+# its heads are trained for 10 epochs; the least number of steps is ours, for small data sets
 _KANG = "Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020"
 _MENON = "Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021"
 _REN = "Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020"
@@ -145,7 +146,8 @@ _RECIPES = (
     Method(
         name="label_aware_smoothing",
         second_stage="head_and_scale",
-        second_epochs=0.1,
+        second_epochs=10.0,
+        second_steps=100,
         second_loss="label_aware_smoothing",
         second_loss_options=(("head", 0.3), ("tail", 0.0)),  # of the authors' code for CIFAR-10-LT at 1:100
         summary="Plain training, then the head goes on with softer targets for commoner classes: calibrated "
@@ -363,14 +365,16 @@ _RECIPES = (
     Method(
         name="crt",
         second_stage="retrain",
-        second_epochs=0.1,
+        second_epochs=10.0,
+        second_steps=100,
         summary="Plain training, then a new head on balanced batches: the method to beat on chest X-rays.",
         paper=_KANG,
     ),
     Method(
         name="lws",
         second_stage="scale",
-        second_epochs=0.1,
+        second_epochs=10.0,
+        second_steps=100,
         summary="Plain training, then one learned factor a class: where few images are left to fit a head.",
         paper=_KANG,
     ),
@@ -391,7 +395,8 @@ _RECIPES = (
         mixing="mixup",
         mixing_alpha=1.0,
         second_stage="head_and_scale",
-        second_epochs=0.1,
+        second_epochs=10.0,
+        second_steps=100,
         second_loss="label_aware_smoothing",
         second_loss_options=(("head", 0.3), ("tail", 0.0)),  # of the authors' code for CIFAR-10-LT at 1:100
         summary="Mixup, then the head goes on with label-aware smoothing: accuracy with calibrated probabilities.",
@@ -400,7 +405,8 @@ _RECIPES = (
     Method(
         name="smote",
         second_stage="smote",
-        second_epochs=0.1,
+        second_epochs=10.0,
+        second_steps=100,
         summary="A new head on balanced batches, rare classes filled up with features between rare neighbours: a "
         "handful of rare images.",
         paper="Chawla et al., SMOTE, JAIR 2002; on deep features: Dablain, Krawczyk and Chawla, DeepSMOTE, 2022",
@@ -408,7 +414,8 @@ _RECIPES = (
     Method(
         name="smoothed_bootstrap",
         second_stage="smoothed_bootstrap",
-        second_epochs=0.1,
+        second_epochs=10.0,
+        second_steps=100,
         summary="A new head on balanced batches, rare classes filled up with noise of their own spread around rare "
         "features: as smote, with fewer neighbours.",
         paper="Menardi and Torelli, Training and Assessing Classification Rules with Imbalanced Data, 2014",

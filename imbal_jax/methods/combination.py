@@ -1,11 +1,12 @@
 """Methods written as text: a name, or a combination such as ``stratified,loss=focal,gamma=1``."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from imbal_jax.errors import InputError
 from imbal_jax.methods.catalogue import METHODS
-from imbal_jax.methods.method import LOSSES, Method
+from imbal_jax.methods.method import LOSSES, Method, definition, first_stage
 
 NOT_SETTABLE = ("name", "summary", "paper", "options", "second_loss_options")
 _SHARES = {"composition": "3:1:1", "mixing_span": "0:0.9"}
@@ -58,6 +59,28 @@ def find_method(text: str) -> Method:
         second_loss_options=tuple(second_options.items()),
         **changes,
     )
+
+
+def trained_methods(methods: Sequence[Method]) -> dict[str, Method]:
+    """Every method that is trained where ``methods`` are, by name: each, and the first stage of a second.
+
+    Raises InputError where two of one name train differently.
+    """
+    found: dict[str, Method] = {}
+    known = known_methods(methods)
+    for method in methods:
+        stages = [method] if method.second_stage == "none" else [first_stage(method, known), method]
+        for stage in stages:
+            other = found.setdefault(stage.name, stage)
+            if definition(other) != definition(stage):
+                raise InputError(f"two methods called {stage.name} train differently: give one another name")
+    return found
+
+
+def known_methods(methods: Sequence[Method]) -> dict[str, Method]:
+    """``methods`` by name, then those of the catalogue whose names they leave."""
+    own = {method.name: method for method in methods}
+    return own | {name: method for name, method in METHODS.items() if name not in own}
 
 
 def _parse(text: str, key: str, value: str, kind: object) -> object:

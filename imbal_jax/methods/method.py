@@ -1,11 +1,13 @@
 """One remedy for imbalance, or several combined, as a frozen value that the trainer reads."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from imbal_jax.errors import InputError
-from imbal_jax.mixing import Mixing
+from imbal_jax.fields import check_fields
+from imbal_jax.mixing import ALPHA, Mixing
 from imbal_jax.priors import SCHEMES
 from imbal_jax.sampling import COMPOSITIONS
 
@@ -42,6 +44,9 @@ Deferred = Literal["weights", "composition", "loss"]
 SecondStage = Literal[
     "none", "retrain", "scale", "head_and_scale", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"
 ]
+TRAINED = ("retrain", "scale", "head_and_scale", "smote", "smoothed_bootstrap")
+"""The second stages that take steps; the others have a closed form."""
+
 Correction = Literal["none", "logit_adjusted", "prior", "em", "threshold"]
 Auxiliary = Literal["none", "sup_con", "balanced_contrastive"]
 
@@ -91,7 +96,8 @@ class Method:
         classes are filled up with synthetic features (smote, smoothed_bootstrap); or a factor for each class is
         trained (scale), or that and the head itself (head_and_scale); or the head's columns are brought to one
         length (tau_norm), or replaced by the class means (nearest_mean).
-      second_epochs: its length, in epochs of the first stage.
+      second_epochs: its length in epochs of the training split, whatever the length of the first stage: as many
+        images as the split holds, drawn balanced. second_steps: at least so many steps, for a small data set.
       second_loss: of the trained kinds. second_loss_options: name and value; the rest are as in ``LOSSES``.
       correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), to
         the priors of the data from those that training made up (prior), to the priors that the test images
@@ -128,24 +134,17 @@ class Method:
     rate_after: float = 1.0
     second_stage: SecondStage = "none"
     second_epochs: float = 0.0
+    second_steps: int = 0
     second_loss: str = "cross_entropy"
     second_loss_options: tuple[tuple[str, float], ...] = ()
     correction: Correction = "none"
     correction_tau: float = 1.0
 
     def __post_init__(self) -> None:
-        allowed: dict[str, Any] = {
-            "resample": ("none", "under", "over"),
-            "epoch": ("all", "rarest"),
-            "weights": SCHEMES,
-            "normalize": ("weights", "count"),
-            "loss": LOSSES,
-            "head": ("linear", "cosine"),
-            "auxiliary": get_args(Auxiliary),
-            "second_stage": get_args(SecondStage),
-            "second_loss": LOSSES,
-            "correction": get_args(Correction),
-        }
+        check_fields(self, f"method {self.name}: ", dashes=False)
+        if self.name in (".", "..") or set(self.name) & set("/\\\0"):
+            self._refuse("its name is that of a folder: give one without / and \\")
+        allowed: dict[str, Any] = {"weights": SCHEMES, "loss": LOSSES, "second_loss": LOSSES}
         if isinstance(self.composition, str):
             allowed["composition"] = COMPOSITIONS
         for name, values in allowed.items():
@@ -156,9 +155,6 @@ class Method:
                 if name not in LOSSES[loss]:
                     having = ", ".join(LOSSES[loss]) or "none"
                     self._refuse(f"loss {loss} has no option {name!r}, allowed are {having}")
-        for part in self.deferred:
-            if part not in get_args(Deferred):
-                self._refuse(f"deferred is {part!r}, allowed are {', '.join(get_args(Deferred))}")
         for name in ("defer", "ramp"):
             if not 0 <= getattr(self, name) <= 1:
                 self._refuse(f"{name} is {getattr(self, name)}, give a share of the run from 0 to 1")
@@ -181,17 +177,14 @@ class Method:
             self._refuse("deferred says what waits, defer or ramp how long: give both or neither")
         if self.resample != "none" and self.composition != "natural":
             self._refuse(f"resample={self.resample} already balances, composition must be natural")
-        for name in ("hard_negatives", "auxiliary_weight", "second_epochs", "correction_tau"):
+        for name in ("hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau"):
             if not 0 <= getattr(self, name) < float("inf"):
                 self._refuse(f"{name} is {getattr(self, name)}, expected a finite number zero or above")
         try:
             self.image_mixing  # noqa: B018
         except InputError as error:
             self._refuse(str(error))
-        if (
-            self.second_stage in ("retrain", "scale", "head_and_scale", "smote", "smoothed_bootstrap")
-            and not self.second_epochs
-        ):
+        if self.second_stage in TRAINED and not self.second_epochs:
             self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
 
     def _refuse(self, what: str) -> None:
@@ -220,19 +213,36 @@ class Method:
         return changed | (self.loss_options if self.loss != "cross_entropy" else {})
 
 
+def definition(method: Method) -> dict[str, Any]:
+    """What decides how ``method`` trains, as plain JSON values: all but its words, with every default written out.
+
+    Two methods of one definition train alike, whatever version of the catalogue they come from.
+    """
+    words = ("name", "summary", "paper")
+    kept = {f.name: getattr(method, f.name) for f in fields(method) if f.name not in words}
+    kept["options"] = method.loss_options
+    if method.mixing != "none":
+        kept["mixing_alpha"] = ALPHA[method.mixing] if method.mixing_alpha is None else method.mixing_alpha
+    second = LOSSES[method.second_loss] if method.second_stage in TRAINED else {}
+    kept["second_loss_options"] = second | dict(method.second_loss_options)
+    return json.loads(json.dumps(kept))
+
+
 def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
     """What is trained before ``method``'s second stage; named as in ``catalogue`` where that has it.
 
     Methods with the same first stage so find each other's: it is trained once in a workdir.
     """
-    bare = replace(
-        method,
-        second_stage="none",
-        second_epochs=0.0,
-        second_loss="cross_entropy",
-        second_loss_options=(),
-        correction="none",
+    left_out = (
+        "second_stage",
+        "second_epochs",
+        "second_steps",
+        "second_loss",
+        "second_loss_options",
+        "correction",
+        "correction_tau",
     )
+    bare = replace(method, **{f.name: f.default for f in fields(method) if f.name in left_out})
     for known in catalogue.values():
         if replace(known, name="", summary="", paper="") == replace(bare, name="", summary="", paper=""):
             return known
