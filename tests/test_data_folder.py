@@ -199,8 +199,8 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
     ("rows", "message"),
     [
         (
-            "path,label\none.dcm,a\n",
-            "no column 'file' or 'accession'; it has: path, label",
+            "picture,label\none.dcm,a\n",
+            "no column 'file' or 'accession'; it has: picture, label",
         ),
         ("file,label\none.dcm,a\none.dcm,b\n", "rows 2 and 3 say different things"),
         ("file,label\none.dcm,\n", "row 2 has no label"),
