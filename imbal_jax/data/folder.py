@@ -117,7 +117,10 @@ class FolderSummary:
         )
         lines += [f"{count} {what}" for count, what in notes if count]
         flags = {flag: count for flag, count in self.flags.items() if flag != "unwindowed"}  # told above
-        lines += [f"{count} flagged {flag}: {FLAGS[flag]}" for flag, count in flags.items()]
+        more = {"colour-dropped": ": --data.channels 3 keeps the colour"}
+        lines += [
+            f"{count} flagged {flag}: {FLAGS[flag]}{more.get(flag, '')}" for flag, count in flags.items()
+        ]
         return "\n".join([*lines, *self.notes, *self.passed])
 
 
