@@ -153,6 +153,30 @@ def test_a_group_that_is_missing_is_a_patient_of_its_own_or_refused(groups):
         check_labels(Dataset(np.zeros((6, 2, 2, 1), np.uint8), labels, groups, ("a", "b")))
 
 
+@pytest.mark.parametrize(
+    "groups",
+    [
+        np.array([1, 1.0, "1", "1.0", 2, "2"], object),
+        np.array(["1", "1.0", " 1", "1 ", "2", "2.00"]),
+        np.array([b"1", b"1.0", b"1", b"1", b"2", b"2"]),
+        pd.Series(["m\u00fc x", "mu\u0308 x", "m\u00fc  x", "m\u00fc\u00a0x", "a", "a"]),
+        [1, 1.0, "1", 1, "2", 2.0],
+    ],
+)
+def test_a_group_in_several_spellings_and_types_is_one_patient(groups):
+    numbers = patient_numbers(groups, np.ones(6, bool))
+    assert len({*numbers[:4]}) == len({*numbers[4:]}) == 1
+    parts = split_by_group(np.array([0, 1, 0, 1, 0, 1]), groups, {"train": 0.5, "test": 0.5})
+    assert sorted(len(part) for part in parts.values()) == [2, 4]
+
+
+def test_groups_that_are_not_given_and_labels_that_are_no_labels_are_refused():
+    with pytest.raises(InputError, match="groups are None"):
+        split_by_group(np.array([0, 1]), None, {"train": 0.5, "test": 0.5})
+    with pytest.raises(InputError, match="none of 1, 0, -1"):
+        k_folds(np.array([[0, 2], [1, 0]]), np.arange(2), 2)
+
+
 def test_sixty_images_without_a_patient_are_spread_over_the_splits():
     labels, groups = np.tile([0, 1], 50), np.r_[np.arange(40.0), np.full(60, np.nan)]
     parts = split_by_group(labels, groups, {"train": 0.6, "test": 0.4})
