@@ -205,6 +205,11 @@ def test_what_tells_something_about_a_patient_names_nobody(read, heading):
     assert read(f"file,{heading},label\na,7,x\nb,7,y\nc,8,y\n").patient_column == ""
 
 
+def test_a_number_of_rows_and_a_constant_name_nobody(read):
+    assert read("id,file,label\n1,a,x\n2,b,y\n3,c,y\n").patient_column == ""
+    assert read("study,file,label\nNLST,a,x\nNLST,b,y\nNLST,c,y\n").patient_column == ""
+
+
 def test_a_column_of_identifiers_that_is_not_understood_is_named(read):
     table = read("file,tcga_id,label\na,7,x\nb,7,y\nc,8,y\n")
     assert (

@@ -52,6 +52,10 @@ PERSON_LIKE = (
     "studyinstanceuid", "studyuid", "studyid", "study", "examid", "exam", "accessionnumber", "accession", "groupid",
     "group", "groups", "clusterid", "cluster", "familyid", "family", "eyeid", "sessionid", "visitid", "id",
 )  # fmt: skip
+# Of these, what is another in every row may be a mere number of rows: nothing is known of patients then.
+_NUMBERING = frozenset(
+    ("id", "group", "groups", "groupid", "cluster", "clusterid", "sessionid", "visitid", "eyeid")
+)
 # Columns beside the labels that are none, though they may hold 0 and 1.
 NO_LABELS = frozenset(
     (
@@ -279,9 +283,11 @@ def _same_people(table: TextTable, found: list[int]) -> int:
 
 
 def _parts_rows(table: TextTable, place: int) -> bool:
-    """Whether the column tells some of the rows apart."""
-    values = {name for _, cells in table.rows if (name := patient_name(cells[place]))}
-    return len(values) > 1 or len(table.rows) < 3
+    """Whether the column tells some of the rows apart, and holds more than numbers of rows."""
+    names = [name for _, cells in table.rows if (name := patient_name(cells[place]))]
+    if spelling(table.headings[place]) in _NUMBERING and len({*names}) == len(names):
+        return False
+    return len({*names}) > 1 or len(table.rows) < 3
 
 
 def _groups_rows(table: TextTable, place: int) -> bool:
