@@ -154,7 +154,8 @@ def read_folder(
         file        the path of the file, below ``folder`` or from further up, or the bare name where only one file
                     has it (the ending may be left out), or the SOPInstanceUID; or instead
         accession   the AccessionNumber: the labels are for all images of that study
-        patient     optional; without it, or where it says nothing, PatientID from the header, else StudyInstanceUID
+        patient     optional; without it, or where it says nothing, PatientID from the header, else StudyInstanceUID;
+                    of files without a header what all paths name, as patient00001/study1/1.jpg or 10_left
         label       the name of a class; or instead one column for each of many labels, holding 1, 0,
                     -1 (uncertain, read as -1) or nothing (missing, read as -2)
         split       optional; train, validation or test. Without it, folders called so are the split.

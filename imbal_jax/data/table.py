@@ -228,7 +228,7 @@ def check_several(text: TextTable, lines: list[tuple[int, str]]) -> None:
     """Refuse cells of several labels: with a bar, in brackets, or classes of other rows with a mark between them."""
     alone = {class_spelling(cell) for _, cell in lines}
     for line, cell in lines:
-        mark = "|" if "|" in cell else "[" if re.fullmatch(r"\[.*\]", cell) else ""
+        mark = "|" if "|" in cell else "[" if re.fullmatch(r"\[('.*')?\]", cell) else ""
         for one in ";,+&/":
             parts = [class_spelling(part) for part in cell.split(one)]
             if not mark and len(parts) > 1 and alone.issuperset(parts) and class_spelling(cell) not in parts:
