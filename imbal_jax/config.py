@@ -61,7 +61,8 @@ class Data:
     deployment_priors: share of each class, or prevalence of each of many labels, where the model will be used, for
         methods and calibrations that correct for it; None: as in the data.
     uncertain: what a label that is neither yes nor no (-1) is trained as: left out, a negative, a positive, or
-        "soft", the target 0.7 (losses.targets_and_mask). Missing labels (-2, an empty cell) are always left out.
+        "soft", the target 0.7 (losses.targets_and_mask), which losses that rank and the draw of batches count as a
+        positive. Missing labels (-2, an empty cell) are always left out.
     labels_file, voi: of a folder: the table of labels, and the DICOM grey-scale window
         (header, percentile or none).
     columns: of the table, what headings mean that are not understood, ROLE=COLUMN each, as patient=subject_id
@@ -129,6 +130,7 @@ class Optim:
     ema_decay: moving average of the parameters that evaluation uses; 0 is none.
     swa_start: share of the run from which on evaluation uses the plain mean of the parameters (stochastic weight
         averaging), in place of ema_decay; 1 is never. BatchNorm's running averages are the last ones, not the mean's.
+    label_smoothing: how far targets move towards all classes alike; losses that rank take none.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from imbal_jax import models, parallel
 from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Optim
-from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.dataset import UNCERTAIN, Dataset
 from imbal_jax.data.pipeline import REPEATED, Plans, pixel_statistics
 from imbal_jax.errors import InputError
 from imbal_jax.methods import TRAINED, Method
@@ -29,7 +29,7 @@ def compose(
 ) -> tuple[Plans, dict[str, np.ndarray]]:
     """The plans of every batch, and the method's arrays."""
     task.check(method)
-    labels = train.labels
+    labels = as_drawn(train.labels, config.data.uncertain)
     items = None
     if method.resample != "none":
         if task.name.startswith("many"):
@@ -67,11 +67,16 @@ def compose(
 
     # Arrays
     classes = len(train.classes)
-    drawn_counts = np.bincount(drawn, minlength=classes) if drawn.ndim == 1 else drawn.sum(axis=0)
+    drawn_counts = np.bincount(drawn, minlength=classes) if drawn.ndim == 1 else (drawn == 1).sum(axis=0)
     stream = drawn_counts if method.composition == "natural" else plan_counts(plan)[:classes]
     negative = config.data.negative_class
     shared = class_arrays(
-        method, labels, classes, stream, train.classes.index(negative) if negative in train.classes else None
+        method,
+        train.labels,
+        classes,
+        stream,
+        train.classes.index(negative) if negative in train.classes else None,
+        config.data.uncertain,
     )
     shared |= pixel_statistics(train.images)
     shared["augment_key"] = np.asarray(jax.random.key_data(jax.random.key(config.seed + 1)))
@@ -91,6 +96,13 @@ def compose(
         base = 0.0 if config.augment == NO_AUGMENTATION else 1.0
         shared["strength"] = (base + 1 - 1 / repeats).astype(np.float32)
     return plans, shared
+
+
+def as_drawn(labels: np.ndarray, uncertain: str) -> np.ndarray:
+    """The labels by which batches are composed: many, where -1 is trained as a positive, hold 1 in its place."""
+    if labels.ndim == 1 or uncertain not in ("ones", "soft"):
+        return labels
+    return np.where(labels == UNCERTAIN, labels.dtype.type(1), labels)
 
 
 def steps_of(config: Config, method: Method, train: Dataset) -> int:

@@ -111,7 +111,7 @@ class Task:
 
         def scene_of(outputs: Mapping[str, Any], labels: jax.Array, batch: Batch, axis: str | None) -> Scene:
             targets, mask = self.targets(labels, uncertain)
-            if label_smoothing:
+            if label_smoothing and method.loss not in self.ranking:  # a rank has no smooth label
                 targets = _smoothed(targets, outputs["logits"].shape[-1], label_smoothing)
             return Scene(
                 outputs, targets, mask, _blended(batch["shared"], method), method.loss_options, method, axis
@@ -216,7 +216,8 @@ def _class_odds(scene: Scene) -> tuple[jax.Array, jax.Array]:
 
 
 def _labels_apart(scene: Scene) -> tuple[jax.Array, jax.Array]:
-    return scene.logits.astype(jnp.float32), scene.targets
+    """The logits, and which labels are positive: an uncertain one that is trained as 0.7 ranks with the positives."""
+    return scene.logits.astype(jnp.float32), (scene.targets > 0.5).astype(jnp.float32)
 
 
 def _ranking(of: Callable[[Scene], tuple[jax.Array, jax.Array]]) -> Mapping[str, LossFn]:
@@ -330,12 +331,18 @@ def second_stage(method: Method) -> Method:
 
 
 def class_arrays(
-    method: Method, labels: np.ndarray, classes: int, stream_counts: np.ndarray, negative: int | None = None
+    method: Method,
+    labels: np.ndarray,
+    classes: int,
+    stream_counts: np.ndarray,
+    negative: int | None = None,
+    uncertain: str = "ignore",
 ) -> dict[str, np.ndarray]:
     """The runtime arrays of a method: a sweep over ratios changes their values and recompiles nothing.
 
     labels: those of the training split, [N] or [N, L]. stream_counts: [C], how often each class is drawn.
-    negative: index of the class that is no finding; the commonest where None.
+    negative: index of the class that is no finding; the commonest where None. uncertain: the policy of
+    ``losses.targets_and_mask``: labels of -1 count as what they are trained as.
     Returns ``class_weights`` float32 [C] (for many labels: the weight of the positives), ``counts`` float32 [C],
     ``priors`` float32 [C], those of the drawn batches, and ``negative`` (one label only), ``known`` float32 [C],
     the labels that are 0 or 1 (many labels only).
@@ -350,7 +357,8 @@ def class_arrays(
             "priors": stream.astype(np.float32),
             "negative": np.int32(np.argmax(counts) if negative is None else negative),
         }
-    known = (labels >= 0).sum(axis=0)
+    targets, mask = map(np.asarray, losses.targets_and_mask(labels, uncertain))
+    counts, known = targets.sum(axis=0, dtype=np.float64), mask.sum(axis=0)
     if method.weights == "none":
         weights = np.ones(classes)
     elif method.weights in ("inverse", "sqrt_inverse"):

@@ -45,11 +45,12 @@ def test_everything_that_pandas_reads_as_nothing_is_missing():
                 "True",
                 "TRUE",
                 "yes",
+                "Positive",
                 "\uff11",
             ],
         ),
         (0, ["0", "0.0", "-0.0", "0,0", "False", "false", "no", "00"]),
-        (-1, ["-1", "-1.0", "-1,0", "\u22121".replace("\u2212", "-")]),
+        (-1, ["-1", "-1.0", "-1,0", "\u22121", "\u20131"]),
         (-2, ["-2", "-2.0", "", "nan", "<NA>"]),
         (None, ["2", "0.5", "-3", "x", "1 2", "0x1", "1_0", "inf", "1e400", "\u0661\u0661"]),
     ],
@@ -78,6 +79,9 @@ def test_one_class_in_several_spellings():
 def test_patients_in_one_spelling_and_those_that_look_alike():
     assert patient_name(" M\u00fcller  1 ") == patient_name(unicodedata.normalize("NFD", "M\u00fcller 1"))
     assert patient_name("17.0") == patient_name("17")  # a column of floats, because one cell is empty
+    assert patient_name("17,0") == patient_name("17.") == "17"
+    for nobody in ("?", "-", "#DIV/0!", "Unknown", "ANONYMOUS", "n.a.", "-1", "-9.0"):
+        assert patient_name(nobody) == ""
     assert patient_name("001") != patient_name("1")
     assert patient_name("a") != patient_name("A")
     for one, other in (("001", "1"), ("p-7", "P7"), ("Anna B", "anna_b"), ("P007", "p7")):
@@ -90,4 +94,11 @@ def test_splits_by_their_usual_names():
     assert [split_name(word) for word in ("Train", "training", "VAL", "valid", "dev", "test", "Testing")] == [
         "train", "train", "validation", "validation", "validation", "test", "test"
     ]  # fmt: skip
+    for word in ("train_set", "Training Set", "train2017", "train-images", "TrainSplit"):
+        assert split_name(word) == "train", word
+    for word in ("hold-out", "Test data", "test_dataset"):
+        assert split_name(word) == "test", word
+    assert {split_name(word) for word in ("dataset", "data", "images", "eval", "external test", "0")} == {
+        None
+    }
     assert (split_name(""), split_name("nan"), split_name("3"), split_name("x")) == ("", "", None, None)

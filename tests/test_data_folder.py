@@ -166,7 +166,10 @@ def test_colour_that_is_dropped_is_said_and_so_is_what_a_file_is(hospital: Path,
     table(hospital, "file,label\none.dcm,a\nfundus.png,b\ngrey.png,b\nfilm.gif,b\n")
     for _ in range(2):  # decoded, then from the cache
         _, summary = read_folder(hospital, size=16, cache=tmp_path / "cache")
-        assert "1 colour pictures made grey: --data.channels 3 keeps the colour" in str(summary)
+        assert (
+            "1 flagged colour-dropped: a colour picture made grey: --data.channels 3 keeps the colour"
+            in str(summary)
+        )
         assert "refused 1: gif: GIF, which is not read: DICOM, PNG, JPEG, TIFF and BMP files are read" in str(
             summary
         )
@@ -199,8 +202,8 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
     ("rows", "message"),
     [
         (
-            "path,label\none.dcm,a\n",
-            "no column 'file' or 'accession'; it has: path, label",
+            "picture,label\none.dcm,a\n",
+            "no column 'file' or 'accession'; it has: picture, label",
         ),
         ("file,label\none.dcm,a\none.dcm,b\n", "rows 2 and 3 say different things"),
         ("file,label\none.dcm,\n", "row 2 has no label"),

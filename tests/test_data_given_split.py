@@ -46,7 +46,9 @@ def members(images):
 WORDS = ("train", "Training", "TRAIN", "val", "valid", "dev", "test", "Testing", "test")
 
 
-@pytest.mark.parametrize("heading", ["split", "Split", "fold", "subset", "set"])
+@pytest.mark.parametrize(
+    "heading", ["split", "Split", "fold", "subset", "set", "data_split", "dataset", "phase"]
+)
 def test_a_column_of_the_table_is_the_split(folder, heading):
     lines = [f"{i}.png,{i},{i % 2},{WORDS[i // 3]}\n" for i in range(27)]
     where = folder([f"{i}.png" for i in range(27)], f"file,patient,label,{heading}\n" + "".join(lines))
@@ -94,6 +96,28 @@ def test_images_beside_the_folders_of_a_split_are_not_dealt_out(folder):
     where = folder(names, "file,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(names)))
     with pytest.raises(InputError, match="12 images lie in folders called test or train and 6 do not"):
         loaded(where)
+
+
+@pytest.mark.parametrize("heading", ["is_train", "IsTest", "in_training_set"])
+def test_a_column_of_yes_and_no_for_a_part_is_not_passed_over(folder, heading):
+    lines = [f"{i}.png,{i},{i % 2},{i // 9 == 0:d}\n" for i in range(27)]
+    where = folder([f"{i}.png" for i in range(27)], f"file,patient,label,{heading}\n" + "".join(lines))
+    with pytest.raises(
+        InputError, match=f"column '{heading}' says something else than.*--data.split patient"
+    ):
+        loaded(where)
+    assert sum(map(len, loaded(where, split="patient").values())) == 27
+
+
+def test_folders_by_longer_names_are_the_split_and_a_column_that_differs_is_said(folder):
+    names = [f"{('train_set', 'Validation Images', 'test2017')[i // 9]}/{i}.png" for i in range(27)]
+    where = folder(names, "file,patient,label\n" + "".join(f"{n},{i},{i % 2}\n" for i, n in enumerate(names)))
+    assert members(loaded(where))["test"] == list(range(18, 27))
+    lines = [f"{n},{i},{i % 2},{('test', 'val', 'train')[i // 9]}\n" for i, n in enumerate(names)]
+    where.joinpath("labels.csv").write_text("file,patient,label,split\n" + "".join(lines))
+    said = []
+    assert members(loaded(where, said))["train"] == list(range(18, 27))
+    assert any(line.startswith("18 images lie in a folder that is called as another part") for line in said)
 
 
 def test_numbered_folds_are_no_split_and_no_label(folder):

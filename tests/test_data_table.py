@@ -81,6 +81,36 @@ def test_a_wrong_label_is_named_by_its_row_and_not_quoted(read):
     assert read(labelled("ILL", "Well"), classes=("ill", "well")).rows[1].labels == (1,)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        *((["0", "1", mark], "row 4 has no label") for mark in ("?", "-", ".", "N.A.", "#DIV/0!", "\u2014")),
+        *(
+            (["0", "1", word], "row 4 has a word for unknown")
+            for word in ("unknown", "Missing", "uncertain", "inf")
+        ),
+        (["yes", "no", "unk"], "row 4 has a word for unknown"),
+        (["0", "1", "-9"], "row 4: the label is a number below 0"),
+        (["0", "1", "\u22121"], "row 4: the label is -1 or -2"),
+        (["1", "\u20131"], "the label column holds -1 and 1 and no 0"),
+        (["A", "B", "A;B"], "row 4: its label holds ';'"),
+        (["['A']", "['B']"], "row 2: its label holds '\\['"),
+    ],
+)
+def test_cells_that_are_no_class_of_their_own_are_refused_by_row(read, labels, message):
+    with pytest.raises(InputError, match=message):
+        read(labelled(*labels))
+    assert read(labelled(*labels), classes=sorted({*labels})).rows[0].labels[0] >= 0
+
+
+def test_a_class_called_unknown_among_words_and_one_with_marks_stay(read):
+    assert read(labelled("MEL", "NV", "UNK")).classes == ("MEL", "NV", "UNK")
+    assert read(labelled("A;B", "C")).classes == ("A;B", "C")
+    assert read(labelled("mild_npdr", "Mild NPDR", "mild-npdr", "no npdr")).classes[1] == "no npdr"
+    assert read(labelled("pos", "neg", "Positive", "negative")).classes == ("0", "1")
+    assert len(read(labelled("HER2+", "HER2-", "HER2")).classes) == 3
+
+
 # Many labels
 
 
@@ -158,6 +188,69 @@ def test_the_usual_headings_of_patients_are_understood(read, heading):
     assert (many.classes, many.patient_column) == (("mass",), heading)
 
 
+@pytest.mark.parametrize(
+    "heading",
+    ["Patient #", "PatientNr", "patients", "subj_id", "medical_record_number", "empi_anon", "anon_patient_id",
+     "USUBJID", "Patienten-ID", "sub_id", "group", "slide", "ID", "eye_id"],
+)  # fmt: skip
+def test_other_headings_of_patients_are_understood(read, heading):
+    table = read(f"file,{heading},label\na,p1,x\nb,p1,y\nc,p2,y\n")
+    assert [row.patient for row in table.rows] == ["p1", "p1", "p2"]
+
+
+@pytest.mark.parametrize(
+    "heading", ["patient_age", "Patient Gender", "patient_status", "subjective", "is_patient"]
+)
+def test_what_tells_something_about_a_patient_names_nobody(read, heading):
+    assert read(f"file,{heading},label\na,7,x\nb,7,y\nc,8,y\n").patient_column == ""
+
+
+def test_a_number_of_rows_and_a_constant_name_nobody(read):
+    assert read("id,file,label\n1,a,x\n2,b,y\n3,c,y\n").patient_column == ""
+    assert read("study,file,label\nNLST,a,x\nNLST,b,y\nNLST,c,y\n").patient_column == ""
+
+
+def test_a_column_of_identifiers_that_is_not_understood_is_named(read):
+    table = read("file,tcga_id,label\na,7,x\nb,7,y\nc,8,y\n")
+    assert (
+        "column tcga_id is not used: if it tells patients apart, --data.columns patient=tcga_id"
+        in table.notes
+    )
+
+
+def test_of_lesions_and_cases_the_column_that_holds_the_other_whole_counts(read):
+    text = "file,lesion_id,case_id,label\na,1,c,x\nb,2,c,y\nc,3,d,y\n"
+    assert [row.patient for row in read(text).rows] == ["c", "c", "d"]
+    with pytest.raises(InputError, match="patient=lesion_id"):
+        read(text + "d,3,c,y\n")
+
+
+@pytest.mark.parametrize(
+    ("heading", "keys", "patients"),
+    [
+        ("Path", ["C/patient00001/study1/1.jpg", "C/patient00001/study2/1.jpg", "C/patient00002/s/1.jpg"],
+         ["patient00001", "patient00001", "patient00002"]),
+        ("file", ["sub-01_T1w.png", "sub-01_T2w.png", "sub-02_T1w.png"], ["sub-01", "sub-01", "sub-02"]),
+        ("path", ["p10/p10000032/s1/a.jpg", "p10/p10000032/s2/b.jpg", "p11/p11000001/s3/c.jpg"],
+         ["p10000032", "p10000032", "p11000001"]),
+        ("image", ["10_left", "10_right", "11_left"], ["10", "10", "11"]),
+        ("image", ["10_left", "10_right", "11"], ["", "", ""]),
+        ("file", ["patient1/a.png", "b.png", "patient2/c.png"], ["", "", ""]),
+    ],
+)  # fmt: skip
+def test_patients_that_every_path_names_are_understood_and_said(read, heading, keys, patients):
+    text = f"{heading},label\n" + "".join(f"{key},{'xyx'[i]}\n" for i, key in enumerate(keys))
+    table = read(text)
+    assert [row.patient for row in table.rows] == patients
+    assert any("--data.columns patient=" in note for note in table.notes) == any(patients)
+    assert not any(row.patient for row in read(text, columns=("patient=",)).rows)
+
+
+def test_identifiers_that_a_spreadsheet_shortened_are_refused(read):
+    with pytest.raises(InputError, match="row 3, column 'patient' holds a number in short form"):
+        read("file,patient,label\na,7,x\nb,1.23457E+11,y\n")
+
+
 def test_two_columns_that_could_be_the_patient_are_refused_with_the_option(read):
     text = "file,patient_id,subject,label\na,1,s,x\nb,2,s,y\n"
     with pytest.raises(
@@ -192,7 +285,8 @@ def test_columns_are_named_by_option(read):
     ("text", "classes"),
     [
         ("image_id,dx\nISIC_1,nv\nISIC_2,mel\n", ("mel", "nv")),  # HAM10000
-        ("image,level\n10_left,0\n10_right,2\n", None),  # EyePACS: level is no known heading
+        ("image,level\n10_left,0\n10_right,2\n", ("0", "2")),  # EyePACS
+        ("image,bilirubin\n10_left,0\n10_right,2\n", None),
         ("id_code,diagnosis\nab,2\ncd,0\n", ("0", "2")),  # APTOS
         (
             "image_name,patient_id,sex,age_approx,target\na,p,male,45,0\nb,q,female,50,1\n",
@@ -202,9 +296,9 @@ def test_columns_are_named_by_option(read):
 )
 def test_tables_of_public_sets_are_understood_or_refused_with_the_option(read, text, classes):
     if classes is None:
-        with pytest.raises(InputError, match="column 'level' holds something else than 1, 0, -1"):
+        with pytest.raises(InputError, match=r"column 'bilirubin' .*--data.columns label=bilirubin"):
             read(text)
-        assert read(text, columns=("label=level",)).classes == ("0", "2")
+        assert read(text, columns=("label=bilirubin",)).classes == ("0", "2")
     else:
         assert read(text).classes == classes
 
@@ -241,6 +335,13 @@ def test_a_table_without_a_heading_shows_none_of_its_cells(read):
         (["a.b.png"], "a.b", "a.b.png"),
         (["1.2.3"], "1.2.3", "1.2.3"),
         (["a/1.png"], "A/1.PNG", "a/1.png"),
+        (["a b/1.png"], "file:///home/a%20b/1.png", "a b/1.png"),
+        (["100%25.png", "100%.png"], "100%25.png", "100%25.png"),
+        (["a b.png"], "a\u00a0b.png\u200b", "a b.png"),
+        (["1.png"], "\uff11.png", "1.png"),
+        (["12.png"], "12.0", "12.png"),
+        (["a.png"], "a.dcm", "a.png"),
+        (["a.jpg", "b.jpg"], "x/a.jpeg", "a.jpg"),
     ],
 )  # fmt: skip
 def test_a_row_finds_its_file_by_the_path_that_people_write(read, files, key, found):

@@ -11,7 +11,7 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.methods import METHODS, TRAINED, find_method
 from imbal_jax.recipe import build, compose, make_optimizer, second_steps_of
 from imbal_jax.sampling import batch_indices, plan_counts
-from imbal_jax.tasks import ONE_LABEL
+from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
 
 LABELS = np.repeat([0, 1], [90, 10]).astype(np.int32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 1)).astype(np.uint8)
@@ -67,6 +67,18 @@ def test_plans_hold_what_the_method_says(name: str) -> None:
     else:
         assert plan_counts(plans.partner).tolist() == expected[name]
         assert not np.array_equal(batch_indices(plans.partner, 3), batch_indices(plans.plan, 3))
+
+
+@pytest.mark.parametrize(("policy", "drawn"), [("ignore", 2), ("zeros", 2), ("ones", 5), ("soft", 5)])
+def test_batches_are_composed_by_what_uncertain_labels_are_trained_as(policy: str, drawn: int) -> None:
+    labels = np.array([[1]] * 2 + [[-1]] * 3 + [[0]] * 11 + [[-2]] * 4, np.int8)
+    data = Dataset(IMAGES[:20], labels, np.arange(20), ("mass",))
+    balanced = replace(METHODS["ce"], composition="balanced")
+    config = replace(CONFIG, data=Data(uncertain=policy))
+    plans, _ = compose(config, balanced, MANY_LABELS, data, 1, total_steps=10)
+    batches = np.concatenate([batch_indices(plans.plan, step) for step in range(10)])
+    assert set(batches[batches < 5]) >= set(range(drawn))
+    assert (batches < drawn).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_model_starts_the_same_whatever_the_method_adds() -> None:

@@ -94,6 +94,36 @@ def test_many_labels_skip_the_unknown_and_weight_the_positives() -> None:
     assert float(loss) == pytest.approx(values[MULTI >= 0].sum() / (MULTI >= 0).sum(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("policy", "positives", "negatives"),
+    [("ignore", 4, 6), ("zeros", 4, 11), ("ones", 9, 6), ("soft", 7.5, 7.5)],
+)
+def test_counts_and_weights_are_of_what_uncertain_labels_are_trained_as(policy, positives, negatives) -> None:
+    column = np.array([1] * 4 + [0] * 6 + [-1] * 5 + [-2] * 3, np.int8)
+    labels = np.stack([column, column == 1], axis=1).astype(np.int8)
+    shared = class_arrays(METHODS["weighted_ce"], labels, 2, labels.sum(0), uncertain=policy)
+    assert shared["counts"][0] == pytest.approx(positives)
+    assert shared["known"].tolist() == [pytest.approx(positives + negatives), 18]
+    assert shared["class_weights"].tolist() == pytest.approx([negatives / positives, 14 / 4])
+
+
+@pytest.mark.parametrize("name", ["pairwise_auc", "partial_auc", "smooth_ap"])
+def test_ranking_takes_soft_uncertain_labels_as_positives_and_no_smoothing(name) -> None:
+    logits = RNG.normal(size=(20, 3)).astype(np.float32)
+    batch = {"labels": MULTI, "shared": class_arrays(METHODS[name], MULTI, 3, MULTI.sum(0))}
+
+    def loss(**options):
+        return float(MANY_LABELS.objective(METHODS[name], **options)(logits, batch, None)[0])
+
+    assert loss(uncertain="soft") == loss(uncertain="ones") != loss()
+    assert loss(label_smoothing=0.1) == loss()
+    one = {"labels": MULTI[:, 1].astype(np.int32), "shared": batch["shared"]}
+    both = [
+        ONE_LABEL.objective(METHODS[name], label_smoothing=s)(logits[:, :2], one, None)[0] for s in (0.0, 0.1)
+    ]
+    assert float(both[0]) == float(both[1])
+
+
 def test_a_loss_of_one_label_is_refused_for_many_and_says_which_fit() -> None:
     with pytest.raises(
         InputError, match="loss balanced_softmax is not for many labels an image, allowed are cross_entropy"

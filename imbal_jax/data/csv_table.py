@@ -37,7 +37,7 @@ def read_table_text(path: Path, *, absent: str = "") -> TextTable:
     UTF-8 with or without a byte order mark, or UTF-16 with one. The delimiter, a comma, semicolon or tab, is the one
     that the heading holds most of; or the first line names it, ``sep=;``. Lines end in LF, CR LF or CR. A cell may
     stand in quotes, with delimiters, line breaks and doubled quotes inside. Rows without any text are left out, and
-    so is a column without heading that is first (pandas' index) or empty.
+    so are columns without heading that come first (pandas' index) or are empty.
 
     Raises InputError, naming the row, for a quote that opens inside a cell, text behind a closing quote, a quote that
     is never closed, a cell in quotes that swallowed rows, a row of more or fewer cells than headings, NUL bytes; and
@@ -96,6 +96,8 @@ def parse_table(text: str, name: str) -> TextTable:
                 f"{name} row {number} has {len(cells)} cells under {width} headings: "
                 "a cell that holds the delimiter stands in quotes"
             )
+        if [cell.strip() for cell in cells] == [heading.strip() for heading in headings]:
+            raise InputError(f"{name} row {number} is the heading again: remove it")
     _check_swallowed(records, delimiter, width, name)
     if not records:
         raise InputError(f"{name} has a heading and no rows")
@@ -104,7 +106,7 @@ def parse_table(text: str, name: str) -> TextTable:
 
 def spelling(text: str) -> str:
     """What two headings, or two names, have in common that differ in case, space, hyphens or normal form only."""
-    return re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", text).casefold())
+    return re.sub(r"[\s_\-.#]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
 Record = tuple[int, list[str], dict[int, list[str]]]
@@ -208,17 +210,20 @@ def _kind(cell: str) -> tuple[bool, ...]:
 
 
 def _without_nameless(headings: list[str], records: list[Record], name: str) -> TextTable:
-    kept = []
+    kept: list[int] = []
     for place, heading in enumerate(headings):
-        if heading and not re.fullmatch(r"Unnamed: \d+", heading):
+        if heading and not re.fullmatch(r"Unnamed: \d+(\.\d+)*", heading):
             kept.append(place)
-        elif place > 0 and any(cells[place].strip() for _, cells, _ in records):
+        elif kept and any(cells[place].strip() for _, cells, _ in records):
             raise InputError(
                 f"{name}: column {place + 1} has cells and no heading: give it one, or remove it"
             )
     spellings: dict[str, int] = {}
     for place in kept:
         other = spellings.setdefault(spelling(headings[place]), place)
+        again = re.fullmatch(r"(.+)\.\d+", headings[place])  # as pandas renames a second column of one name
+        if again and again[1] in headings:
+            other = headings.index(again[1])
         if other != place:
             raise InputError(
                 f"{name} has two columns of the same name, {other + 1} and {place + 1}: rename or remove one"

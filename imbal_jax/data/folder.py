@@ -117,7 +117,10 @@ class FolderSummary:
         )
         lines += [f"{count} {what}" for count, what in notes if count]
         flags = {flag: count for flag, count in self.flags.items() if flag != "unwindowed"}  # told above
-        lines += [f"{count} flagged {flag}: {FLAGS[flag]}" for flag, count in flags.items()]
+        more = {"colour-dropped": ": --data.channels 3 keeps the colour"}
+        lines += [
+            f"{count} flagged {flag}: {FLAGS[flag]}{more.get(flag, '')}" for flag, count in flags.items()
+        ]
         return "\n".join([*lines, *self.notes, *self.passed])
 
 
@@ -151,7 +154,8 @@ def read_folder(
         file        the path of the file, below ``folder`` or from further up, or the bare name where only one file
                     has it (the ending may be left out), or the SOPInstanceUID; or instead
         accession   the AccessionNumber: the labels are for all images of that study
-        patient     optional; without it, or where it says nothing, PatientID from the header, else StudyInstanceUID
+        patient     optional; without it, or where it says nothing, PatientID from the header, else StudyInstanceUID;
+                    of files without a header what all paths name, as patient00001/study1/1.jpg or 10_left
         label       the name of a class; or instead one column for each of many labels, holding 1, 0,
                     -1 (uncertain, read as -1) or nothing (missing, read as -2)
         split       optional; train, validation or test. Without it, folders called so are the split.

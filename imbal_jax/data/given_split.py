@@ -44,7 +44,13 @@ def given_split(
     indices = {part: np.flatnonzero([word == part for word in words]) for part in PARTS}
     indices = {part: chosen for part, chosen in indices.items() if len(chosen)}
     counts = ", ".join(f"{part} {len(chosen)}" for part, chosen in indices.items())
-    return indices, [f"split by {source}: {counts} images; {AGAIN}"]
+    said = [f"split by {source}: {counts} images; {AGAIN}"]
+    folders = [folder_split(path) for path in paths]
+    if others := sum(folder not in ("", word) for folder, word in zip(folders, words, strict=True)):
+        said.append(
+            f"{others} images lie in a folder that is called as another part than that of the {source}"
+        )
+    return indices, said
 
 
 def folder_split(path: str) -> str:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from imbal_jax.data.dataset import MISSING, UNCERTAIN
 from imbal_jax.data.placement import place
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import patient_numbers
@@ -195,6 +196,8 @@ def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
     """bool [N, C]: which item has which class."""
     labels = np.asarray(labels)
     if labels.ndim == 2:
+        if not np.isin(labels, (MISSING, UNCERTAIN, 0, 1)).all():
+            raise InputError("a label of many is none of 1, 0, -1 (uncertain) and -2 (missing)")
         return labels == 1
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
         raise InputError(
@@ -209,6 +212,10 @@ def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
 
 def patients_of(groups: np.ndarray, count: int) -> np.ndarray:
     """int [N], a number for each patient; a group that is missing is a patient of its own."""
+    if groups is None:
+        raise InputError(
+            "groups are None: give the patient of every item, or np.arange(N) where each is its own"
+        )
     if len(groups) != count:
         raise InputError(f"{len(groups)} groups for {count} labels: give the patient of every item")
     return patient_numbers(groups, np.ones(count, bool), missing="own")

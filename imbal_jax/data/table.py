@@ -6,17 +6,21 @@ Messages name rows by number and never quote a cell that may hold a name.
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from imbal_jax.data.cells import (
     class_spelling,
     is_missing,
+    is_shortened,
+    is_unsure,
     label_value,
     patient_name,
     plain_text,
+    says_nothing,
     split_name,
     whole_number,
 )
@@ -99,22 +103,62 @@ def read_table(
         notes += [f"columns not used: {', '.join(unused)}"] if unused else []
         many = False
     patient, split = found.patient, found.split
+    heading = text.headings[patient] if patient is not None else ""
+    persons = [cells[patient] if patient is not None else "" for _, cells in text.rows]
+    if shortened := [line for (line, _), cell in zip(text.rows, persons, strict=True) if is_shortened(cell)]:
+        raise InputError(
+            f"{text.name} row {shortened[0]}, column '{heading}' holds a number in short form, as 1.2E+11: its last "
+            "digits may be lost, and several patients be one: write identifiers as text"
+        )
+    person_like = found.person_like
+    by_path = patient is None and found.key == "file" and not found.nobody
+    if by_path and (told := patients_by_path([cells[found.file] for _, cells in text.rows])):
+        persons, by = told
+        heading, person_like = text.headings[found.file], True
+        notes.append(f"patients by {by} in column {heading}; if it is not so, --data.columns patient=")
     rows = []
-    for (line, cells), label in zip(text.rows, labels, strict=True):
+    for (line, cells), label, person in zip(text.rows, labels, persons, strict=True):
         key = cells[found.file] if found.key == "file" else patient_name(cells[found.file])
-        who = patient_name(cells[patient]) if patient is not None else ""
+        who = patient_name(person)
         part = split_name(cells[split]) if split is not None else ""
         rows.append(Row(line, key, who, label, UNKNOWN_SPLIT if part is None else part))
     return Table(
         key=found.key,
-        patient_column=text.headings[patient] if patient is not None else "",
+        patient_column=heading,
         classes=names,
         many=many,
         rows=rows,
         split_column=text.headings[split] if split is not None else "",
-        person_like=found.person_like,
+        person_like=person_like,
         notes=tuple(notes),
     )
+
+
+_PATIENT_NAME = re.compile(r"((?:patient|pat|subject|subj|sub|participant)[-_ ]?\d+)(?![^\W_])")
+_MIMIC_PATIENT = re.compile(r"p\d{8}")
+_EYE = re.compile(r"(.*[^\W_])[-_ ](?:left|right|l|r|od|os)")
+
+
+def patients_by_path(keys: Sequence[str]) -> tuple[list[str], str] | None:
+    """The patients that all paths name, as ``patient00001/study1/1.jpg`` or ``10_left``, and by what; else None."""
+    paths = [name_parts(key) for key in keys]
+    named = [
+        next((found[1] for part in path if (found := _PATIENT_NAME.match(part))), "")
+        or next((part for part in path[:-1] if _MIMIC_PATIENT.fullmatch(part)), "")
+        for path in paths
+    ]
+    if all(named) and len(set(named)) > 1:
+        return named, "the patient's name"
+    eyes = [_EYE.fullmatch(without_ending(path[-1])) if path else None for path in paths]
+    if all(eyes) and len(paths) > 1:
+        ends = {
+            without_ending(path[-1]).rpartition(found[1])[2]
+            for path, found in zip(paths, eyes, strict=True)
+            if found
+        }
+        if len(ends) > 1:
+            return [found[1] for found in eyes if found], "what stands before left and right"
+    return None
 
 
 Labels = list[tuple[int, ...]]
@@ -141,17 +185,22 @@ def one_label(
         return tuple(classes), labels, []
 
     for line, cell in lines:
-        if is_missing(cell):
+        if says_nothing(cell):
             raise InputError(
                 f"{text.name} row {line} has no label: give one, or remove the row; a class called none or NA "
                 "needs another name"
             )
-    for line, cell in lines:
-        if "|" in cell:
-            raise InputError(
-                f"{text.name} row {line}: its label holds '|': for several labels give each a column of 1 and 0"
-            )
+    check_several(text, lines)
     check_signs(text, lines)
+    numbers = [
+        label_value(cell) is not None or whole_number(plain_text(cell)) is not None for _, cell in lines
+    ]
+    unsure = [line for line, cell in lines if is_unsure(cell)]
+    if unsure and sum(numbers) == len(lines) - len(unsure) > 0:
+        raise InputError(
+            f"{text.name} row {unsure[0]} has a word for unknown among labels that are numbers, or yes and no: "
+            "remove the row, or name the classes, --data.classes 0 1 unknown, if it is one"
+        )
     spelled = [class_spelling(cell) for _, cell in lines]
     if len(set(spelled)) > 2 and all(label_value(cell) is not None for _, cell in lines):
         spelled = [str(label_value(cell)) for _, cell in lines]  # True beside 1, y beside yes
@@ -175,11 +224,32 @@ def one_label(
     return tuple(shown[one] for one in order), [(index[one],) for one in spelled], notes
 
 
+def check_several(text: TextTable, lines: list[tuple[int, str]]) -> None:
+    """Refuse cells of several labels: with a bar, in brackets, or classes of other rows with a mark between them."""
+    alone = {class_spelling(cell) for _, cell in lines}
+    for line, cell in lines:
+        mark = "|" if "|" in cell else "[" if re.fullmatch(r"\[('.*')?\]", cell) else ""
+        for one in ";,+&/":
+            parts = [class_spelling(part) for part in cell.split(one)]
+            if not mark and len(parts) > 1 and alone.issuperset(parts) and class_spelling(cell) not in parts:
+                mark = one
+        if mark:
+            raise InputError(
+                f"{text.name} row {line}: its label holds '{mark}': for several labels give each a column of 1 and 0"
+            )
+
+
 def check_signs(text: TextTable, lines: list[tuple[int, str]]) -> None:
-    """Refuse -1 and -2 in a column of one label: is it a class, or is it uncertain?"""
+    """Refuse numbers below 0 in a column of one label: is it a class, is it uncertain, or nothing?"""
     numbers = [(line, whole_number(plain_text(cell))) for line, cell in lines]
     signed = [line for line, number in numbers if number in (UNCERTAIN, MISSING)]
     if not signed:
+        for line, number in numbers:
+            if number is not None and number < 0:
+                raise InputError(
+                    f"{text.name} row {line}: the label is a number below 0: if it says that there is none, "
+                    "remove the row, if it is a class, name the classes, --data.classes -9 0 1"
+                )
         return
     if {number for _, number in numbers} == {-1, 1}:
         raise InputError(
@@ -226,7 +296,8 @@ def many_labels(
             place = chosen[values.index(None)]
             raise InputError(
                 f"{text.name} row {line}, column '{text.headings[place]}' holds something else than 1, 0, -1 or "
-                "nothing: correct it, or name the label columns, --data.classes A B"
+                "nothing: correct it, or name the label columns, --data.classes A B, or the column of one label an "
+                f"image, --data.columns label={text.headings[place]}"
             )
         labels.append(tuple(value for value in values if value is not None))
     for number, name in enumerate(names):
@@ -285,12 +356,18 @@ class Matches:
     def take(self, path: str, row: Row) -> None:
         other = self.rows.setdefault(path, row)
         if (other.labels, other.patient, other.split) != (row.labels, row.patient, row.split):
-            raise InputError(f"rows {other.number} and {row.number} say different things about one file")
+            what = next(
+                name for name in ("labels", "patient", "split") if getattr(other, name) != getattr(row, name)
+            )
+            raise InputError(
+                f"rows {other.number} and {row.number} say different things about one file, its {what}: keep one"
+            )
 
 
 def name_parts(path: str, *, fold: bool = True) -> tuple[str, ...]:
     """The folders and the name of a path in one form, its drive, root and ``..`` left out."""
-    text = unicodedata.normalize("NFC", path.replace("\\", "/").strip())
+    path = path.replace("\\", "/").strip()
+    text = plain_text(path) if fold else unicodedata.normalize("NFC", path)
     if ":" in text:
         text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/*", "", text)  # C:/ and file:///
     text = text.casefold() if fold else text
@@ -307,9 +384,10 @@ def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]
     """Rows that name a file of ``files`` (paths below the folder), and the rows that do not.
 
     A row's name fits a file where one of the two paths ends with the other, folder by folder: the name alone, a path
-    below the folder, an absolute path, a path from a folder above. Its ending may be left out; case and the normal
-    form of Unicode may differ. Where several files fit, those win that fit without these liberties. Raises InputError
-    where still several do, and where two rows name one file by different paths.
+    below the folder, an absolute path, a path from a folder above. Its ending may be left out; case, space and the
+    normal form of Unicode may differ. What fits nothing is tried as if %20 stood for a blank, 12.0 for 12, and a.dcm
+    for a.png. Where several files fit, those win that fit without these liberties. Raises InputError where still
+    several do, and where two rows name one file by different paths.
     """
     matches = Matches()
     if table.key != "file":
@@ -329,6 +407,10 @@ def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]
         if not candidates and parts:
             there = by_name.get(parts[-1], [])
             candidates = there if len(there) == len(parts) == 1 else fitting(row.key, there)
+            for other_key in other_keys(row.key) if not candidates else ():
+                candidates = fitting(other_key, by_name.get(name_parts(other_key)[-1], []))
+                if candidates:
+                    break
         if len(candidates) > 1:
             raise InputError(
                 f"row {row.number} names a file that {len(candidates)} folders hold, or that fits {len(candidates)} "
@@ -346,6 +428,17 @@ def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]
             )
         matches.take(candidates[0], row)
     return matches, left
+
+
+def other_keys(key: str) -> Iterator[str]:
+    """What else a file's name may have been, before an export or a program wrote it as ``key``."""
+    if re.search("%[0-9a-fA-F]{2}", key):
+        yield unquote(key)
+    if re.fullmatch(r"\d+\.0", key):
+        yield key[:-2]
+    folders, mark, name = key.replace("\\", "/").rpartition("/")
+    if without_ending(name) != name:
+        yield folders + mark + without_ending(name)
 
 
 def fitting(key: str, files: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """Whose a case is: patients are drawn and counted, not their images."""
 
+import re
+import unicodedata
 from typing import Literal
 
 import numpy as np
@@ -34,12 +36,20 @@ def _names_nobody(group: object) -> bool:
     return group is None or str(group) == "<NA>" or bool(group != group)
 
 
+def _one_spelling(group: object) -> str:
+    text = group.decode("utf-8", "replace") if isinstance(group, bytes) else str(group)
+    text = " ".join(unicodedata.normalize("NFKC", text).split())
+    return text.split(".")[0] if re.fullmatch(r"-?\d+\.0+", text, re.ASCII) else text
+
+
 def patient_numbers(
     groups: ArrayLike | None, kept: np.ndarray, *, missing: Literal["refuse", "own"] = "refuse"
 ) -> np.ndarray:
     """Numbers 0 to G - 1, int [kept cases]; a number of its own for each case where ``groups`` is None.
 
-    missing: what becomes of a group that names no patient (``missing_groups``): refused, or a patient of its own.
+    1, 1.0, "1", " 1" and "1.0" are one patient, and so are the normal forms of one name: a column of a frame holds
+    them side by side. missing: what becomes of a group that names no patient (``missing_groups``): refused, or a
+    patient of its own.
     Raises ValueError where ``groups`` are not one a case, or where one that counts is missing and is refused.
     """
     if groups is None:
@@ -53,9 +63,10 @@ def patient_numbers(
         raise ValueError(f"{nameless.sum()} of {groups.size} groups are missing: give every case its patient")
     named = groups[~nameless]
     if groups.dtype == object:  # numbers and words do not sort together
-        order = sorted(set(named.tolist()), key=lambda group: (type(group).__name__, str(group)))
-        place = {group: number for number, group in enumerate(order)}
-        named = np.array([place[group] for group in named.tolist()], np.int64)
+        named = np.array([_one_spelling(group) for group in named.tolist()], str)
+    elif groups.dtype.kind in "US":
+        spelled, place = np.unique(named, return_inverse=True)
+        named = np.array([_one_spelling(group) for group in spelled.tolist()], str)[place]
     named = np.unique(named, return_inverse=True)[1]
     numbers = np.empty(groups.shape, np.int64)
     numbers[~nameless] = named
