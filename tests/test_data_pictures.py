@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, ImageOps
 import imbal_jax
 from imbal_jax.data.folder import load_picture
 from imbal_jax.data.geometry import Geometry
-from imbal_jax.data.pictures import decode, decode_channels, open_picture
+from imbal_jax.data.pictures import decode_channels, open_picture
 from imbal_jax.data.refusal import ReadError
 
 RNG = np.random.default_rng(0)
@@ -83,7 +83,6 @@ def test_8_and_16_bits_of_one_film_give_one_picture_on_every_path(kind, tmp_path
         np.testing.assert_allclose(open_picture(data).values, film / 255, atol=1e-6)
         for pixels in (
             load_picture(tmp_path / "film", size=32, voi="header").pixels,
-            decode(data, 32),
             decode_channels(data, 1, np.dtype(np.uint8))[..., 0],
             Geometry(32).picture(data)[0][..., 0],
         ):
