@@ -109,6 +109,7 @@ MALFORMED = {
     "7 bits": item([128, 0, 7], list(range(128))),
     "17 bits": item([256, 0, 17], list(range(256))),
     "0 bits": item([256, 0, 0], list(range(256))),
+    "too many entries": item([256, 0, 16], list(range(258))),
     "too few entries": item([256, 0, 16], list(range(255))),
     "half of the entries at 16 bits": item([256, 0, 16], list(range(128))),
     "less than half of the entries at 8 bits": item([256, 0, 8], list(range(127))),

@@ -39,12 +39,14 @@ class Levels:
     stored: the picture [rows, columns]. levels: of at most 16 bits every whole number from 0, or the smallest
     stored value, to the largest that there is or, of few bits, that there may be; beyond, where levels are as many
     as pixels, the pixels themselves. hidden: bool [rows, columns], pixels that are not part of the picture and are
-    counted nowhere: behind a shutter, or padding that is no level; None without any.
+    counted nowhere: behind a shutter, or padding that is no level; None without any. cut: whether bits were left out
+    that are neither stored, by the header, nor padding, nor an overlay.
     """
 
     stored: np.ndarray
     levels: np.ndarray
     hidden: np.ndarray | None = None
+    cut: bool = False
 
     @cached_property
     def sampled(self) -> np.ndarray:

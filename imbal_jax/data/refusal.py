@@ -79,6 +79,7 @@ FLAGS = {
     "colour-dropped": "a colour picture made grey",
     "enlarged": "fewer source pixels than pixels of the result",
     "excess-pixels": "more pixel bytes than the header accounts for",
+    "bits-cut": "bits that are not stored, by the header, were set and left out: garbage, or too few bits stored",
 }
 
 
