@@ -323,7 +323,7 @@ def medmnist(
                 f"no {file.name} in {folder}: place it there from {file.url}, or turn download on"
             )
         path = fetch(file.url, folder / file.name, md5=file.md5)
-    return read_medmnist(path, name, fit=fit, channels=channels, bits=bits)
+    return read_medmnist(path, name, size=size, fit=fit, channels=channels, bits=bits)
 
 
 def _medmnist_file(name: str, size: int) -> File:
