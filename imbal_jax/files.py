@@ -89,7 +89,11 @@ def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndar
             lacking = [name for name in names if name not in arrays.files]
             if lacking:
                 raise DamagedError(f"{path} is damaged (no array {', '.join(lacking)}): {remedy}")
-            return {name: arrays[name] for name in names}
+            read = {name: arrays[name] for name in names}
+            foreign = [name for name, array in read.items() if not isinstance(array, np.ndarray)]
+            if foreign:  # numpy gives the bytes of what is no array
+                raise DamagedError(f"{path} is damaged ({', '.join(foreign)} is no array): {remedy}")
+            return read
     except DamagedError:
         raise
     except (

@@ -134,6 +134,21 @@ def test_a_damaged_header_inside_a_tar_does_not_end_it_silently(tmp_path):
         content(tmp_path)
 
 
+def long_name():
+    """A tar whose name is said to have 600 MiB."""
+    member = tarfile.TarInfo("././@LongLink")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, 600 * 2**20
+    return gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+
+
+def zip_link():
+    stream, member = io.BytesIO(), zipfile.ZipInfo("im/link.png")
+    member.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(member, "001.png")
+    return stream.getvalue()
+
+
 def test_what_is_no_archive_encrypted_or_joined_is_refused_in_one_line(tmp_path):
     encrypted = bytearray(zipped())
     for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -152,6 +167,8 @@ def test_what_is_no_archive_encrypted_or_joined_is_refused_in_one_line(tmp_path)
         "b.tar": tar() + tar({"im/9.png": b"x"}),
         "b.tar.gz": gzip.compress(tar()) + gzip.compress(tar({"im/9.png": b"x"})),
         "c.tar": linked.getvalue(),
+        "d.tgz": long_name(),
+        "d.zip": zip_link(),
         "c.zip": b"",
     }.items():
         path = tmp_path / name

@@ -164,15 +164,34 @@ def test_one_list_without_the_other_and_an_unlisted_image_are_named(tmp_path):
         make("nih", folder, tmp_path / "out", size=10)
 
 
+def test_colour_that_is_dropped_is_said(tmp_path):
+    folder = nih_folder(tmp_path / "nih")
+    for archive in folder.glob("images_*.tar.gz"):
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+        archive.unlink()
+    for name in NAMES[:3]:
+        with Image.open(folder / "images" / name) as image:
+            tinted = np.stack([np.asarray(image), 255 - np.asarray(image), np.asarray(image)], -1)
+        Image.fromarray(tinted).save(folder / "images" / name)
+    for channels, said in ((1, True), (3, False)):
+        out = io.StringIO()
+        options = PrepareOptions(
+            name="nih", dir=folder, out=tmp_path / f"{channels}", size=10, channels=channels
+        )
+        prepare(options, Console(file=out, width=200))
+        assert ("3 colour pictures made grey" in out.getvalue()) == said
+
+
 def test_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     folder = nih_folder(tmp_path / "nih")
     decoded = []
     whole = public.nih_images
 
     def counting(*arguments):
-        for name, pixels in whole(*arguments):
-            decoded.append(name)
-            yield name, pixels
+        for image in whole(*arguments):
+            decoded.append(image[0])
+            yield image
 
     monkeypatch.setattr(public, "nih_images", counting)
     examples = stream_nih(folder, size=10).examples

@@ -348,6 +348,23 @@ def test_garbage_above_the_stored_bits_is_ignored(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(path, voi="none"), bytes_of(RAMP, 0, 4095), atol=1)
 
 
+def test_bits_that_are_cut_are_flagged_unless_they_are_an_overlay_or_a_sign(tmp_path: Path) -> None:
+    bits = {"BitsStored": 12, "HighBit": 11}
+    assert "bits-cut" not in flags(write(tmp_path / "a.dcm", RAMP, **bits))
+    path = write(tmp_path / "a.dcm", RAMP | np.uint16(0x2000), **bits)
+    assert "bits-cut" in flags(path)
+    file = pydicom.dcmread(path)
+    file.add_new(0x60000100, "US", 16)
+    file.add_new(0x60000102, "US", 13)
+    file.save_as(path)
+    assert "bits-cut" not in flags(path)
+    assert "bits-cut" in flags(write(tmp_path / "a.dcm", RAMP, BitsStored=10, HighBit=9))  # a sawtooth
+    signed = RAMP.astype(np.int16) - 2048
+    for words in (signed, signed & 0x0FFF):  # the sign carried on, and not
+        assert "bits-cut" not in flags(write(tmp_path / "a.dcm", words, **bits))
+    assert "bits-cut" in flags(write(tmp_path / "a.dcm", signed & 0x2FFF, **bits))
+
+
 @pytest.mark.parametrize(
     "window", [{}, {"WindowCenter": 2000, "WindowWidth": 1001}, {"VOILUTFunction": "SIGMOID"}]
 )

@@ -109,6 +109,7 @@ MALFORMED = {
     "7 bits": item([128, 0, 7], list(range(128))),
     "17 bits": item([256, 0, 17], list(range(256))),
     "0 bits": item([256, 0, 0], list(range(256))),
+    "too many entries": item([256, 0, 16], list(range(258))),
     "too few entries": item([256, 0, 16], list(range(255))),
     "half of the entries at 16 bits": item([256, 0, 16], list(range(128))),
     "less than half of the entries at 8 bits": item([256, 0, 8], list(range(127))),
@@ -164,6 +165,27 @@ def test_a_table_that_uses_little_of_its_declared_range_is_dim_and_flagged(tmp_p
     assert off(radiograph, film.shown()) < 2e-5
     assert radiograph.pixels.max() < 65535 / 15
     assert radiograph.flags == ("voi-lut-dim",)
+
+
+@pytest.mark.parametrize(
+    ("width", "windowed", "flag"),
+    [(8000.0, True, ()), (20000.0, True, ("window-dim",)), (1e7, False, ("unwindowed",))],
+)
+def test_a_window_that_shows_few_greys_is_flagged_and_one_grey_is_no_window(
+    width: float, windowed: bool, flag: tuple[str, ...], tmp_path: Path
+) -> None:
+    film = Film(window=(2000.0, width, "LINEAR"))
+    radiograph = load(film, tmp_path)
+    assert (radiograph.windowed, radiograph.flags) == (windowed, flag)
+    if windowed:
+        assert off(radiograph, film.shown()) < 2e-5
+
+
+def test_a_table_of_which_the_picture_needs_little_is_dim_and_flagged(tmp_path: Path) -> None:
+    film = Film(Table(gamma(4096, 12), 0, 12), low=0, high=400)
+    radiograph = load(film, tmp_path)
+    assert radiograph.flags == ("voi-lut-dim",)
+    assert off(radiograph, film.shown()) < 2e-5
 
 
 def test_a_frames_own_window_counts_before_the_roots_table() -> None:

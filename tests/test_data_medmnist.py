@@ -52,16 +52,19 @@ def test_a_file_of_another_set_is_refused_by_its_labels(tmp_path):
         {"train_labels": np.full((5, 1), -1)},
         {"train_labels": np.array([["a"]] * 5)},
         {"train_images": np.array([None] * 5)},
+        {"train_images": np.zeros((0, 28, 28), np.uint8), "train_labels": np.zeros((0, 1), np.uint8)},
+        {"train_images": np.ones((5, 28, 28), np.uint8)},
+        {f"{part}_images": np.zeros((5, 64, 64), np.uint8) for part in ("train", "val", "test")},
     ],
 )
 def test_wrong_dtypes_shapes_and_lengths_are_refused_in_one_line(change, tmp_path):
     path = published(tmp_path / "a.npz", (28, 28), 1, 1)
     with np.load(path) as arrays:
         whole = dict(arrays)
-    read_medmnist(path, "pneumoniamnist")
+    read_medmnist(path, "pneumoniamnist", size=28)
     np.savez(path, **{**whole, **change})
     with pytest.raises(InputError, match="remove it and fetch it again") as caught:
-        read_medmnist(path, "pneumoniamnist")
+        read_medmnist(path, "pneumoniamnist", size=28)
     assert "\n" not in str(caught.value)
 
 

@@ -88,6 +88,23 @@ def test_a_range_of_padding_outside_the_bits_is_black(first: int, last: int, tmp
     np.testing.assert_allclose(picture[:, 20:], bytes_of(RAMP[:, 20:], 20, 4095), atol=1)
 
 
+@pytest.mark.parametrize("vr", ["US", "SS"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_range_of_padding_around_0_is_signed_where_the_pixels_are(
+    vr: str, turned: bool, tmp_path: Path
+) -> None:
+    signed = RAMP.astype(np.int16) - 2048
+    path = write(tmp_path / "a.dcm", signed, **TWELVE)
+    file = pydicom.dcmread(path)
+    limits = [100, -2048] if turned else [-2048, 100]
+    for tag, limit in zip((0x00280120, 0x00280121), limits, strict=True):
+        file.add_new(tag, vr, limit % 65536 if vr == "US" else limit)
+    file.save_as(path)
+    seen = signed > 100
+    expected = np.where(seen, bytes_of(signed, signed[seen].min(), signed[seen].max()), 0)
+    np.testing.assert_allclose(read(path, voi="none"), expected, atol=1)
+
+
 def test_overlay_bits_beside_padding_are_still_ignored(tmp_path: Path) -> None:
     pixels = RAMP | np.uint16(0x4000)
     pixels[:, :20] = 0x8000

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, ImageOps
 import imbal_jax
 from imbal_jax.data.folder import load_picture
 from imbal_jax.data.geometry import Geometry
-from imbal_jax.data.pictures import decode, decode_channels, open_picture
+from imbal_jax.data.pictures import decode_channels, open_picture
 from imbal_jax.data.refusal import ReadError
 
 RNG = np.random.default_rng(0)
@@ -83,7 +83,6 @@ def test_8_and_16_bits_of_one_film_give_one_picture_on_every_path(kind, tmp_path
         np.testing.assert_allclose(open_picture(data).values, film / 255, atol=1e-6)
         for pixels in (
             load_picture(tmp_path / "film", size=32, voi="header").pixels,
-            decode(data, 32),
             decode_channels(data, 1, np.dtype(np.uint8))[..., 0],
             Geometry(32).picture(data)[0][..., 0],
         ):
@@ -387,3 +386,88 @@ def test_one_module_opens_pictures():
         if re.search(r"\bImage\.open\(|ImageFile\.|imread", path.read_text(encoding="utf-8"))
     }
     assert opens == {"data/pictures.py"}
+
+
+# Marks, tables and scans that a file gets wrong
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("share", [0.004, 0.008, 0.05])
+@pytest.mark.parametrize("mark", [65535, 65000])
+def test_marks_in_the_white_of_16_bits_do_not_make_a_film_of_fewer_bits_black(bits, share, mark):
+    film = RNG.integers(2**bits // 8, 2**bits // 2, (64, 64)).astype(np.uint16)
+    film[0, 0] = 2 ** (bits - 1)
+    marked = film.copy()
+    marked.ravel()[: int(share * film.size)] = mark
+    picture = open_picture(encoded(marked))
+    assert picture.flags == ("range-guessed",)
+    low, high = np.percentile(film, [0.5, 99.5])
+    expected = np.clip((film - low) / (high - low), 0, 1)
+    assert np.abs(picture.values - expected)[marked == film].max() < 0.02
+    assert (picture.values[marked != film] == 1).all()
+
+
+def test_a_bright_part_of_a_film_of_16_bits_is_no_mark():
+    film = np.minimum(np.geomspace(300, 65535, 64 * 64), 65535).astype(np.uint16).reshape(64, 64)
+    picture = open_picture(encoded(film))
+    assert picture.flags == ()
+    np.testing.assert_allclose(picture.values, film / 65535, atol=1e-6)
+
+
+def test_floats_that_use_a_small_part_of_0_to_1_are_scaled_by_percentiles_and_flagged():
+    film = np.linspace(0.005, 0.0625, 64 * 64, dtype="<f4").reshape(64, 64)  # 12 of 16 bits
+    picture = open_picture(tiff(film))
+    assert picture.flags == ("range-guessed",)
+    low, high = np.percentile(film.astype(float), [0.5, 99.5])
+    np.testing.assert_allclose(picture.values, np.clip((film - low) / (high - low), 0, 1), atol=1e-5)
+    dark = (FILM // 8 / 255).astype("<f4")  # 8-bit levels keep their range, as at 8 bits
+    assert open_picture(tiff(dark)).flags == ()
+    np.testing.assert_allclose(open_picture(tiff(dark)).values, dark, atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_the_transparent_grey_of_every_depth_is_black(depth):
+    film = RNG.integers(0, 2**depth, (8, 8))
+    key = int(film[3, 3])
+    packed = film.astype(np.uint16)
+    if depth < 8:
+        grouped = film.reshape(8, -1, 8 // depth)
+        packed = (grouped << np.arange(8 - depth, -1, -depth)).sum(-1)
+    data = bytearray(png(packed, 0, chunk(b"tRNS", struct.pack(">H", key)), depth=max(depth, 8)))
+    if depth < 8:
+        head = struct.pack(">IIBBBBB", 8, 8, depth, 0, 0, 0, 0)
+        data[8:33] = chunk(b"IHDR", head)
+    values = open_picture(bytes(data)).values
+    np.testing.assert_allclose(values, np.where(film == key, 0, film / (2**depth - 1)), atol=1e-6)
+
+
+def test_a_palette_that_has_not_all_the_colours_is_refused():
+    levels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    whole = bytes(np.repeat(np.arange(64), 3).tolist())
+    assert open_picture(png(levels, 3, chunk(b"PLTE", whole), depth=8)).values.max() == np.float32(63 / 255)
+    assert reason(png(levels, 3, chunk(b"PLTE", whole[:-3]), depth=8)) == "undecodable"
+    assert reason(png(levels, 3, depth=8)) == "undecodable"
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch):
+    data = encoded(np.tile(FILM, (8, 8)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    bomb = data[:last] + data[last:-2] * 100 + data[-2:]
+    open_picture(data)
+    monkeypatch.setattr(Image, "open", None)
+    assert reason(bomb) == "too-large"
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"PK\x05\x06" + bytes(18), "zip"),
+        (b"\0\0\0\x20ftypisom", "mp4"),
+        (b"\0\0\0\x20ftypmif1", "heic"),
+        (b"Rar!\x1a\x07\0", "rar"),
+        (b"BZh91AY", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+    ],
+)
+def test_archives_and_films_are_named(start, name):
+    assert reason(start) == name

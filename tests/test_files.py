@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import zipfile
 
 import numpy as np
 import pytest
@@ -29,6 +30,14 @@ def test_an_absent_file_is_not_called_damaged(tmp_path):
     with pytest.raises(InputError, match="no file") as raised:
         files.read_json(tmp_path / "a.json", "")
     assert not isinstance(raised.value, files.DamagedError)
+
+
+def test_a_member_that_is_no_array_is_damage(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"no array")
+    with pytest.raises(InputError, match=r"a.npz is damaged \(x is no array\): fetch it again"):
+        files.read_npz(path, ["x"], "fetch it again")
 
 
 def test_damaged_npz_is_one_line(tmp_path):

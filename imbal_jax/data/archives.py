@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import re
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ TARS = {
     ".tar.xz": lzma.open,
 }
 BLOCK = 512  # bytes of a tar header
+ENCRYPTED = 1  # bit of the flags of a member of a ZIP archive
 AGAIN = "remove it and fetch it again"
 
 # What damaged, cut, encrypted and foreign files make the standard library raise.
@@ -129,11 +131,20 @@ def damage_of(path: Path) -> Iterator[None]:
 
 def zip_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each wanted file of a ZIP archive; zipfile checks their CRC."""
+    names, links = set(), []
     with damage_of(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if not member.is_dir() and wanted(member.filename):
-                _check_member(path, member.filename, member.file_size)
-                yield member.filename, archive.read(member)
+            if member.is_dir() or not wanted(member.filename):
+                continue
+            if member.flag_bits & ENCRYPTED:
+                raise RuntimeError("a password is needed")
+            _check_member(path, member.filename, member.file_size)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                links.append(member.filename)
+                continue
+            names.add(Path(member.filename).name)
+            yield member.filename, archive.read(member)
+        _check_links(links, names)
 
 
 def tar_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
@@ -159,14 +170,19 @@ def tar_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
                     names.add(Path(member.name).name)
                     yield member.name, data
                 elif member.islnk() or member.issym():
-                    links.append(Path(member.name).name)
+                    links.append(member.name)
         if watched.last != bytes(BLOCK):
             raise EOFError("ends before its end, or a header in it is damaged")
         while block := stream.read(2**20):
             if any(block):
                 raise EOFError("holds more behind its end: archives that were joined are to be unpacked")
-        if set(links) - names:
-            raise EOFError("holds links to files that are not in it")
+        _check_links(links, names)
+
+
+def _check_links(links: list[str], names: set[str]) -> None:
+    """A link stands for a file; it may be left out where another file of its name is there."""
+    if {Path(link).name for link in links} - names:
+        raise EOFError("holds links in place of files: unpack it")
 
 
 class _LastRead:
@@ -176,6 +192,8 @@ class _LastRead:
         self._stream, self.last = stream, b""
 
     def read(self, size: int = -1) -> bytes:
+        if size > FILE_LIMIT:  # tarfile reads a name whole, however long it is said to be
+            raise EOFError("holds a name or a file that is too long")
         self.last = self._stream.read(size)
         return self.last
 

@@ -118,7 +118,7 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
     say(console, f"{options.out}: {len(items):,} images of {len(set(patients)):,} patients")
     say(console, f"{source.citation}; {source.licence}")
     say(console, f"pictures: {streamed.geometry}")
-    for note in streamed.notes:
+    for note in streamed.notes():
         say(console, note)
     for row in summary.rows():
         say(console, row_line(row))
@@ -165,7 +165,7 @@ def _open(options: PrepareOptions, source: PublicSet) -> Streamed:
             zip(data.groups.tolist(), rows.tolist(), data.images, strict=True)
         )
     )
-    return Streamed(data.classes, examples, lambda ids: given, data.geometry, data.notes)
+    return Streamed(data.classes, examples, lambda ids: given, data.geometry, lambda: data.notes)
 
 
 def _keep(examples: Iterable[Example], journal: Path) -> tuple[list[Item], tuple[int, int, int]]:

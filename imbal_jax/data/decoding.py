@@ -1,5 +1,8 @@
 """The stored values of one frame, whatever the compression, or the reason why not."""
 
+from contextlib import suppress
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 from pydicom.encaps import get_frame
@@ -89,7 +92,37 @@ def own_bits(file: pydicom.Dataset, picture: Levels) -> Levels:
     cleaned = split_levels(stored, file.BitsStored, hidden)
     if not within_bits(file, cleaned):
         raise ReadError("contradiction")
-    return cleaned
+    return replace(cleaned, cut=foreign_bits(file, picture.stored, hidden))
+
+
+def foreign_bits(file: pydicom.Dataset, stored: np.ndarray, hidden: np.ndarray | None) -> bool:
+    """Whether bits are set, outside padding, that are neither stored nor those of an overlay that the header names.
+
+    The header may have too few bits stored, and then the picture is a sawtooth.
+    """
+    words = stored.view(f"u{stored.itemsize}")
+    words = words if hidden is None else words[~hidden]
+    beyond = 2**file.BitsAllocated - 2**file.BitsStored
+    overlays = sum({1 << place for place in overlay_places(file)})
+    used = int(np.bitwise_or.reduce(words, axis=None)) & beyond & ~overlays
+    if used and file.PixelRepresentation:  # the sign, carried on
+        sign = words >> (file.BitsStored - 1) & 1 == 1
+        negative = words[sign] & words.dtype.type(beyond & ~overlays)
+        return bool(
+            (words[~sign] & words.dtype.type(beyond & ~overlays)).any()
+            or (negative != (beyond & ~overlays)).any()
+        )
+    return bool(used)
+
+
+def overlay_places(file: pydicom.Dataset) -> list[int]:
+    """The bits of pixels in which overlays lie (PS3.3 C.9.2, retired in 2004)."""
+    places = []
+    for group in range(0x6000, 0x6020, 2):
+        if (group, 0x0102) in file and (group, 0x3000) not in file:
+            with suppress(Exception):
+                places.append(int(file[group, 0x0102].value))
+    return [place for place in places if 0 < place < file.BitsAllocated]
 
 
 def decoder_of(syntax: UID) -> tuple[str, str]:

@@ -153,13 +153,17 @@ def render(
     square = None
     with suppress(BeyondLevelsError):  # and not in the except block, or the refusal would be chained to it
         square = shown_square(header, picture, shutter, size, voi, bits, fit)
-    pixels, shown = square or shown_square(header, own_bits(file, picture), shutter, size, voi, bits, fit)
+    if square is None:
+        picture = own_bits(file, picture)
+        square = shown_square(header, picture, shutter, size, voi, bits, fit)
+    pixels, shown = square
     found = {
         "unwindowed": voi == "header" and not shown.windowed,
         "shutter-unused": not shutter.usable,
         **dict.fromkeys(shown.flags, True),
         "enlarged": max(picture.stored.shape) < size,
         "excess-pixels": excess,
+        "bits-cut": picture.cut,
         **header_flags(header, syntax_of(file)),
     }
     return Radiograph(

@@ -29,17 +29,26 @@ _SIGNATURES = (
     (b"\x93NUMPY", "NumPy"),
     (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (b"PK\x03\x04", "ZIP"),
+    (b"PK\x05\x06", "ZIP"),  # an empty one
+    (b"Rar!\x1a\x07", "RAR"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "XZ"),
     (b"\x1f\x8b", "gzip"),
     (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
     (b"NRRD", "NRRD"),
 )
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # sizes of the header after the file's own, 14 bytes in
 _AT_344 = (b"n+1\0", b"ni1\0")  # NIfTI-1
-_HEIF = {b"avif": "AVIF", b"avis": "AVIF"}
+# Brands of ISO base media files; others are films.
+_BRANDS = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
+}
 
 OTHERS = (
     *dict.fromkeys(name for _, name in _SIGNATURES if name not in PICTURES),
-    "WebP", "AVIF", "HEIC", "NIfTI", "SVG", "HTML", "PNM",
+    "WebP", "AVIF", "HEIC", "MP4", "NIfTI", "SVG", "HTML", "PNM",
 )  # fmt: skip
 """Formats that are recognised and not read."""
 
@@ -64,7 +73,7 @@ def format_of(head: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     if head[4:8] == b"ftyp":
-        return _HEIF.get(head[8:12], "HEIC")
+        return _BRANDS.get(head[8:12], "MP4")
     if head[344:348] in _AT_344:
         return "NIfTI"
     if re.match(rb"P[1-7]\s", head):

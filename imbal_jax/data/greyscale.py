@@ -24,7 +24,8 @@ VOI = ("header", "percentile", "none")
 
 PERCENTILES = (0.5, 99.5)
 CONSTANT = 0.99  # a share of pixels of one value that leaves no picture
-DIM = 4  # a VOI LUT whose entries span less than this part of their range is flagged
+DIM = 4  # a VOI LUT or window that shows less than this part of the greys is flagged
+ONE_GREY = 1 / 256  # of the greys
 SATURATED = 0.98  # a share of pixels at plain black or white that leaves no picture
 # Rows and columns that percentiles are taken of: enough for a 0.5th to lie between the 0.45th and the 0.55th.
 COUNTED = 512
@@ -39,12 +40,14 @@ class Levels:
     stored: the picture [rows, columns]. levels: of at most 16 bits every whole number from 0, or the smallest
     stored value, to the largest that there is or, of few bits, that there may be; beyond, where levels are as many
     as pixels, the pixels themselves. hidden: bool [rows, columns], pixels that are not part of the picture and are
-    counted nowhere: behind a shutter, or padding that is no level; None without any.
+    counted nowhere: behind a shutter, or padding that is no level; None without any. cut: whether bits were left out
+    that are neither stored, by the header, nor padding, nor an overlay.
     """
 
     stored: np.ndarray
     levels: np.ndarray
     hidden: np.ndarray | None = None
+    cut: bool = False
 
     @cached_property
     def sampled(self) -> np.ndarray:
@@ -244,10 +247,10 @@ def header_voi(
             lut = read_lut(tables[0], is_big_endian(header))
             # The range of the output is 0 to 2^bits - 1, whatever the entries' own smallest and largest.
             shown = lut(values.levels, values.low, values.high) / lut.last
-            if np.ptp(lut.entries) < lut.last / DIM:
-                flags.add("voi-lut-dim")
         if shown is not None and saturated(shown, sampled):
             shown = None
+        if shown is not None and np.ptp(shown[sampled > 0]) < 1 / DIM:
+            flags.add("voi-lut-dim")
         malformed = shown is None
     if malformed:
         flags = flags - {"voi-lut-dim"} | {"voi-lut-unused"}
@@ -256,6 +259,8 @@ def header_voi(
         # A window beside all values shows black or white; neither is a picture.
         if shown is not None and saturated(shown, sampled):
             shown = None
+        if shown is not None and np.ptp(shown[sampled > 0]) < 1 / DIM:
+            flags.add("window-dim")
     return shown, frozenset(flags)
 
 
@@ -300,7 +305,7 @@ def saturated(shown: np.ndarray, counts: np.ndarray) -> bool:
     extreme = (shown < 1e-3) | (shown > 1 - 1e-3)
     present = shown[counts > 0]
     share = counts[extreme].sum(dtype=np.int64) / counts.sum(dtype=np.int64)
-    return bool(share >= SATURATED or present.min() == present.max())
+    return bool(share >= SATURATED or np.ptp(present) < ONE_GREY)
 
 
 def percentiles(values: np.ndarray, counts: np.ndarray, share: tuple[float, float]) -> tuple[float, float]:

@@ -133,7 +133,7 @@ def patient_of(file: pydicom.Dataset) -> str:
 
 def pixel_aspect(file: pydicom.Dataset) -> float:
     """Height over width of a pixel; 1 where the header does not say, or says zero, as real chest files do."""
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
         height, width = number(file, keyword, np.nan), number(file, keyword, np.nan, index=1)
         if height > 0 and width > 0 and 0.1 < height / width < 10:
             return height / width

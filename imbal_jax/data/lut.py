@@ -92,6 +92,8 @@ def _read(item: pydicom.Dataset, big_endian: bool) -> Lut:
     if bits not in DEPTHS:
         raise MalformedLutError("an entry has 8 to 16 bits")
     words, data_vr, _ = _words(item, DATA, big_endian)
+    if len(words) > count + 1:  # one more may be there to fill up
+        raise MalformedLutError("more entries than the descriptor says")
     if len(words) >= count:
         entries = words[:count]
     elif bits == 8 and 2 * len(words) >= count:

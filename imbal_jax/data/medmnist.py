@@ -207,11 +207,17 @@ PARTS = ("train", "val", "test")
 
 
 def read_medmnist(
-    path: Path, name: str, *, fit: Fit | None = None, channels: int | None = None, bits: int = 8
+    path: Path,
+    name: str,
+    *,
+    size: int | None = None,
+    fit: Fit | None = None,
+    channels: int | None = None,
+    bits: int = 8,
 ) -> tuple[Dataset, dict[str, np.ndarray]]:
     """The images, grey or in colour, and the source's split of NAME.npz; each image is a patient of its own.
 
-    fit, channels: None is what the set has.
+    size: of the images in this file. size, fit, channels: None is what the set has.
 
     Raises DamagedError for a file that is no such archive, or whose labels are not those of the set.
     """
@@ -224,6 +230,8 @@ def read_medmnist(
             images.dtype != np.uint8
             or side not in ((side[:1] * 2), (*side[:1] * 2, 3))
             or images.shape != (len(labels), *side)
+            or not len(images)
+            or size not in (None, side[0])
             or labels.ndim != 2
             or labels.dtype.kind not in "iu"
         ):
@@ -231,6 +239,8 @@ def read_medmnist(
                 f"{path} is no file of {name} (images {images.dtype} {list(images.shape)}, labels {labels.dtype} "
                 f"{list(labels.shape)}): {AGAIN}"
             )
+    if max(images.max() for images, _ in parts) == 1:
+        raise DamagedError(f"{path} has images from 0 to 1, expected 0 to 255: {AGAIN}")
     many = parts[0][1].shape[1] > 1
     for _, labels in parts:
         wide = labels.shape[1] != (len(classes) if many else 1)

@@ -55,8 +55,10 @@ def nih_labels(findings: frozenset[str]) -> list[int]:
     return [int(label in findings) for label in NIH_LABELS]
 
 
-def nih_images(folder: Path, table: Table, geometry: Geometry) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and array of each image in the folder or its archives, one in memory at a time.
+def nih_images(
+    folder: Path, table: Table, geometry: Geometry
+) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+    """Name, array and flags of each image in the folder or its archives, one in memory at a time.
 
     Raises InputError for an image that the table does not list, or that cannot be decoded.
     """
@@ -66,7 +68,7 @@ def nih_images(folder: Path, table: Table, geometry: Geometry) -> Iterator[tuple
             raise InputError(
                 f"{name} is not in the table of {folder}: remove the image, or place the table it belongs to"
             )
-        yield name, published_picture(geometry, data, path)[0]
+        yield name, *published_picture(geometry, data, path)
 
 
 def nih_split(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:

@@ -40,13 +40,15 @@ def padding_values(header: pydicom.Dataset, values: np.ndarray) -> np.ndarray:
 
 
 def padding_range(header: pydicom.Dataset) -> tuple[int, int] | None:
-    """The smallest and the largest padding value, as they are written."""
+    """The smallest and the largest padding value, signed where the pixels are."""
     first = number(header, "PixelPaddingValue", np.nan)
     if not np.isfinite(first):
         return None
     last = number(header, "PixelPaddingRangeLimit", first)
-    low, high = sorted((first, last if np.isfinite(last) else first))
-    return int(low), int(high)
+    limits = int(first), int(last if np.isfinite(last) else first)
+    if number(header, "PixelRepresentation", 0) == 1:  # whatever they were written as
+        limits = tuple(limit - 2**16 if 2**15 <= limit < 2**16 else limit for limit in limits)
+    return min(limits), max(limits)
 
 
 def between(words: np.ndarray, low: int, high: int, bits: int | None = None) -> np.ndarray:

@@ -17,13 +17,18 @@ from PIL import Image, UnidentifiedImageError
 from imbal_jax.data.formats import HEAD, PICTURES, format_of, reason_of
 from imbal_jax.data.memory import FILES, PIXELS, need, one_file
 from imbal_jax.data.refusal import FILE_LIMIT, FLAGS, PIXEL_LIMIT, SIDE_LIMIT, ReadError
-from imbal_jax.errors import InputError
 
 PERCENTILES = (0.5, 99.5)
 USED = 0.25  # of the range: with less, an 8-bit copy would have 64 grey levels or fewer
 COUNTED = 512  # rows and columns that percentiles are taken of
 CHUNK_LIMIT = 2**17  # of a PNG; 100 megapixels in chunks of 8 KiB are a tenth of them
 PAGES_LIMIT = 64  # directories of a TIFF that are looked at
+SCANS_LIMIT = (
+    64  # of a progressive JPEG, which libjpeg goes through one after the other; encoders make about 10
+)
+# Text and arrows that were drawn in the white of 16 bits into fewer: so much of the pixels at most, and with no value
+# between the largest of the others, which has 9 bits or more, and so many times as much.
+MARKS, BRIGHTER, FILM = 0.1, 4, 256
 TINT = 8  # of 255: what JPEG leaves between the channels of a grey picture stays below
 
 # Values by which EXIF 2.3, table 4.6.4 A, turns a picture: (transpose, flip rows, flip columns), in this order.
@@ -89,15 +94,6 @@ def is_picture(path: Path) -> bool:
     return format_of(head) not in ("", "DICOM")
 
 
-def decode(data: bytes, size: int, name: str = "an image") -> np.ndarray:
-    """Grey uint8 [size, size] of the bytes of a picture, squeezed; InputError, with ``name``, for none."""
-    try:
-        values = open_picture(data, smallest=size).values
-    except ReadError as error:
-        raise InputError(f"{name} cannot be decoded ({error}): fetch it again") from None
-    return square(Image.fromarray(np.rint(values * 255).astype(np.uint8)), size)
-
-
 def decode_channels(
     data: bytes, channels: int, dtype: np.dtype, shape: tuple[int, int] | None = None
 ) -> np.ndarray:
@@ -133,31 +129,10 @@ def decode_channels(
 
 
 def stored_jpeg(content: bytes) -> np.ndarray:
-    """The samples [h, w] or [h, w, C] of a JPEG picture inside another file, as they are."""
+    """The samples [h, w] or [h, w, C] of a JPEG picture inside another file, as they are; ReadError as for a file."""
+    _check_whole(content, "JPEG")
     with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
         return np.asarray(image)
-
-
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """uint8 [size, size]; Pillow widens the filter where it shrinks, so nothing aliases."""
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
-
-
-def square_channels(pixels: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
-    """[size, size, C] of pixels [H, W, C], uint8 or uint16. nearest: no values between, as for masks."""
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
-    planes = []
-    for plane in np.moveaxis(pixels, -1, 0):
-        if nearest or plane.dtype == np.uint8:
-            resized = np.asarray(Image.fromarray(plane).resize((size, size), how))
-        else:  # Pillow does not filter 16 bits
-            resized = np.rint(np.asarray(Image.fromarray(plane.astype(np.float32)).resize((size, size), how)))
-        planes.append(resized.astype(pixels.dtype))
-    return np.stack(planes, -1)
 
 
 # Refusals before anything is decoded
@@ -240,8 +215,12 @@ def _check_whole(data: bytes, kind: str) -> None:
     elif kind == "JPEG":
         # In entropy-coded data FF is followed by 00 or a restart marker, so that FF D9 is the end. Behind it cameras
         # put further pictures, and before it, in the header, a thumbnail.
-        if data.find(b"\xff\xd9", _first_scan(data)) < 0:
+        first = _first_scan(data)
+        end = data.find(b"\xff\xd9", first)
+        if end < 0:
             raise ReadError("truncated")
+        if data.count(b"\xff\xda", first, end) >= SCANS_LIMIT:
+            raise ReadError("too-large")
     elif kind == "TIFF":
         order = "little" if data.startswith(b"II") else "big"
         directory = data[4:8] if data[2:4].strip(b"\0") == b"*" else data[8:16]
@@ -364,6 +343,8 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
     if image.mode in ("1", "P", "PA", "CMYK", "YCbCr") and 2 not in formats:
         see_through = image.mode == "PA" or key is not None
         image.load()
+        if image.mode == "P" and image.getextrema()[1] >= _colours(data, kind, image):
+            raise ReadError("undecodable")
         converted = image.convert({"1": "L"}.get(image.mode, "RGBA" if see_through else "RGB"))
         pixels, key, top = np.asarray(converted), key if image.mode == "1" else None, 255
     elif image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG"):
@@ -376,12 +357,14 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
         pixels = np.asarray(image)
         if not np.isfinite(pixels).all():
             raise ReadError("non-finite")
-        top = 1 if pixels.min() >= 0 and pixels.max() <= 1 else None
+        top = 1 if pixels.min() >= 0 and pixels.max() <= 1 and _fills(pixels * np.float32(255), 255) else None
     elif raw.startswith(("RGB;16", "RGBA;16", "RGBX;16", "LA;16")):
         pixels = _sixteen_bits(image, data, kind, raw)
         top = _significant(data, tags, pixels)
     elif image.mode in ("L", "LA", "La", "RGB", "RGBA") and 2 not in formats:
         pixels, top = np.asarray(image), 255
+        if kind == "PNG" and isinstance(key, int):  # which is stated in the bits of the file
+            key *= 255 // (2 ** min(data[24], 8) - 1)
         pixels = pixels[..., 0] if image.mode == "La" else pixels  # multiplied by its alpha already
     else:
         raise ReadError("unsupported-picture")
@@ -398,6 +381,14 @@ def _samples(image: Image.Image, data: bytes, kind: str) -> _Samples:
     inverted = tags.get(262) == 0 and image.mode not in ("1", "L")
     channels = tuple(np.ascontiguousarray(pixels[..., place]) for place in range(colours))
     return _Samples(channels, alpha, top, inverted)
+
+
+def _colours(data: bytes, kind: str, image: Image.Image) -> int:
+    """How many colours the palette has. Pillow shows what is beyond it black."""
+    if kind == "PNG":
+        return next((len(content) // 3 for name, content in _chunks(data) if name == b"PLTE"), 0)
+    mode, palette = image.palette.getdata()
+    return len(palette) // len(mode)
 
 
 def _misread(image: Image.Image, tags: Mapping[int, Any], raw: str) -> bool:
@@ -475,17 +466,38 @@ def _significant(data: bytes, tags: Mapping[int, Any], pixels: np.ndarray) -> fl
         if bits < 16:
             return 2**bits - 1
         said = int(np.max(tags.get(281, 65535)))
-    if said is not None and 0 < said < 65535 and most <= said:
+    if said is not None and 0 < said < 65535 and most <= said and not _widened(pixels, said):
         return said
-    if percentiles(pixels)[1] >= USED * 65535:
+    if _fills(pixels, 65535):
         return 65535
     # An 8-bit picture made of 16 bits, by repeating the byte or by a shift, may be dark.
     return 65535 if not (pixels % 257).any() or not (pixels % 256).any() else None
 
 
+def _widened(pixels: np.ndarray, said: int) -> bool:
+    """Whether 14 or 15 bits were shifted to 16, as PNG asks for, in a picture too dark to reach beyond ``said``."""
+    bits = said.bit_length()
+    return bits >= 14 and not (pixels & (1 << 16 - bits) - 1).any()
+
+
+def _fills(pixels: np.ndarray, top: float) -> bool:
+    """Whether the picture uses the range from 0 to ``top``: not a small part of it, nor that with marks beyond."""
+    if top == 255 and pixels.dtype.kind == "f" and bool((abs(pixels - np.rint(pixels)) < 1e-3).all()):
+        return True  # 8-bit levels, which may be dark
+    return percentiles(pixels)[1] >= USED * top
+
+
 def percentiles(pixels: np.ndarray) -> tuple[float, float]:
+    """PERCENTILES of the picture; where it has ``MARKS`` that would count, without them."""
     step = max(1, min(pixels.shape[:2]) // COUNTED)
-    low, high = np.percentile(pixels[::step, ::step], PERCENTILES)
+    values = pixels[::step, ::step].ravel()
+    low, high = np.percentile(values, PERCENTILES)
+    if values.dtype == np.uint16 and high >= USED * 65535:
+        values = np.sort(values)
+        few = values[int((1 - MARKS) * len(values)) :].astype(np.int64)
+        gaps = (few[:-1] >= FILM) & (few[:-1] < USED * 65535) & (few[1:] >= BRIGHTER * few[:-1])
+        if gaps.any():
+            low, high = np.percentile(values[: len(values) - len(few) + 1 + int(gaps.argmax())], PERCENTILES)
     return float(low), float(high)
 
 

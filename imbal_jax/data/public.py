@@ -48,14 +48,15 @@ class Example:
 class Streamed:
     """A set that need not fit in memory. split: ids -> the source's own split (name -> indices), or None.
 
-    geometry: how its pictures became arrays. notes: what is to be said of it, a line each.
+    geometry: how its pictures became arrays. notes: what is to be said of it, a line each, once all examples are
+    through.
     """
 
     classes: tuple[str, ...]
     examples: Iterator[Example]
     split: Callable[[Sequence[str]], dict[str, np.ndarray] | None]
     geometry: Geometry
-    notes: tuple[str, ...] = ()
+    notes: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,7 @@ def nih(
         labels=np.array([example.labels for example in read], np.int8),
         groups=np.array([int(example.patient) for example in read], np.int64),
         classes=NIH_LABELS,
+        notes=streamed.notes(),
         geometry=streamed.geometry,
     )
     return data, streamed.split([example.id for example in read])
@@ -280,11 +282,15 @@ def stream_nih(
         _download("nih", folder, download)
     table = nih_table(path)
     geometry = Geometry(size, fit or "pad", channels or 1, bits)
-    examples = (
-        Example(name, str(table[name][1]), nih_labels(table[name][0]), pixels)
-        for name, pixels in nih_images(folder, table, geometry)
-    )
-    return Streamed(NIH_LABELS, examples, partial(nih_split, folder), geometry)
+    dropped = 0
+
+    def examples() -> Iterator[Example]:
+        nonlocal dropped
+        for name, pixels, flags in nih_images(folder, table, geometry):
+            dropped += COLOUR_DROPPED in flags
+            yield Example(name, str(table[name][1]), nih_labels(table[name][0]), pixels)
+
+    return Streamed(NIH_LABELS, examples(), partial(nih_split, folder), geometry, lambda: grey_notes(dropped))
 
 
 def medmnist(
@@ -317,7 +323,7 @@ def medmnist(
                 f"no {file.name} in {folder}: place it there from {file.url}, or turn download on"
             )
         path = fetch(file.url, folder / file.name, md5=file.md5)
-    return read_medmnist(path, name, fit=fit, channels=channels, bits=bits)
+    return read_medmnist(path, name, size=size, fit=fit, channels=channels, bits=bits)
 
 
 def _medmnist_file(name: str, size: int) -> File:

@@ -60,7 +60,8 @@ FLAGS = {
         "a VOI LUT in the header was not used: it is malformed, or leaves plain black and white; "
         "the window was used instead, or percentiles"
     ),
-    "voi-lut-dim": "the VOI LUT uses less than a quarter of the range that it declares: few greys are left",
+    "voi-lut-dim": "the VOI LUT shows less than a quarter of the greys that it declares",
+    "window-dim": "the window is so wide that it shows less than a quarter of the greys",
     "several-views": "several windows or VOI LUTs in the header: the first was used, a VOI LUT before a window",
     "contradictory-polarity": (
         "PhotometricInterpretation and PresentationLUTShape contradict each other: the shape was followed"
@@ -79,6 +80,7 @@ FLAGS = {
     "colour-dropped": "a colour picture made grey",
     "enlarged": "fewer source pixels than pixels of the result",
     "excess-pixels": "more pixel bytes than the header accounts for",
+    "bits-cut": "bits that are not stored, by the header, were set and left out: garbage, or too few bits stored",
 }
 
 
