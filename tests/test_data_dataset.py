@@ -45,7 +45,7 @@ def nan_pixels() -> np.ndarray:
         (replace(MANY, classes=("one",)), "labels have 2 columns, 1 label names"),
         (replace(GOOD, images=nan_pixels()), "1 of 4 images hold NaN or infinite pixels"),
         (replace(GOOD, images=np.zeros((4, 8, 8, 1), np.int32)), "images are int32, expected uint8"),
-        (replace(GOOD, images=np.zeros((4, 8, 8), np.uint8)), "images have shape (4, 8, 8)"),
+        (replace(GOOD, images=np.zeros((4, 8, 8), np.uint8)), "images have shape [4, 8, 8]"),
         (replace(GOOD, images=GOOD.images[:3]), "4 labels for 3 images"),
         (replace(GOOD, groups=np.arange(3)), "3 groups for 4 images"),
         (replace(GOOD, images=GOOD.images[:0]), "holds no image"),
