@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from imbal_jax.deployment import FILE as DEPLOYED
 from imbal_jax.deployment import Deployment
 from imbal_jax.errors import InputError
-from imbal_jax.files import read_json, write_csv, write_json
+from imbal_jax.files import DamagedError, present, read_json, write_csv, write_json
 from imbal_jax.paired import (
     MACRO,
     METRICS,
@@ -27,7 +28,7 @@ from imbal_jax.paired import (
     seed_spread,
 )
 from imbal_jax.probabilities import one_against_rest
-from imbal_jax.scored import RESULT, Scored
+from imbal_jax.scored import RESULT, SCORES, Scored
 from imbal_jax.tracking import UNDEFINED, make_console, number, percent, say
 from imbal_jax.workdir import CONFIG_REMEDY
 
@@ -51,6 +52,8 @@ def compare(
     for path in out.values():
         if not path.parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+        if path.exists() and (present(path.parent / RESULT) or present(path.parent / "config.json")):
+            raise InputError(f"{path} is a file of a run, which would be replaced: name another")
     runs = read_runs(paths, console)
     for run in runs[1:]:
         check_same_test(runs[0], run)
@@ -76,7 +79,7 @@ def read_runs(paths: Sequence[Path], console: Console) -> list[Run]:
     """The finished runs that ``paths`` name, in that order; InputError for fewer than two, or one twice."""
     folders: list[Path] = []
     for path in map(Path, paths):
-        for folder in [path] if (path / RESULT).is_file() else _finished(path, console):
+        for folder in [path] if present(path / RESULT) else _finished(path, console):
             if folder.resolve() in folders:
                 raise InputError(f"{folder} is named twice: name each run once")
             folders.append(folder.resolve())
@@ -94,10 +97,10 @@ def read_runs(paths: Sequence[Path], console: Console) -> list[Run]:
 
 def _finished(workdir: Path, console: Console) -> list[Path]:
     """The finished methods of a workdir, in the order of its config."""
-    if not (workdir / "config.json").is_file():
+    if not present(workdir / "config.json"):
         raise InputError(f"{workdir} is no finished run: name a WORKDIR or WORKDIR/METHOD trained to its end")
     names = [method["name"] for method in _config(workdir)["methods"]]
-    finished = [name for name in names if (workdir / name / RESULT).is_file()]
+    finished = [name for name in names if present(workdir / name / RESULT)]
     if not finished:
         raise InputError(f"no run in {workdir} is finished: train it to its end first")
     if len(finished) < len(names):
@@ -109,6 +112,11 @@ def _read(folder: Path, name: str) -> Run:
     config = _config(folder.parent)
     scored, deployment = Scored.read(folder), Deployment.read(folder)
     assert scored is not None  # read_runs looked
+    if scored.classes != deployment.classes:
+        raise DamagedError(
+            f"{folder / DEPLOYED} is of other classes than {folder / SCORES}: imbal-jax evaluate {folder.parent} "
+            "writes both anew"
+        )
     of = list(deployment.findings)
     probabilities = deployment.probabilities(scored.outputs)
     return Run(
@@ -126,7 +134,15 @@ def _read(folder: Path, name: str) -> Run:
 
 
 def _config(workdir: Path) -> dict[str, Any]:
-    return read_json(workdir / "config.json", CONFIG_REMEDY)
+    path = workdir / "config.json"
+    values = read_json(path, CONFIG_REMEDY)
+    methods = values.get("methods")
+    named = isinstance(methods, list) and all(
+        isinstance(m, dict) and isinstance(m.get("name"), str) for m in methods
+    )
+    if not (named and isinstance(values.get("data"), dict) and isinstance(values.get("train"), dict)):
+        raise DamagedError(f"{path} is damaged (its data, train or methods are none): {CONFIG_REMEDY}")
+    return values
 
 
 # What is shown

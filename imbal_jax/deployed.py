@@ -15,6 +15,7 @@ from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.deployment import Deployment
 from imbal_jax.errors import InputError
+from imbal_jax.files import present
 from imbal_jax.methods import Method
 from imbal_jax.network import Network, SecondStageNetwork
 from imbal_jax.parallel import replicate
@@ -61,7 +62,7 @@ class Deployed:
 
 def finished_methods(config: Config, workdir: Path) -> list[Method]:
     """Those of the config that were trained to their end; InputError where none was."""
-    finished = [method for method in config.methods if (workdir / method.name / RESULT).is_file()]
+    finished = [method for method in config.methods if present(workdir / method.name / RESULT)]
     if not finished:
         raise InputError(f"no run in {workdir} is finished: train it to its end first")
     return finished
@@ -73,7 +74,7 @@ def find_run(path: Path) -> tuple[Config, Method, Path]:
     path: WORKDIR/METHOD, or WORKDIR where only one of its runs is finished. Raises InputError where none is, or
     several are.
     """
-    if not (path / RESULT).is_file():
+    if not present(path / RESULT):
         config = read_claim(path)
         finished = finished_methods(config, path)
         if len(finished) > 1:

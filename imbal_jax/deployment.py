@@ -15,7 +15,7 @@ from imbal_jax.calibration import (
 )
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.errors import InputError
-from imbal_jax.files import DamagedError, read_json, write_json
+from imbal_jax.files import DamagedError, present, read_json, write_json
 from imbal_jax.operating import OperatingPoint, decide
 
 FILE = "deployment.json"
@@ -92,6 +92,21 @@ class Deployment:
         """bool [N, C]: which classes each image is called, at the operating points."""
         return decide(probabilities, self.points, self.negative)
 
+    def _wrong(self, values: Mapping[str, Any]) -> str:
+        """What of it contradicts the number of classes, or is no number."""
+        count = len(self.classes)
+        if not (
+            isinstance(values["classes"], list) and count and all(isinstance(c, str) for c in self.classes)
+        ):
+            return "its classes are no names"
+        if self.negative is not None and (type(self.negative) is not int or not 0 <= self.negative < count):
+            return "its negative class is none of them"
+        if len(self.points) != count or len(self.prevalence) != count:
+            return f"it has {len(self.points)} operating points for {count} classes"
+        if not all(np.isfinite(value).all() for value in (self.scaling.scale, self.scaling.bias)):
+            return "its calibration holds values that are no finite numbers"
+        return ""
+
     def to_json(self) -> dict[str, Any]:
         points = [{k: _finite(v) for k, v in point.to_json().items()} for point in self.points]
         return {
@@ -113,7 +128,7 @@ class Deployment:
                 OperatingPoint.from_json({k: math.nan if v is None else v for k, v in point.items()})
                 for point in values["points"]
             ]
-            return Deployment(
+            made = Deployment(
                 classes=tuple(values["classes"]),
                 negative=values["negative"],
                 many_labels=bool(values["many_labels"]),
@@ -123,6 +138,9 @@ class Deployment:
                 calibration=str(values["calibration"]),
                 inputs=Inputs.from_json(values["inputs"]),
             )
+            if wrong := made._wrong(values):
+                raise InputError(f"not a deployment: {wrong}")
+            return made
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -135,7 +153,7 @@ class Deployment:
     def read(folder: Path) -> "Deployment":
         """That of the run in ``folder``; InputError where there is none, or it is damaged."""
         remedy = f"imbal-jax evaluate {folder.parent} writes it anew"
-        if not (folder / FILE).is_file():
+        if not present(folder / FILE):
             raise InputError(f"no file {folder / FILE}: {remedy}")
         values = read_json(folder / FILE, remedy)
         try:

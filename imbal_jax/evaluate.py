@@ -29,6 +29,7 @@ from imbal_jax.deployed import finished_methods, restore_state
 from imbal_jax.deployment import Deployment
 from imbal_jax.deployment_choice import check_deploy, deploy
 from imbal_jax.errors import InputError
+from imbal_jax.files import DamagedError
 from imbal_jax.methods import Method
 from imbal_jax.points_table import points_table
 from imbal_jax.recipe import compose, make_mesh, steps_of
@@ -36,7 +37,7 @@ from imbal_jax.report import RunResult, write_report
 from imbal_jax.report.use import first_said, shared_cautions
 from imbal_jax.results import write_results
 from imbal_jax.saliency import saliency_maps
-from imbal_jax.scored import Scored, patient_codes, pixel_digests, read_result
+from imbal_jax.scored import RESULT, SCORES, Scored, patient_codes, pixel_digests, read_result
 from imbal_jax.scoring import Scorer, make_scorer
 from imbal_jax.step import ApplyFn
 from imbal_jax.tasks import score, task_for
@@ -115,6 +116,11 @@ def run_result(
     config: Config, method: Method, splits: Splits, folder: Path, scored: Scored, mesh: Mesh
 ) -> RunResult:
     """Everything the report shows of one finished run; what it deploys is written to its folder."""
+    if scored.classes != splits.classes or len(scored.labels) != len(splits.test):
+        raise DamagedError(
+            f"{folder / SCORES} is of other classes or images than the test split: delete {folder / RESULT} and run "
+            "again"
+        )
     deployment = deploy(config, scored)
     deployment.write(folder)
 

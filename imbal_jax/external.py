@@ -20,12 +20,12 @@ from imbal_jax.deployed import Deployed, restore_deployed
 from imbal_jax.deployment_choice import deploy
 from imbal_jax.errors import InputError
 from imbal_jax.evaluate import deployment_priors, print_results, result_of, write_run_report
-from imbal_jax.files import write_npz
+from imbal_jax.files import present, write_npz
 from imbal_jax.recipe import make_mesh
 from imbal_jax.report import RunResult
-from imbal_jax.scored import Scored, patient_codes, read_result
+from imbal_jax.scored import RESULT, Scored, patient_codes, read_result
 from imbal_jax.tracking import make_console, say
-from imbal_jax.workdir import claim_splits
+from imbal_jax.workdir import CLAIM, claim_splits
 
 Part = Literal["all", "train", "validation", "test"]
 PARTS = ("all", *SPLITS)
@@ -51,6 +51,7 @@ def validate(
     Raises InputError for images or classes that the runs do not know, and as ``sources.load``.
     """
     console = console or make_console()
+    check_out(out)
     mesh = make_mesh(config)
     models = [restore_deployed(run, mesh, step) for run in runs]
     for model in models:
@@ -65,7 +66,6 @@ def validate(
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
-    out.mkdir(parents=True, exist_ok=True)
     title = f"{config.title or config.name}: {part} of {config.data.source}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for model, result in zip(models, results, strict=True):
@@ -74,6 +74,17 @@ def validate(
         write_npz(out / f"{model.method.name}.npz", arrays, compressed=True)
     print_results(config, results, classes, report, console)
     return results
+
+
+def check_out(out: Path) -> None:
+    """Raise InputError where ``out`` cannot be a folder of its own: a run's report and scores would be replaced."""
+    for name in (CLAIM, RESULT, "checkpoints"):
+        if present(out / name):
+            raise InputError(
+                f"--out {out} is the folder of a run, whose report would be replaced: name another"
+            )
+    if present(out) and not out.is_dir():
+        raise InputError(f"--out {out} is no folder: name another")
 
 
 def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:

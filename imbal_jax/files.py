@@ -6,12 +6,13 @@ import io
 import json
 import os
 import secrets
+import stat
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,14 +23,36 @@ class DamagedError(InputError):
     """A file that is there and does not hold what its name promises."""
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file; InputError where it is absent or may not be read."""
+def present(path: Path) -> bool:
+    """Whether there is anything of this name, be it a folder, a pipe or a link that leads nowhere.
+
+    What is present and no file that can be read is refused where it is read; it is never taken for absent.
+    """
+    return os.path.lexists(path)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read; InputError where it is absent, no ordinary file, or may not be read. A pipe does not block."""
     try:
-        return Path(path).read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise InputError(f"{path} cannot be read: it is no ordinary file")
+            yield stream
     except FileNotFoundError:
-        raise InputError(f"no file {path}") from None
+        dangling = os.path.islink(path)
+        raise InputError(
+            f"{path} cannot be read: it is a link that leads nowhere" if dangling else f"no file {path}"
+        ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        raise InputError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; InputError as ``opened``."""
+    with opened(path) as stream:
+        return stream.read()
 
 
 def read_json(path: Path, remedy: str, *, kind: type = dict) -> Any:
@@ -50,26 +73,30 @@ def read_json(path: Path, remedy: str, *, kind: type = dict) -> Any:
     return value
 
 
-def read_jsonl(path: Path, remedy: str) -> tuple[list[dict[str, Any]], bool]:
-    """The objects of a file of one JSON object a line, and whether a torn last line was left out.
+def read_jsonl(
+    path: Path, remedy: str, check: Callable[[dict[str, Any]], bool] = lambda _: True
+) -> list[dict[str, Any]]:
+    """The objects of a file of one JSON object a line, but for a last line that a kill tore.
 
-    Raises InputError where the file is absent or may not be read, and DamagedError, naming the line and ending with
-    ``remedy``, where a line before the last is no JSON object.
+    check: whether an object is one of those that the file holds. Raises InputError where the file is absent or may
+    not be read, and DamagedError, naming the line and ending with ``remedy``, where a line before the last is none.
     """
     lines = read_bytes(path).split(b"\n")
     records: list[dict[str, Any]] = []
     for place, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line.decode("utf-8"))
+            record = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
         except (ValueError, RecursionError):
             record = None
-        if isinstance(record, dict):
+        if isinstance(record, dict) and check(record):
             records.append(record)
         elif any(rest.strip() for rest in lines[place:]):
             raise DamagedError(f"{path} is damaged (line {place} is no record): {remedy}")
-        elif line.strip():
-            return records, True
-    return records, False
+    return records
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
 
 
 def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndarray]:
@@ -79,10 +106,8 @@ def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndar
     it is no whole NPZ file or lacks one of ``names``.
     """
     path, names = Path(path), list(names)
-    if not path.is_file():
-        raise InputError(f"no file {path}")
     try:
-        with path.open("rb") as stream:  # np.load would leave it open where the file is damaged
+        with opened(path) as stream:  # np.load would leave it open where the file is damaged
             arrays = np.load(stream, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise DamagedError(f"{path} is damaged (a single array, expected an NPZ file): {remedy}")
@@ -94,7 +119,7 @@ def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndar
             if foreign:  # numpy gives the bytes of what is no array
                 raise DamagedError(f"{path} is damaged ({', '.join(foreign)} is no array): {remedy}")
             return read
-    except DamagedError:
+    except InputError:
         raise
     except (
         EOFError,
@@ -107,31 +132,47 @@ def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndar
         raise DamagedError(f"{path} is damaged ({type(error).__name__}): {remedy}") from None
     except (zipfile.BadZipFile, zlib.error) as error:
         raise DamagedError(f"{path} is damaged ({type(error).__name__}): {remedy}") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DamagedError(f"{path} cannot be read ({reason}): {remedy}") from None
 
 
-def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Write through a partial file in the same folder, synced and renamed: a reader sees the old or the new content.
+@contextmanager
+def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """A stream to write what ``path`` holds afterwards: a reader sees the old or the new content.
 
-    private: readable by its owner only (mode 0600). Raises InputError where the file cannot be written,
-    Stopped where the disk is full.
+    It is a partial file in the same folder, synced and renamed when the block ends without an error, else deleted.
+    private: readable by its owner only (mode 0600). Raises InputError where the file cannot be written, or where
+    ``path`` is a device or a pipe, which a rename would replace, and Stopped where the disk is full.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
+        check_ordinary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
-        raise cannot_write(path, error) from None
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from None
+        raise
+
+
+def check_ordinary(path: Path) -> None:
+    """InputError where ``path`` is a device, a pipe or a socket: a rename would put a file in its place."""
+    with suppress(OSError):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"cannot write {path}: it is no ordinary file; name another place")
+
+
+def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
+    """``replacing`` with ``data``."""
+    with replacing(path, private=private) as stream:
+        stream.write(data)
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:
@@ -154,10 +195,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
-    """``write_bytes`` of an NPZ file."""
-    stream = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(stream, **arrays)
-    write_bytes(path, stream.getvalue())
+    """``replacing`` with an NPZ file, which is never whole in memory."""
+    with replacing(path) as stream:
+        (np.savez_compressed if compressed else np.savez)(stream, **arrays)
 
 
 def write_csv(
@@ -192,6 +232,7 @@ class CsvFile:
 
     def __enter__(self) -> "CsvFile":
         if self._path is not None:
+            check_ordinary(self._path)
             self._partial = self._path.with_name(self._path.name + ".partial")
             with self._explained():
                 self._partial.unlink(missing_ok=True)  # of a run that was killed, maybe readable by all

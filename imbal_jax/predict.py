@@ -1,6 +1,7 @@
 """``imbal-jax predict``: a probability and a decision for each image of a file, a folder or a set of records."""
 
 import itertools
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -145,7 +146,7 @@ def check_places(path: Path, out: Path, key_file: Path | None, names: Path | Non
             raise InputError(f"cannot write {file}: there is no folder {file.parent}")
         if file.is_dir():
             raise InputError(f"{what} is the folder {file}: name a file")
-        for place in {file.resolve(), file.with_name(file.name + ".partial").resolve()}:
+        for place in {Path(os.path.realpath(p)) for p in (file, file.with_name(file.name + ".partial"))}:
             if place in told:
                 raise InputError(f"{what} and {told[place]} are one file, {file}: name another")
             told[place] = what

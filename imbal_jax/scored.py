@@ -1,6 +1,7 @@
 """What a finished run leaves besides its checkpoints: the scores of its test and validation images."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.dataset import Images
+from imbal_jax.data.dataset import MISSING, Images
 from imbal_jax.data.geometry import Geometry
 from imbal_jax.data.stream import slices
-from imbal_jax.files import DamagedError, read_json, read_npz, write_json, write_npz
+from imbal_jax.files import DamagedError, present, read_json, read_npz, write_json, write_npz
 from imbal_jax.metrics.clusters import patient_numbers
 
 RESULT = "result.json"
@@ -63,7 +64,8 @@ class Scored:
     def write(self, folder: Path) -> None:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
         arrays["geometry"] = np.array(json.dumps(self.geometry and self.geometry.options))
-        arrays = {name: values for name, values in arrays.items() if values is not None}
+        if self.validation_groups is None:
+            arrays["validation_groups"] = np.zeros(0, np.int64)
         write_npz(folder / SCORES, arrays, compressed=True)
         values = {"best_step": self.best_step, "seconds": round(self.seconds, 1), "skipped": self.skipped}
         write_json(folder / RESULT, values)  # the last file to appear says that the run is finished
@@ -71,28 +73,60 @@ class Scored:
     @staticmethod
     def read(folder: Path) -> "Scored | None":
         """What was written to ``folder``, or None where the run did not finish."""
-        if not (folder / RESULT).is_file():
+        if not present(folder / RESULT):
             return None
         values = read_result(folder)
         names = [f.name for f in fields(Scored) if f.name not in _NUMBERS]
         remedy = f"delete {folder / RESULT} and run again"
         stored = read_npz(folder / SCORES, names, remedy)
-        images, known = len(stored["labels"]), len(stored["validation_labels"])
-        shape = (images, stored["classes"].size)
-        if (
-            stored["scores"].shape != shape
-            or stored["outputs"].shape != shape
-            or stored["validation_outputs"].shape != (known, shape[1])
-            or len(stored["groups"]) != images
-            or len(stored["digests"]) != images
-        ):
-            raise DamagedError(f"{folder / SCORES} is damaged (its arrays differ in length): {remedy}")
+        if wrong := _wrong(stored):
+            raise DamagedError(f"{folder / SCORES} is damaged ({wrong}): {remedy}")
         try:
             made = json.loads(str(stored["geometry"]))
         except (ValueError, RecursionError):
             raise DamagedError(f"{folder / SCORES} is damaged (its geometry is no JSON): {remedy}") from None
+        if not stored["validation_groups"].size:
+            stored["validation_groups"] = None
         stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
         return Scored(**{**stored, "classes": tuple(map(str, stored["classes"]))}, **values)
+
+
+def _wrong(stored: Mapping[str, np.ndarray]) -> str:
+    """What the first array of ``Scored`` that cannot be right is, or nothing."""
+    classes = stored["classes"]
+    if classes.ndim != 1 or classes.dtype.kind != "U" or len(set(classes.tolist())) < max(1, classes.size):
+        return "classes are no names"
+    count, many = classes.size, stored["labels"].ndim == 2
+    images, known = (stored[name].shape[:1] for name in ("labels", "validation_labels"))
+    one = (count,) if many else ()
+    shapes = {
+        "labels": (*images, *one),
+        "groups": images,
+        "digests": images,
+        "scores": (*images, count),
+        "outputs": (*images, count),
+        "validation_labels": (*known, *one),
+        "validation_outputs": (*known, count),
+        "validation_groups": known if stored["validation_groups"].size else (0,),
+        "training_priors": (count,),
+        "correction": (count,),
+        "mean": stored["deviation"].shape,
+        "image_shape": (3,),
+        "image_bits": (),
+    }
+    for name, shape in shapes.items():
+        if stored[name].shape != shape or stored[name].dtype.kind not in "iuf":
+            return (
+                f"{name} is {stored[name].dtype} {list(stored[name].shape)}, expected numbers {list(shape)}"
+            )
+    for name in ("labels", "validation_labels"):
+        low, high = (MISSING, 1) if many else (0, count - 1)
+        if stored[name].dtype.kind == "f" or ((stored[name] < low) | (stored[name] > high)).any():
+            return f"{name} hold values outside {low}..{high}"
+    for name in ("scores", "outputs", "validation_outputs"):
+        if not ((stored[name] >= 0) & (stored[name] <= 1)).all():
+            return f"{name} hold values that are no probabilities"
+    return ""
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imbal_jax.errors import InputError, Stopped
-from imbal_jax.files import write_bytes
+from imbal_jax.files import present, read_bytes, read_jsonl, write_bytes
 
 if TYPE_CHECKING:
     from tensorboardX.proto.event_pb2 import Event
@@ -202,9 +202,14 @@ def read_history(folder: Path) -> list[dict]:
     """The records of ``folder/metrics.jsonl`` in order; empty without the file; a torn last line is left out.
 
     Raises:
-      InputError: a line before the last one is not a record.
+      InputError: a line before the last one is not a record, or the file may not be read.
     """
-    return [record for _, record in _complete_lines(Path(folder) / HISTORY)]
+    path = Path(folder) / HISTORY
+    return read_jsonl(path, "delete this line and run again", _is_record) if present(path) else []
+
+
+def _is_record(record: Mapping[str, object]) -> bool:
+    return isinstance(record.get("kind"), str) and type(record.get("step")) is int
 
 
 def say(console: Console, text: str) -> None:
@@ -302,35 +307,15 @@ def _open_history(folder: Path, resume_step: int) -> int:
     path = folder / HISTORY
     with _explained(path):
         folder.mkdir(parents=True, exist_ok=True)
+        if path.is_fifo():
+            raise InputError(f"{path} cannot be written: it is no ordinary file; move it away")
         if resume_step == 0:
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-        kept = b"".join(
-            line
-            for line, record in _complete_lines(path)
-            if record["step"] <= resume_step and record["kind"] != "test"
-        )
-        if not path.exists() or kept != path.read_bytes():
+        records = read_history(folder)
+        kept = b"".join(_line(r) for r in records if r["step"] <= resume_step and r["kind"] != "test")
+        if not path.exists() or kept != read_bytes(path):
             write_bytes(path, kept)
         return os.open(path, os.O_WRONLY | os.O_APPEND)
-
-
-def _complete_lines(path: Path) -> Iterator[tuple[bytes, dict]]:
-    with _explained(path, verb="read"):
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-    for place, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            complete = (
-                isinstance(record, dict)
-                and isinstance(record.get("kind"), str)
-                and type(record.get("step")) is int
-            )
-        except (ValueError, RecursionError):
-            complete = False
-        if complete:
-            yield line + b"\n", record
-        elif any(rest.strip() for rest in lines[place:]):
-            raise InputError(f"{path}, line {place}: not a record; delete this line and run again")
 
 
 def _line(record: Mapping[str, object]) -> bytes:

@@ -16,7 +16,7 @@ from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.geometry import FILE as GEOMETRY
 from imbal_jax.errors import InputError
-from imbal_jax.files import DamagedError, read_json, write_json
+from imbal_jax.files import DamagedError, present, read_json, write_json
 from imbal_jax.methods import Method, definition, trained_methods
 
 CLAIM = "config.json"
@@ -43,7 +43,7 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
-    if not path.is_file():
+    if not present(path):
         return values
     there = read_json(path, CONFIG_REMEDY)
     if "fit" not in _mapping(there, "data"):
@@ -94,7 +94,7 @@ def claim_training(folder: Path, state: Any, total_steps: int) -> None:
     path = folder / "training.json"
     checkpoints = folder / "checkpoints"
     begun = checkpoints.is_dir() and any(step.name.isdigit() for step in checkpoints.iterdir())
-    if begun and path.is_file():
+    if begun and present(path):
         there = read_json(path, f"choose another --workdir than {folder.parent}")
         differing = _differences(there, here)
         if differing:
@@ -123,7 +123,7 @@ def claim_geometry(workdir: Path, train: Dataset) -> None:
         "made_by": train.geometry and train.geometry.options,
     }
     path = workdir / GEOMETRY
-    if not path.is_file():
+    if not present(path):
         write_json(path, here)
         return
     differing = _differences(read_json(path, "choose another --workdir"), json.loads(json.dumps(here)))
@@ -152,7 +152,7 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
         for (name, (labels, _)), patients in zip(parts.items(), codes, strict=True)
     }
     path = workdir / "splits.json"
-    if path.is_file():
+    if present(path):
         there = read_json(path, "which images the runs were tested on is lost; choose another --workdir")
         other = [name for name, value in here.items() if there.get(name) != value]
         if other:
@@ -185,8 +185,8 @@ def read_methods(workdir: Path) -> dict[str, Method]:
     """Every method that was trained in ``workdir``, by name, as it was defined then."""
     own = {method.name: method for method in read_claim(workdir).methods}
     known = {field.name for field in fields(Method)}
-    for name, values in _read_claim(workdir).get(DEFINITIONS, {}).items():
-        if name not in own:  # a first stage
+    for name, values in _mapping(_read_claim(workdir), DEFINITIONS).items():
+        if name not in own and isinstance(values, dict):  # a first stage
             given = {key: _tupled(value) for key, value in values.items() if key in known}
             own[name] = Method(name=name, **given)
     return own
@@ -194,7 +194,7 @@ def read_methods(workdir: Path) -> dict[str, Method]:
 
 def _read_claim(workdir: Path) -> dict[str, Any]:
     path = workdir / CLAIM
-    if not path.is_file():
+    if not present(path):
         raise InputError(f"no run in {workdir}: there is no {CLAIM}; train one first")
     return read_json(path, CONFIG_REMEDY)
 
@@ -243,7 +243,7 @@ class Clock:
     def __init__(self, folder: Path, *, fresh: bool) -> None:
         self._path = folder / "clock.json"
         self._before = 0.0
-        if not fresh and self._path.is_file():
+        if not fresh and present(self._path):
             remedy = "delete it, and only the time that the run took is lost"
             seconds = read_json(self._path, remedy).get("seconds")
             if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:

@@ -45,7 +45,7 @@ def nan_pixels() -> np.ndarray:
         (replace(MANY, classes=("one",)), "labels have 2 columns, 1 label names"),
         (replace(GOOD, images=nan_pixels()), "1 of 4 images hold NaN or infinite pixels"),
         (replace(GOOD, images=np.zeros((4, 8, 8, 1), np.int32)), "images are int32, expected uint8"),
-        (replace(GOOD, images=np.zeros((4, 8, 8), np.uint8)), "images have shape (4, 8, 8)"),
+        (replace(GOOD, images=np.zeros((4, 8, 8), np.uint8)), "images have shape [4, 8, 8]"),
         (replace(GOOD, images=GOOD.images[:3]), "4 labels for 3 images"),
         (replace(GOOD, groups=np.arange(3)), "3 groups for 4 images"),
         (replace(GOOD, images=GOOD.images[:0]), "holds no image"),
@@ -55,3 +55,45 @@ def test_what_is_wrong_is_named(data: Dataset, said: str) -> None:
     with pytest.raises(InputError) as caught:
         check_dataset(data)
     assert said in str(caught.value)
+
+
+IMAGES = np.zeros((4, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64", "int8", "bool", ">i4"])
+def test_labels_of_any_whole_dtype_are_read(dtype: str) -> None:
+    data = Dataset.from_arrays(IMAGES, np.array([0, 1, 1, 0]).astype(dtype))
+    assert data.labels.tolist() == [0, 1, 1, 0]
+    assert data.classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "classes", "said"),
+    [
+        (IMAGES, [0, 1, 0, 2**40], None, "is no index of a class"),
+        (IMAGES.astype(object), [0, 1, 0, 1], None, "images are object"),
+        ([IMAGES[0], IMAGES[0, :4]], [0, 1], None, "images are no array"),
+        (None, [0, 1], None, r"images have shape \[\]"),
+        (np.zeros((4, 3, 8, 8), np.uint8), [0, 1, 0, 1], None, "channels come last"),
+        (np.zeros((4, 8, 0, 1), np.uint8), [0, 1, 0, 1], None, "no pixel"),
+        (IMAGES, np.zeros((4, 0), int), None, "there is no class"),
+        (IMAGES, [0, 1, 0, 1], "ab", "give a list of names"),
+        (IMAGES, [0, 1, 0, 1], ["a", " "], "empty name"),
+        (IMAGES, [0, 1, 0, 1], ["a", "b\nc"], "control character"),
+        (IMAGES, [0, 1, 0, 1], ["a", "\x1b[31m"], "control character"),
+        (IMAGES, [0, 1, 0, 1], ["\u00e9", "e\u0301"], "two classes have one name"),
+        (IMAGES, [0, 1, 0, 1], ["macro", "b"], "called macro"),
+    ],
+)
+def test_arrays_that_cannot_be_right_are_one_line(
+    images: object, labels: object, classes: object, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as raised:
+        Dataset.from_arrays(images, labels, classes=classes)
+    assert "\n" not in str(raised.value)
+
+
+def test_exclusive_columns_are_told_and_big_endian_pixels_are_read() -> None:
+    data = Dataset.from_arrays(IMAGES.astype(">u2"), np.eye(2, dtype=int)[[0, 1, 1, 0]])
+    assert data.images.dtype == np.uint16
+    assert "labels.argmax" in data.notes[0]

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,3 +87,27 @@ def test_modes_follow_the_umask_or_are_private(tmp_path):
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "nowhere"])
+def test_what_is_there_and_no_file_is_never_taken_for_absent(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "config.json"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path if kind == "loop" else tmp_path / "gone")
+    assert files.present(path)
+    for read in (lambda: files.read_json(path, ""), lambda: files.read_npz(path, [], "")):
+        with pytest.raises(InputError, match=r"config\.json cannot be read"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["pipe", "null"])
+def test_a_rename_never_replaces_a_device_or_a_pipe(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    os.mkfifo(path) if name == "pipe" else path.symlink_to("/dev/null")
+    with pytest.raises(InputError, match="no ordinary file"):
+        files.write_json(path, {})
+    assert [p.name for p in tmp_path.iterdir()] == [name]

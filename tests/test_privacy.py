@@ -294,6 +294,63 @@ def test_a_damaged_file_of_a_run_is_one_line_with_the_remedy(
     assert any(remedy in words for remedy in ("delete", "run again", "evaluate", "--workdir", "copy"))
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("outputs", lambda a: a * np.nan),
+        ("labels", lambda a: a + 7),
+        ("labels", lambda a: a[:, None, None]),
+        ("validation_labels", lambda a: a[:2]),
+        ("training_priors", lambda a: np.zeros(9)),
+        ("image_bits", lambda a: np.array("x")),
+        ("classes", lambda a: np.arange(a.size)),
+    ],
+)
+def test_arrays_of_a_run_that_cannot_be_right_are_damage(
+    finished_runs: Path, tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    shutil.copy(finished_runs / "ce" / "result.json", tmp_path)
+    with np.load(finished_runs / "ce" / "test_scores.npz") as stored:
+        arrays = dict(stored)
+    np.savez(tmp_path / "test_scores.npz", **{**arrays, name: change(arrays[name])})
+    with pytest.raises(InputError, match=r"test_scores\.npz is damaged .*run again$"):
+        Scored.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"points": []}, {"negative": 7}, {"negative": "x"}, {"prevalence": [1]}, {"classes": "ab"}],
+    ids=str,
+)
+def test_a_deployment_that_contradicts_itself_is_damage(
+    finished_runs: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    values = json.loads((finished_runs / "ce" / "deployment.json").read_text())
+    (tmp_path / "deployment.json").write_text(json.dumps({**values, **change}))
+    with pytest.raises(InputError, match=r"deployment\.json is damaged"):
+        Deployment.read(tmp_path)
+
+
+def test_no_output_replaces_a_file_of_a_run(finished_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out in (finished_runs, finished_runs / "ce", finished_runs / "config.json"):
+        words = [
+            "evaluate",
+            str(finished_runs),
+            "--data.dir",
+            str(finished_runs / "pictures"),
+            "--out",
+            str(out),
+        ]
+        assert cli.main(words) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    for path in (finished_runs / "config.json", finished_runs / "ce" / "result.json"):
+        kept = path.read_bytes()
+        words = ["compare", str(finished_runs / "ce"), str(finished_runs / "crt"), "--csv", str(path)]
+        assert cli.main(words) == 2
+        assert "file of a run" in capsys.readouterr().err
+        assert path.read_bytes() == kept
+
+
 def test_a_run_killed_while_it_writes_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ def test_damage_before_the_last_line_names_the_line(tmp_path: Path) -> None:
     run(tmp_path, 0, 40, finish=False)
     lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "metrics.jsonl").write_bytes(lines[0] + b"\0\0\0\n" + lines[2])
-    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: .*delete this line"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl is damaged \(line 2 .*delete this line"):
         read_history(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """One data set: images in memory or on disk, their labels, and the patient each is of."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from imbal_jax.metrics.clusters import missing_groups
 
 UNCERTAIN = -1  # of many labels: the reader could not tell
 MISSING = -2  # of many labels: nobody said
+MOST_CLASSES = 65536  # that are counted from labels; more need their names
 
 
 class ImagesOnDisk(Protocol):
@@ -101,14 +103,19 @@ class Dataset:
         and -2 (missing). groups: [N], the patient of each image; None: each counts as its own. classes: names; None:
         "0", "1", ... Raises InputError naming the first thing wrong.
         """
-        images, labels = np.asarray(images), np.asarray(labels)
+        images, labels = _array(images, "images"), _array(labels, "labels")
         if images.ndim == 3:
             images = images[..., None]
+        if images.dtype.kind in "iuf":
+            images = images.astype(images.dtype.newbyteorder("="), copy=False)
         if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
             raise InputError(
                 f"labels are {labels.dtype} {list(labels.shape)}, expected whole numbers [N] or [N, labels]"
             )
+        if isinstance(classes, str):
+            raise InputError(f"classes are the text {classes!r}: give a list of names")
         names = tuple(map(str, classes)) if classes is not None else ()
+        notes: tuple[str, ...] = ()
         if labels.ndim == 2:
             allowed = (labels >= MISSING) & (labels <= 1)
             if not allowed.all():
@@ -118,22 +125,25 @@ class Dataset:
                 )
             names = names or tuple(map(str, range(labels.shape[1])))
             labels = labels.astype(np.int8)
+            if labels.shape[1] > 1 and (labels >= 0).all() and (labels.sum(axis=1) == 1).all():
+                notes += (
+                    "labels [N, L] are many labels an image, though each image has just one 1: if the classes "
+                    "exclude each other, give labels.argmax(axis=1)",
+                )
         else:
             if len(labels) and set(np.unique(labels)) == {-1, 1}:
                 raise InputError("labels are -1 and 1, classes count from 0: give (labels + 1) // 2")
-            names = names or tuple(map(str, range(int(labels.max(initial=-1)) + 1)))
-            if len(labels) and labels.max() > np.iinfo(np.int32).max:
-                raise InputError(f"label {labels.max()} is no index of a class")
+            highest = int(labels.max()) if len(labels) else -1
+            if highest >= max(len(names), MOST_CLASSES):
+                raise InputError(f"label {highest} is no index of a class: count the classes from 0")
+            names = names or tuple(map(str, range(highest + 1)))
             labels = labels.astype(np.int32)
-        if len(set(names)) < len(names):
-            raise InputError("two classes have one name: give each its own")
-        notes = ()
         if groups is None:
-            groups = np.arange(len(images))
-            notes = (
+            groups = np.arange(images.shape[0] if images.ndim else 0)
+            notes += (
                 "no patients were given: each image counts as its own patient, splits may share patients",
             )
-        groups = np.asarray(groups)
+        groups = _array(groups, "groups")
         if groups.ndim != 1:
             raise InputError(f"groups have shape {list(groups.shape)}, expected one patient an image, [N]")
         return check_dataset(cls(images, labels, groups, names, notes))
@@ -152,6 +162,32 @@ class Dataset:
         return replace(self, images=images, labels=self.labels[indices], groups=self.groups[indices])
 
 
+def _array(values: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).partition(".")[0]
+        raise InputError(f"{what} are no array ({reason}): give all the same shape") from None
+
+
+def check_names(classes: Sequence[str]) -> None:
+    """Raise InputError for names that cannot stand in a table: none, an empty one, one twice, control characters."""
+    if not classes:
+        raise InputError("there is no class: give labels of two classes or more")
+    for number, name in enumerate(classes, start=1):
+        if not name.strip():
+            raise InputError(f"class {number} of {len(classes)} has an empty name: name it")
+        if name == "macro":
+            raise InputError("a class is called macro, as results call the mean over the classes: rename it")
+        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+            raise InputError(
+                f"the name of class {number} of {len(classes)} holds a line break, a tab or another control "
+                "character: rename it"
+            )
+    if len({unicodedata.normalize("NFC", name.strip()) for name in classes}) < len(classes):
+        raise InputError("two classes have one name: give each its own")
+
+
 def check_dataset(data: Dataset) -> Dataset:
     """Return ``data`` unchanged, or raise InputError naming the first thing wrong with it."""
     check_labels(data)
@@ -167,17 +203,30 @@ def check_dataset(data: Dataset) -> Dataset:
 
 def check_labels(data: Dataset) -> Dataset:
     """The same, but some classes may have no example."""
+    if data.images.ndim != 4:
+        raise InputError(
+            f"images have shape {list(data.images.shape)}, expected [N, height, width, channels]"
+        )
     count = len(data.images)
     if count == 0:
         raise InputError("the data set holds no image")
-    if data.images.ndim != 4:
-        raise InputError(f"images have shape {data.images.shape}, expected [N, height, width, channels]")
+    check_names(data.classes)
+    if 0 in data.images.shape:
+        raise InputError(f"images have shape {list(data.images.shape)}: they hold no pixel")
+    if data.images.shape[1] < 5 <= data.images.shape[3]:
+        raise InputError(
+            f"images have shape {list(data.images.shape)}, which is {data.images.shape[3]} channels: channels come "
+            "last, as images.transpose(0, 2, 3, 1) puts them"
+        )
+    if data.images.dtype.kind not in "biuf":
+        raise InputError(f"images are {data.images.dtype}, expected uint8 or uint16")
     if data.images.dtype not in (np.uint8, np.uint16):
         bad = int(np.count_nonzero(~np.isfinite(data.images).reshape(count, -1).all(axis=1)))
         if bad:
             raise InputError(f"{bad} of {count} images hold NaN or infinite pixels: remove or repair them")
         raise InputError(
-            f"images are {data.images.dtype}, expected uint8 or uint16: scale them to 0..255 first"
+            f"images are {data.images.dtype}, expected uint8 or uint16: scale them to 0..255 first, as "
+            "np.round(255 * images).astype(np.uint8) does for 0..1"
         )
     for name, values in (("labels", data.labels), ("groups", data.groups)):
         if len(values) != count:
