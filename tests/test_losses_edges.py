@@ -1,4 +1,4 @@
-"""Losses where there is nothing, or infinity: empty batches, classes ruled out, float16's end, masks that fit twice."""
+"""Losses where there is nothing, or infinity: empty batches, labels ruled out, float16, masks that fit two ways."""
 
 import jax
 import jax.numpy as jnp

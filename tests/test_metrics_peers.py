@@ -259,5 +259,5 @@ def test_overlap_that_skips_only_what_is_empty_in_both_is_torchmetrics():
     ],
 )
 def test_options_that_are_no_numbers_are_refused(call):
-    with pytest.raises(ValueError, match="expected|must be"):
+    with pytest.raises(ValueError, match=r"expected|must be"):
         call()
