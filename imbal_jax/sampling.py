@@ -12,6 +12,7 @@ permutation is evaluated one point at a time, so that any batch of any step cost
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,9 @@ def make_plan(
         raise ValueError(text_labels(labels, "integer class indices [N] or numbers [N, L]"))
     if len(labels) >= 2**31:
         raise ValueError(f"{len(labels)} items: the most is {2**31 - 1}")
+    for name, value in (("batch_size", batch_size), ("num_shards", num_shards), ("seed", seed)):
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}, expected a whole number")
     if batch_size < 1 or num_shards < 1 or batch_size % num_shards:
         raise ValueError(f"batch_size {batch_size} does not divide into num_shards {num_shards} equal shards")
     if seed < 0:

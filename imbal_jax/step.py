@@ -64,7 +64,8 @@ class TrainStep:
         ema_params = state.ema_params
         if ema_params is not None:
             # the first steps average over a short past, or the initial weights would linger
-            decay = jnp.minimum(self.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            steps = state.step.astype(jnp.float32)
+            decay = jnp.minimum(self.ema_decay, (1 + steps) / (10 + steps))
             if self.average_from is not None:
                 since = jnp.maximum(state.step - self.average_from, 0).astype(jnp.float32)
                 decay = since / (since + 1)

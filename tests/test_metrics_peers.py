@@ -247,3 +247,17 @@ def test_overlap_that_skips_only_what_is_empty_in_both_is_torchmetrics():
         if per_class:  # theirs is -1 where there is none
             expected = np.where(expected < 0, np.nan, expected)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: metrics.sensitivity([0, 1], [0.1, 0.9], threshold=np.nan),
+        lambda: metrics.partial_auroc([0, 1], [0.1, 0.9], "0.1"),
+        lambda: metrics.expected_calibration_error([0, 1], [0.1, 0.9], bins=np.inf),
+        lambda: metrics.f_beta([0, 1], [0.1, 0.9], beta="1"),
+    ],
+)
+def test_options_that_are_no_numbers_are_refused(call):
+    with pytest.raises(ValueError, match=r"expected|must be"):
+        call()

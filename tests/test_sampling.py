@@ -531,3 +531,11 @@ def test_resampling_leaves_out_an_absent_class():
 def test_wrong_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "option", [{"batch_size": 2.5}, {"batch_size": "2"}, {"seed": 1.5}, {"num_shards": True}]
+)
+def test_sizes_and_seeds_that_are_no_whole_numbers_are_refused(option):
+    with pytest.raises(ValueError, match="expected a whole number"):
+        make_plan([0, 1, 1], **{"batch_size": 2, **option})

@@ -183,3 +183,19 @@ def test_stochastic_weight_averaging_is_the_mean_of_the_parameters_from_its_step
         seen.append(np.asarray(state.params["w"], np.float64))
         expected = np.mean(seen[3:], axis=0) if t >= 3 else seen[-1]
         np.testing.assert_allclose(state.ema_params["w"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("average_from", [None, 1])
+def test_a_step_with_averaged_parameters_runs_under_strict_flags(average_from):
+    def apply(variables, inputs, *, train, rngs):
+        return inputs @ variables["params"]["w"]
+
+    def objective(outputs, batch, axis_name):
+        return losses.weighted_mean(losses.cross_entropy(outputs, batch["labels"]), None, axis_name), {}
+
+    optimizer = optax.sgd(0.1)
+    state = init_state({"params": {"w": jnp.ones((4, 3))}}, optimizer, jax.random.key(0), ema=True)
+    step = make_train_step(apply, optimizer, objective, None, ema_decay=0.9, average_from=average_from)
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"), jax.debug_nans(True):
+        state, metrics = jax.jit(step)(state, {"inputs": jnp.ones((2, 4)), "labels": jnp.array([0, 1])})
+    assert metrics["skipped"] == 0

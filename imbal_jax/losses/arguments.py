@@ -28,6 +28,13 @@ def as_computed(values: ArrayLike) -> jax.Array:
     return values if values.dtype == jnp.float64 else values.astype(jnp.float32)
 
 
+def check_numbers(name: str, values: ArrayLike) -> None:
+    """Raise ValueError unless ``values`` are numbers or bool, complex ones aside."""
+    dtype = values.dtype if isinstance(values, jax.Array) else np.asarray(values).dtype
+    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise ValueError(f"{name} are {dtype}, expected numbers")
+
+
 def as_mask(values: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     """bool of ``shape``: where ``values``, broadcast to it, are not 0."""
     return jnp.broadcast_to(jnp.asarray(values).astype(jnp.bool_), shape)
@@ -36,7 +43,8 @@ def as_mask(values: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
 def check_broadcast(name: str, values: ArrayLike, to: str, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless ``values`` broadcast to ``shape``, that of the argument called ``to``, in one way.
 
-    [B] for [B, C] with B = C would be one value a class by NumPy's rules, and may be meant as one an example.
+    [B] for [B, C] with B = C would be one value a class by NumPy's rules, and may be meant as one an example; so
+    would [B, 1] for [B, H, W] with B = H.
     """
     given = np.shape(values)
     try:
@@ -46,7 +54,8 @@ def check_broadcast(name: str, values: ArrayLike, to: str, shape: tuple[int, ...
     if not fits:
         raise ValueError(f"{name} of shape {given} do not broadcast to the {to} of shape {shape}")
     missing = len(shape) - len(given)
-    if given and missing and np.prod(given) != 1 and shape[: len(given)] == given:
+    fits_first = all(size in (1, of) for size, of in zip(given, shape, strict=False))
+    if given and missing and np.prod(given) != 1 and fits_first:
         first, last = (*given, *[1] * missing), (*[1] * missing, *given)
         raise ValueError(
             f"{name} of shape {given} fit the first and the last axes of the {to} of shape {shape}: reshape to "

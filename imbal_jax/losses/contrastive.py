@@ -20,7 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import as_computed, as_mask, check_above_zero, check_broadcast, host_values
+from imbal_jax.losses.arguments import (
+    as_computed,
+    as_mask,
+    check_above_zero,
+    check_broadcast,
+    check_numbers,
+    host_values,
+)
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName
 
@@ -243,6 +250,7 @@ def _check_labels(labels: ArrayLike, size: int, mask: ArrayLike | None) -> tuple
         raise ValueError(
             f"labels have shape {np.shape(labels)}, expected ({size},): one class index an example"
         )
+    check_numbers("labels", labels)
     labels = jnp.asarray(labels)
     dtype = labels.dtype
     if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)):

@@ -15,6 +15,7 @@ the truth is known; and returns [B, C] or [B], float32 (float64 for float64 prob
 - Exponents and shares may be traced; their values are then not checked.
 """
 
+import math
 from typing import Literal
 
 import jax
@@ -27,6 +28,7 @@ from imbal_jax.losses.arguments import (
     as_mask,
     check_above_zero,
     check_broadcast,
+    check_numbers,
     check_scalar,
     check_within,
     known_values,
@@ -56,7 +58,7 @@ def dice(
     Raises:
       ValueError: shapes that do not fit; a ``smooth`` that is negative or not finite.
     """
-    check_scalar("smooth", smooth)
+    smooth = _smoothing(smooth, probabilities)
     probabilities, targets, _ = _checked(probabilities, targets, mask)
     hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
     return 1 - _ratio(2 * hits + smooth, 2 * hits + alarms + misses + smooth)
@@ -96,7 +98,7 @@ def tversky(
     """
     check_scalar("alpha", alpha)
     check_scalar("beta", beta)
-    check_scalar("smooth", smooth)
+    smooth = _smoothing(smooth, probabilities)
     probabilities, targets, _ = _checked(probabilities, targets, mask)
     return _tversky(probabilities, targets, alpha, beta, smooth)
 
@@ -161,7 +163,7 @@ def generalized_dice(
     powers = {"square": 2, "simple": 1, "uniform": 0}
     if weighting not in powers:
         raise ValueError(f"weighting is {weighting!r}, allowed are {', '.join(powers)}")
-    check_scalar("smooth", smooth)
+    smooth = _smoothing(smooth, probabilities)
     probabilities, targets, _ = _checked(probabilities, targets, mask)
     hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
     pixels = jax.lax.stop_gradient(hits + misses)
@@ -192,7 +194,7 @@ def lovasz_softmax(probabilities: ArrayLike, targets: ArrayLike, mask: ArrayLike
     """
     probabilities, targets, known = _checked(probabilities, targets, mask)
     batch, classes = probabilities.shape[0], probabilities.shape[-1]
-    flat = (batch, -1, classes)
+    flat = (batch, math.prod(probabilities.shape[1:-1]), classes)
     errors, truth = jnp.abs(targets - probabilities).reshape(flat), targets.reshape(flat)
     order = jnp.argsort(-jax.lax.stop_gradient(errors), axis=1)
     errors, truth, counted = (
@@ -237,6 +239,7 @@ def unified_focal(
     """
     for name, value in (("weight", weight), ("delta", delta), ("gamma", gamma)):
         check_within(name, value, 0, 1)
+    smooth = _smoothing(smooth, probabilities)
     probabilities, targets, known = _checked(probabilities, targets, mask)
     if probabilities.shape[-1] < 2:
         raise ValueError("unified_focal needs the background and a class: probabilities have one class")
@@ -271,6 +274,7 @@ def _checked(
     if mask is not None:
         check_broadcast("mask", mask, "pixels", shape[:-1])
     for name, values in (("probabilities", probabilities), ("targets", targets)):
+        check_numbers(name, values)
         _check_values(name, values, mask)
     probabilities = as_computed(probabilities)
     dtype = probabilities.dtype
@@ -283,6 +287,16 @@ def _checked(
     # Of logits every loss here is a number that looks like a loss, often a perfect 0.
     sound = jnp.all(_between(probabilities) & _between(targets), axis=range(1, len(shape)), keepdims=True)
     return jnp.where(sound, probabilities, jnp.nan), targets, known
+
+
+def _smoothing(smooth: ArrayLike, probabilities: ArrayLike) -> ArrayLike:
+    """``smooth``; for float16 no less than 2^-15, unless it is 0: a class that is neither there nor predicted has the
+    gradient 1 / smooth, and beyond 65504 float16 has infinity."""
+    check_scalar("smooth", smooth)
+    if not isinstance(probabilities, jax.Array | np.ndarray) or probabilities.dtype != jnp.float16:
+        return smooth
+    smooth = jnp.asarray(smooth, jnp.float32)
+    return jnp.where(smooth > 0, jnp.maximum(smooth, 2.0**-15), 0)
 
 
 def _between(values: jax.Array | np.ndarray) -> jax.Array | np.ndarray:

@@ -10,8 +10,8 @@ nor 1, soft ones of mixed images included, makes the loss NaN with gradient 0, a
 
 With ``axis_name``, the loss is that of the global batch on every device, and its gradient is the device's own
 share: ``psum(grad)`` is exact, under the conditions that ``weighted_mean`` states. Scores are first cast to
-``promote_types(dtype, float32)``. Margins, rates, temperatures and priors may be traced; they are then not
-checked.
+``promote_types(dtype, float32)``, and an infinite one counts as 1e30, without a gradient. Margins, rates,
+temperatures and priors may be traced; they are then not checked.
 """
 
 from collections.abc import Callable
@@ -28,13 +28,14 @@ from imbal_jax.losses.arguments import (
     as_mask,
     check_above_zero,
     check_broadcast,
+    check_numbers,
     check_scalar,
     host_values,
     known_values,
 )
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
 from imbal_jax.losses.reduction import AxisName, weighted_mean
-from imbal_jax.losses.sigmoid import sigmoid_pair
+from imbal_jax.losses.sigmoid import LARGEST, sigmoid_pair
 
 _PAIRS_AT_ONCE = 2**18  # 1 MB of float32 stays in cache
 _ANCHORS_AT_ONCE = 128  # positives may be few, and a block that is not full costs as much
@@ -276,7 +277,8 @@ def soft_partial_auc(
         log_sum = jax.nn.logsumexp(costs / temperature, axis=0, where=present)
         return temperature * (log_sum - log_count)
 
-    values = map_anchors(of_anchor, batch.scores, keys.size, batch.positive.any(axis=1))
+    anchors = jnp.where(batch.positive, batch.scores, 0)  # of others a cost that overflows is no matter
+    values = map_anchors(of_anchor, anchors, keys.size, batch.positive.any(axis=1))
     return _mean_of_classes(_class_means(values, batch.positive, axis_name), batch.both_kinds, batch)
 
 
@@ -357,12 +359,13 @@ def _prepare(
         )
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "scores", scores.shape)
+    check_numbers("targets", targets)
     _check_targets(targets, mask)
 
-    num_examples = scores.shape[0]
-    known = as_mask(mask, scores.shape).reshape(num_examples, -1)
-    scores = jnp.where(known, scores.reshape(known.shape), 0)
-    targets = jnp.asarray(targets).reshape(known.shape)
+    columns = scores.shape if scores.ndim == 2 else (len(scores), 1)
+    known = as_mask(mask, scores.shape).reshape(columns)
+    scores = jnp.clip(jnp.where(known, scores.reshape(columns), 0), -LARGEST, LARGEST)
+    targets = jnp.asarray(targets).reshape(columns)
     targets = targets.astype(jnp.int32) if targets.dtype == jnp.bool_ else targets
     positive, negative = known & (targets == 1), known & (targets == 0)
     counts = jnp.stack([jnp.sum(x, axis=0, dtype=jnp.int32) for x in (positive, negative, known)])
@@ -426,8 +429,10 @@ def _mean_over_pairs(
     axis_name: AxisName | None,
 ) -> jax.Array:
     """[C], mean over all positives of the sum over the keys [K, C] of weights times the surrogate."""
+    if batch.scores.size == 0:
+        return jnp.zeros(batch.scores.shape[1], keys.dtype)
     keys = jnp.where(weights == 0, 0, keys)  # of no account, infinity included
-    size = min(_ANCHORS_AT_ONCE, max(1, _PAIRS_AT_ONCE // keys.size))
+    size = min(_ANCHORS_AT_ONCE, max(1, _PAIRS_AT_ONCE // max(1, keys.size)))
     own = jnp.sum(batch.positive, axis=0)
     blocks = jnp.max((own + size - 1) // size)
     total = jax.vmap(partial(_sum_over_pairs, surrogate, size), in_axes=(1, None, 1, 1, 1, None))

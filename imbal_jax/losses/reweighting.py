@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import check_scalar, check_within, known_values, per_class
-from imbal_jax.losses.sigmoid import focal_terms
+from imbal_jax.losses.sigmoid import LARGEST, focal_terms
 from imbal_jax.losses.softmax import (
     along_classes,
     are_indices,
@@ -292,7 +292,7 @@ def class_balanced_focal(
     """
     check_scalar("gamma", gamma)
     logits, labels, known = prepare(logits, labels, mask, ignore_index)
-    logits = jnp.clip(logits, -1e30, 1e30)  # 0 * inf is NaN
+    logits = jnp.clip(logits, -LARGEST, LARGEST)  # 0 * inf is NaN
     weights = effective_weights(counts, beta, logits)
     gamma = jnp.asarray(gamma, logits.dtype)
     if are_indices(labels):
@@ -367,5 +367,7 @@ def _bernoulli(key: ArrayLike, probability: ArrayLike, shape: tuple[int, ...]) -
     """True with the probability, to 2^-16: two draws a word, since the random bits are most of the cost."""
     *leading, size = shape
     words = jax.random.bits(key, (*leading, (size + 1) // 2), jnp.uint32)
-    draws = jnp.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(*leading, -1)[..., :size]
+    draws = jnp.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(*leading, 2 * ((size + 1) // 2))[
+        ..., :size
+    ]
     return draws < jnp.round(jnp.asarray(probability, jnp.float32) * 2**16).astype(jnp.uint32)

@@ -11,6 +11,8 @@ label by the others of its item.
   gradient are 0, whatever the target; average with ``weighted_mean(loss, mask)``.
 - A target below 0 or above 1 that the mask does not hide (-1 for "unknown") gives NaN with gradient 0, and
   raises where targets are numpy arrays. ``targets_and_mask`` makes targets and mask of uncertain labels.
+- An infinite logit counts as one of 1e30, without a gradient: a label that is ruled out by -inf and has target 0
+  costs 0.
 - Weights, counts and exponents may be traced; their values are then not checked.
 """
 
@@ -25,6 +27,7 @@ from imbal_jax.losses.arguments import (
     as_computed,
     as_mask,
     check_broadcast,
+    check_numbers,
     check_scalar,
     check_within,
     host_values,
@@ -36,6 +39,7 @@ from imbal_jax.losses.softmax import along_classes
 # Mixing targets in half precision may leave [0, 1] by a rounding; -1, the usual mark of an unknown label,
 # is far outside.
 _ROUNDING = 1e-2
+LARGEST = 1e30  # of a logit whose product with 0 is taken
 
 
 def binary_cross_entropy(
@@ -215,7 +219,7 @@ def known_labels(
     """Logits, targets, and where they are known.
 
     Logits and targets are in the dtype to compute in, and 0 where unknown: a NaN that a select after the
-    arithmetic does not take would still reach the gradient.
+    arithmetic does not take would still reach the gradient. Logits are finite, since 0 * inf is NaN.
 
     Raises ValueError: shapes that do not fit; a target outside 0 to 1 in a numpy array.
     """
@@ -228,11 +232,13 @@ def known_labels(
         )
     mask = True if mask is None else mask
     check_broadcast("mask values", mask, "logits", logits.shape)
+    check_numbers("targets", targets)
     _check_targets(targets, mask)
     keep = as_mask(mask, logits.shape)
     targets = jnp.asarray(targets, dtype=logits.dtype)
     known = keep & _is_target(targets)
-    return jnp.where(known, logits, 0), jnp.where(known, targets, 0), Known(~keep | known, keep)
+    logits = jnp.clip(jnp.where(known, logits, 0), -LARGEST, LARGEST)
+    return logits, jnp.where(known, targets, 0), Known(~keep | known, keep)
 
 
 def where_known(values: jax.Array, known: Known) -> jax.Array:

@@ -343,6 +343,8 @@ def _indices(
             f"labels have shape {labels.shape} and logits {logits.shape}: "
             f"expected class indices {logits.shape[:-1]} or probabilities {logits.shape}"
         )
+    if labels.size == 0:
+        labels = labels.astype(np.int32)  # [] is float64
     if not (jnp.issubdtype(labels.dtype, jnp.integer) or jnp.issubdtype(labels.dtype, jnp.bool_)):
         raise ValueError(
             f"labels of shape {labels.shape} are {labels.dtype}, expected integers: class indices"

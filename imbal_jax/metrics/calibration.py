@@ -4,6 +4,8 @@ A finding of one case in a thousand is calibrated almost perfectly by a model th
 the negatives decide. Look at the classes one by one, at bins of equal mass, and at ``brier`` among positives.
 """
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -46,8 +48,8 @@ def expected_calibration_error(
     Raises:
       ValueError: scores that are no probabilities; less than one bin; an unknown binning.
     """
-    if bins != int(bins) or bins < 1:
-        raise ValueError(f"bins is {bins:g}, expected a whole number of 1 or more")
+    if not isinstance(bins, Real) or not float(bins).is_integer() or bins < 1:
+        raise ValueError(f"bins is {bins!r}, expected a whole number of 1 or more")
     if binning not in BINNINGS:
         raise ValueError(f"unknown binning {binning!r}: expected one of {', '.join(BINNINGS)}")
     cases = _probabilities(labels, scores, mask)

@@ -1,6 +1,7 @@
 """Metrics of decisions: what a threshold, or the largest score, calls positive."""
 
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -102,8 +103,8 @@ def f_beta(
     counts a class without positives that was decided as 0, as scikit-learn does, and leaves out one that was not, as
     scikit-learn's with ``zero_division=np.nan`` (its default counts that as 0 too; torchmetrics leaves it out).
     """
-    if not 0 < beta < np.inf:
-        raise ValueError(f"beta={beta} must be positive and finite")
+    if not isinstance(beta, Real) or not 0 < beta < np.inf:
+        raise ValueError(f"beta={beta!r} must be positive and finite")
     cases = check_cases(labels, scores, mask)
     return _averaged(lambda table: tables.f_beta(table, beta), cases, threshold, average)
 

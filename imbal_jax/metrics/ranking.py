@@ -1,6 +1,7 @@
 """Metrics of rank: they see the order of the scores and nothing else."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -114,8 +115,8 @@ def _averaged(
 
 
 def _check_rate(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value:g}, expected a rate from 0 to 1")
+    if not isinstance(value, Real) or not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value!r}, expected a rate from 0 to 1")
 
 
 def rank(positive: np.ndarray, negative: np.ndarray) -> Ranking:

@@ -21,6 +21,8 @@ def confusion(cases: Cases, threshold: ArrayLike) -> np.ndarray:
     threshold = np.asarray(threshold, np.float64)
     if threshold.shape not in ((), scores.shape[1:]):
         raise ValueError(f"threshold {list(threshold.shape)} must be one number, or one per label")
+    if np.isnan(threshold).any():
+        raise ValueError("threshold is NaN, which calls nothing positive: expected a number")
     decided = scores >= threshold
     if cases.is_binary:
         return count_decisions(labels, decided, 2)
