@@ -107,7 +107,7 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
         (["evaluate", "RUNS", "--step", "last"], "--step last is no step"),
         (["evaluate", "RUNS", "--data.dir", "/nowhere"], "no folder /nowhere"),
         (["predict", "RUNS"], "predict needs a run and what to score"),
-        (["predict", "RUNS", "/nowhere"], "there is no file or folder /nowhere"),
+        (["predict", "RUNS", "/nowhere"], "there is no file or folder at the PATH"),
         (["predict", "RUNS", "RUNS", "--threshold", "1"], "predict does not know --threshold"),
         (["predict", "RUNS", "RUNS"], "holds several runs"),
         (["export", "RUNS"], "holds several runs"),
