@@ -1,5 +1,7 @@
 """What the user can mend, and what ends a run: the errors that are told in one line, without a traceback."""
 
+from typing import Any
+
 
 class InputError(ValueError):
     """Wrong input: the message names the value, the place and the remedy, in one line.
@@ -11,3 +13,11 @@ class InputError(ValueError):
 
 class Stopped(InputError):
     """A run that began well and cannot go on (a full disk, no finite gradient): exit status 1."""
+
+
+def text_labels(labels: Any, expected: str) -> str:
+    """The message for labels that are no numbers, names of classes mostly."""
+    return (
+        f"labels are {labels.dtype} of shape {labels.shape}, expected {expected}: "
+        "classes, labels = np.unique(names, return_inverse=True) numbers the names"
+    )

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from imbal_jax.errors import text_labels
+
 SCHEMES = ("none", "inverse", "sqrt_inverse", "effective", "median_frequency")
 
 
@@ -117,14 +119,6 @@ def positive_weights(counts: ArrayLike, total: ArrayLike, power: float = 1.0) ->
         label = int(np.argmax(counts > totals))
         raise ValueError(f"label {label} has {counts[label]:g} positives of a total of {totals[label]:g}")
     return ((totals - counts) / counts) ** power
-
-
-def text_labels(labels: np.ndarray, expected: str) -> str:
-    """The message for labels that are no numbers, names of classes mostly."""
-    return (
-        f"labels are {labels.dtype} of shape {labels.shape}, expected {expected}: "
-        "classes, labels = np.unique(names, return_inverse=True) numbers the names"
-    )
 
 
 def _checked(counts: ArrayLike) -> np.ndarray:

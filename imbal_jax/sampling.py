@@ -20,7 +20,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from imbal_jax.priors import class_counts, text_labels
+from imbal_jax.errors import text_labels
+from imbal_jax.priors import class_counts
 
 COMPOSITIONS = ("natural", "balanced", "sqrt", "reversed", "progressive", "repeat_factor")
 MAX_STAGES = 64  # of "progressive": a batch of 128 rarely changes by more than one item from stage to stage

@@ -351,7 +351,7 @@ def test_each_rare_class_is_spared_by_its_own_draw_of_probability_gamma():
     assert seen == pytest.approx(1)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 5, 6])
+@pytest.mark.parametrize("classes", [2, 5, 6])
 def test_draws_do_not_repeat_between_examples_classes_and_keys(classes):
     # Uniform logits and all classes rare: the loss is the log of how many classes are kept.
     def kept(key):

@@ -360,7 +360,9 @@ def test_traced_exponents_weights_and_clips_do_not_recompile():
     for gamma, alpha, clip in ((0.0, [0.1, 0.2, 0.3], 0.0), (3.0, [0.9, 0.0, 1.0], 0.1)):
         alpha = np.array(alpha)
         expected = sigmoid_focal_reference(logits, soft, gamma, alpha)
-        np.testing.assert_allclose(focal(logits, soft, gamma=gamma, alpha=alpha), expected, rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            focal(logits, soft, gamma=gamma, alpha=alpha), expected, rtol=2e-5, atol=1e-6
+        )
         expected = asymmetric_reference(logits, soft, gamma, 2 * gamma, clip)
         ours = clipped(logits, soft, gamma_pos=gamma, gamma_neg=2 * gamma, clip=clip)
         np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-6)

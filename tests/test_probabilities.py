@@ -48,7 +48,7 @@ def test_unknown_labels_go_with_their_scores():
         (lambda p: p.one_label([0.5, 1], np.zeros((2, 2))), r"labels\[0\] is 0.5, expected 0 to 1"),
         (lambda p: p.one_label([0, 1], np.zeros((2, 1))), "C of 2 or more"),
         (lambda p: p.one_finding([0, np.nan], [0.1, 0.2]), r"labels\[1\] is nan"),
-        (lambda p: p.one_finding([0, -2], [0.1, 0.2]), r"labels\[1\] is -2"),
+        (lambda p: p.one_finding([0, -3], [0.1, 0.2]), r"labels\[1\] is -3"),
         (lambda p: p.sigmoid_scores(0.5), r"scores have shape \[\]"),
     ],
 )

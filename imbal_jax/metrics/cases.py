@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from imbal_jax.errors import text_labels
 from imbal_jax.metrics.averages import average_of, check_average
-from imbal_jax.priors import text_labels
 
 UNKNOWN = (-1, -2)  # uncertain and missing, as in losses.targets_and_mask
 
