@@ -59,12 +59,12 @@ def compare(
         check_same_test(runs[0], run)
     test, seeds = _test_set(runs[0]), seed_spread(runs)
 
-    say(console, _heading(runs[0], test))  # before the bootstrap, which takes a while for many images
+    say(console, _heading(runs[0], test), wrap=True)  # before the bootstrap, which takes a while for many images
     found = adjusted([row for run in runs[1:] for row in differences(runs[0], run, runs[0].groups)])
     console.print(_table(runs, found))
     if seeds:
         console.print(_seed_table(seeds, len(runs[0].findings) > 1))
-    say(console, _notes(runs, found, test))
+    say(console, _notes(runs, found, test), wrap=True)
     values = {"first": runs[0].name, "test": test, "differences": list(map(dataclasses.asdict, found))}
     for kind, path in out.items():
         _write(path, kind, {**values, "seeds": seeds})

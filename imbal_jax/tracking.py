@@ -212,10 +212,13 @@ def _is_record(record: Mapping[str, object]) -> bool:
     return isinstance(record.get("kind"), str) and type(record.get("step")) is int
 
 
-def say(console: Console, text: str) -> None:
-    """Print lines as they are: names of classes, runs and folders are no markup, and ``:cat:`` stays five letters."""
+def say(console: Console, text: str, *, wrap: bool = False) -> None:
+    """Print lines as they are: names of classes, runs and folders are no markup, and ``:cat:`` stays five letters.
+
+    wrap: break lines at the width of the console, as prose; else they are left whole, to be copied or searched.
+    """
     if text:
-        console.print(Text(text), soft_wrap=True)
+        console.print(Text(text), soft_wrap=not wrap)
 
 
 def make_console() -> Console:

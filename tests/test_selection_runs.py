@@ -147,7 +147,7 @@ def test_a_run_that_stops_early_has_kept_what_it_chooses(pictures: Path, tmp_pat
 
 
 def test_heads_in_closed_form_are_chosen_by_any_clause(pictures: Path, tmp_path: Path) -> None:
-    select = "auroc where sensitivity lower bound 50 % >= 0.1 smoothed 2 within 1 standard error"
+    select = "auroc where sensitivity lower bound 60 % >= 0.1 smoothed 2 within 1 standard error"
     config = replace(of(pictures, select), methods=(METHODS["tau_norm"], METHODS["nearest_mean"]))
     config = replace(config, train=replace(config.train, epochs=1, evaluations=2))
     for result in train.fit(config, tmp_path, QUIET):
