@@ -59,7 +59,9 @@ def compare(
         check_same_test(runs[0], run)
     test, seeds = _test_set(runs[0]), seed_spread(runs)
 
-    say(console, _heading(runs[0], test), wrap=True)  # before the bootstrap, which takes a while for many images
+    say(
+        console, _heading(runs[0], test), wrap=True
+    )  # before the bootstrap, which takes a while for many images
     found = adjusted([row for run in runs[1:] for row in differences(runs[0], run, runs[0].groups)])
     console.print(_table(runs, found))
     if seeds:
