@@ -205,11 +205,14 @@ def read_folder(
             f"{count} {reason}: {REASONS[reason]}" for reason, count in sorted(refused.items())
         )
         raise InputError(f"none of {len(paths)} labelled files in {folder} could be read: {reasons}")
-    rows = [matched[paths[i]] for i in good]
+    became = {paths[i]: tuple(REASONS)[code - 1] for i, code in enumerate(decoded.status) if code}
+    read = [paths[i] for i in good]
+    rows = [matched[path] for path in read]
+    decoded = decoded.take(good)
     with quiet():
-        groups, _ = patient_groups(folder, table, rows, [paths[i] for i in good], decoded.take(good))
-    nobody = unknown_patients(rows, decoded.patients[good])
-    pictures = [blake2b(decoded.images[i], digest_size=16).digest() for i in good]
+        groups, patients = patient_groups(folder, table, rows, read, decoded)
+    nobody = unknown_patients(rows, decoded.patients)
+    pictures = [blake2b(image, digest_size=16).digest() for image in decoded.images]
     copies = settle_copies(
         [
             Copy(
@@ -217,33 +220,33 @@ def read_folder(
                 row.labels,
                 None if nobody[k] else groups[k],
                 row.number,
-                paths[i] in found.instances,
+                read[k] in found.instances,
             )
-            for k, (i, row) in enumerate(zip(good, rows, strict=True))
+            for k, row in enumerate(rows)
         ],
-        lambda k: file_content(folder / paths[good[k]], k),
+        lambda k: file_content(folder / read[k], k),
     )
-    became = {paths[i]: tuple(REASONS)[code - 1] for i, code in enumerate(decoded.status) if code}
-    became |= {paths[good[k]]: word for k, word in copies.items()}
+    became |= {read[k]: word for k, word in copies.items()}
     if left_out is not None:
         others = {**dict.fromkeys(set(files) - set(paths), "unlabelled"), **found.unread, **listing.passed}
         save_left_out(left_out, [row.number for row in found.left], {**became, **others}, matched)
-    if len(copies) == len(good):
+    if len(copies) == len(rows):
         words = "; ".join(
             f"{n} {word}: {COPIES[word]}" for word, n in sorted(Counter(copies.values()).items())
         )
         raise InputError(f"no image is left of {len(paths)} labelled files in {folder}: {words}")
-    kept = [k for k in range(len(good)) if k not in copies]
-    good, rows, pictures = good[kept], [rows[k] for k in kept], [pictures[k] for k in kept]
-    read = [paths[i] for i in good]
-    with quiet():
-        groups, patients = patient_groups(folder, table, rows, read, decoded.take(good))
-    groups = one_patient_a_picture(groups, nobody[kept], pictures)
+    if copies:  # patients are numbered and told apart again, without those of the copies
+        kept = np.array([k for k in range(len(rows)) if k not in copies])
+        rows, read, pictures = ([values[k] for k in kept] for values in (rows, read, pictures))
+        decoded, nobody = decoded.take(kept), nobody[kept]
+        with quiet():
+            groups, patients = patient_groups(folder, table, rows, read, decoded)
+    groups = one_patient_a_picture(groups, nobody, pictures)
     splits, said = given_split(table, rows, read) if split == "official" else (None, [])
     notes = (*table.notes, *patients.lines(table.patient_column), *said)
     labels = np.array([row.labels for row in rows], np.int8 if table.many else np.int32)
     data = Dataset(
-        decoded.images[good],
+        decoded.images,
         labels if table.many else labels[:, 0],
         groups,
         table.classes,
@@ -256,18 +259,18 @@ def read_folder(
     summary = FolderSummary(
         rows=len(table.rows),
         files=len(files),
-        read=len(good),
+        read=len(rows),
         refused=dict(refused),
         unmatched_rows=len(found.left),
         unmatched_files=len(files) - len(paths),
         patients=len(np.unique(groups)),
         unknown_patients=patients.unknown,
-        unwindowed=int(decoded.unwindowed[good].sum()) if voi == "header" else 0,
+        unwindowed=int(decoded.unwindowed.sum()) if voi == "header" else 0,
         labels=dict(zip(table.classes, present.tolist(), strict=True)),
         unmatched_numbers=tuple(sorted(row.number for row in found.left)),
         copies=dict(Counter(copies.values())),
         unknown_headers=len(found.unread),
-        flags=flag_counts(decoded.flags[good]),
+        flags=flag_counts(decoded.flags),
         passed=tuple(listing.lines()),
         notes=notes,
         splits=splits,
@@ -421,6 +424,9 @@ class Decoded:
     likeness: np.ndarray
 
     def take(self, indices: np.ndarray) -> "Decoded":
+        """The files at rising ``indices``; of all of them no copy is made."""
+        if len(indices) == len(self.status):
+            return self
         return Decoded(**{name: values[indices] for name, values in vars(self).items()})
 
 
