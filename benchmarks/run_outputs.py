@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-VERSION = 1  # raised whenever the same files would give other arrays; names the entries of a cache
+VERSION = 2  # raised whenever the same files would give other arrays; names the entries of a cache
 NOT_OUTPUTS = {"cache", "phantoms", "records", "checkpoints", "tensorboard"}
 """Folders whose files are inputs, or are read in another way."""
 
@@ -169,7 +169,7 @@ class Comparison:
     absolute, relative: the largest differences of numbers, at ``where`` and ``relative_where``. unlike: arrays of
     other shapes, types or texts, and numbers that only one side has defined. lost, new: outputs that only the first,
     or only the second, has; moved: how many more are under another name, with the same last part and the same bits.
-    finite: whether every loss is.
+    finite: whether every loss is. skipped: updates that the second left out, for want of a finite loss or gradient.
     """
 
     compared: int = 0
@@ -183,9 +183,10 @@ class Comparison:
     lost: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
     finite: bool = True
+    skipped: float = 0.0
 
     def within(self, tolerance: float) -> bool:
-        return not self.unlike and not self.lost and self.absolute <= tolerance
+        return not self.unlike and not self.lost and not self.skipped and self.absolute <= tolerance
 
     def line(self) -> str:
         """What to print."""
@@ -198,6 +199,10 @@ class Comparison:
         for what, names in (("unlike", self.unlike), ("lost", self.lost)):
             if names:
                 parts.append(f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if names[3:] else ''}")
+        if self.skipped:
+            parts.append(
+                f"{self.skipped:g} updates without a finite loss or gradient: nothing is shown by this case"
+            )
         said = "; ".join(parts) or f"equal to the bit ({self.compared} arrays)"
         said += f"; {self.moved} under other names" if self.moved else ""
         return said + (f"; {len(self.new)} more in B, as {self.new[0]}" if self.new else "")
@@ -221,6 +226,7 @@ def compare(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> Compari
     result.new = new
     for name, first, second in pairs:
         _compare_one(result, name, first, second)
+    result.skipped = sum(float(v) for n, v in b.items() if "metrics.jsonl:" in n and n.endswith("/skipped"))
     losses = [values for name, values in b.items() if name.endswith("/loss")]
     result.finite = all(np.isfinite(values).all() for values in losses)
     return result
