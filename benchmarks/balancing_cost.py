@@ -36,16 +36,16 @@ def main() -> None:
     import optax
     from environment import environment
 
-    from imbal_jax import parallel
-    from imbal_jax.augment import Augment
     from imbal_jax.config import Config, Model, Train
     from imbal_jax.data.dataset import Dataset
-    from imbal_jax.data.pipeline import Pipeline, resident_arrays
+    from imbal_jax.data.feeding.pipeline import Pipeline, resident_arrays
+    from imbal_jax.engine import parallel
+    from imbal_jax.engine.state import init_state
+    from imbal_jax.engine.step import make_train_step
     from imbal_jax.methods import find_method
-    from imbal_jax.recipe import augmentation, build_network, compose
-    from imbal_jax.state import init_state
-    from imbal_jax.step import make_train_step
     from imbal_jax.tasks import ONE_LABEL
+    from imbal_jax.training.build import augmentation, build_network, compose
+    from imbal_jax.transforms.augment import Augment
 
     rng = np.random.default_rng(0)
     side = options.image_size

@@ -37,12 +37,12 @@ from absl import flags
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from environment import environment
 
-from imbal_jax import parallel
-from imbal_jax.data.pipeline import Plans
-from imbal_jax.data.record_files import parse, read_folder_info
-from imbal_jax.data.record_index import write_index
-from imbal_jax.data.records import open_records
-from imbal_jax.data.stream import AHEAD, THREADS, HostBatches, read_ahead, stream_steps
+from imbal_jax.data.feeding.pipeline import Plans
+from imbal_jax.data.feeding.stream import AHEAD, THREADS, HostBatches, read_ahead, stream_steps
+from imbal_jax.data.records.files import parse, read_folder_info
+from imbal_jax.data.records.index import write_index
+from imbal_jax.data.records.reader import open_records
+from imbal_jax.engine import parallel
 from imbal_jax.sampling import make_plan
 
 RECORDS, SIDE, BATCH, BATCHES, WARM = 4000, 224, 128, 40, 8

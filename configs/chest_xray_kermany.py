@@ -21,9 +21,9 @@ virus is the hard part. With 40 epochs, no stretching, the plain shortcut and no
 gave 0.918 and 0.916. 128 pixels for 28 epochs were worse on validation (0.909 against 0.917).
 """
 
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.methods import METHODS
+from imbal_jax.transforms.augment import Augment
 
 
 def get_config() -> Config:

@@ -15,9 +15,9 @@ longer one logit_adjusted 22.1. Not run to its end yet: on 2 CPU cores it takes 
 was at hand. cifar10_lt_short.py compares ten methods on a CPU in nine minutes each.
 """
 
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.methods import METHODS
+from imbal_jax.transforms.augment import Augment
 
 
 def get_config() -> Config:

@@ -33,9 +33,9 @@ logit_adjusted at tau 1.
 
 from dataclasses import replace
 
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.methods import METHODS
+from imbal_jax.transforms.augment import Augment
 
 NAMES = (
     "ce",

@@ -19,9 +19,9 @@ The first seed was run before the augmentation drew one more random number an im
 now.
 """
 
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.methods import METHODS
+from imbal_jax.transforms.augment import Augment
 
 
 def get_config() -> Config:

@@ -17,9 +17,9 @@ These were seen with --select 'sensitivity + f_score'; the default is now 'auroc
 One finding more or less moves the sensitivity of its class by 0.07 to 0.17.
 """
 
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.methods import METHODS
+from imbal_jax.transforms.augment import Augment
 
 
 def get_config() -> Config:

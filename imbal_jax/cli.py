@@ -108,8 +108,8 @@ def evaluate(words: list[str]) -> int:
             f"evaluate does not know {wrong[0] if wrong else words[0]}: its options are --method, --step, --split, "
             "--out, --data.*, --deploy.* and --train.devices"
         )
-    from imbal_jax.deployed import finished_methods
-    from imbal_jax.workdir import read_claim
+    from imbal_jax.runs.restore import finished_methods
+    from imbal_jax.runs.workdir import read_claim
 
     if not (workdir / "config.json").is_file() and (workdir.parent / "config.json").is_file():
         workdir, name = workdir.parent, workdir.name  # WORKDIR/METHOD
@@ -126,13 +126,13 @@ def evaluate(words: list[str]) -> int:
             raise InputError(
                 "--out is for another data set or checkpoint: give --data.*, --split or --step too"
             )
-        from imbal_jax.evaluate import rescore
+        from imbal_jax.runs.evaluate import rescore
 
         rescore(config, workdir, methods=names)
         return 0
     if step is not None and not step.isdigit():
         raise InputError(f"--step {step} is no step of a checkpoint: give a whole number")
-    from imbal_jax.external import PARTS, validate
+    from imbal_jax.runs.external import PARTS, validate
 
     part = part or ("all" if other else "test")
     if part not in PARTS:
@@ -165,7 +165,7 @@ def predict(words: list[str]) -> int:
         )
     batch_size = 64
     use_all_cores(batch_size, None)
-    from imbal_jax.predict import predict as predict_images
+    from imbal_jax.runs.predict import predict as predict_images
 
     predict_images(
         Path(words[0]),
@@ -186,9 +186,9 @@ def export(words: list[str]) -> int:
     out, words = _take(words, "--out")
     if len(words) != 1 or words[0].startswith("-"):
         raise InputError("export needs one run: imbal-jax export WORKDIR/METHOD --out DIR")
-    from imbal_jax.deployed import restore_deployed
-    from imbal_jax.export import export_run
-    from imbal_jax.parallel import make_mesh
+    from imbal_jax.engine.parallel import make_mesh
+    from imbal_jax.runs.export import export_run
+    from imbal_jax.runs.restore import restore_deployed
 
     deployed = restore_deployed(Path(words[0]), make_mesh(1))
     folder = export_run(deployed, Path(out) if out else deployed.folder / "export")
@@ -210,7 +210,7 @@ def compare(words: list[str]) -> int:
         raise InputError(
             f"compare does not know {unknown[0]}: its options are --csv FILE and --json FILE, once"
         )
-    from imbal_jax.compare import compare as compare_runs
+    from imbal_jax.runs.compare import compare as compare_runs
 
     compare_runs([Path(word) for word in words], out=out)
     return 0
@@ -231,8 +231,8 @@ def ingest(words: list[str]) -> int:
 def prepare(words: list[str]) -> int:
     """``prepare NAME --dir DIR --out DIR [options]``: a public set as records."""
     from imbal_jax.arguments import parse
-    from imbal_jax.data.builders import PrepareOptions
-    from imbal_jax.data.builders import prepare as prepare_set
+    from imbal_jax.data.records.builders import PrepareOptions
+    from imbal_jax.data.records.builders import prepare as prepare_set
 
     prepare_set(parse(PrepareOptions, words, prog="imbal-jax prepare"))
     return 0

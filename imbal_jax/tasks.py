@@ -10,11 +10,11 @@ import numpy as np
 
 from imbal_jax import losses, metrics, priors
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError
 from imbal_jax.losses.sigmoid import sigmoid_pair
 from imbal_jax.losses.softmax import log_odds
 from imbal_jax.methods import LOSSES, Method
-from imbal_jax.step import Batch, Objective
 
 COSINE_SCALE = LOSSES["ldam"]["scale"]
 """What logits of a cosine head are multiplied by; Cao et al. 2019 give it for LDAM."""

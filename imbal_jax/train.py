@@ -13,39 +13,14 @@ from jax.sharding import Mesh
 from rich.console import Console
 from scipy.special import log_softmax
 
-from imbal_jax import parallel
-from imbal_jax.checkpoint import Checkpoints
 from imbal_jax.config import Config
-from imbal_jax.correction import make_corrector
+from imbal_jax.console import duration, make_console, say
 from imbal_jax.data.dataset import Dataset, Images
-from imbal_jax.data.pipeline import Pipeline, Plans, resident_arrays
-from imbal_jax.data.sources import Splits, load
-from imbal_jax.data.splits import row_line
-from imbal_jax.data.stream import HostBatches, stream_steps
-from imbal_jax.deployed import restore_state
-from imbal_jax.deployment_choice import check_deploy
-from imbal_jax.errors import InputError, Stopped
-from imbal_jax.evaluate import data_priors, print_results, run_result, score_run, write_run_report
-from imbal_jax.files import DamagedError
-from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, without_effect
-from imbal_jax.metrics import flat_metrics
-from imbal_jax.network import Network, SecondStageNetwork
-from imbal_jax.recipe import (
-    augmentation,
-    build,
-    build_network,
-    compose,
-    make_mesh,
-    make_optimizer,
-    second_steps_of,
-    steps_of,
-)
-from imbal_jax.report import RunResult
-from imbal_jax.report.use import few_positives, split_gaps
-from imbal_jax.scored import Scored
-from imbal_jax.scoring import make_scorer
-from imbal_jax.second_stage import FeaturePipeline, choose_tau, nearest_mean, still_falling
-from imbal_jax.selection import (
+from imbal_jax.data.feeding.pipeline import Pipeline, Plans, resident_arrays
+from imbal_jax.data.feeding.stream import HostBatches, stream_steps
+from imbal_jax.data.sources.load import Splits, load
+from imbal_jax.data.splits.split import row_line
+from imbal_jax.decisions.criterion import (
     Criterion,
     best_step,
     bounds,
@@ -55,11 +30,20 @@ from imbal_jax.selection import (
     should_stop,
     standard_error,
 )
-from imbal_jax.state import TrainState, init_state
-from imbal_jax.step import make_train_step
-from imbal_jax.tasks import Task, score, second_stage, task_for
-from imbal_jax.tracking import HISTORY, Tracker, duration, make_console, plain_record, read_history, say
-from imbal_jax.workdir import (
+from imbal_jax.engine import parallel
+from imbal_jax.engine.state import TrainState, init_state
+from imbal_jax.engine.step import make_train_step
+from imbal_jax.errors import InputError, Stopped
+from imbal_jax.files import DamagedError
+from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, without_effect
+from imbal_jax.metrics import flat_metrics
+from imbal_jax.report import RunResult
+from imbal_jax.report.use import few_positives, split_gaps
+from imbal_jax.runs.deployment_choice import check_deploy
+from imbal_jax.runs.evaluate import data_priors, print_results, run_result, score_run, write_run_report
+from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.restore import restore_state
+from imbal_jax.runs.workdir import (
     Clock,
     check_claim,
     claim,
@@ -68,6 +52,23 @@ from imbal_jax.workdir import (
     claim_training,
     read_claim,
 )
+from imbal_jax.tasks import Task, score, second_stage, task_for
+from imbal_jax.training.build import (
+    augmentation,
+    build,
+    build_network,
+    compose,
+    make_mesh,
+    make_optimizer,
+    second_steps_of,
+    steps_of,
+)
+from imbal_jax.training.checkpoint import Checkpoints
+from imbal_jax.training.correction import make_corrector
+from imbal_jax.training.inference import make_scorer
+from imbal_jax.training.network import Network, SecondStageNetwork
+from imbal_jax.training.second_stage import FeaturePipeline, choose_tau, nearest_mean, still_falling
+from imbal_jax.training.tracking import HISTORY, Tracker, plain_record, read_history
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array], int]]
 

@@ -5,8 +5,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from scipy import ndimage
 
-from imbal_jax.augment import Augment, augment
 from imbal_jax.errors import InputError
+from imbal_jax.transforms.augment import Augment, augment
 
 EVERYTHING = Augment(
     flip=True,

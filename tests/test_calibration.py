@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 
-from imbal_jax.calibration import (
+from imbal_jax.decisions.calibration import (
     LogitScaling,
     fit_bias_corrected_temperature,
     fit_platt,

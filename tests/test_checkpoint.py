@@ -11,10 +11,10 @@ import numpy as np
 import optax
 import pytest
 
-from imbal_jax.checkpoint import Checkpoints, digest
+from imbal_jax.engine.parallel import make_mesh, replicate
+from imbal_jax.engine.state import TrainState, init_state
 from imbal_jax.errors import InputError, Stopped
-from imbal_jax.parallel import make_mesh, replicate
-from imbal_jax.state import TrainState, init_state
+from imbal_jax.training.checkpoint import Checkpoints, digest
 
 # After an error Orbax and TensorStore leave event loops and futures to the garbage collector.
 pytestmark = [

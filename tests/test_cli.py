@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imbal_jax import cli
-from imbal_jax.deployment import Deployment
+from imbal_jax.runs.deployment import Deployment
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """

@@ -18,16 +18,25 @@ from sklearn import metrics as sklearn_metrics
 from test_train import QUIET, small, write_pictures
 
 from imbal_jax import train
-from imbal_jax.calibration import LogitScaling
 from imbal_jax.cli import compare as command
-from imbal_jax.compare import compare
 from imbal_jax.config import Config, Data, to_json
-from imbal_jax.deployment import Deployment, Inputs
+from imbal_jax.decisions.calibration import LogitScaling
+from imbal_jax.decisions.operating_point import OperatingPoint
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
-from imbal_jax.operating import OperatingPoint
-from imbal_jax.paired import MACRO, SAMPLES, Difference, Run, adjusted, differences, holm, seed_spread
-from imbal_jax.scored import Scored
+from imbal_jax.runs.compare import compare
+from imbal_jax.runs.deployment import Deployment, Inputs
+from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.paired_difference import (
+    MACRO,
+    SAMPLES,
+    Difference,
+    Run,
+    adjusted,
+    differences,
+    holm,
+    seed_spread,
+)
 
 CLASSES = ("normal", "nodule", "effusion")
 

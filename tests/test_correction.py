@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from imbal_jax.correction import make_corrector, training_priors
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.tasks import class_arrays
+from imbal_jax.training.correction import make_corrector, training_priors
 
 COUNTS = np.array([900, 90, 10])
 LABELS = np.repeat([0, 1, 2], COUNTS).astype(np.int32)

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from imbal_jax.data.archives import pictures
+from imbal_jax.data.sources.archives import pictures
 from imbal_jax.errors import InputError
 
 RNG = np.random.default_rng(0)

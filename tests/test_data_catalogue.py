@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from imbal_jax.config import Config, Data
-from imbal_jax.data import catalogue, preparation
-from imbal_jax.data.catalogue import open_named
-from imbal_jax.data.sources import load
+from imbal_jax.data.records.reader import preparation
+from imbal_jax.data.sources.catalogue import open_named
+from imbal_jax.data.sources.load import catalogue, load
 from imbal_jax.errors import InputError
 
 f = tfds.features
@@ -384,7 +384,7 @@ def test_no_tensorflow_is_imported(tensors, tmp_path):
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise RuntimeError('tensorflow was imported')\n")
     program = (
-        "import sys; from pathlib import Path; from imbal_jax.data.catalogue import open_named\n"
+        "import sys; from pathlib import Path; from imbal_jax.data.sources.catalogue import open_named\n"
         f"assert len(open_named('lesions', Path({str(tensors)!r}), size=12).labels) == 30\n"
         "assert 'tensorflow' not in sys.modules"
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
-from imbal_jax.data.cells import (
+from imbal_jax.data.tables.cells import (
     class_spelling,
     is_missing,
     label_value,

@@ -17,8 +17,8 @@ from pydicom.uid import (
 )
 from test_data_dicom import RAMP, bytes_of, read, reason_of, write
 
-from imbal_jax.data.codestream import Codestream, read_codestream
-from imbal_jax.data.dicom import ReadError, read_radiograph
+from imbal_jax.data.dicom.codestream import Codestream, read_codestream
+from imbal_jax.data.dicom.reader import ReadError, read_radiograph
 
 GREY = (RAMP // 16).astype(np.uint8)
 

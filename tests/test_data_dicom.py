@@ -20,8 +20,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from imbal_jax.data import decoding, dicom
-from imbal_jax.data.dicom import ReadError, fit_square, read_radiograph
+from imbal_jax.data.dicom.reader import ReadError, decoding, fit_square, read_radiograph
+from imbal_jax.data.dicom.reader import film as dicom
 from imbal_jax.errors import InputError
 
 MARKER = "ZZMARKERZZ"

@@ -95,7 +95,7 @@ def test_10_000_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 # Linux counts in ru_maxrss what the parent took before; VmHWM is the process's own.
 READ = """
 import sys
-from imbal_jax.data.dicom import read_radiograph
+from imbal_jax.data.dicom.reader import read_radiograph
 print(read_radiograph(sys.argv[1], size=224, bits=16).shape)
 print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydicom.pixels import pixel_array
 
-from imbal_jax.data.dicom import (
+from imbal_jax.data.dicom.reader import (
     FLAGS,
     Radiograph,
     ReadError,

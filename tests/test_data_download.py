@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from imbal_jax.data.download import fetch
+from imbal_jax.data.sources.download import fetch
 from imbal_jax.errors import InputError
 
 CONTENT = bytes(range(256)) * 9000  # more than two blocks

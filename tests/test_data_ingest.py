@@ -17,8 +17,8 @@ from rich.console import Console
 from test_data_folder import MARKER, radiograph, table
 
 from imbal_jax import cli
-from imbal_jax.data.dicom import read_radiograph
-from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.dicom.reader import read_radiograph
+from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest import records as records_module
 from imbal_jax.data.ingest import run as run_module
 from imbal_jax.data.ingest.journal import frames, segments
@@ -27,9 +27,9 @@ from imbal_jax.data.ingest.manifest import compare_source, find_files, read_mani
 from imbal_jax.data.ingest.options import IngestOptions
 from imbal_jax.data.ingest.run import ingest
 from imbal_jax.data.ingest.summary import Summary
-from imbal_jax.data.listing import Listing
-from imbal_jax.data.record_files import read_folder_info
-from imbal_jax.data.records import open_records
+from imbal_jax.data.records.files import read_folder_info
+from imbal_jax.data.records.reader import open_records
+from imbal_jax.data.tables.listing import Listing
 from imbal_jax.errors import InputError, Stopped
 
 SIZE = 16
@@ -656,7 +656,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_with_more_room(
 
 def test_labels_and_patients_of_the_index_are_covered_by_the_checksums(hospital: Path) -> None:
     from imbal_jax.data.ingest.manifest import write_checksums
-    from imbal_jax.data.record_index import build_index, write_index
+    from imbal_jax.data.records.index import build_index, write_index
 
     run(hospital)
     out = hospital.parent / "out"

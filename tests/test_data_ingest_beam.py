@@ -10,7 +10,7 @@ import cloudpickle
 import test_data_ingest_leak as leak
 from test_data_ingest import IMAGES, Interrupted, by_picture, contents, hospital, interrupt_after, run
 
-from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.beam import ReadFiles, elements_of
 from imbal_jax.data.ingest.key import read_key
 from imbal_jax.data.ingest.manifest import verify

@@ -9,7 +9,7 @@ from pathlib import Path, PosixPath
 import pytest
 from test_data_folder import MARKER, radiograph
 
-from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment, frames, segments
 from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.ingest.read import Job, Task

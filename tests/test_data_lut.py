@@ -9,8 +9,16 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from synthetic_films import MODALITIES, Film, Table, dcmtk_films, films, gamma
 
-from imbal_jax.data.dicom import FLAGS, Radiograph, ReadError, load_radiograph, open_dicom, quiet, render
-from imbal_jax.data.lut import MalformedLutError, read_lut
+from imbal_jax.data.dicom.lut import MalformedLutError, read_lut
+from imbal_jax.data.dicom.reader import (
+    FLAGS,
+    Radiograph,
+    ReadError,
+    load_radiograph,
+    open_dicom,
+    quiet,
+    render,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "dcmtk"
 PLAIN = Film(Table(gamma(1024, 12), 700, 12))

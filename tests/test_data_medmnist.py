@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imbal_jax.data.medmnist import MEDMNIST, read_medmnist
+from imbal_jax.data.sources.medmnist import MEDMNIST, read_medmnist
 from imbal_jax.errors import InputError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imbal_jax.data import memory, pictures
-from imbal_jax.data.memory import FILES, LIMIT, PIXELS, Budget, need, one_file
-from imbal_jax.data.pictures import open_picture
+from imbal_jax.data.images import memory, pictures
+from imbal_jax.data.images.memory import FILES, LIMIT, PIXELS, Budget, need, one_file
+from imbal_jax.data.images.pictures import open_picture
 from imbal_jax.data.refusal import ReadError
 
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imbal_jax.augment import Augment
-from imbal_jax.data.pipeline import Pipeline, Plans, pixel_statistics, resident_arrays
-from imbal_jax.data.stream import HostBatches
-from imbal_jax.mixing import Mixing
+from imbal_jax.data.feeding.pipeline import Pipeline, Plans, pixel_statistics, resident_arrays
+from imbal_jax.data.feeding.stream import HostBatches
 from imbal_jax.sampling import make_plan
+from imbal_jax.transforms.augment import Augment
+from imbal_jax.transforms.mixing import Mixing
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (50, 12, 12, 1), np.uint8)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imbal_jax.data.resize import BeyondLevelsError, fit_levels, fit_square, straight
+from imbal_jax.data.images.resize import BeyondLevelsError, fit_levels, fit_square, straight
 
 
 def whole_first(

@@ -19,19 +19,19 @@ from prepared import prepare
 from rich.console import Console
 
 from imbal_jax import train
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Model, Optim, Train
-from imbal_jax.data import sources
 from imbal_jax.data.dataset import check_dataset
-from imbal_jax.data.pipeline import SAMPLE, Pipeline, Plans, pixel_statistics, resident_arrays
-from imbal_jax.data.records import RecordImages, open_records
-from imbal_jax.data.sources import load
-from imbal_jax.data.stream import AHEAD, DRAWN, STEPS, HostBatches, read_ahead, slices
+from imbal_jax.data.feeding.pipeline import SAMPLE, Pipeline, Plans, pixel_statistics, resident_arrays
+from imbal_jax.data.feeding.stream import AHEAD, DRAWN, STEPS, HostBatches, read_ahead, slices
+from imbal_jax.data.records.reader import RecordImages, open_records
+from imbal_jax.data.sources.load import load
+from imbal_jax.data.sources.load import load as sources
 from imbal_jax.errors import InputError
 from imbal_jax.methods import find_method
 from imbal_jax.report.pictures import _Album
+from imbal_jax.runs.workdir import claim
 from imbal_jax.sampling import batch_indices, make_plan, resample
-from imbal_jax.workdir import claim
+from imbal_jax.transforms.augment import Augment
 
 QUIET = Console(quiet=True)
 RNG = np.random.default_rng(0)
@@ -369,7 +369,7 @@ def test_a_data_set_on_disk_is_checked_without_reading_it(folder: Path) -> None:
 
 PROGRAM = """
 import multiprocessing, pathlib, pickle, sys, time
-from imbal_jax.data.stream import read_ahead
+from imbal_jax.data.feeding.stream import read_ahead
 
 if __name__ == "__main__":
     ahead = read_ahead(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), workers=1)

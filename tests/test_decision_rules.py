@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from imbal_jax.decision_rules import (
+from imbal_jax.decisions.threshold_rules import (
     AtLeast,
     LeastCost,
     MaxFBeta,

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from imbal_jax import evaluate, train
+from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Train
-from imbal_jax.deployment import Deployment
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
+from imbal_jax.runs import evaluate
+from imbal_jax.runs.deployment import Deployment
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
 from imbal_jax.config import Config, Data, Deploy
-from imbal_jax.deployment import Deployment, log_outputs
-from imbal_jax.deployment_choice import check_deploy, deploy, rules_of
 from imbal_jax.errors import InputError
-from imbal_jax.scored import Scored
+from imbal_jax.runs.deployment import Deployment, log_outputs
+from imbal_jax.runs.deployment_choice import check_deploy, deploy, rules_of
+from imbal_jax.runs.outputs import Scored
 
 CLASSES = ("normal", "nodule", "effusion")
 TRAINING = np.array([1 / 3, 1 / 3, 1 / 3])

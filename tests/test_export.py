@@ -11,11 +11,11 @@ import pytest
 from test_train import QUIET, small, write_pictures
 
 from imbal_jax.config import Deploy
-from imbal_jax.deployed import restore_deployed
+from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
-from imbal_jax.export import export_run
 from imbal_jax.methods import METHODS
-from imbal_jax.parallel import make_mesh
+from imbal_jax.runs.export import export_run
+from imbal_jax.runs.restore import restore_deployed
 from imbal_jax.train import fit
 
 ELSEWHERE = """

@@ -10,13 +10,13 @@ from PIL import Image
 from test_train import QUIET, small, write_pictures
 
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.deployed import find_run, restore_deployed
-from imbal_jax.deployment import Deployment
+from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
-from imbal_jax.external import aligned, validate
 from imbal_jax.metrics import sensitivity
-from imbal_jax.parallel import make_mesh
-from imbal_jax.scored import Scored
+from imbal_jax.runs.deployment import Deployment
+from imbal_jax.runs.external import aligned, validate
+from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.restore import find_run, restore_deployed
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Data, Deploy, Model, Optim, Train, from_json, load_config, to_json
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
 from imbal_jax.methods import METHODS, Method
+from imbal_jax.transforms.augment import Augment
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from imbal_jax.decision_rules import parse_rule, threshold_curve
+from imbal_jax.decisions.operating_point import choose_threshold, choose_thresholds
+from imbal_jax.decisions.threshold_rules import parse_rule, threshold_curve
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.guarantees import patient_lower, shows
-from imbal_jax.operating import choose_threshold, choose_thresholds
 
 SURE = "sensitivity >= 0.9 with 95 % confidence"
 

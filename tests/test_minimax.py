@@ -8,8 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from imbal_jax.engine.pesg import AUC_MARGIN, add_proximal_term, auc_margin_variables, pesg
 from imbal_jax.losses.ranking import auc_margin
-from imbal_jax.minimax import AUC_MARGIN, add_proximal_term, auc_margin_variables, pesg
 
 
 def problem(size: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

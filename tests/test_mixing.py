@@ -10,10 +10,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from scipy import stats
 
-from imbal_jax import losses, mixing
+from imbal_jax import losses
 from imbal_jax.errors import InputError
-from imbal_jax.mixing import ALPHA, PARTNER, Mixing, mix, mixed_targets
 from imbal_jax.sampling import COMPOSITIONS
+from imbal_jax.transforms import mixing
+from imbal_jax.transforms.mixing import ALPHA, PARTNER, Mixing, mix, mixed_targets
 
 COUNTS = np.array([900, 300, 299, 10])
 CONFIGS = [Mixing(kind) for kind in PARTNER] + [Mixing("cutmix", 0.5, 0.5), Mixing("mixup", 0.4, 0.5)]

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbal_jax import metrics
-from imbal_jax.errors import InputError
-from imbal_jax.operating import (
+from imbal_jax.decisions.operating_point import (
     OperatingPoint,
     choose_threshold,
     choose_thresholds,
     net_benefit,
     predictive_values,
 )
+from imbal_jax.errors import InputError
 
 laws = settings(max_examples=25, deadline=None)
 LABELS = np.array([0, 0, 1, 1, 0, 1, -1])

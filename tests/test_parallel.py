@@ -10,10 +10,11 @@ import optax
 import pytest
 from flax import linen as nn
 
-from imbal_jax import losses, parallel, sampling
-from imbal_jax.parallel import BACKENDS, make_mesh, parallelize, scan_steps
-from imbal_jax.state import TrainState, init_state
-from imbal_jax.step import linen_apply, make_train_step
+from imbal_jax import losses, sampling
+from imbal_jax.engine import parallel
+from imbal_jax.engine.parallel import BACKENDS, make_mesh, parallelize, scan_steps
+from imbal_jax.engine.state import TrainState, init_state
+from imbal_jax.engine.step import linen_apply, make_train_step
 
 BATCH, CLASSES, STEPS = 16, 3, 20
 WEIGHTS = np.array([0.2, 3.0, 90.0], np.float32)

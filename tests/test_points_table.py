@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from imbal_jax.decisions.operating_point import OperatingPoint
 from imbal_jax.metrics import wilson
-from imbal_jax.operating import OperatingPoint
-from imbal_jax.points_table import points_table
 from imbal_jax.report import RunResult
+from imbal_jax.runs.points_table import points_table
 
 CLASSES = ("normal", "nodule", "mass")
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from test_data_dicom import MARKER, write
 
 from imbal_jax.data.ingest.key import read_key
-from imbal_jax.deployed import restore_deployed
+from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
-from imbal_jax.parallel import make_mesh
-from imbal_jax.predict import predict
+from imbal_jax.runs.predict import predict
+from imbal_jax.runs.restore import restore_deployed
 
 RNG = np.random.default_rng(0)
 
@@ -119,7 +119,7 @@ def test_records_keep_their_ids_and_score_as_the_same_pixels(finished_runs: Path
 def test_images_are_scored_as_they_come_not_all_at_once(
     finished_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imbal_jax import predict as module
+    from imbal_jax.runs import predict as module
 
     read, scored = [], []
     real = module.load_picture

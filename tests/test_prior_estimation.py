@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, softmax
 
-from imbal_jax.prior_estimation import estimate_prevalence, estimate_priors
-from imbal_jax.prior_shift import correct_prevalence, correct_priors
+from imbal_jax.decisions.prior_estimation import estimate_prevalence, estimate_priors
+from imbal_jax.decisions.prior_shift import correct_prevalence, correct_priors
 
 SOURCE = np.array([0.5, 0.3, 0.2])
 

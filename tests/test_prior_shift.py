@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit, softmax
 
-from imbal_jax import prior_shift
+from imbal_jax.decisions import prior_shift
 
 laws = settings(max_examples=25, deadline=None)
 priors = st.lists(st.floats(1e-4, 1), min_size=4, max_size=4).map(lambda x: np.array(x) / sum(x))

@@ -18,18 +18,18 @@ from test_data_folder import table
 from test_train import QUIET, small
 
 from imbal_jax import cli
-from imbal_jax.data import folder as folder_module
-from imbal_jax.data.folder import read_folder
-from imbal_jax.data.listing import Listing
-from imbal_jax.deployed import restore_deployed
-from imbal_jax.deployment import Deployment
+from imbal_jax.data.sources.folder import read_folder
+from imbal_jax.data.sources.load import folder as folder_module
+from imbal_jax.data.tables.listing import Listing
+from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
-from imbal_jax.export import export_run
-from imbal_jax.parallel import make_mesh
-from imbal_jax.predict import predict
-from imbal_jax.scored import Scored
-from imbal_jax.tracking import read_history
-from imbal_jax.workdir import Clock, claim_splits, read_claim
+from imbal_jax.runs.deployment import Deployment
+from imbal_jax.runs.export import export_run
+from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.predict import predict
+from imbal_jax.runs.restore import restore_deployed
+from imbal_jax.runs.workdir import Clock, claim_splits, read_claim
+from imbal_jax.training.tracking import read_history
 
 MARKER = "ZZMARKERZZ"
 CLASSES = ("[/y]", "<b>:cat:$x$", "=a")

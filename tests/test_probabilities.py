@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imbal_jax import probabilities
+from imbal_jax.decisions import probabilities
 
 
 def test_scores_of_any_float_come_out_as_float64():

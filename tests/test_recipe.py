@@ -9,9 +9,9 @@ import pytest
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.methods import METHODS, TRAINED, find_method
-from imbal_jax.recipe import build, compose, make_optimizer, second_steps_of
 from imbal_jax.sampling import batch_indices, plan_counts
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
+from imbal_jax.training.build import build, compose, make_optimizer, second_steps_of
 
 LABELS = np.repeat([0, 1], [90, 10]).astype(np.int32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 1)).astype(np.uint8)

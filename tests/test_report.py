@@ -14,9 +14,10 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn import metrics as oracle
 
+from imbal_jax.console import percent
+from imbal_jax.decisions.operating_point import OperatingPoint, choose_thresholds
 from imbal_jax.errors import InputError
 from imbal_jax.metrics import Interval, classification_summary, wilson
-from imbal_jax.operating import OperatingPoint, choose_thresholds
 from imbal_jax.report import RunResult, write_report
 from imbal_jax.report.curves import GRID, bands, corners, cumulative
 from imbal_jax.report.decisions import decide
@@ -25,7 +26,6 @@ from imbal_jax.report.learning import series
 from imbal_jax.report.pictures import overlay
 from imbal_jax.report.reliability import reliability
 from imbal_jax.report.resampling import cohort_of, decision_tables, percentile_interval, rate_interval
-from imbal_jax.tracking import percent
 
 CLASSES = ("normal", 'nodule <6 mm & "firm"', "mass")
 VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from imbal_jax.decisions.operating_point import OperatingPoint, predictive_values
 from imbal_jax.metrics import brier, expected_calibration_error
-from imbal_jax.operating import OperatingPoint, predictive_values
-from imbal_jax.points_table import points_table
 from imbal_jax.report import RunResult
 from imbal_jax.report.reliability import reliability
 from imbal_jax.report.use import few_positives, first_said, shared_cautions, split_gaps, use_of
+from imbal_jax.runs.points_table import points_table
 
 CLASSES = ("normal", "nodule")
 

@@ -13,12 +13,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from test_train import QUIET, small, write_pictures
 
-from imbal_jax import evaluate, train
+from imbal_jax import train
 from imbal_jax.config import to_json
-from imbal_jax.external import validate
 from imbal_jax.methods import METHODS, find_method
-from imbal_jax.scored import Scored
-from imbal_jax.workdir import read_claim
+from imbal_jax.runs import evaluate
+from imbal_jax.runs.external import validate
+from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.workdir import read_claim
 
 COMMAND = Path(sys.executable).parent / "imbal-jax"
 CONFIG = """

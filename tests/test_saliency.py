@@ -5,8 +5,8 @@ import pytest
 from flax import linen as nn
 from scipy.special import softmax
 
-from imbal_jax.saliency import saliency_maps
-from imbal_jax.step import linen_apply
+from imbal_jax.engine.step import linen_apply
+from imbal_jax.runs.saliency import saliency_maps
 
 SIDE, CHANNELS, CLASSES = 8, 2, 3
 

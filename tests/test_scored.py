@@ -7,7 +7,7 @@ import pytest
 from test_deployment import scored, unbalanced
 
 from imbal_jax.errors import InputError
-from imbal_jax.scored import Scored, patient_codes, pixel_digests
+from imbal_jax.runs.outputs import Scored, patient_codes, pixel_digests
 
 
 def test_what_is_written_reads_as_it_was(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.methods import METHODS
-from imbal_jax.parallel import make_mesh
-from imbal_jax.scoring import make_scorer
 from imbal_jax.tasks import ONE_LABEL
+from imbal_jax.training.inference import make_scorer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 4, 6, 1)).astype(np.uint8)
 KERNEL = np.random.default_rng(1).normal(size=(24, 3)).astype(np.float32)

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from imbal_jax.engine.parallel import make_mesh, replicate
 from imbal_jax.methods import METHODS
 from imbal_jax.metrics import auroc, average_precision, confusion_matrix, sensitivity
-from imbal_jax.parallel import make_mesh, replicate
-from imbal_jax.scoring import make_scorer
 from imbal_jax.tasks import ONE_LABEL
+from imbal_jax.training.inference import make_scorer
 
 NUMBER = 37  # no multiple of a batch, of the devices or of the processes: the last batch is mostly padding
 

@@ -7,7 +7,7 @@ import pytest
 
 from imbal_jax.errors import InputError
 from imbal_jax.sampling import make_plan
-from imbal_jax.second_stage import (
+from imbal_jax.training.second_stage import (
     FeaturePipeline,
     choose_tau,
     nearest_mean,

@@ -13,10 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbal_jax.config import Config, Deploy
-from imbal_jax.deployment_choice import rules_of
-from imbal_jax.errors import InputError
-from imbal_jax.metrics import SUMMARY_METRICS, classification_summary, delong, flat_metrics
-from imbal_jax.selection import (
+from imbal_jax.decisions.criterion import (
     FLOOR,
     STANDARD_ERROR,
     Constraint,
@@ -32,6 +29,9 @@ from imbal_jax.selection import (
     standard_error,
     unmet,
 )
+from imbal_jax.errors import InputError
+from imbal_jax.metrics import SUMMARY_METRICS, classification_summary, delong, flat_metrics
+from imbal_jax.runs.deployment_choice import rules_of
 
 fast = settings(max_examples=25, deadline=None)
 rates = st.floats(0, 1)

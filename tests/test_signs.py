@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from imbal_jax import calibration, metrics, operating, threshold_moving
-from imbal_jax.decision_rules import threshold_curve
+from imbal_jax import metrics
+from imbal_jax.decisions import calibration, threshold_moving
+from imbal_jax.decisions import operating_point as operating
+from imbal_jax.decisions.threshold_rules import threshold_curve
 
 LABELS = np.array([-1, 1, -1, 1, 1, -1])
 SCORES = np.array([0.1, 0.8, 0.3, 0.6, 0.9, 0.7])

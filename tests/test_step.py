@@ -11,9 +11,9 @@ from flax import linen as nn
 from flax import nnx
 
 from imbal_jax import losses
-from imbal_jax.parallel import make_mesh, parallelize, replicate, shard_batch
-from imbal_jax.state import TrainState, init_state
-from imbal_jax.step import linen_apply, make_eval_step, make_train_step
+from imbal_jax.engine.parallel import make_mesh, parallelize, replicate, shard_batch
+from imbal_jax.engine.state import TrainState, init_state
+from imbal_jax.engine.step import linen_apply, make_eval_step, make_train_step
 
 
 def objective(logits: jax.Array, batch: Any, axis_name: str | None) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -14,19 +14,19 @@ import numpy as np
 import optax
 from prepared import prepare
 
-from imbal_jax import parallel
-from imbal_jax.augment import Augment
 from imbal_jax.config import Config, Train
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.records import RecordImages, open_records
-from imbal_jax.data.stream import AHEAD, HostBatches
+from imbal_jax.data.feeding.stream import AHEAD, HostBatches
+from imbal_jax.data.records.reader import RecordImages, open_records
+from imbal_jax.engine import parallel
+from imbal_jax.engine.state import init_state
+from imbal_jax.engine.step import make_train_step
 from imbal_jax.methods import find_method
-from imbal_jax.recipe import compose
 from imbal_jax.sampling import batch_indices
-from imbal_jax.state import init_state
-from imbal_jax.step import make_train_step
 from imbal_jax.tasks import ONE_LABEL
 from imbal_jax.train import Pipeline, make_advance
+from imbal_jax.training.build import compose
+from imbal_jax.transforms.augment import Augment
 
 LABELS = (np.arange(64) % 8 == 0).astype(np.int32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)

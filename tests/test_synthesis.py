@@ -10,9 +10,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from sklearn.neighbors import NearestNeighbors
 
-from imbal_jax import synthesis
 from imbal_jax.errors import InputError
-from imbal_jax.synthesis import kernel_deviations, nearest_neighbours, smoothed_bootstrap, smote
+from imbal_jax.transforms import synthesis
+from imbal_jax.transforms.synthesis import kernel_deviations, nearest_neighbours, smoothed_bootstrap, smote
 
 LABELS = np.repeat([0, 1, 2, 3], [60, 20, 4, 1]).astype(np.int32)[np.random.default_rng(5).permutation(85)]
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from imbal_jax import metrics
-from imbal_jax.prior_shift import correct_priors
-from imbal_jax.threshold_moving import OBJECTIVES, class_multipliers
+from imbal_jax.decisions.prior_shift import correct_priors
+from imbal_jax.decisions.threshold_moving import OBJECTIVES, class_multipliers
 
 laws = settings(max_examples=25, deadline=None)
 METRICS = {

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from imbal_jax import tracking
 from imbal_jax.errors import InputError
-from imbal_jax.tracking import Tracker, read_history, results_table
+from imbal_jax.report.results_table import results_table
+from imbal_jax.training import tracking
+from imbal_jax.training.tracking import Tracker, read_history
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 

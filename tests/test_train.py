@@ -16,14 +16,17 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from imbal_jax import evaluate, parallel, recipe, train
-from imbal_jax.augment import Augment
+from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Optim, Train, to_json
-from imbal_jax.data import sources
+from imbal_jax.data.sources.load import load as sources
+from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
+from imbal_jax.runs import evaluate
+from imbal_jax.runs.workdir import claim, claim_splits, read_claim
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.workdir import claim, claim_splits, read_claim
+from imbal_jax.training import build as recipe
+from imbal_jax.transforms.augment import Augment
 
 QUIET = Console(quiet=True)
 

@@ -8,10 +8,10 @@ import pytest
 from test_train import QUIET, small, write_pictures
 
 from imbal_jax import train
-from imbal_jax.deployed import find_run
 from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, trained_methods
-from imbal_jax.workdir import claim, read_claim, read_methods
+from imbal_jax.runs.restore import find_run
+from imbal_jax.runs.workdir import claim, read_claim, read_methods
 
 NOWHERE = Path("pictures")
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from imbal_jax.data.geometry import Geometry
+from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import missing_groups
 
@@ -74,7 +74,7 @@ class Dataset:
         The notes say what was read and what was not, with counts: patients, labels, flags of the pictures, refused
         files, rows without a file and copies.
         """
-        from imbal_jax.data.folder import read_folder  # which imports this module
+        from imbal_jax.data.sources.folder import read_folder  # which imports this module
 
         data, _ = read_folder(
             dir,

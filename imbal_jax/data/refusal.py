@@ -1,6 +1,6 @@
 """Why a file is refused, and what is said of one that is not: fixed words that hold nothing of the file."""
 
-from imbal_jax.data.formats import OTHERS, READ, reason_of
+from imbal_jax.data.images.formats import OTHERS, READ, reason_of
 from imbal_jax.errors import InputError
 
 # Decompressing first and looking afterwards is how a small file takes a machine down. The largest digital

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
-from imbal_jax.mixing import ALPHA, Mixing
 from imbal_jax.priors import SCHEMES
 from imbal_jax.sampling import COMPOSITIONS
+from imbal_jax.transforms.mixing import ALPHA, Mixing
 
 LOSSES: dict[str, dict[str, float]] = {
     # one label, many labels

@@ -4,16 +4,16 @@ from html import escape
 
 import numpy as np
 
+from imbal_jax.console import UNDEFINED, percent
+from imbal_jax.decisions.operating_point import net_benefit, predictive_values
+from imbal_jax.decisions.prior_shift import correct_prevalence
 from imbal_jax.metrics import Interval
-from imbal_jax.operating import net_benefit, predictive_values
-from imbal_jax.prior_shift import correct_prevalence
 from imbal_jax.report.decisions import Decisions
 from imbal_jax.report.html import Html, bracket, by_method, decimals, figures, legend, table
 from imbal_jax.report.per_class import rates
 from imbal_jax.report.plots import INK, MUTED, dot, draw, fill, line, shares_axis, svg
 from imbal_jax.report.ranking import drawable_classes
 from imbal_jax.report.study import Study
-from imbal_jax.tracking import UNDEFINED, percent
 
 BENEFIT_CLASSES = 6
 PREVALENCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)

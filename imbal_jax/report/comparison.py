@@ -3,10 +3,11 @@
 import math
 from html import escape
 
+from imbal_jax.console import UNDEFINED, duration
 from imbal_jax.report.html import Html, bracket, method, table
+from imbal_jax.report.results_table import best_methods
 from imbal_jax.report.study import NAMES, Study
 from imbal_jax.report.summary import macro_interval
-from imbal_jax.tracking import UNDEFINED, best_methods, duration
 
 ACROSS = 3  # methods beside each other; more are read better one below the other
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from imbal_jax.console import UNDEFINED, percent
 from imbal_jax.metrics.tables import count_decisions
 from imbal_jax.report.decisions import Decisions
 from imbal_jax.report.html import Html, by_method, table
 from imbal_jax.report.study import Study
-from imbal_jax.tracking import UNDEFINED, percent
 
 MATRIX_CLASSES = 20  # beyond, a list of the most frequent confusions reads better than a matrix
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from imbal_jax.console import UNDEFINED, percent
 from imbal_jax.report.html import Html, figures, table
-from imbal_jax.tracking import UNDEFINED, percent
 
 RATIO_ERROR = (
     "Label ratio error is how far the share of a class in the split was from its share in all, the mean over the "

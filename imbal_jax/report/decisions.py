@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imbal_jax.operating import decide as called_at
-from imbal_jax.probabilities import one_against_rest
+from imbal_jax.decisions.operating_point import decide as called_at
+from imbal_jax.decisions.probabilities import one_against_rest
 from imbal_jax.report.result import RunResult
 
 THRESHOLD = 0.5  # many labels: the decision of metrics.classification_summary

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from html import escape, unescape
 
+from imbal_jax.console import UNDEFINED
 from imbal_jax.metrics import Interval
 from imbal_jax.report.result import RunResult
-from imbal_jax.tracking import UNDEFINED
 
 METHOD_COLOURS = 8
 DASHES = ("6 3", "", "8 3 2 3", "2 3")  # of the lines of the methods, in turn

@@ -7,12 +7,12 @@ from html import escape
 import numpy as np
 from matplotlib.ticker import LogLocator
 
+from imbal_jax.console import UNDEFINED
+from imbal_jax.decisions.criterion import Criterion, parse_criterion
 from imbal_jax.report.html import Html, by_method, figures, legend, table
 from imbal_jax.report.plots import dot, draw, line, svg, thinned
 from imbal_jax.report.result import RunResult
 from imbal_jax.report.study import NAMES, Study
-from imbal_jax.selection import Criterion, parse_criterion
-from imbal_jax.tracking import UNDEFINED
 
 ROWS = 40  # of the table of evaluations; the best is always among them
 

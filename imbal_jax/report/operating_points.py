@@ -5,18 +5,18 @@ from html import escape
 
 import numpy as np
 
-from imbal_jax.decision_rules import AtLeast, parse_rule
+from imbal_jax.console import UNDEFINED
+from imbal_jax.decisions.operating_point import OperatingPoint
+from imbal_jax.decisions.probabilities import one_against_rest
+from imbal_jax.decisions.threshold_rules import AtLeast, parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics import Interval, auroc, wilson
-from imbal_jax.operating import OperatingPoint
-from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report.decisions import probabilities
 from imbal_jax.report.html import Html, bracket, by_method, figures, table
 from imbal_jax.report.per_class import rates
 from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.result import RunResult
 from imbal_jax.report.study import Study
-from imbal_jax.tracking import UNDEFINED
 
 
 def operating_points(study: Study) -> str:

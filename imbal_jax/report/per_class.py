@@ -3,12 +3,12 @@
 import math
 from html import escape
 
+from imbal_jax.console import UNDEFINED, percent
 from imbal_jax.metrics import Interval
 from imbal_jax.report.comparison import undefined_note
 from imbal_jax.report.html import bracket, by_method, figures, table
 from imbal_jax.report.resampling import percentile_interval, rate_interval
 from imbal_jax.report.study import NAMES, Study
-from imbal_jax.tracking import UNDEFINED, percent
 
 KEYS = ("sensitivity", "specificity", "precision", "f_score", "auroc", "average_precision")
 

@@ -5,11 +5,11 @@ from html import escape
 import numpy as np
 from matplotlib.axes import Axes
 
+from imbal_jax.console import percent
 from imbal_jax.report.curves import GRID, bands, corners, cumulative
 from imbal_jax.report.html import bracket, legend, method
 from imbal_jax.report.plots import MUTED, dot, draw, fill, line, svg, thinned
 from imbal_jax.report.study import Study
-from imbal_jax.tracking import percent
 
 CURVE_CLASSES = 12  # rarest first; the tables hold every class
 BANDS = 3  # of more methods, bands would hide each other

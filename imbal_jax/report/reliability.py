@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from imbal_jax.console import percent
 from imbal_jax.metrics import brier, expected_calibration_error
 from imbal_jax.report.decisions import probabilities
 from imbal_jax.report.html import by_method, figures, legend, table
@@ -12,7 +13,6 @@ from imbal_jax.report.plots import MUTED, dot, draw, line, svg
 from imbal_jax.report.ranking import drawable_classes
 from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.study import Study
-from imbal_jax.tracking import percent
 
 DIAGRAM_CLASSES = 6
 PARTS, FEW_PARTS = 10, 5

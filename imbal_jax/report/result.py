@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imbal_jax.operating import OperatingPoint
+from imbal_jax.decisions.operating_point import OperatingPoint
 
 Saliency = Callable[[np.ndarray, int], np.ndarray]
 """``(indices int [n] of test images, class) -> maps [n, H, W]``, zero or above."""

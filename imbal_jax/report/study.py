@@ -7,6 +7,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from imbal_jax.decisions.criterion import parse_criterion
 from imbal_jax.metrics import Interval, auroc, average_precision, delong
 from imbal_jax.metrics.averages import macro_mean
 from imbal_jax.metrics.replicates import replicates_of
@@ -15,7 +16,6 @@ from imbal_jax.report.decisions import Decisions, decide
 from imbal_jax.report.resampling import Cohort, cohort_of, decision_tables
 from imbal_jax.report.result import RunResult
 from imbal_jax.report.use import Use, use_of
-from imbal_jax.selection import parse_criterion
 
 NAMES = {
     "balanced_accuracy": "balanced accuracy",

@@ -4,14 +4,14 @@ from html import escape
 
 import numpy as np
 
+from imbal_jax.console import percent
+from imbal_jax.decisions.probabilities import one_against_rest
 from imbal_jax.metrics import Interval
-from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report.decisions import Counts
 from imbal_jax.report.html import alarms, bracket, colour, figures, images, method
 from imbal_jax.report.resampling import macro, percentile_interval
 from imbal_jax.report.study import NAMES, Study
 from imbal_jax.report.use import first_said, shared_cautions
-from imbal_jax.tracking import percent
 
 FEW = 50  # below so many positives one image moves the sensitivity by more than two points
 CARDS = 6

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imbal_jax.console import percent
+from imbal_jax.decisions.criterion import parse_criterion, unmet
+from imbal_jax.decisions.probabilities import one_against_rest
 from imbal_jax.metrics.guarantees import patient_lower
-from imbal_jax.probabilities import one_against_rest
 from imbal_jax.report.result import RunResult
-from imbal_jax.selection import parse_criterion, unmet
-from imbal_jax.tracking import percent
 
 # Patients with the finding. Of fewer, a threshold that finds every one is not even shown, with 95 % confidence, to
 # find three in four new ones: 0.05 ** (1 / 10) = 0.74.

@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from imbal_jax.data.cells import patient_likeness
-from imbal_jax.data.copies import Copy, settle_copies
 from imbal_jax.data.ingest.journal import Place, Read
 from imbal_jax.data.ingest.key import Key
 from imbal_jax.data.ingest.read import Task
 from imbal_jax.data.ingest.records import Item
-from imbal_jax.data.patients import (
+from imbal_jax.data.tables.cells import patient_likeness
+from imbal_jax.data.tables.copies import Copy, settle_copies
+from imbal_jax.data.tables.labels import Matches, Row, Table, match_headers
+from imbal_jax.data.tables.patients import (
     HEADER,
     NOBODY,
     STUDY,
@@ -20,7 +21,6 @@ from imbal_jax.data.patients import (
     count_patients,
     headers_know_better,
 )
-from imbal_jax.data.table import Matches, Row, Table, match_headers
 
 Known = Mapping[str, tuple[Read, Place | None]]  # by path below the folder
 UNLABELLED, RECORD = "unlabelled", "record"

@@ -21,10 +21,10 @@ import tensorflow_datasets as tfds
 from imbal_jax.data.ingest.key import Key, read_key
 from imbal_jax.data.ingest.read import INGEST_REASONS
 from imbal_jax.data.ingest.records import checksum
-from imbal_jax.data.listing import image_files
-from imbal_jax.data.record_files import read_folder_info
-from imbal_jax.data.record_index import CHECKSUMS, file_checksum, read_index
-from imbal_jax.data.record_index import FOLDER as INDEX
+from imbal_jax.data.records.files import read_folder_info
+from imbal_jax.data.records.index import CHECKSUMS, file_checksum, read_index
+from imbal_jax.data.records.index import FOLDER as INDEX
+from imbal_jax.data.tables.listing import image_files
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_csv, write_json, write_text
 

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from imbal_jax.tracking import PLAIN_LINE_SECONDS, duration, say
+from imbal_jax.console import PLAIN_LINE_SECONDS, duration, say
 
 
 class Advance(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.data.dicom import quiet
+from imbal_jax.data.dicom.reader import quiet
 from imbal_jax.data.ingest.journal import Place, Read, Segment
 from imbal_jax.data.ingest.key import read_key
 from imbal_jax.data.ingest.read import Job, Task, read_file

@@ -1,0 +1,48 @@
+"""What is said to the user: the console, and numbers as people read them."""
+
+import math
+
+from rich.console import Console
+from rich.text import Text
+
+UNDEFINED = "–"
+WIDE = 124  # characters: the results table with its headings spelled out
+PLAIN_LINE_SECONDS = 10.0  # a log file wants a sign of life, not a film
+
+
+def say(console: Console, text: str, *, wrap: bool = False) -> None:
+    """Print lines as they are: names of classes, runs and folders are no markup, and ``:cat:`` stays five letters.
+
+    wrap: break lines at the width of the console, as prose; else they are left whole, to be copied or searched.
+    """
+    if text:
+        console.print(Text(text), soft_wrap=not wrap)
+
+
+def make_console() -> Console:
+    """The console of a run: as wide as the terminal, or wide enough for the results table in a log file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A metric for people: ``0.912``; a dash where it is undefined."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else UNDEFINED
+
+
+def percent(share: float) -> str:
+    """A share for people: ``17.0 %``, ``1.2 %``, ``0.012 %``; a dash where it is undefined."""
+    if not math.isfinite(share):
+        return UNDEFINED
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    return f"{100 * share:.1f} %" if share >= 0.01 else f"{100 * share:.2g} %"
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:34`` or ``1:02:03``; a dash while unknown."""
+    if not math.isfinite(seconds):
+        return UNDEFINED
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,1 @@
+"""DICOM files to pictures: opening with limits, decoding, grey scale."""

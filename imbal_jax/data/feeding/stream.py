@@ -1,0 +1,215 @@
+"""Batches of a plan from images that are not on the device: gathered on the host, read ahead by Grain."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from imbal_jax.data.dataset import Images
+from imbal_jax.data.feeding.pipeline import Plans
+from imbal_jax.engine import parallel
+from imbal_jax.sampling import Plan, batch_indices
+
+STEPS = 2**31 - 1  # a plan has so many
+AHEAD = 4  # batches that are read before their step comes
+THREADS = 2  # that read; more wait for one another, for Python's lock
+DRAWN = (
+    64  # steps whose items are drawn at once: on a CPU a draw may wait for the training step that runs there
+)
+
+RawBatch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HostBatches:
+    """The raw batches of a run as a sequence: element t is the batch of step t, whatever was read before.
+
+    switch: the first step that ``plans.before`` no longer makes. places: int [B'], the places of the global batch
+    that are this process's to read (``parallel.local_places``); None is all of them. It can be pickled.
+    """
+
+    images: Images
+    labels: np.ndarray
+    plans: Plans
+    switch: int = 0
+    places: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __getitem__(self, step: int) -> RawBatch:
+        """``images``, ``labels`` and ``slots``, and the partners where images are mixed, as ``Pipeline.inputs``."""
+        early = self.plans.before is not None and step < self.switch
+        items = self._items("before" if early else "plan", step)
+        batch = {"images": self.images[items], "labels": self.labels[items], "slots": self._slots}
+        if self.plans.partner is not None:
+            others = self._items("partner", step)
+            batch |= {"partner_images": self.images[others], "partner_labels": self.labels[others]}
+        return batch
+
+    @cached_property
+    def _slots(self) -> np.ndarray:
+        every = np.arange(self.plans.plan.batch_size, dtype=np.int32)
+        return every if self.places is None else every[self.places]
+
+    def _items(self, name: str, step: int) -> np.ndarray:
+        drawn = self._drawn(name, step // DRAWN)[step % DRAWN][self._slots]
+        return drawn if self.plans.items is None else self.plans.items[drawn]
+
+    @cached_property
+    def _drawn(self) -> Callable[[str, int], np.ndarray]:
+        try:
+            cpu = jax.local_devices(backend="cpu")[0]  # drawing there waits for no accelerator
+        except RuntimeError:  # JAX was told to have an accelerator only
+            cpu = jax.local_devices()[0]
+        given = {"plan": self.plans.plan, "before": self.plans.before, "partner": self.plans.partner}
+        plans = {name: jax.device_put(plan, cpu) for name, plan in given.items() if plan is not None}
+
+        @lru_cache(maxsize=8)
+        def drawn(name: str, block: int) -> np.ndarray:
+            return np.asarray(_draw(plans[name], np.uint32(block * DRAWN)))
+
+        return drawn
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plans = {name: getattr(self.plans, name) for name in ("plan", "before", "partner", "items")}
+        plain = jax.tree.map(np.asarray, plans)
+        return _unpickled, (self.images, self.labels, plain, self.switch, self.places)
+
+
+def _unpickled(
+    images: Images, labels: np.ndarray, plans: Mapping[str, Any], switch: int, places: np.ndarray | None
+) -> HostBatches:
+    return HostBatches(images=images, labels=labels, plans=Plans(**plans), switch=switch, places=places)
+
+
+@jax.jit
+def _draw(plan: Plan, first: jax.Array) -> jax.Array:
+    """int32 [DRAWN, B]: the items of the steps from ``first`` on."""
+    return jax.vmap(lambda step: batch_indices(plan, step))(first + jnp.arange(DRAWN, dtype=jnp.uint32))
+
+
+def read_ahead(batches: HostBatches, start: int = 0, *, workers: int = 0) -> Iterator[RawBatch]:
+    """The batches from step ``start`` on, read by Grain before they are asked for; ``close()`` ends the reading.
+
+    workers: processes that read, each every so-many-th batch; 0 is two threads of this process. The batches are
+    the same either way.
+    """
+    import grain
+
+    read = (
+        grain.MapDataset.source(batches)
+        .slice(slice(start, None))
+        .to_iter_dataset(grain.ReadOptions(num_threads=1 if workers else THREADS, prefetch_buffer_size=AHEAD))
+    )
+    if workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain asks for flags, which only an absl program has parsed
+        options = grain.multiprocessing.MultiprocessingOptions(workers, per_worker_buffer_size=2)
+        read = read.mp_prefetch(options, worker_init_fn=_reading)
+    return iter(read)
+
+
+def _reading(index: int, count: int) -> None:
+    """What a reading process does first."""
+    jax.config.update("jax_platforms", "cpu")  # the accelerator is the parent's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # so is the answer to an interrupt
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:  # which may be killed
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def slices(images: Images, size: int) -> Iterator[np.ndarray]:
+    """The images in their order, ``size`` at a time, the last slice what is left; from disk they are read ahead."""
+    starts = range(0, len(images), size)
+    if isinstance(images, np.ndarray):
+        yield from (images[start : start + size] for start in starts)
+        return
+    import grain
+
+    read = grain.MapDataset.source(starts).map(lambda start: images[start : start + size])
+    ahead = iter(read.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
+    try:
+        yield from ahead
+    finally:
+        ahead.close()
+
+
+def stream_steps(
+    step: Callable[[Any, Any], tuple[Any, Mapping[str, jax.Array]]],
+    batches: HostBatches,
+    mesh: Mesh,
+    *,
+    shared: Mapping[str, Any],
+    workers: int = 0,
+) -> Callable[[Any, int], tuple[Any, dict[str, float], int]]:
+    """``(state, count) -> (state, metrics, count)``: so many steps; each places the next batch while it runs.
+
+    step: a parallelised step (``parallel.parallelize``) of raw batches. shared: on the mesh. ``state.step`` alone
+    tells where the batches go on. Metrics as of ``parallel.scan_steps``: means over the steps that were not
+    skipped, ``skipped`` their sum.
+    """
+    feed = _Feed(batches, mesh, workers)
+
+    def advance(state: Any, count: int) -> tuple[Any, dict[str, float], int]:
+        first, seen = int(state.step), []
+        try:
+            for at in range(first, first + count):
+                state, metrics = step(state, {**feed.take(at), "shared": shared})
+                seen.append(metrics)
+                feed.place(at + 1)
+                if len(seen) > 1:
+                    jax.block_until_ready(seen[-2])  # no more than two batches wait on the device
+        except BaseException:  # an interrupt, a damaged record: end the reading before the interpreter does
+            feed.close()
+            raise
+        return state, _means(jax.device_get(seen)), count
+
+    return advance
+
+
+class _Feed:
+    """Batches placed on the mesh one step before they are asked for."""
+
+    def __init__(self, batches: HostBatches, mesh: Mesh, workers: int) -> None:
+        self._batches, self._mesh, self._workers = batches, mesh, workers
+        self._read: Iterator[RawBatch] | None = None
+        self._placed: tuple[int, Any] = (-1, None)
+
+    def take(self, step: int) -> dict[str, Any]:
+        if self._placed[0] != step:  # the first step, or one from a checkpoint
+            self.close()
+            self._read = read_ahead(self._batches, step, workers=self._workers)
+            self.place(step)
+        return self._placed[1]
+
+    def place(self, step: int) -> None:
+        self._placed = (step, parallel.shard_batch(next(self._read), self._mesh))
+
+    def close(self) -> None:
+        if self._read is not None:
+            self._read.close()
+        self._read, self._placed = None, (-1, None)
+
+
+def _means(seen: list[Mapping[str, np.ndarray]]) -> dict[str, float]:
+    taken = [metrics for metrics in seen if not metrics["skipped"]]
+    return {
+        name: float(sum(metrics[name] for metrics in (seen if name == "skipped" else taken)))
+        / (1 if name == "skipped" else max(len(taken), 1))
+        for name in seen[0]
+    }

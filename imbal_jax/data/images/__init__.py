@@ -1,0 +1,1 @@
+"""Picture files and one geometry for training and serving."""

@@ -1,0 +1,1 @@
+"""Splits by patient, and draws at a chosen imbalance."""

@@ -1,0 +1,174 @@
+"""What a trained network is used as: probabilities that mean something, and a threshold for each finding."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, log_softmax, logit, softmax
+
+from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.decisions.calibration import (
+    LogitScaling,
+)
+from imbal_jax.decisions.operating_point import OperatingPoint, decide
+from imbal_jax.errors import InputError
+from imbal_jax.files import DamagedError, present, read_json, write_json
+
+FILE = "deployment.json"
+SMALLEST = 1e-30  # of a float32 softmax: below it, what was rounded to 0
+EDGE = 1e-7  # of a float32 sigmoid: nearer to 0 and 1 the odds are rounding
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What images the network takes.
+
+    shape: [H, W, channels]. bits: of a pixel, 8 or 16. mean, deviation: of the training images' pixels in [0, 1],
+    one number or one a channel. mirror: whether the probabilities are the mean of those of the image and of its
+    mirror image. geometry: how a picture becomes such an image; None where nothing is known of it, and pictures are
+    refused.
+    """
+
+    shape: tuple[int, int, int]
+    bits: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    mirror: bool
+    geometry: Geometry | None
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(f"uint{self.bits}")
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Inputs":
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        made = values["geometry"]
+        return Inputs(**{**values, "geometry": made and Geometry.from_json(made, FILE)})
+
+    @property
+    def statistics(self) -> dict[str, np.ndarray]:
+        """``mean`` and ``deviation`` as a scorer takes them."""
+        return {name: np.float32(getattr(self, name)) for name in ("mean", "deviation")}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """From a network's outputs to calibrated probabilities and decisions; stored with the checkpoint.
+
+    classes: the C names. negative: the index of the class that is no finding, or None.
+    many_labels: whether each class is a label of its own.
+    scaling: of the log probabilities (of many labels: the log odds) that the network gives.
+    points: one a class, chosen on validation.
+    prevalence: [C], at which the probabilities hold, as far as they are calibrated.
+    calibration: how, as ``config.Deploy`` says; with "penalised" where the fit had no maximum without.
+    inputs: what the network takes.
+    """
+
+    classes: tuple[str, ...]
+    negative: int | None
+    many_labels: bool
+    scaling: LogitScaling
+    points: tuple[OperatingPoint, ...]
+    prevalence: tuple[float, ...]
+    calibration: str
+    inputs: Inputs
+
+    @property
+    def findings(self) -> tuple[int, ...]:
+        """The indices of the classes but the negative one."""
+        return tuple(c for c in range(len(self.classes)) if c != self.negative)
+
+    def probabilities(self, outputs: ArrayLike) -> np.ndarray:
+        """float64 [N, C] of the network's outputs [N, C], which are probabilities too."""
+        z = self.scaling.apply(log_outputs(outputs, self.many_labels))
+        return expit(z) if self.many_labels else softmax(z, axis=-1)
+
+    def called(self, probabilities: ArrayLike) -> np.ndarray:
+        """bool [N, C]: which classes each image is called, at the operating points."""
+        return decide(probabilities, self.points, self.negative)
+
+    def _wrong(self, values: Mapping[str, Any]) -> str:
+        """What of it contradicts the number of classes, or is no number."""
+        count = len(self.classes)
+        if not (
+            isinstance(values["classes"], list) and count and all(isinstance(c, str) for c in self.classes)
+        ):
+            return "its classes are no names"
+        if self.negative is not None and (type(self.negative) is not int or not 0 <= self.negative < count):
+            return "its negative class is none of them"
+        if len(self.points) != count or len(self.prevalence) != count:
+            return f"it has {len(self.points)} operating points for {count} classes"
+        if not all(np.isfinite(value).all() for value in (self.scaling.scale, self.scaling.bias)):
+            return "its calibration holds values that are no finite numbers"
+        return ""
+
+    def to_json(self) -> dict[str, Any]:
+        points = [{k: _finite(v) for k, v in point.to_json().items()} for point in self.points]
+        return {
+            "classes": list(self.classes),
+            "negative": self.negative,
+            "many_labels": self.many_labels,
+            "scaling": self.scaling.to_json(),
+            "points": points,
+            "prevalence": list(self.prevalence),
+            "calibration": self.calibration,
+            "inputs": asdict(self.inputs),
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Deployment":
+        """InputError where a value is missing or damaged."""
+        try:
+            points = [
+                OperatingPoint.from_json({k: math.nan if v is None else v for k, v in point.items()})
+                for point in values["points"]
+            ]
+            made = Deployment(
+                classes=tuple(values["classes"]),
+                negative=values["negative"],
+                many_labels=bool(values["many_labels"]),
+                scaling=LogitScaling.from_json(values["scaling"]),
+                points=tuple(points),
+                prevalence=tuple(map(float, values["prevalence"])),
+                calibration=str(values["calibration"]),
+                inputs=Inputs.from_json(values["inputs"]),
+            )
+            if wrong := made._wrong(values):
+                raise InputError(f"not a deployment: {wrong}")
+            return made
+        except InputError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"not a deployment: {error!r}") from None
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / FILE, self.to_json())
+
+    @staticmethod
+    def read(folder: Path) -> "Deployment":
+        """That of the run in ``folder``; InputError where there is none, or it is damaged."""
+        remedy = f"imbal-jax evaluate {folder.parent} writes it anew"
+        if not present(folder / FILE):
+            raise InputError(f"no file {folder / FILE}: {remedy}")
+        values = read_json(folder / FILE, remedy)
+        try:
+            return Deployment.from_json(values)
+        except InputError as error:
+            raise DamagedError(f"{folder / FILE} is damaged ({error}): {remedy}") from None
+
+
+def log_outputs(outputs: ArrayLike, many_labels: bool) -> np.ndarray:
+    """float64: the logs of a softmax, whose rows may sum to 1 only nearly; the log odds of sigmoids."""
+    outputs = np.asarray(outputs, np.float64)
+    if many_labels:
+        return logit(np.clip(outputs, EDGE, 1 - EDGE))
+    return log_softmax(np.log(np.maximum(outputs, SMALLEST)), axis=-1)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,242 @@
+"""What a finished run deploys: its calibration is fitted, its thresholds are chosen, on validation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logit
+
+from imbal_jax.config import Config, Deploy
+from imbal_jax.decisions.calibration import (
+    LogitScaling,
+    fit_bias_corrected_temperature,
+    fit_platt,
+    fit_vector_scaling,
+)
+from imbal_jax.decisions.criterion import parse_criterion, rules_from
+from imbal_jax.decisions.operating_point import OperatingPoint, choose_threshold
+from imbal_jax.decisions.probabilities import one_against_rest
+from imbal_jax.decisions.threshold_rules import AtLeast, Rule, parse_rule
+from imbal_jax.errors import InputError
+from imbal_jax.runs.deployment import Deployment, Inputs, log_outputs
+from imbal_jax.runs.outputs import Scored, patient_codes
+
+HAIR = 1e-5  # of a probability; between one number of devices and another it was seen to differ by 1e-6
+# Where validation tells the classes apart without an error, lacks one, or ranks them wrong
+PENALTIES = (0.01, 1.0)
+FITS = {
+    "vector": fit_vector_scaling,
+    "bias_corrected": fit_bias_corrected_temperature,
+}
+
+
+def deploy(config: Config, scored: Scored) -> Deployment:
+    """What ``config.deploy`` asks, fitted and chosen on the validation images of ``scored``."""
+    scaling, prevalence, how = _calibrate(config, scored)
+    classes = scored.classes
+    negative = config.data.negative_class
+    blank = Deployment(
+        classes=classes,
+        negative=classes.index(negative) if negative in classes else None,
+        many_labels=scored.many_labels,
+        scaling=scaling,
+        points=(),
+        prevalence=tuple(map(float, prevalence)),
+        calibration=how,
+        inputs=Inputs(
+            shape=tuple(map(int, scored.image_shape)),
+            bits=int(scored.image_bits),
+            mean=tuple(np.atleast_1d(scored.mean).tolist()),
+            deviation=tuple(np.atleast_1d(scored.deviation).tolist()),
+            mirror=config.train.mirror_scores,
+            geometry=scored.geometry,
+        ),
+    )
+    probabilities = blank.probabilities(scored.validation_outputs)
+    rules = rules_of(config.deploy, classes, config.select)
+    truth = one_against_rest(scored.validation_labels, len(classes))
+    groups = scored.validation_groups
+    points = tuple(_point(truth[:, c], probabilities[:, c], rule, groups) for c, rule in enumerate(rules))
+    return replace(blank, points=points)
+
+
+def rules_of(options: Deploy, classes: Sequence[str], select: str = "") -> list[Rule]:
+    """The rule of each class. InputError for a malformed one, and for a name that is no class.
+
+    select: the criterion; where ``options`` names no rule, its constraints do (``selection.rules_from``).
+    """
+    general, own = None, {}
+    if options.points is None:
+        asked = (
+            {name: parse_rule(text) for name, text in rules_from(parse_criterion(select)).items()}
+            if select
+            else {}
+        )
+        general = asked.pop("", None)
+        own = {name: rule for name, rule in asked.items() if name in classes}
+    for text in options.points or ():
+        name, colon, rest = text.rpartition(": ")  # a rule's own colon, as in 20:1, has no space after it
+        if colon and name in classes:
+            own[name] = parse_rule(rest)
+        elif colon and name:
+            raise InputError(
+                f"deploy.points {text!r}: there is no class {name!r}, they are {', '.join(classes)}"
+            )
+        elif general is not None:
+            raise InputError(
+                f"deploy.points has two rules for every class, {str(general)!r} and {text!r}: "
+                "write 'CLASS: RULE' for one class"
+            )
+        else:
+            general = parse_rule(text)
+    return [own.get(name, general or parse_rule("youden")) for name in classes]
+
+
+def check_deploy(
+    config: Config, labels: np.ndarray, classes: Sequence[str], groups: np.ndarray | None = None
+) -> None:
+    """InputError before any training for a rule that the validation images' ``labels`` could never satisfy.
+
+    groups: [N], the patient of each image; None: each is a patient of its own.
+    """
+    numbers = np.arange(len(labels)) if groups is None else patient_codes(groups)
+    truth = one_against_rest(labels, len(classes))
+    for c, rule in enumerate(rules_of(config.deploy, classes, config.select)):
+        if classes[c] == config.data.negative_class or not isinstance(rule, AtLeast):
+            continue
+        of = numbers[truth[:, c] == (rule.rate == "sensitivity")]
+        if of.size:
+            try:
+                rule.check_reachable(np.unique(of, return_counts=True)[1])
+            except InputError as error:
+                source = "select" if config.deploy.points is None else "deploy.points"
+                raise InputError(f"{source}, {classes[c]}, on validation: {error}") from None
+
+
+def _calibrate(config: Config, scored: Scored) -> tuple[LogitScaling, np.ndarray, str]:
+    """The scaling, the prevalence at which its probabilities hold, and what was done."""
+    kind, many = config.deploy.calibration, scored.many_labels
+    target = None if config.data.deployment_priors is None else np.array(config.data.deployment_priors)
+    labels, logs = scored.validation_labels, log_outputs(scored.validation_outputs, many)
+    seen = np.array([_prevalence(truth) for truth in one_against_rest(labels, len(scored.classes)).T])
+    if kind == "none":
+        return LogitScaling((1.0,), tuple(scored.correction.tolist())), seen, kind
+    if kind == "prior":
+        source = scored.training_priors
+        if not np.isfinite(source).all():
+            raise InputError(
+                "deploy.calibration is prior, and what this method's batches assume of each label is not known: "
+                "take bias_corrected, which is fitted on validation"
+            )
+        target = _all_above_zero(seen, source, many) if target is None else target
+        return LogitScaling((1.0,), _shift(source, target, many)), target, kind
+
+    if many:
+        scaling = _platt(logs, labels)
+    else:
+        scaling, kind = _fitted(kind, logs, labels, _known_shift(scored.training_priors, seen))
+    if target is not None:
+        shift = _shift(_all_above_zero(seen, target, many), target, many)
+        scaling = LogitScaling(scaling.scale, tuple(np.add(scaling.bias, shift).tolist()))
+    return scaling, seen if target is None else target, kind
+
+
+def _all_above_zero(seen: np.ndarray, otherwise: np.ndarray, many: bool) -> np.ndarray:
+    """What validation holds; of a class that it lacks, or that all have, what another says."""
+    filled = np.where((seen > 0) & (seen < 1), seen, otherwise)
+    return filled if many else filled / filled.sum()
+
+
+def _known_shift(training_priors: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """[C], what the priors alone move the log probabilities by; 0 where they are not known."""
+    known = np.isfinite(training_priors).all() and (seen > 0).all()
+    return np.array(_shift(training_priors, seen, many=False)) if known else np.zeros(len(seen))
+
+
+def _fitted(kind: str, logs: np.ndarray, labels: np.ndarray, shift: np.ndarray) -> tuple[LogitScaling, str]:
+    """The scaling of the log probabilities, and how it was found.
+
+    The fit starts from ``shift``, so that a penalty holds it near what the priors alone would do. A temperature
+    comes before the shift, which knows nothing of it.
+    """
+    if kind == "temperature":
+        scale = _scale_before(logs, labels, shift)
+        return LogitScaling((scale,), tuple(shift.tolist())), kind
+    for penalty in (0.0, *PENALTIES):
+        try:
+            fit = FITS[kind](logs + shift, labels, penalty=penalty)
+        except InputError:
+            continue
+        bias = np.multiply(fit.scale, shift) + fit.bias
+        return LogitScaling(fit.scale, tuple(bias.tolist())), kind + ", penalised" * (penalty > 0)
+    return LogitScaling((1.0,), tuple(shift.tolist())), "prior, since nothing could be fitted"
+
+
+def _scale_before(logs: np.ndarray, labels: np.ndarray, shift: np.ndarray) -> float:
+    """The a from 1/50 to 50 under which softmax(a z + shift) is likeliest; the likelihood is concave in a."""
+    known = np.flatnonzero(labels >= 0)
+    rows, columns = logs[known], labels[known]
+
+    def loss(log_scale: float) -> float:
+        log_p = log_softmax(np.exp(log_scale) * rows + shift, axis=1)
+        return float(-log_p[np.arange(len(rows)), columns].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-np.log(50), np.log(50)), method="bounded").x))
+
+
+def _platt(logs: np.ndarray, labels: np.ndarray) -> LogitScaling:
+    """Of each label by itself; one that cannot be fitted stays as it is."""
+    scales, biases = [], []
+    for column, truth in zip(logs.T, labels.T, strict=True):
+        try:
+            fit = fit_platt(column[truth >= 0], truth[truth >= 0])
+        except InputError:
+            fit = LogitScaling((1.0,), (0.0,))
+        # against the ranking a calibration must not go, or thresholds would call the least suspicious
+        keep = fit.scale[0] > 0
+        scales.append(fit.scale[0] if keep else 1.0)
+        biases.append(fit.bias[0] if keep else 0.0)
+    return LogitScaling(tuple(scales), tuple(biases))
+
+
+def _shift(source: np.ndarray, target: np.ndarray, many: bool) -> tuple[float, ...]:
+    moved = logit(target) - logit(source) if many else np.log(target) - np.log(source)
+    return tuple(moved.tolist())
+
+
+def _prevalence(truth: np.ndarray) -> float:
+    known = truth >= 0
+    return float((truth[known] == 1).mean()) if known.any() else 0.0
+
+
+def _point(
+    truth: np.ndarray, probabilities: np.ndarray, rule: Rule, groups: np.ndarray | None
+) -> OperatingPoint:
+    """As the rule says; where no threshold can: nobody is called, or 0.5 decides if validation has no case."""
+    try:
+        known = truth >= 0
+        own = None if groups is None else groups[known]
+        point = choose_threshold(truth[known], probabilities[known], rule, own)
+        return replace(point, threshold=_hair_below(point.threshold, probabilities[truth >= 0]))
+    except InputError:
+        positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
+        whose = None, None
+        if groups is not None:
+            whose = len(np.unique(groups[truth == 1])), len(np.unique(groups[truth == 0]))
+        if positives and negatives:
+            nobody = float(np.nextafter(1, 2))
+            return OperatingPoint(
+                nobody, f"{rule}: out of reach, nobody is called", 0.0, 1.0, positives, negatives, *whose
+            )
+        lacking = "positive" if negatives else "negative"
+        return OperatingPoint(
+            0.5, f"0.5: validation has no {lacking} case", math.nan, math.nan, positives, negatives, *whose
+        )
+
+
+def _hair_below(threshold: float, probabilities: np.ndarray) -> float:
+    """A threshold that calls the same cases, and its own case whatever another machine rounds it to."""
+    lower = probabilities[probabilities < threshold]
+    return max(threshold * (1 - HAIR), (threshold + lower.max()) / 2 if lower.size else 0.0)

@@ -1,0 +1,207 @@
+"""External validation: finished runs on images of another place, with the calibration and thresholds they have."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from imbal_jax.config import Config, Data
+from imbal_jax.console import make_console, say
+from imbal_jax.data.dataset import MISSING, Dataset, check_labels
+from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.sources.load import SPLITS, Splits, load, read
+from imbal_jax.data.splits.split import split_summary
+from imbal_jax.errors import InputError
+from imbal_jax.files import present, write_npz
+from imbal_jax.report import RunResult
+from imbal_jax.runs.deployment_choice import deploy
+from imbal_jax.runs.evaluate import deployment_priors, print_results, result_of, write_run_report
+from imbal_jax.runs.outputs import (
+    RESULT,
+    Scored,
+    own_scores,
+    patient_codes,
+    read_result,
+    with_deployment_priors,
+)
+from imbal_jax.runs.restore import Deployed, restore_deployed
+from imbal_jax.runs.workdir import CLAIM, claim_splits
+from imbal_jax.training.build import make_mesh
+
+Part = Literal["all", "train", "validation", "test"]
+PARTS = ("all", *SPLITS)
+
+
+def validate(
+    config: Config,
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    part: Part = "all",
+    step: int | None = None,
+    refit: bool = False,
+    console: Console | None = None,
+) -> list[RunResult]:
+    """Score the ``runs`` on the data set of ``config.data``; print, and write the report to ``out``.
+
+    config: of the runs, with the ``data`` of the other place. runs: folders WORKDIR/METHOD. part: of the data set,
+    split as for training, or all of it. step: of the checkpoints, instead of the chosen ones, whose calibration,
+    thresholds and correction they are read with. refit: choose the
+    calibration and the thresholds anew, as ``config.deploy`` says, on the validation images of the training.
+
+    Raises InputError for images or classes that the runs do not know, and as ``sources.load``.
+    """
+    console = console or make_console()
+    check_out(out)
+    mesh = make_mesh(config)
+    models = [restore_deployed(run, mesh, step) for run in runs]
+    for model in models:
+        if (chosen := read_result(model.folder)["best_step"]) != model.step:
+            console.print(
+                f"{model.method.name}: the checkpoint is that of step {model.step}; calibration, thresholds and the "
+                f"method's own correction are those of the chosen one, step {chosen}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+    classes = models[0].deployment.classes
+    splits = _load(config, out, part, models[0], console)
+    results = [_result(config, model, splits.test, mesh, refit) for model in models]
+    title = f"{config.title or config.name}: {part} of {config.data.source}"
+    report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
+    for model, result in zip(models, results, strict=True):
+        arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
+        arrays["classes"] = np.array(classes)
+        write_npz(out / f"{model.method.name}.npz", arrays, compressed=True)
+    print_results(config, results, classes, report, console)
+    return results
+
+
+def check_out(out: Path) -> None:
+    """Raise InputError where ``out`` cannot be a folder of its own: a run's report and scores would be replaced."""
+    for name in (CLAIM, RESULT, "checkpoints"):
+        if present(out / name):
+            raise InputError(
+                f"--out {out} is the folder of a run, whose report would be replaced: name another"
+            )
+    if present(out) and not out.is_dir():
+        raise InputError(f"--out {out} is no folder: name another")
+
+
+def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
+    tell = partial(say, console)
+    deployment = model.deployment
+    geometry = deployment.inputs.geometry
+    check_asked(config.data, model.config.data, geometry)
+    if config.data.label_kind == "auto":
+        kind = "many" if deployment.many_labels else "one"
+        config = replace(config, data=replace(config.data, label_kind=kind))
+    if part == "all":
+        whole = replace(config.data, split="patient")  # the set's own split is not asked for
+        data, _ = read(whole, out, tell, classes=deployment.classes, geometry=geometry)
+    else:
+        here, there = (_split_of(data) for data in (config.data, model.config.data))
+        # the run's own images are where it left them
+        splits = load(config, model.folder.parent if here == there else out, tell, geometry)
+        if replace(here, dir=None) == replace(there, dir=None):
+            claim_splits(model.folder.parent, splits.members)
+        data = getattr(splits, part)
+    data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
+    if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
+        wanted, size = deployment.inputs, deployment.inputs.shape[0]
+        raise InputError(
+            f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes {wanted.dtype} "
+            f"{list(wanted.shape)}: set --data.image-size {size}, and take images of as many channels"
+        )
+    if geometry is None:
+        tell("nothing is known of how the training images were made: these are taken as if they were made so")
+    summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
+    for name, _ in summary.missing:
+        tell(f"no image of {name}: its sensitivity is undefined")
+    nothing = data.take(np.arange(0))
+    return Splits(nothing, nothing, data, table=summary.rows())
+
+
+def _split_of(data: Data) -> Data:
+    """What decides the images and their split."""
+    return replace(data, deployment_priors=None, workers=0, download=False)
+
+
+def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:
+    """InputError for an option of the geometry that was changed from the training's to other than its geometry."""
+    if geometry is None:
+        return
+    for name, value in (
+        ("image_size", geometry.size),
+        ("fit", geometry.fit),
+        ("channels", geometry.channels),
+        ("voi", geometry.voi),
+    ):
+        now = getattr(asked, name)
+        if now not in (getattr(trained, name), value, None):
+            option = f"--data.{name.replace('_', '-')}"
+            raise InputError(
+                f"{option} {now} is asked, the network was trained on pictures made with {value}: set {option} "
+                f"{value}"
+            )
+
+
+def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:
+    """The same images with their labels in the order of ``classes``; a label that the set lacks is missing.
+
+    Raises InputError for a class that is none of these, and for one label in place of many.
+    """
+    check_labels(data)
+    if data.many_labels != many_labels:
+        kinds = ("one label", "many labels")
+        raise InputError(
+            f"the data set has {kinds[data.many_labels]} an image, the network was trained for {kinds[many_labels]}"
+        )
+    if many_labels:
+        known = [name for name in classes if name in data.classes]
+        if not known:
+            raise InputError(
+                f"the data set has the labels {', '.join(data.classes)}, the network knows {', '.join(classes)}"
+            )
+        labels = np.full((len(data), len(classes)), MISSING, data.labels.dtype)
+        for c, name in enumerate(classes):
+            if name in data.classes:
+                labels[:, c] = data.labels[:, data.classes.index(name)]
+        return replace(data, labels=labels, classes=classes)
+    present = [data.classes[c] for c in np.unique(data.labels)]
+    unknown = [name for name in present if name not in classes]
+    if unknown:
+        raise InputError(
+            f"the data set has images of {', '.join(unknown)}, the network knows {', '.join(classes)}: "
+            "rename the labels, or leave those images out"
+        )
+    place = np.array([classes.index(name) if name in classes else -1 for name in data.classes])
+    return replace(data, labels=place[data.labels].astype(np.int32), classes=classes)
+
+
+def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
+    scored = Scored.read(model.folder)
+    assert scored is not None  # restore_deployed found the run
+    if refit:
+        target = deployment_priors(config, scored.classes, many_labels=scored.many_labels)
+        scored = with_deployment_priors(model.method, scored, target)
+    outputs = model.scorer(mesh, 4 * config.train.batch_size)(test.images)
+    return result_of(
+        config,
+        model.method,
+        model.folder,
+        scored,
+        deploy(config, scored) if refit else model.deployment,
+        test,
+        patients=patient_codes(test.groups),
+        outputs=outputs,
+        own_scores=own_scores(model.method, scored, outputs),
+        step=model.step,
+        restored=lambda: (model.network.apply, model.variables),
+        prevalence=None if config.data.deployment_priors is None else tuple(config.data.deployment_priors),
+    )

@@ -1,0 +1,153 @@
+"""The table of operating points at the end of a run: what each threshold is worth on the test images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from imbal_jax.console import UNDEFINED, WIDE, number, percent
+from imbal_jax.decisions.operating_point import OperatingPoint, decide, predictive_values
+from imbal_jax.decisions.probabilities import one_against_rest
+from imbal_jax.report import RunResult
+from imbal_jax.report.resampling import rate_interval
+from imbal_jax.report.use import Use, use_of
+
+HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "called of 1,000")
+SHORT = ("from", "sens.", "spec.", "PPV", "per 1,000")
+CONFIDENCE = "with confidence: a one-sided lower bound on validation, by patient"
+JOINT = 0.975  # sensitivity and specificity are both within theirs in 95 studies of 100 (Bonferroni)
+BOUNDS = len("(0.00–1.00)")  # of an interval, which may stand in a second line
+
+
+def points_table(
+    results: Sequence[RunResult], classes: Sequence[str], negative_class: str | None, width: int = WIDE
+) -> Table:
+    """One row a class, but the negative one, and method; rates with two-sided 95 % intervals, by patient.
+
+    width: of the console, characters; on a narrow one the headings are short. The results have operating points.
+    Raises ValueError where one has none.
+    """
+    table = Table(
+        title="At the operating points, chosen on validation (two-sided 95 % intervals, by patient)",
+        padding=(0, 1) if width >= WIDE else 0,
+    )
+    table.add_column("class", overflow="fold")
+    table.add_column("method")
+    rates = HEADINGS[1:4] if width >= WIDE else SHORT[1:4]
+    for heading in HEADINGS if width >= WIDE else SHORT:
+        table.add_column(heading, justify="right", min_width=BOUNDS if heading in rates else None)
+    rules: dict[str, list[str]] = {}
+    values = {result.method: point_values(result, classes, negative_class) for result in results}
+    for c, name in enumerate(classes):
+        if name == negative_class:
+            continue
+        for result in results:
+            point = result.points[c]
+            rules.setdefault(point.rule, []).append(name)
+            table.add_row(Text(name), Text(result.method), *_cells(values[result.method][name], point))
+        table.add_section()
+    asked = [f"{rule}: {', '.join(dict.fromkeys(names))}" for rule, names in rules.items()]
+    lines = asked if len(rules) > 1 else list(rules)
+    if any("confidence" in rule for rule in rules):
+        lines.append(CONFIDENCE)
+    elsewhere = {}
+    for name, value in next(iter(values.values()), {}).items():
+        if not value.use.own:
+            elsewhere.setdefault(value.use.source, []).append(f"{name} {percent(value.use.prevalence)}")
+    for source, names in elsewhere.items():
+        lines.append(
+            f"PPV and called of 1,000 at the prevalence that {source}, not the test set's: {', '.join(names)}"
+        )
+    table.caption = Text("\n".join(lines)) if lines else None
+    return table
+
+
+def threshold_text(point: OperatingPoint) -> str:
+    return "nobody" if point.threshold > 1 else f"{point.threshold:.3g}"
+
+
+class Rate(NamedTuple):
+    """A share of cases and its 95 % interval by patient; NaN where there is no such case."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PointValues:
+    """What the threshold of one class is worth on the test images. called: of 1,000.
+
+    ppv, called: at the prevalence of ``use``; where that is not the test set's, by Bayes' rule.
+    """
+
+    threshold: float
+    rule: str
+    sensitivity: Rate
+    specificity: Rate
+    ppv: Rate
+    called: float
+    use: Use
+
+
+def point_values(
+    result: RunResult, classes: Sequence[str], negative_class: str | None
+) -> dict[str, PointValues]:
+    """Of every class but the negative one, in their order. ValueError where the result has no operating points."""
+    if result.points is None:
+        raise ValueError(f"{result.method} has no operating points")
+    truths = one_against_rest(result.labels, len(classes))
+    negative = list(classes).index(negative_class) if negative_class in classes else None
+    calls = decide(result.scores, result.points, negative)
+    groups = (
+        np.arange(len(truths)) if result.groups is None else np.unique(result.groups, return_inverse=True)[1]
+    )
+    found = {}
+    for c, (name, point) in enumerate(zip(classes, result.points, strict=True)):
+        if c == negative:
+            continue
+        truth, called = truths[:, c], calls[:, c]
+        known = truth >= 0
+        rates = [(truth == 1, called), (truth == 0, ~called), (known & called, truth == 1)]
+        use = use_of(result, c, len(classes))
+        sides = [_rate(right[among], groups[among]) for among, right in rates]
+        per_1000 = float(1000 * called[known].mean()) if known.any() else math.nan
+        if not use.own:
+            joint = [_rate(right[among], groups[among], JOINT) for among, right in rates[:2]]
+            sides[2], per_1000 = _in_use(*joint, use.prevalence)
+        found[name] = PointValues(point.threshold, point.rule, *sides, called=per_1000, use=use)
+    return found
+
+
+def _rate(right: np.ndarray, groups: np.ndarray, confidence: float = 0.95) -> Rate:
+    if not right.size:
+        return Rate(math.nan, math.nan, math.nan)
+    return Rate(float(right.mean()), *map(float, rate_interval(right, groups, confidence)))
+
+
+def _in_use(sensitivity: Rate, specificity: Rate, prevalence: float) -> tuple[Rate, float]:
+    """PPV, and called of 1,000, at another prevalence; undefined where a rate is."""
+    if not math.isfinite(sensitivity.value + specificity.value):
+        return Rate(math.nan, math.nan, math.nan), math.nan
+    ppv = [float(v) for v in predictive_values(sensitivity, specificity, prevalence).ppv]
+    called = sensitivity.value * prevalence + (1 - specificity.value) * (1 - prevalence)
+    return Rate(*ppv), 1000 * called
+
+
+def _cells(values: PointValues, point: OperatingPoint) -> list[str]:
+    rates = (values.sensitivity, values.specificity, values.ppv)
+    return [threshold_text(point), *map(_rate_text, rates), number(values.called, 0)]
+
+
+def _rate_text(rate: Rate) -> str:
+    if not math.isfinite(rate.value):
+        return UNDEFINED
+    return f"{number(rate.value, 2)} ({_bound(rate.low)}–{_bound(rate.high)})"
+
+
+def _bound(value: float) -> str:
+    return number(value, 2) if math.isfinite(value) else UNDEFINED

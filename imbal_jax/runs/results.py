@@ -1,0 +1,64 @@
+"""``results.json``: the numbers of a report, for programs."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imbal_jax.config import Config
+from imbal_jax.files import write_text
+from imbal_jax.report import RunResult
+from imbal_jax.runs.points_table import PointValues, Rate, point_values
+
+FILE = "results.json"
+
+
+def write_results(
+    folder: Path, config: Config, results: Sequence[RunResult], classes: Sequence[str], split: str
+) -> Path:
+    """Write the numbers that are printed, unrounded, to ``folder``: the layout is a public contract.
+
+    ``{"runs": [{"method", "seed", "step", "split", "rows", "operating_points"}]}``: ``rows`` maps each class and
+    "macro" to its metrics, of the network's own calls; ``operating_points`` maps each class but the negative one to
+    ``threshold``, ``rule``, ``sensitivity``, ``specificity``, ``ppv``, ``called_per_1000`` and ``intervals``, the
+    95 % intervals of the three rates as [low, high]. What is undefined (NaN) is null.
+
+    split: train, validation, test, or all. Raises InputError where the file cannot be written.
+    """
+    path = folder / FILE
+    runs = [_run(config, result, classes, split) for result in results]
+    write_text(path, json.dumps(_defined({"runs": runs}), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def _run(config: Config, result: RunResult, classes: Sequence[str], split: str) -> dict[str, Any]:
+    points = point_values(result, classes, config.data.negative_class)
+    return {
+        "method": result.method,
+        "seed": config.seed,
+        "step": result.best_step,
+        "split": split,
+        "rows": result.table,
+        "operating_points": {name: _point(values) for name, values in points.items()},
+    }
+
+
+def _point(values: PointValues) -> dict[str, Any]:
+    rates: dict[str, Rate] = {name: getattr(values, name) for name in ("sensitivity", "specificity", "ppv")}
+    return {
+        "threshold": values.threshold,
+        "rule": values.rule,
+        **{name: rate.value for name, rate in rates.items()},
+        "called_per_1000": values.called,
+        "intervals": {name: [rate.low, rate.high] for name, rate in rates.items()},
+    }
+
+
+def _defined(value: Any) -> Any:
+    """None in place of numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _defined(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_defined(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

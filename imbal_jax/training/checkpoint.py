@@ -1,0 +1,278 @@
+"""Checkpoints on disk: the latest two and the best one, written by Orbax, checked when read back."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from imbal_jax.engine.state import TrainState
+from imbal_jax.errors import InputError, Stopped
+from imbal_jax.files import DamagedError, read_json, write_json
+
+CHANGED = "its content differs from what was saved"
+LATEST = 2  # the one before the last is what a corrupt last one falls back to
+FILES = "files.json"  # beside what Orbax wrote: size and BLAKE2b of each of its files
+
+
+@dataclass(frozen=True)
+class _LatestAndBest:
+    """Keeps the latest two and the best; of equally good ones the earliest, as selection.py chooses."""
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        steps = sorted(info.step for info in checkpoints)
+        scores = {info.step: _score(info.metrics) for info in checkpoints}
+        best = max(steps, key=lambda step: (scores[step], -step)) if steps else None
+        return [info.step in steps[-LATEST:] or info.step == best for info in checkpoints]
+
+
+def _score(metrics: Any) -> float:
+    return float(metrics["selection"]) if metrics else -np.inf
+
+
+class Checkpoints:
+    """The checkpoints of one run under ``folder``.
+
+    ``save`` and ``restore`` raise InputError, in one line with the remedy, when the disk is full or nothing can
+    be read; ``say`` is told of a checkpoint that had to be passed over. Only a checkpoint whose files differ from
+    what was written counts as damaged, and it is moved to ``FOLDER.damaged``; nothing is deleted for a failed read.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
+        logging.getLogger("absl").setLevel(
+            logging.CRITICAL
+        )  # Orbax's own notices, and the stack of an error we report
+        self.folder = Path(folder).absolute()
+        self.say = say
+        self._histories: dict[int, list[dict[str, Any]]] = {}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for step in filter(str.isdecimal, os.listdir(self.folder)):
+                _mend_metrics(self.folder / step)
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    best_fn=lambda metrics: metrics["selection"],
+                    best_mode="max",
+                    preservation_policy=_LatestAndBest(),
+                    enable_async_checkpointing=False,
+                ),
+            )
+        except OSError as error:
+            raise InputError(f"cannot write checkpoints under {self.folder}: {_reason(error)}") from error
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState, selection: float, history: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write ``state`` with its value of the selection criterion; older ones go only when it is complete.
+
+        history: the evaluations up to this step, from which the best is chosen (``history``).
+        """
+        step = int(state.step)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(_plain(state)),
+                    digest=ocp.args.JsonSave(
+                        {
+                            "blake2b": digest(state),
+                            "history": _digest_of(history),
+                            "selection": float(selection),
+                        }
+                    ),
+                    history=ocp.args.JsonSave({"validation": list(history)}),
+                ),
+                metrics={"selection": float(selection)},
+            )
+            self._manager.wait_until_finished()
+            written = self.folder / str(step)
+            for marker in written.rglob("commit_success.txt"):
+                marker.write_bytes(b"")  # Orbax writes the folder's path into it, and asks for no content
+            write_json(written / FILES, _fingerprints(written))
+        except Exception as error:
+            kept = [s for s in self.steps() if s != step]
+            last = f"the checkpoint of step {kept[-1]} is whole" if kept else "there is no earlier checkpoint"
+            raise Stopped(
+                f"cannot write the checkpoint of step {step} under {self.folder}: {_reason(error)}; {last}: "
+                "free space and run the same command to continue"
+            ) from error
+
+    def restore(self, like: TrainState, step: int | None = None) -> TrainState | None:
+        """The state saved at ``step``, or at the latest step that can be read; None where there is none.
+
+        like: a fresh state whose shapes and shardings the result takes. Without ``step``, a damaged checkpoint is
+        reported and set aside, and the one before it is tried. Raises DamagedError where the checkpoint of ``step``
+        is damaged, and Stopped where one is whole and could not be read, for want of memory, or because it is of
+        another network.
+        """
+        if step is not None:
+            if step not in self.steps():
+                raise InputError(
+                    f"no checkpoint of step {step} under {self.folder}: there are {self.steps() or 'none'}"
+                )
+            return self._checked(like, step)
+        steps = self.steps()[::-1]
+        for place, candidate in enumerate(steps):
+            try:
+                return self._checked(like, candidate)
+            except DamagedError as error:
+                earlier = steps[place + 1 :]
+                then = f"going on from step {earlier[0]}" if earlier else "starting again from step 0"
+                self.say(f"{error}; {self.set_aside(candidate)}; {then}")
+        return None
+
+    def history(self, step: int) -> list[dict[str, Any]]:
+        """The evaluations that were saved with the checkpoint of ``step``, which was restored before."""
+        return self._histories[step]
+
+    def set_aside(self, step: int) -> str:
+        """Move the checkpoint of ``step`` to where no run reads it; returns what to say of that."""
+        beside = self.folder.with_name(self.folder.name + ".damaged")
+        number, target = 1, beside / str(step)
+        while target.exists():
+            number, target = number + 1, beside / f"{step}-{number}"
+        try:
+            beside.mkdir(exist_ok=True)
+            os.rename(self.folder / str(step), target)
+        except OSError as error:
+            raise Stopped(
+                f"the checkpoint of step {step} under {self.folder} is damaged and cannot be moved "
+                f"({error.strerror}): move it away and run the same command to continue"
+            ) from None
+        self._manager.reload()
+        return f"moved to {beside.name}/{target.name}"
+
+    def _checked(self, like: TrainState, step: int) -> TrainState:
+        """``_read``, and where that fails, whether it is the checkpoint's fault."""
+        try:
+            return self._read(like, step)
+        except Exception as error:
+            reason = _reason(error)
+        where = self.folder / str(step)
+        damage = _damage(where)
+        if damage is None and reason == CHANGED:  # of an earlier version, without a list of its files
+            damage = CHANGED
+        if damage:
+            raise DamagedError(f"the checkpoint of step {step} is damaged ({damage})")
+        raise Stopped(
+            f"the checkpoint of step {step} under {self.folder} cannot be read ({reason}); nothing was deleted: "
+            "as far as is known, its files are as they were written. Free memory, make them readable, or use the "
+            "config and version that wrote them"
+        )
+
+    def _read(self, like: TrainState, step: int) -> TrainState:
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
+        read = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract),
+                digest=ocp.args.JsonRestore(),
+                history=ocp.args.JsonRestore(),
+            ),
+        )
+        plain = _plain(like)  # Orbax gives optimiser states back as plain tuples
+        state = like.replace(**jax.tree.unflatten(jax.tree.structure(plain), jax.tree.leaves(read["state"])))
+        history = read["history"]["validation"]
+        sums = (read["digest"]["blake2b"], read["digest"]["history"])
+        if sums != (digest(state), _digest_of(history)):
+            raise ValueError(CHANGED)
+        self._histories[step] = history
+        return state
+
+
+def _plain(state: TrainState) -> dict[str, Any]:
+    """All but the key, which the seed determines, and an average that is not kept."""
+    left_out = {"rng"} | ({"ema_params"} if state.ema_params is None else set())
+    return {name: value for name, value in vars(state).items() if name not in left_out}
+
+
+def digest(state: TrainState) -> str:
+    """A checksum of every number in the state (all but the key)."""
+    total = hashlib.blake2b(digest_size=16)
+    for leaf in jax.tree.leaves(_plain(state)):
+        array = np.asarray(leaf)
+        total.update(f"{array.shape}{array.dtype}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _mend_metrics(folder: Path) -> None:
+    """Write a damaged file of metrics, which would stop Orbax from opening any checkpoint, from its copy."""
+    path = folder / "metrics" / "metrics"
+    try:
+        if isinstance(read_json(path, "").get("selection"), int | float):
+            return
+    except DamagedError:
+        pass
+    except InputError:
+        return
+    try:
+        selection = read_json(folder / "digest" / "metadata", "")["selection"]
+    except (InputError, KeyError):
+        selection = -np.inf
+    write_json(path, {"selection": selection})
+
+
+def _digest_of(history: Sequence[Mapping[str, Any]]) -> str:
+    text = json.dumps(list(history), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _fingerprints(folder: Path) -> dict[str, str]:
+    """Size and BLAKE2b of every file below ``folder``, by its path there."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != FILES:
+            with path.open("rb") as stream:
+                sum_ = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            found[path.relative_to(folder).as_posix()] = f"{path.stat().st_size}:{sum_}"
+    return found
+
+
+def _damage(folder: Path) -> str | None:
+    """How a checkpoint's files differ from what was written; "" where they do not, None where that is not known."""
+    try:
+        wanted = read_json(folder / FILES, "")
+        there = _fingerprints(folder)
+    except DamagedError:
+        return f"{FILES} is damaged"
+    except (InputError, OSError):
+        return None
+    lost = sorted(wanted.keys() - there.keys())
+    changed = sorted(name for name in wanted.keys() & there.keys() if wanted[name] != there[name])
+    said = [f"files gone: {len(lost)}"] if lost else []
+    said += [f"files that differ from what was written: {len(changed)}"] if changed else []
+    return ", ".join(said)
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system or the storage layer said, without its stack of wrappers."""
+    text = str(error) or type(error).__name__
+    known = (
+        "No space left on device",
+        "File too large",
+        "Permission denied",
+        "Read-only file system",
+        "Disk quota",
+    )
+    for phrase in known:
+        if phrase.lower() in text.lower():
+            return phrase
+    first = text.strip().splitlines()[0]
+    return first if len(first) <= 160 else first[:157] + "..."

@@ -1,0 +1,127 @@
+"""The network that a method trains: a model of models/ and what the method adds to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from imbal_jax.engine.pesg import auc_margin_variables
+from imbal_jax.methods import Method
+from imbal_jax.models.head import HEADS
+from imbal_jax.models.projection import ProjectionHead
+
+Variables = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A linen model with a contrastive projection or the AUC margin's variables beside it, where ``method`` asks.
+
+    ``apply`` is a ``step.ApplyFn``: in training (outputs, updated collections), else outputs. Outputs are logits
+    [B, C], or, in training, a mapping with ``logits`` and what the loss needs: ``features`` [B, D],
+    ``projection`` [B, 128] and ``prototypes`` [C, 128] of unit length, ``auc_margin``.
+    """
+
+    model: nn.Module
+    method: Method
+
+    def init(self, key: jax.Array, inputs: jax.Array) -> dict[str, Any]:
+        """The initial variables; those of the model do not depend on the method."""
+        variables = dict(self.model.init(key, inputs, train=False))
+        params = dict(variables["params"])
+        if self.method.loss == "class_balanced_focal" and "bias" in params["head"]:
+            # every sigmoid begins at 1 / C, as in the authors' code: from 1/2 the common classes' many negatives
+            # make the first steps
+            bias = params["head"]["bias"]
+            params["head"] = {
+                **params["head"],
+                "bias": jnp.full_like(bias, -jnp.log(max(len(bias) - 1.0, 1.0))),
+            }
+        if self.method.auxiliary != "none":
+            kernel = params["head"]["kernel"]
+            params["projection"] = ProjectionHead().init(jax.random.fold_in(key, 1), kernel.T)["params"]
+            if self.method.auxiliary == "balanced_contrastive":
+                params["prototypes"] = ProjectionHead().init(jax.random.fold_in(key, 2), kernel.T)["params"]
+        if self.method.loss == "auc_margin":
+            classes = params["head"]["kernel"].shape[1]
+            params["auc_margin"] = auc_margin_variables(1 if classes == 2 else classes)
+        return {**variables, "params": params}
+
+    def apply(
+        self, variables: Variables, inputs: jax.Array, *, train: bool, rngs: Mapping[str, jax.Array]
+    ) -> Any:
+        if not train:
+            return self.model.apply(variables, inputs, train=False)
+        outputs, updates = self.model.apply(
+            variables,
+            inputs,
+            train=True,
+            rngs=rngs,
+            mutable=[name for name in variables if name != "params"],
+            outputs="both",
+        )
+        params = variables["params"]
+        if self.method.auxiliary != "none":
+            outputs["projection"] = ProjectionHead().apply(
+                {"params": params["projection"]}, outputs["features"]
+            )
+        if self.method.auxiliary == "balanced_contrastive":
+            rows = params["head"]["kernel"].T
+            outputs["prototypes"] = ProjectionHead().apply({"params": params["prototypes"]}, rows)
+        if self.method.loss == "auc_margin":
+            outputs["auc_margin"] = params["auc_margin"]
+        return outputs, updates
+
+    def features(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """The features [B, D] in evaluation mode."""
+        return self.model.apply(variables, inputs, train=False, outputs="features")
+
+
+@dataclass(frozen=True)
+class SecondStageNetwork:
+    """Frozen features under what is trained: a head, a factor for each class, or both.
+
+    ``variables``: ``params`` has the ``head``, the ``scale`` [C], or both; ``frozen`` the whole first stage, and its
+    other collections beside it. kind: as ``Method.second_stage``.
+    """
+
+    network: Network
+    kind: str
+
+    def init(self, key: jax.Array, trained: Variables) -> dict[str, Any]:
+        """The variables at the start, on those that the first stage left: a new head, factors of 1, or its own head
+        and factors of 1."""
+        frozen = {**trained, "frozen": trained["params"]}
+        classes = trained["params"]["head"]["kernel"].shape[1]
+        scale = {"scale": jnp.ones(classes)}
+        if self.kind == "scale":
+            return {**frozen, "params": scale}
+        if self.kind == "head_and_scale":
+            # copies: a train step that donates its state must not be given one buffer twice
+            head = jax.tree.map(lambda p: jnp.array(p, copy=True), trained["params"]["head"])
+            return {**frozen, "params": {"head": head, **scale}}
+        width = trained["params"]["head"]["kernel"].shape[0]
+        return {**frozen, "params": {"head": self._head(classes).init(key, jnp.zeros((1, width)))["params"]}}
+
+    def apply(
+        self, variables: Variables, inputs: jax.Array, *, train: bool, rngs: Mapping[str, jax.Array]
+    ) -> jax.Array:
+        """Logits [B, C]; of features [B, D], or of images through the frozen layers in evaluation mode."""
+        frozen = variables["frozen"]
+        if inputs.ndim == 2:
+            features = inputs
+        else:
+            others = {k: v for k, v in variables.items() if k not in ("params", "frozen")}
+            features = self.network.features({**others, "params": frozen}, inputs)
+        features = jax.lax.stop_gradient(features)
+        params = variables["params"]
+        head = self._head(frozen["head"]["kernel"].shape[1])
+        kept = params["head"] if "head" in params else jax.lax.stop_gradient(frozen["head"])
+        logits = head.apply({"params": kept}, features)
+        return params["scale"] * logits if "scale" in params else logits
+
+    def _head(self, classes: int) -> nn.Module:
+        return HEADS[self.network.model.head](classes)

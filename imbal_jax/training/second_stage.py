@@ -1,0 +1,121 @@
+"""What follows once features are learned: heads in closed form, and batches of features for a head's training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import linregress
+
+from imbal_jax.errors import InputError
+from imbal_jax.sampling import batch_indices
+from imbal_jax.transforms.synthesis import kernel_deviations, nearest_neighbours, smoothed_bootstrap, smote
+
+TAUS = np.linspace(0.0, 2.0, 21)
+"""The exponents that are tried; the grid of Kang et al., ICLR 2020."""
+
+
+def tau_normalized(head: Mapping[str, Any], tau: float) -> dict[str, np.ndarray]:
+    """The linear head with column c divided by |w_c|^tau, and no bias (Kang et al., ICLR 2020, eq. 4).
+
+    head: ``kernel`` [D, C] and ``bias`` [C]. tau: 0 drops the bias only, 1 gives every column length 1.
+    """
+    kernel = np.asarray(head["kernel"], np.float32)
+    length = np.linalg.norm(kernel, axis=0)
+    return {
+        "kernel": kernel / np.maximum(length, 1e-12) ** np.float32(tau),
+        "bias": np.zeros(kernel.shape[1], np.float32),
+    }
+
+
+def choose_tau(
+    head: Mapping[str, Any], score: Callable[[Mapping[str, Any]], float], taus: np.ndarray = TAUS
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The exponent whose head has the best ``score`` (on validation), the smallest of equals; and that head."""
+    scores = [score(tau_normalized(head, tau)) for tau in taus]
+    best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
+    return float(taus[best]), tau_normalized(head, taus[best])
+
+
+def nearest_mean(features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """A linear head whose logits are the cosine between a feature and each class's mean, times the feature's length.
+
+    Kang et al., ICLR 2020, section 4.2. features: [N, D], of the training split. labels: int [N], every class
+    present. Raises InputError for a class without items or whose mean is zero.
+    """
+    means = np.zeros((classes, features.shape[1]))
+    np.add.at(means, labels, features.astype(np.float64))
+    length = np.linalg.norm(means, axis=1)
+    if not (length > 0).all():
+        raise InputError(
+            f"class {int(np.argmin(length))} has no mean feature: it has no items, or they are zero"
+        )
+    return {
+        "kernel": (means / length[:, None]).T.astype(np.float32),
+        "bias": np.zeros(classes, np.float32),
+    }
+
+
+def still_falling(steps: Sequence[int], losses: Sequence[float]) -> bool:
+    """Whether a training loss still falls in the second half of a training, beyond the noise of its batches.
+
+    steps: at which each loss was recorded, rising; losses: the means since the record before. A line through the
+    records of the second half falls by more than 1 % of their mean, with p < 0.05 (one-sided); of fewer than three
+    records the last is more than 5 % below the first.
+    """
+    at, values = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
+    kept = np.isfinite(values) & (at > at[-1] / 2 if len(at) else at > 0)
+    at, values = at[kept], values[kept]
+    if len(at) < 2:
+        return False
+    if len(at) < 3:
+        return bool(values[-1] < 0.95 * values[0])
+    line = linregress(at, values, alternative="less")
+    fall = -line.slope * (at[-1] - at[0])
+    return bool(fall > 0.01 * abs(values.mean()) and line.pvalue < 0.05)
+
+
+@dataclass(frozen=True)
+class FeaturePipeline:
+    """Batches of real and synthetic features for the training of a head, in place of ``data.pipeline.Pipeline``.
+
+    As if every class had been filled up to the size of the commonest, n_max: of the draws of a class of n_c items
+    n_c / n_max are the items themselves, the rest points between an item and a neighbour of its class (smote,
+    Chawla et al., JAIR 2002) or from a kernel around an item (smoothed_bootstrap). The commonest class stays as it
+    is.
+    """
+
+    kind: Literal["smote", "smoothed_bootstrap"]
+
+    def from_device(
+        self, resident: Mapping[str, Any], step: jax.Array, shard: jax.Array | None
+    ) -> dict[str, Any]:
+        """The batch of ``step``; pure, and the same global batch for any number of shards."""
+        items = batch_indices(resident["plan"], step, shard)
+        slots = jnp.arange(len(items), dtype=jnp.int32)
+        if shard is not None:
+            slots = slots + shard.astype(jnp.int32) * len(items)
+        shared = resident["shared"]
+        key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
+        features, labels = resident["images"], resident["labels"]
+        keys, gates = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        made = jax.vmap(jax.random.uniform)(gates) < resident["synthetic_share"][labels[items]]
+        if self.kind == "smote":
+            points = smote(keys, items, features, resident["neighbours"])
+        else:
+            points = smoothed_bootstrap(keys, items, features, labels, resident["deviations"])
+        points = jnp.where(made[:, None], points, features[items])
+        shared = {**shared, "step_key": jax.random.key_data(key)}
+        return {"inputs": points, "labels": labels[items], "shared": shared}
+
+    def arrays(self, features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+        """What ``from_device`` reads besides the features; neighbours only in the classes that are filled up."""
+        counts = np.bincount(labels, minlength=classes)
+        share = (1 - counts / counts.max()).astype(np.float32)
+        if self.kind == "smote":
+            neighbours = nearest_neighbours(features, labels, classes=np.flatnonzero(share > 0).tolist())
+            return {"synthetic_share": share, "neighbours": neighbours}
+        return {"synthetic_share": share, "deviations": kernel_deviations(features, labels, classes)}
