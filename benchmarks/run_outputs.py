@@ -170,6 +170,7 @@ class Comparison:
     other shapes, types or texts, and numbers that only one side has defined. lost, new: outputs that only the first,
     or only the second, has; moved: how many more are under another name, with the same last part and the same bits.
     finite: whether every loss is. skipped: updates that the second left out, for want of a finite loss or gradient.
+    differing: the names of all numbers that differ.
     """
 
     compared: int = 0
@@ -184,9 +185,16 @@ class Comparison:
     new: list[str] = field(default_factory=list)
     finite: bool = True
     skipped: float = 0.0
+    differing: list[str] = field(default_factory=list)
 
     def within(self, tolerance: float) -> bool:
         return not self.unlike and not self.lost and not self.skipped and self.absolute <= tolerance
+
+    def folders(self) -> str:
+        """Below which folders something differs, as run/focal."""
+        found = dict.fromkeys("/".join(name.split(":")[0].split("/")[:2]) for name in self.differing)
+        names = list(found)
+        return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if names[8:] else "")
 
     def line(self) -> str:
         """What to print."""
@@ -194,7 +202,7 @@ class Comparison:
         if self.absolute:
             parts.append(
                 f"largest difference {self.absolute:.1g} in {self.where}, relative {self.relative:.1g} in "
-                f"{self.relative_where} ({self.compared - self.equal} of {self.compared} differ)"
+                f"{self.relative_where} ({self.compared - self.equal} of {self.compared} differ, in {self.folders()})"
             )
         for what, names in (("unlike", self.unlike), ("lost", self.lost)):
             if names:
@@ -250,6 +258,7 @@ def _compare_one(result: Comparison, name: str, a: np.ndarray, b: np.ndarray) ->
     if not np.isfinite(np.where(same, 0, a) + np.where(same, 0, b)).all():
         result.unlike.append(f"{name} (undefined or infinite in one)")
         return
+    result.differing.append(name)
     gap = np.abs(np.where(same, 0, a) - np.where(same, 0, b))
     scale = np.maximum(np.abs(a), np.abs(b))
     relative = np.divide(gap, scale, out=np.zeros_like(gap), where=gap > 0)
