@@ -112,8 +112,9 @@ class Tree:
             )
             end = time.monotonic() + SECONDS
             while process.poll() is None and time.monotonic() < end:
-                if any(path.read_bytes().count(b"\n") >= lines for path in cwd.rglob("metrics.jsonl")):
-                    process.kill()
+                # not below checkpoints, whose folders come and go
+                found = (*cwd.glob("*/*/metrics.jsonl"), *cwd.glob("*/*/seed*/metrics.jsonl"))
+                if any(path.read_bytes().count(b"\n") >= lines for path in found):
                     break
                 time.sleep(0.005)
             process.kill()
