@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from imbal_jax.methods.loss import ClassArrays
 from imbal_jax.methods.method import Method
 
 
@@ -16,7 +17,7 @@ def without_effect(method: Method, arrays: Mapping[str, np.ndarray]) -> list[str
     counts = np.asarray(arrays["counts"], np.float64)
     one_label = "priors" in arrays
     even = one_label and np.allclose(counts, counts[0])
-    options, lines = method.loss_options, []
+    lines: list[str] = []
 
     def says(part: str, why: str) -> None:
         lines.append(f"{method.name}: {part} changes nothing here: {why}")
@@ -27,23 +28,12 @@ def without_effect(method: Method, arrays: Mapping[str, np.ndarray]) -> list[str
         says(f"composition={method.composition}", "all classes have as many images")
     if even and method.resample != "none":
         says(f"resample={method.resample}", "all classes have as many images")
-    if one_label:
-        uniform = np.allclose(arrays["priors"], 1 / len(counts))
-        least = counts.min() / counts.sum()
-        if method.loss == "equalization":
-            threshold = options["relative_threshold"] / len(counts)
-            if least >= threshold or options["gamma"] == 0:
-                says("loss=equalization", f"no class has less than {threshold:.3g} of the images")
-        if method.loss in ("logit_adjusted", "balanced_softmax") and uniform:
-            says(f"loss={method.loss}", "the batches hold as many images of each class")
-        if method.loss == "vector_scaling" and uniform:
-            says("loss=vector_scaling", "the batches hold as many images of each class")
-        if method.loss == "class_dependent_temperature" and even:
-            says("loss=class_dependent_temperature", "all classes have as many images")
-        if method.correction == "logit_adjusted" and even:
-            says("correction=logit_adjusted", "all classes have as many images")
-    if method.loss == "focal" and options["gamma"] == 0:
-        says("loss=focal", "gamma is 0")
-    if method.loss == "poly1" and options["epsilon"] == 0:
-        says("loss=poly1", "epsilon is 0")
+    if one_label and method.correction == "logit_adjusted" and even:
+        says("correction=logit_adjusted", "all classes have as many images")
+    if method.loss_row.idle and (why := method.loss_row.idle(method.loss_options, _typed(arrays))):
+        says(f"loss={method.loss}", why)
     return lines
+
+
+def _typed(arrays: Mapping[str, np.ndarray]) -> ClassArrays:
+    return ClassArrays(arrays["class_weights"], arrays["counts"], arrays.get("priors"), arrays.get("known"))

@@ -13,7 +13,6 @@ from imbal_jax.config import Config, Optim
 from imbal_jax.data.dataset import UNCERTAIN, Dataset
 from imbal_jax.data.feeding.pipeline import REPEATED, Plans, pixel_statistics
 from imbal_jax.engine import parallel
-from imbal_jax.engine.pesg import pesg
 from imbal_jax.errors import InputError
 from imbal_jax.methods import TRAINED, Method
 from imbal_jax.sampling import Plan, make_plan, plan_counts, resample
@@ -162,8 +161,7 @@ def make_optimizer(
     """The optimiser with its schedule over ``total_steps``, decay on kernels only, and clipping.
 
     From the switch of a method with ``rate_after`` on, the rate is multiplied by that.
-    A method with the AUC margin as its loss has a saddle to find: its dual variable ascends
-    (``minimax.pesg``), in ten stages.
+    A loss with an optimiser of its own (``methods.Loss.optimizer``) gets that.
     """
     warmup = round(options.warmup * total_steps)
     peak = options.learning_rate
@@ -191,11 +189,11 @@ def make_optimizer(
     def kernels(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
-    if method is not None and method.loss == "auc_margin" and method.second_stage == "none":
+    if method is not None and method.loss_row.optimizer is not None and method.second_stage == "none":
         adam = options.optimizer == "adamw"
-        return pesg(
+        return method.loss_row.optimizer(
             rate,
-            period=max(1, total_steps // 10),
+            total_steps=total_steps,
             weight_decay=options.weight_decay,
             direction=optax.scale_by_adam() if adam else optax.trace(options.momentum),
         )

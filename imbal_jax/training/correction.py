@@ -12,9 +12,6 @@ from imbal_jax.methods import Method
 
 Corrector = Callable[[np.ndarray], np.ndarray]
 
-ADJUSTED = ("logit_adjusted", "balanced_softmax", "vector_scaling")
-"""Losses that take the priors out of the logits."""
-
 
 def training_priors(method: Method, shared: Mapping[str, Any]) -> np.ndarray:
     """The priors [C] under which the network's softmax is a posterior, as far as its loss is proper.
@@ -31,11 +28,10 @@ def training_priors(method: Method, shared: Mapping[str, Any]) -> np.ndarray:
             return np.full(len(positives), np.nan)
         return effective_prevalence(positives, known, weights)
     stream = np.asarray(shared["priors"], np.float64)
-    if method.second_stage != "none" or method.loss == "bayesian":
+    if method.second_stage != "none":
         return np.full(len(stream), 1 / len(stream))
-    if method.loss in ADJUSTED:
-        tau = method.loss_options.get("tau", 1.0)
-        left = stream ** (1 - tau)
+    if method.loss_row.priors_removed:
+        left = stream ** (1 - method.loss_row.power_removed(method.loss_options))
         return left / left.sum()
     return effective_priors(stream, shared["class_weights"])
 

@@ -70,7 +70,7 @@ def test_a_default_of_the_package_that_has_changed_is_another_definition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim(tmp_path, of(METHODS["focal"]))
-    monkeypatch.setitem(LOSSES, "focal", {"gamma": 1.0})
+    monkeypatch.setitem(LOSSES, "focal", replace(LOSSES["focal"], options={"gamma": 1.0}))
     with pytest.raises(InputError, match=r"options.gamma is 2.0 there and 1.0 here"):
         claim(tmp_path, of(METHODS["focal"]))
 
