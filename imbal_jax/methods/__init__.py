@@ -5,7 +5,7 @@ from imbal_jax.methods.combination import find_method, known_methods, trained_me
 from imbal_jax.methods.effect import without_effect
 from imbal_jax.methods.loss import ClassArrays, Loss, LossFunction, Scene
 from imbal_jax.methods.loss_catalogue import COSINE_SCALE, LOSSES
-from imbal_jax.methods.method import TRAINED, Method, definition, first_stage
+from imbal_jax.methods.method import TRAINED, Method, definition, first_stage, static_part
 
 __all__ = [
     "COSINE_SCALE",
@@ -21,6 +21,7 @@ __all__ = [
     "find_method",
     "first_stage",
     "known_methods",
+    "static_part",
     "trained_methods",
     "without_effect",
 ]
