@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_folders import table
 from PIL import Image
 from rich.console import Console
-from test_data_folder import table
-from test_train import QUIET, small
+from small_runs import QUIET, small
 
 from imbal_jax import cli
+from imbal_jax.data.sources import folder as folder_module
 from imbal_jax.data.sources.folder import read_folder
-from imbal_jax.data.sources.load import folder as folder_module
 from imbal_jax.data.tables.listing import Listing
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
