@@ -1,6 +1,7 @@
 """Classification: what one label an image and many labels share, from the objective to the decisions."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from imbal_jax import losses, metrics
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.shared import Shared
-from imbal_jax.decisions.criterion import Criterion, bounds, standard_error
+from imbal_jax.decisions.confidence import bounds, standard_error
+from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError
@@ -160,8 +162,7 @@ class Classification(Task):
         """Lower bounds and standard errors by patient, where ``criterion`` reads them."""
 
         def replicate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-            of = Dataset(data.images, labels, data.groups, data.classes)
-            return {"step": 0, **self.measure(of, scores, negative_class)}
+            return {"step": 0, **self.measure(replace(data, labels=labels), scores, negative_class)}
 
         return {
             **bounds(

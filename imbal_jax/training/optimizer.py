@@ -6,46 +6,32 @@ import jax
 import optax
 
 from imbal_jax.config import Optim
-from imbal_jax.methods import Method
+from imbal_jax.methods import Method, OptimizerFactory
+
+
+NO_CHANGE = (0, 1.0)
+"""The learning rate is multiplied by 1 from the first step on."""
 
 
 def make_optimizer(
-    options: Optim, total_steps: int, method: Method | None = None
+    options: Optim,
+    total_steps: int,
+    rate_change: tuple[int, float] = NO_CHANGE,
+    own: OptimizerFactory | None = None,
 ) -> optax.GradientTransformation:
     """The optimiser with its schedule over ``total_steps``, decay on kernels only, and clipping.
 
-    From the switch of a method with ``rate_after`` on, the rate is multiplied by that.
-    A loss with an optimiser of its own (``methods.Loss.optimizer``) gets that.
+    rate_change: a step and a factor by which the learning rate is multiplied from then on. own: makes the optimiser
+    that a loss needs in place of the configured one (``methods.Loss.optimizer``).
     """
-    warmup = round(options.warmup * total_steps)
-    peak = options.learning_rate
-    start = 0.0 if warmup else peak
-    if options.schedule == "cosine":
-        rate = optax.warmup_cosine_decay_schedule(start, peak, warmup, max(total_steps, warmup + 1))
-    elif options.schedule == "steps":
-        milestones = {round(share * total_steps) - warmup: options.decay for share in options.milestones}
-        rate = optax.join_schedules(
-            [optax.linear_schedule(start, peak, warmup), optax.piecewise_constant_schedule(peak, milestones)],
-            [warmup],
-        )
-    else:
-        rate = optax.warmup_constant_schedule(start, peak, warmup)
-
-    if method is not None and method.rate_after != 1:
-        factor = optax.piecewise_constant_schedule(
-            1.0, {round(method.defer * total_steps): method.rate_after}
-        )
-        scheduled = rate
-
-        def rate(step: Any) -> Any:
-            return scheduled(step) * factor(step)
+    rate = learning_rate(options, total_steps, rate_change)
 
     def kernels(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
-    if method is not None and method.loss_row.optimizer is not None and method.second_stage == "none":
+    if own is not None:
         adam = options.optimizer == "adamw"
-        return method.loss_row.optimizer(
+        return own(
             rate,
             total_steps=total_steps,
             weight_decay=options.weight_decay,
@@ -61,3 +47,33 @@ def make_optimizer(
             ),
         )
     return optax.chain(optax.clip_by_global_norm(options.clip_norm), core) if options.clip_norm else core
+
+
+def learning_rate(
+    options: Optim, total_steps: int, rate_change: tuple[int, float] = NO_CHANGE
+) -> optax.Schedule:
+    """Step -> learning rate: warm-up, then the schedule of the config, times the factor of ``rate_change``."""
+    warmup = round(options.warmup * total_steps)
+    peak = options.learning_rate
+    start = 0.0 if warmup else peak
+    if options.schedule == "cosine":
+        rate = optax.warmup_cosine_decay_schedule(start, peak, warmup, max(total_steps, warmup + 1))
+    elif options.schedule == "steps":
+        milestones = {round(share * total_steps) - warmup: options.decay for share in options.milestones}
+        rate = optax.join_schedules(
+            [optax.linear_schedule(start, peak, warmup), optax.piecewise_constant_schedule(peak, milestones)],
+            [warmup],
+        )
+    else:
+        rate = optax.warmup_constant_schedule(start, peak, warmup)
+    if rate_change[1] == 1:
+        return rate
+    factor = optax.piecewise_constant_schedule(1.0, {rate_change[0]: rate_change[1]})
+    return lambda step: rate(step) * factor(step)
+
+
+def rate_change_of(method: Method, total_steps: int) -> tuple[int, float]:
+    """When and by how much ``method`` changes the learning rate."""
+    if method.rate_after == 1:
+        return NO_CHANGE
+    return round(method.defer * total_steps), method.rate_after

@@ -33,6 +33,11 @@ class Shared:
     loss_key: Any = None
     blend: Any = None
 
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """``mean`` and ``deviation``."""
+        return {"mean": self.mean, "deviation": self.deviation}
+
     def at_step(self, step: jax.Array, step_key: jax.Array) -> "Shared":
         """The same at one step, with its key, its blend, and the priors of its batches."""
         now = self.replace(loss_key=jax.random.key_data(keys.loss_of_step(step_key)))

@@ -198,6 +198,6 @@ def _means(seen: list[Mapping[str, np.ndarray]]) -> dict[str, float]:
     taken = [metrics for metrics in seen if not metrics["skipped"]]
     return {
         name: float(sum(metrics[name] for metrics in (seen if name == "skipped" else taken)))
-        / (1 if name == "skipped" else max(len(taken), 1))
+        / (1 if name == "skipped" else len(taken) or np.nan)  # no step: no mean
         for name in seen[0]
     }
