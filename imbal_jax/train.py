@@ -39,8 +39,14 @@ from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, witho
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.report import RunResult
 from imbal_jax.report.use import few_positives, split_gaps
+from imbal_jax.runs.address import RunAddress, run_title
 from imbal_jax.runs.deployment_choice import check_deploy
-from imbal_jax.runs.evaluate import data_priors, print_results, run_result, score_run, write_run_report
+from imbal_jax.runs.evaluate import (
+    data_priors,
+    report_workdir,
+    run_result,
+    score_run,
+)
 from imbal_jax.runs.outputs import Scored
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.workdir import (
@@ -50,7 +56,6 @@ from imbal_jax.runs.workdir import (
     claim_geometry,
     claim_splits,
     claim_training,
-    read_claim,
 )
 from imbal_jax.tasks import Task, score, second_stage, task_for
 from imbal_jax.training.build import (
@@ -76,10 +81,11 @@ Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, jax.Array],
 def fit(config: Config, workdir: Path, console: Console | None = None) -> list[RunResult]:
     """Train every method of ``config``, score each one's best checkpoint on the test split, write the report.
 
-    workdir: receives ``config.json``, ``report.html`` and for each method a folder with ``checkpoints/``,
+    workdir: receives ``config.json``, ``report.html`` and for each run a folder METHOD/seedN with ``checkpoints/``,
         ``metrics.jsonl``, ``tensorboard/`` and ``result.json``. A run that was stopped continues where its
         last checkpoint is; a finished one is not trained again.
-    Returns the results in the order of ``config.methods``. Raises InputError for what the user can mend.
+    Returns the results in the order of ``config.methods``, of each method in the order of the seeds. Raises
+    InputError for what the user can mend.
     """
     console = console or make_console()
 
@@ -103,18 +109,14 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     claim(workdir, config)
 
     # Methods, one after the other
-    results = [train_method(config, method, splits, workdir, mesh, console) for method in config.methods]
+    results = [
+        train_method(replace(config, seed=seed), method, splits, workdir, mesh, console)
+        for method in config.methods
+        for seed in config.run_seeds
+    ]
 
     # What the user came for: every run of the workdir, whenever it was trained
-    known = {result.method: result for result in results}
-    for method in read_claim(workdir).methods:
-        folder = workdir / method.name
-        if method.name not in known and (scored := Scored.read(folder)) is not None:
-            known[method.name] = run_result(config, method, splits, folder, scored, mesh)
-    shown = [m for m in read_claim(workdir).methods if m.name in known]
-    every = [known[method.name] for method in shown]
-    report = write_run_report(replace(config, methods=tuple(shown)), workdir / "report.html", every, splits)
-    print_results(config, every, splits.classes, report, console)
+    report_workdir(config, workdir, splits, mesh, console, known=results)
     return results
 
 
@@ -125,12 +127,13 @@ def train_method(
 
     A second stage builds on a run of its first stage in the same workdir, which is trained if it is not there.
     """
-    folder = workdir / method.name
+    folder = RunAddress(workdir, method.name, config.seed).folder
+    title = run_title(config, method.name)
     options = config.train
     task = task_for(splits.train)
     criterion = parse_criterion(config.select)
     if (finished := Scored.read(folder)) is not None:
-        say(console, f"{method.name}: finished before, not trained again")
+        say(console, f"{title}: finished before, not trained again")
         return run_result(config, method, splits, folder, finished, mesh)
 
     # What is trained, on which batches
@@ -139,7 +142,14 @@ def train_method(
     else:
         first = first_stage(method, known_methods(config.methods))
         done = train_method(config, first, splits, workdir, mesh, console)
-        _, state = restore_state(config, first, splits.train, workdir / first.name, mesh, done.best_step)
+        _, state = restore_state(
+            config,
+            first,
+            splits.train,
+            RunAddress(workdir, first.name, config.seed).folder,
+            mesh,
+            done.best_step,
+        )
         stage = begin_second(config, method, task, splits, mesh, jax.device_get(state.evaluation_variables))
     state = parallel.replicate(stage.state, mesh)
     scorer = make_scorer(
@@ -154,7 +164,7 @@ def train_method(
     asked = round(method.second_epochs * len(splits.train) / options.batch_size)
     if method.second_stage in TRAINED and total_steps > asked:
         console.print(
-            f"{method.name}: its head takes {total_steps} steps, the least; {method.second_epochs:g} epochs of this "
+            f"{title}: its head takes {total_steps} steps, the least; {method.second_epochs:g} epochs of this "
             f"data would be {asked}",
             markup=False,
             highlight=False,
@@ -171,7 +181,7 @@ def train_method(
         with Tracker(
             folder,
             total_steps=total_steps,
-            title=f"{method.name}: {method.summary}" + (f" Resumed at step {start}." if start else ""),
+            title=f"{title}: {method.summary}" + (f" Resumed at step {start}." if start else ""),
             resume_step=start,
             console=console,
         ) as tracker:
@@ -180,7 +190,7 @@ def train_method(
             planned = max(1, -(-total_steps // every))
             if criterion.smoothed > planned:
                 tracker.message(
-                    f"{method.name}: smoothed {criterion.smoothed} needs as many evaluations, and the run has "
+                    f"{title}: smoothed {criterion.smoothed} needs as many evaluations, and the run has "
                     f"{planned}: its last is taken"
                 )
             # A head in closed form takes no step, and is evaluated once
@@ -206,7 +216,7 @@ def train_method(
                 head_losses = [r for r in read_history(folder) if r["kind"] == "train"]
                 if still_falling([r["step"] for r in head_losses], [_or_nan(r["loss"]) for r in head_losses]):
                     tracker.message(
-                        f"{method.name}: the loss of its head still falls after {total_steps} steps: give more "
+                        f"{title}: the loss of its head still falls after {total_steps} steps: give more "
                         f"second_epochs than {method.second_epochs:g}"
                     )
 
@@ -225,9 +235,7 @@ def train_method(
             )
             table = score(scored.labels, scored.scores, splits.classes, config.data.negative_class)
             tracker.test(best, flat_metrics(table))
-            tracker.message(
-                f"{method.name}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}"
-            )
+            tracker.message(f"{title}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}")
     scored.write(folder)
     return run_result(config, method, splits, folder, scored, mesh)
 

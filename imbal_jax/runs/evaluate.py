@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from imbal_jax.methods import Method
 from imbal_jax.report import RunResult, write_report
 from imbal_jax.report.results_table import results_table
 from imbal_jax.report.use import first_said, shared_cautions
+from imbal_jax.runs.address import RunAddress, find_runs
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_deploy, deploy
 from imbal_jax.runs.outputs import (
@@ -38,7 +40,7 @@ from imbal_jax.runs.outputs import (
     with_deployment_priors,
 )
 from imbal_jax.runs.points_table import points_table
-from imbal_jax.runs.restore import finished_methods, restore_state
+from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
 from imbal_jax.runs.workdir import claim, claim_geometry, claim_splits
@@ -117,6 +119,38 @@ def deployment_priors(config: Config, classes: tuple[str, ...], *, many_labels: 
     return np.asarray(given)
 
 
+def report_workdir(
+    config: Config,
+    workdir: Path,
+    splits: Splits,
+    mesh: Mesh,
+    console: Console,
+    known: Sequence[RunResult] = (),
+) -> None:
+    """Print and report the results of all finished runs in ``workdir``, whenever they were trained.
+
+    known: the results that are at hand already.
+    """
+    at_hand = {(result.method, result.seed): result for result in known}
+    results = []
+    for address in find_runs(workdir):
+        result = at_hand.get((address.method, address.seed))
+        if result is None:
+            scored = Scored.read(address.folder)
+            assert scored is not None  # the run is finished
+            of_seed = replace(config, seed=address.seed)
+            result = run_result(of_seed, address.definition(), splits, address.folder, scored, mesh)
+        results.append(result)
+    finished = replace(config, methods=trained_in(workdir))
+    report = write_run_report(finished, workdir / "report.html", results, splits)
+    print_results(config, results, splits.classes, report, console)
+
+
+def trained_in(workdir: Path) -> tuple[Method, ...]:
+    """The methods of ``workdir`` with a finished run."""
+    return tuple({address.method: address.definition() for address in find_runs(workdir)}.values())
+
+
 def run_result(
     config: Config, method: Method, splits: Splits, folder: Path, scored: Scored, mesh: Mesh
 ) -> RunResult:
@@ -188,6 +222,7 @@ def result_of(
         scores=deployment.probabilities(outputs),
         seconds=scored.seconds,
         skipped_steps=scored.skipped,
+        seed=config.seed,
         points=deployment.points,
         groups=patients,
         validation_labels=scored.validation_labels,
@@ -254,15 +289,18 @@ def print_results(
 
 
 def rescore(
-    config: Config, workdir: Path, console: Console | None = None, methods: Sequence[str] | None = None
+    config: Config,
+    workdir: Path,
+    console: Console | None = None,
+    runs: Sequence[RunAddress] | None = None,
 ) -> list[RunResult]:
     """Score the chosen checkpoint of each finished run in ``workdir`` on the test split again; print and report.
 
-    methods: names of those that are scored again; None: all. The operating points and the calibration of all are
+    runs: those that are scored again; None: all. The operating points and the calibration of all are
     those that ``config.deploy`` asks for now. Raises InputError where no run is finished or a checkpoint is damaged.
     """
     console = console or make_console()
-    finished = finished_methods(config, workdir)
+    finished = find_runs(workdir)
     splits = load(config, workdir, partial(say, console))
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
@@ -271,12 +309,13 @@ def rescore(
     claim(workdir, config, trained=True)  # what is deployed may have changed
     mesh = make_mesh(config)
     results = []
-    for method in finished:
-        folder = workdir / method.name
-        if methods is None or method.name in methods:
-            _score_again(config, method, splits, folder, mesh).write(folder)
+    for address in finished:
+        folder, method = address.folder, address.definition()
+        of_seed = replace(config, seed=address.seed)
+        if runs is None or address in runs:
+            _score_again(of_seed, method, splits, folder, mesh).write(folder)
         scored = with_deployment_priors(method, Scored.read(folder), target)
-        results.append(run_result(config, method, splits, folder, scored, mesh))
+        results.append(run_result(of_seed, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)
     return results
