@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -176,5 +175,3 @@ def feed(config: Config, program: Program, source: Source) -> Advance:
     )
     shared = parallel.replicate(source.shared, mesh)
     return stream_steps(fed_step(program), batches, mesh, shared=shared, workers=config.data.workers)
-
-
