@@ -28,8 +28,11 @@ from imbal_jax.report import RunResult, write_report
 from imbal_jax.report.results_table import results_table
 from imbal_jax.report.use import first_said, shared_cautions
 from imbal_jax.runs.address import RunAddress, find_runs
+from imbal_jax.runs.claim import claim
+from imbal_jax.runs.data_claim import claim_geometry, claim_splits
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_deploy, deploy
+from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import (
     RESULT,
     SCORES,
@@ -43,7 +46,6 @@ from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
-from imbal_jax.runs.workdir import claim, claim_geometry, claim_splits
 from imbal_jax.tasks import score, task_for
 from imbal_jax.training.build import compose, make_mesh, steps_of
 from imbal_jax.training.correction import apply_correction, correction_factors, training_priors
@@ -299,7 +301,13 @@ def rescore(
     runs: those that are scored again; None: all. The operating points and the calibration of all are
     those that ``config.deploy`` asks for now. Raises InputError where no run is finished or a checkpoint is damaged.
     """
-    console = console or make_console()
+    with locked(workdir):
+        return _rescore(config, workdir, console or make_console(), runs)
+
+
+def _rescore(
+    config: Config, workdir: Path, console: Console, runs: Sequence[RunAddress] | None
+) -> list[RunResult]:
     finished = find_runs(workdir)
     splits = load(config, workdir, partial(say, console))
     claim_geometry(workdir, splits.train)
