@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 from imbal_jax.errors import InputError
 from imbal_jax.methods.catalogue import METHODS
@@ -42,7 +43,7 @@ def find_method(text: str) -> Method:
     of_loss = _options_of(loss)
     of_second = {f"second_loss.{option}": option for option in _options_of(second)}
     settable = {f.name: f.type for f in fields(Method) if f.name not in NOT_SETTABLE}
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     for key, value in given.items():
         if key in settable:
             changes[key] = _parse(text, key, value, settable[key])
@@ -89,7 +90,7 @@ def _options_of(loss: str) -> Sequence[str]:
     return tuple(LOSSES[loss].options) if loss in LOSSES else ()
 
 
-def _parse(text: str, key: str, value: str, kind: object) -> object:
+def _parse(text: str, key: str, value: str, kind: Any) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[value.lower()]

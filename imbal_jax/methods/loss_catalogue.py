@@ -11,7 +11,7 @@ import optax
 from imbal_jax import losses
 from imbal_jax.engine.pesg import auc_margin_variables, pesg
 from imbal_jax.losses.sigmoid import sigmoid_pair
-from imbal_jax.losses.softmax import log_odds
+from imbal_jax.losses.single_label import log_odds
 from imbal_jax.methods.loss import ClassArrays, Loss, LossFunction, Scene
 
 Options = Mapping[str, float]

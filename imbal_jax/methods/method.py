@@ -220,7 +220,8 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
         "correction",
         "correction_tau",
     )
-    bare = replace(method, **{f.name: f.default for f in fields(method) if f.name in left_out})
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in left_out}
+    bare = replace(method, **defaults)
     for known in catalogue.values():
         if replace(known, name="", summary="", paper="") == replace(bare, name="", summary="", paper=""):
             return known

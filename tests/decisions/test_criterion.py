@@ -13,22 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbal_jax.config import Config, Deploy
-from imbal_jax.decisions.criterion import (
-    FLOOR,
-    STANDARD_ERROR,
-    Constraint,
-    LowerBound,
-    Term,
-    best_step,
-    bounds,
-    choice_line,
-    keep_value,
-    parse_criterion,
-    should_stop,
-    smooth,
-    standard_error,
-    unmet,
-)
+from imbal_jax.decisions.confidence import bounds, standard_error
+from imbal_jax.decisions.criterion import FLOOR, STANDARD_ERROR, Constraint, LowerBound, Term
+from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop, smooth, unmet
 from imbal_jax.errors import InputError
 from imbal_jax.metrics import SUMMARY_METRICS, classification_summary, delong, flat_metrics
 from imbal_jax.runs.deployment_choice import rules_of
@@ -175,7 +163,7 @@ def test_an_unknown_metric_is_named_with_those_allowed():
     with pytest.raises(InputError, match=r"'sensitivty'.*expected one of auroc, sensitivity"):
         criterion.check(["auroc", "sensitivity"])
     with pytest.raises(InputError, match="sensitivty"):
-        criterion.score({"auroc": 0.9, "sensitivity": 0.9})
+        criterion.merit({"auroc": 0.9, "sensitivity": 0.9})
     criterion.check(["auroc", "sensitivty"])
 
 
@@ -192,7 +180,7 @@ def test_a_sum_of_terms_is_read_and_scored_as_written(terms):
         f"{'-' if c < 0 else '+' if i else ''} {abs(c)!r}*{name}" for i, (c, name) in enumerate(spelled)
     )
     expected = sum(c * metrics[name] for c, name in terms)
-    assert parse_criterion(text).score(metrics) == pytest.approx(expected, abs=1e-9)
+    assert parse_criterion(text).merit(metrics) == pytest.approx(expected, abs=1e-9)
 
 
 # Score
@@ -200,26 +188,26 @@ def test_a_sum_of_terms_is_read_and_scored_as_written(terms):
 
 def test_score_is_the_sum_of_the_terms():
     metrics = {"auroc": 0.75, "sensitivity": 0.5, "loss": 2.0}
-    assert parse_criterion("2*auroc + sensitivity - loss").score(metrics) == 0.0
-    assert parse_criterion("- loss").score(metrics) == -2.0
+    assert parse_criterion("2*auroc + sensitivity - loss").merit(metrics) == 0.0
+    assert parse_criterion("- loss").merit(metrics) == -2.0
 
 
 def test_a_bound_that_is_met_exactly_is_satisfied():
     metrics = {"specificity": 0.25, "sensitivity": 0.95}
-    assert parse_criterion("specificity where sensitivity >= 0.95").score(metrics) == 0.25
-    assert parse_criterion("specificity where sensitivity <= 0.95").score(metrics) == 0.25
+    assert parse_criterion("specificity where sensitivity >= 0.95").merit(metrics) == 0.25
+    assert parse_criterion("specificity where sensitivity <= 0.95").merit(metrics) == 0.25
 
 
 def test_violations_of_several_constraints_add_up():
     criterion = parse_criterion("auroc where a >= 0.75 and b <= 0.25")
-    assert criterion.score({"auroc": 1.0, "a": 0.5, "b": 0.5}) == FLOOR - 0.5
+    assert criterion.merit({"auroc": 1.0, "a": 0.5, "b": 0.5}) == FLOOR - 0.5
 
 
 @fast
 @given(st.lists(st.tuples(st.floats(-1e9, 1e9), rates), min_size=1, max_size=20), rates)
 def test_whoever_satisfies_the_constraints_beats_whoever_does_not(evaluations, bound):
     criterion = parse_criterion(f"- loss where sensitivity >= {bound!r}")
-    scored = [(s >= bound, criterion.score({"loss": v, "sensitivity": s})) for v, s in evaluations]
+    scored = [(s >= bound, criterion.merit({"loss": v, "sensitivity": s})) for v, s in evaluations]
     satisfied = [score for holds, score in scored if holds]
     violated = [score for holds, score in scored if not holds]
     assert all(math.isfinite(score) for _, score in scored)
@@ -232,7 +220,7 @@ def test_whoever_satisfies_the_constraints_beats_whoever_does_not(evaluations, b
 def test_of_two_that_violate_the_nearer_wins_whatever_its_value(first, second, v, w):
     criterion = parse_criterion("auroc where sensitivity >= 2")
     if first > second + 1e-9:
-        assert criterion.score({"auroc": v, "sensitivity": first}) > criterion.score(
+        assert criterion.merit({"auroc": v, "sensitivity": first}) > criterion.merit(
             {"auroc": w, "sensitivity": second}
         )
 
@@ -242,12 +230,12 @@ def test_of_two_that_violate_the_nearer_wins_whatever_its_value(first, second, v
 def test_an_undefined_metric_loses_to_everything(undefined, name):
     criterion = parse_criterion("auroc where sensitivity >= 0.9")
     metrics = {"auroc": 0.5, "sensitivity": 0.95, name: undefined}
-    assert criterion.score(metrics) == -math.inf
-    assert criterion.score({"auroc": 0.0, "sensitivity": 0.0}) > -math.inf
+    assert criterion.merit(metrics) == -math.inf
+    assert criterion.merit({"auroc": 0.0, "sensitivity": 0.0}) > -math.inf
 
 
 def test_an_undefined_metric_that_is_not_read_does_no_harm():
-    assert parse_criterion("auroc").score({"auroc": 0.5, "mcc": math.nan}) == 0.5
+    assert parse_criterion("auroc").merit({"auroc": 0.5, "mcc": math.nan}) == 0.5
 
 
 # Best step
@@ -285,7 +273,7 @@ def test_no_evaluation_has_no_best_step():
 def test_no_evaluation_scores_above_the_best_and_none_before_it_equals_it(values):
     history, criterion = history_of(values), parse_criterion("auroc")
     best = best_step(history, criterion) // 10 - 1
-    scores = [criterion.score(metrics) for metrics in history]
+    scores = [criterion.merit(metrics) for metrics in history]
     assert all(score < scores[best] for score in scores[:best])
     assert all(score <= scores[best] for score in scores[best:])
 
@@ -358,7 +346,7 @@ def test_the_order_of_terms_and_constraints_does_not_matter():
     ):
         text = f"{' + '.join(terms)} where {' and '.join(limits)}"
         expected = FLOOR - max(0, 0.9 - metrics["c"]) - max(0, metrics["d"] - 0.1)
-        assert parse_criterion(text).score(metrics) == pytest.approx(expected, abs=1e-9)
+        assert parse_criterion(text).merit(metrics) == pytest.approx(expected, abs=1e-9)
 
 
 # Smoothing

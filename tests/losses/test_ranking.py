@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from imbal_jax.losses import global_batch, ranking
+from imbal_jax.losses import global_batch, pairs
 from imbal_jax.losses.ranking import auc_margin, pairwise_auc, partial_auc, smooth_ap, soft_partial_auc
 
 A, B, ALPHA = 0.3, 0.2, 0.5
@@ -537,7 +537,7 @@ def test_pairs_formed_in_blocks_give_the_same_value_and_gradient(name, monkeypat
     scores, targets = columns()
     whole = value_and_gradient(name, scores, targets)
     monkeypatch.setattr(global_batch, "_PAIRS_AT_ONCE", 7 * 24 * 4)  # 7 anchors at a time, 24 in all
-    monkeypatch.setattr(ranking, "_ANCHORS_AT_ONCE", 7)
+    monkeypatch.setattr(pairs, "_ANCHORS_AT_ONCE", 7)
     blocks = jax.jit(jax.value_and_grad(lambda s: LOSSES[name](s, targets)))(scores)
     np.testing.assert_allclose(blocks[0], whole[0], rtol=1e-6)
     np.testing.assert_allclose(blocks[1], whole[1], rtol=1e-5, atol=1e-7)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from imbal_jax import losses
-from imbal_jax.losses.softmax import log_odds
+from imbal_jax.losses.single_label import log_odds
 
 COUNTS, WEIGHTS = np.array([90, 9, 1]), np.array([0.4, 1.0, 3.0])
 FEATURES = np.ones((4, 2), np.float32)
