@@ -25,7 +25,9 @@ from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError
 from imbal_jax.methods import Method
 from imbal_jax.report import RunResult, write_report
-from imbal_jax.report.results_table import results_table
+from imbal_jax.report.result import run_names
+from imbal_jax.report.results_table import results_table, seeds_table
+from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
 from imbal_jax.report.use import first_said, shared_cautions
 from imbal_jax.runs.address import RunAddress, find_runs
 from imbal_jax.runs.claim import claim
@@ -282,10 +284,22 @@ def print_results(
     negative = config.data.negative_class
     for line in shared_cautions(results[0], classes, negative):
         warn(line)
-    for result in results:
-        for line in first_said(result):
+    names = run_names(results)
+    for name, result in zip(names, results, strict=True):
+        for line in first_said(replace(result, method=name)):
             warn(line)
-    console.print(results_table({r.method: r.table for r in results}, console.width))
+    tables, deviations = {}, {}
+    for method, places in seed_places(results).items():
+        of_seeds = [results[i].table for i in places]
+        label = f"{method}, {len(places)} seeds" if len(places) > 1 else method
+        tables[label] = mean_of(of_seeds)
+        if len(places) > 1:
+            deviations[label] = deviation_of(of_seeds)
+    console.print(results_table(tables, console.width, deviations))
+    if deviations:
+        each = {name: result.table for name, result in zip(names, results, strict=True)}
+        steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
+        console.print(seeds_table(each, steps, console.width))
     console.print(points_table(results, classes, config.data.negative_class, console.width))
     say(console, f"report: {report}")
 

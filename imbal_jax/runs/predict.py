@@ -277,8 +277,8 @@ def _opening(deployed: Deployed) -> str:
     for c in deployment.findings:
         point = deployment.points[c]
         lines.append(
-            f"{deployment.classes[c]}: called at {threshold_text(point)} ({point.rule}); probabilities hold at a "
-            f"prevalence of {percent(deployment.prevalence[c])}"
+            f"{deployment.classes[c]}: called at {threshold_text(point.threshold)} ({point.rule}); probabilities hold "
+            f"at a prevalence of {percent(deployment.prevalence[c])}"
         )
     return "\n".join(lines)
 
