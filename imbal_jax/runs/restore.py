@@ -21,7 +21,7 @@ from imbal_jax.runs.outputs import read_result
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
 from imbal_jax.training.build import build, make_optimizer
 from imbal_jax.training.checkpoint import Checkpoints
-from imbal_jax.training.inference import make_scorer, shard_scorer
+from imbal_jax.training.inference import Scorer, make_scorer, shard_scorer
 from imbal_jax.training.network import Network, SecondStageNetwork
 
 Outputs = Callable[[np.ndarray], np.ndarray]
@@ -41,11 +41,14 @@ class Deployed:
 
     def scorer(self, mesh: Mesh, batch_size: int) -> Outputs:
         """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
+        return partial(self.compiled_scorer(mesh, batch_size), replicate(self.variables, mesh))
+
+    def compiled_scorer(self, mesh: Mesh, batch_size: int) -> Scorer:
+        """The same for any variables of this network: ``(variables, images) -> outputs``."""
         inputs = self.deployment.inputs
-        scorer = make_scorer(
+        return make_scorer(
             self.network.apply, self._predict, mesh, inputs.statistics, batch_size, inputs.mirror
         )
-        return partial(scorer, replicate(self.variables, mesh))
 
     def outputs(self, images: jax.Array) -> jax.Array:
         """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""
