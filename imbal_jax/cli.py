@@ -109,7 +109,7 @@ def evaluate(words: list[str]) -> int:
             "--out, --data.*, --deploy.* and --train.devices"
         )
     from imbal_jax.runs.address import find_runs
-    from imbal_jax.runs.workdir import read_claim
+    from imbal_jax.runs.claim import read_claim
 
     runs = find_runs(workdir)
     workdir = runs[0].workdir

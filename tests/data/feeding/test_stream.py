@@ -32,7 +32,7 @@ from imbal_jax.data.sources.load import load as sources
 from imbal_jax.errors import InputError
 from imbal_jax.methods import ClassArrays, find_method
 from imbal_jax.report.pictures import _Album
-from imbal_jax.runs.workdir import claim
+from imbal_jax.runs.claim import claim
 from imbal_jax.sampling import batch_indices, make_plan, resample
 from imbal_jax.transforms.augment import Augment
 

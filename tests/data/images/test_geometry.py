@@ -19,9 +19,9 @@ from imbal_jax.data.records.reader import open_records
 from imbal_jax.data.refusal import ReadError
 from imbal_jax.data.sources.load import load
 from imbal_jax.errors import InputError
+from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import Scored
-from imbal_jax.runs.workdir import read_claim
 
 FITS = ("pad", "squeeze", "crop")
 
