@@ -105,7 +105,7 @@ def _caption(here: Decisions, place: int, k: int) -> str:
     true = [name for name, positive in zip(here.classes, here.truth[place] == 1, strict=True) if positive]
     truth = f"<b>{escape(', '.join(true)) or 'none'}</b>"
     highest = int(here.scores[place].argmax())
-    if not here.many_labels and highest != k:
+    if here.exclusive and highest != k:
         probability += f"<br>{escape(here.classes[highest])} {here.scores[place, highest]:.3g}"
     return f"true: {truth}<br>{probability}"
 
@@ -124,7 +124,7 @@ class _Album:
             return ""
         image = np.asarray(self._images[place])
         if image.dtype == np.uint16:
-            image = np.uint8(image >> 8)
+            image = (image >> 8).astype(np.uint8)
         picture = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0])
         text = escape(re.sub(r"<[^>]*>", " ", caption), quote=True).replace("&amp;", "&")
         shown = _embedded(picture, text)

@@ -162,7 +162,9 @@ def _numbers(truth: np.ndarray, scores: np.ndarray, prevalence: float | None) ->
         mean = float(prevalence * scores[truth == 1].mean() + (1 - prevalence) * scores[truth == 0].mean())
     return [
         percent(mean),
-        figures(expected_calibration_error(truth, scores, binning="equal_mass", prevalence=prevalence)),
-        figures(brier(truth, scores, prevalence=prevalence)),
-        figures(brier(truth, scores, among="positives")),
+        figures(
+            float(expected_calibration_error(truth, scores, binning="equal_mass", prevalence=prevalence))
+        ),
+        figures(float(brier(truth, scores, prevalence=prevalence))),
+        figures(float(brier(truth, scores, among="positives"))),
     ]

@@ -111,6 +111,8 @@ def few_positives(
 
 def different_prevalence(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
     """What is to be said where the prevalence on validation and on test differs by ``APART`` times or more."""
+    if run.validation_labels is None:
+        return []
     truth = [one_against_rest(labels, len(classes)) for labels in (run.validation_labels, run.labels)]
     used: dict[str, list[str]] = {}
     for k, name in enumerate(classes):

@@ -13,7 +13,7 @@ With x, y the image and its label, x', y' those of the partner, and B a Beta dis
 
     share L(z, y) + (1 - share) L(z, y'),
 
-which for losses linear in the target, cross-entropy first, is L(z, ``mixed_targets``).
+which for losses linear in the target, cross-entropy first, is L(z, ``losses.mixed_targets.mixed_targets``).
 """
 
 import math
