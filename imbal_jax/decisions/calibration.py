@@ -1,4 +1,4 @@
-"""Calibration: logits scaled and shifted so that their probabilities are frequencies; fitted on validation.
+"""Calibration: scale and shift logits so that probabilities match frequencies; fitted on validation.
 
 One label of C classes, softmax(a z + b), by maximum likelihood:
 

@@ -1,4 +1,4 @@
-"""Chance in a criterion: lower bounds and the standard error, which an evaluation adds to the history."""
+"""Lower bounds and the standard error that a criterion reads from an evaluation."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Operating points: a threshold chosen by a rule on validation cases, and what its decisions are worth.
+"""Operating points: a threshold chosen by a rule on validation cases, with the rates that it reached.
 
 Rules are lines of text such as ``sensitivity >= 0.95 with 95 % confidence``: see ``decision_rules``.
 """

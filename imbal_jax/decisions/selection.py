@@ -1,4 +1,4 @@
-"""Which checkpoint is best, and when to stop: pure functions of the metrics of every evaluation.
+"""Checkpoint selection and early stopping: pure functions of the evaluation history.
 
 A history holds one mapping an evaluation, oldest first, with the metrics and "step".
 

@@ -1,4 +1,4 @@
-"""Threshold moving: multipliers of the class probabilities, chosen on validation cases, that move argmax.
+"""Threshold moving: class multipliers, chosen on validation cases, that shift the argmax.
 
 The decision argmax_c p_c t_c trades the classes against each other without training again. On probabilities
 that are right, t_c = 1 / prior_c is best for balanced accuracy (Provost, AAAI 2000 workshop; Collell et al.,

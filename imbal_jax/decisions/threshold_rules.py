@@ -1,4 +1,4 @@
-"""Rules that choose a threshold, each one line of text::
+"""Threshold rules, each one line of text::
 
     sensitivity >= 0.95                         the largest threshold that reaches it
     specificity >= 0.9                          the smallest threshold that reaches it

@@ -1,4 +1,4 @@
-"""One label of C classes: cross-entropy whose logits have margins or temperatures set by the class counts.
+"""Cross-entropy for one label, with margins or temperatures from the class counts.
 
 Logits, labels, the dtype of the result and an index outside the classes are as in softmax.py. Counts matter
 only relative to each other, so priors do as well. Counts, margins and exponents may be traced: a sweep does

@@ -1,4 +1,4 @@
-"""Segmentation: losses of the overlap between probabilities and truth, of each image and class.
+"""Segmentation losses: overlap of probabilities and truth, per image and class.
 
 Every loss here takes probabilities [B, *space, C] (after a softmax, or after sigmoids where classes may overlap),
 one-hot targets of the same shape (0, 1, or between) and an optional mask broadcastable to [B, *space], nonzero where

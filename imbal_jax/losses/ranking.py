@@ -1,4 +1,4 @@
-"""Losses of the order of the scores: surrogates of AUROC, of partial AUROC and of average precision.
+"""Ranking losses: surrogates of AUROC, partial AUROC and average precision.
 
 They take scores h and binary targets, [B] or [B, C], and return a scalar: a rank depends on the whole batch,
 so there is nothing per example to return. Of [B, C], each class is ranked by itself, and the result is the

@@ -1,4 +1,4 @@
-"""One label of C classes: cross-entropy whose terms count more or less, by class, by example, or by chance.
+"""Cross-entropy for one label, with terms reweighted by class, by example or at random.
 
 Logits, labels, the dtype of the result and an index outside the classes are as in softmax.py. For labels that
 are probabilities t, the loss is sum_c t_c times the loss of the label c, unless its docstring says otherwise.

@@ -1,4 +1,4 @@
-"""Many labels: each is a yes or no of its own, and some are unknown.
+"""Losses for many labels: one sigmoid per label; labels may be unknown.
 
 Every loss here takes logits [..., C], targets of the same shape (0, 1, or between) and an optional mask,
 and returns [..., C], float32 (float64 for float64 logits). ``losses.multilabel`` holds those that weigh a

@@ -1,4 +1,4 @@
-"""What the losses of one label share: checked labels, values at the label, log probabilities.
+"""Shared parts of the losses for one label: checked labels, values at the label, log probabilities.
 
 A loss is a value of the label. For class indices it is computed at the label alone, [...]; for probabilities at
 every class, [..., C], then weighted with them and summed.

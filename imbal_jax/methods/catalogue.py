@@ -1,4 +1,4 @@
-"""The named recipes, each with its paper, its hyper-parameters there, and when to use it."""
+"""Named methods: each with its paper, the published hyper-parameters, and when to use it."""
 
 from imbal_jax.methods.method import Method
 

@@ -1,4 +1,4 @@
-"""One remedy for imbalance, or several combined, as a frozen value that the trainer reads."""
+"""A balancing method: a frozen value that says how to sample, weigh, mix, train and correct."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Calibration errors: how far probabilities are from frequencies.
+"""Calibration errors: the distance between probabilities and frequencies.
 
 A finding of one case in a thousand is calibrated almost perfectly by a model that calls everything negative:
 the negatives decide. Look at the classes one by one, at bins of equal mass, and at ``brier`` among positives.

@@ -1,4 +1,4 @@
-"""Whose a case is: patients are drawn and counted, not their images."""
+"""Patients: cases are grouped, resampled and counted by patient."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Guarantees of a rate: one-sided lower confidence bounds that count patients, not their images.
+"""Guaranteed rates: one-sided lower confidence bounds that count patients, not images.
 
 Images of one patient succeed and fail together, so a hundred images of ten patients show about what ten patients
 show. A rule's "with 95 % confidence" and a criterion's "lower bound 95 %" are these bounds; the intervals in tables

@@ -1,4 +1,4 @@
-"""What labels say: one class a case or many, and each class against the rest.
+"""Labels: one class per case or many labels, and each class against the rest.
 
 Every function returns its values as an array on the host, or raises ValueError naming the first that is wrong.
 """

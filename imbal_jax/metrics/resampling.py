@@ -1,4 +1,4 @@
-"""Bootstrap intervals of any metric: patients are drawn with replacement, and rare classes survive.
+"""Bootstrap intervals of any metric, stratified by class and clustered by patient.
 
 A replicate draws as many patients as there are, from each stratum as many as it holds (a patient's stratum is
 the rarest class that he has: of a binary problem, positive or negative). So no replicate is without the rare

@@ -1,4 +1,4 @@
-"""The variance of the area under the ROC curve, and of the difference of two on the same cases."""
+"""Variance of the AUROC, and of the difference between two on the same cases (DeLong)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

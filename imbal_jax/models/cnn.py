@@ -1,4 +1,4 @@
-"""A small convolutional network: seconds on a laptop, enough for a demonstration or a first look at new data."""
+"""A small convolutional network: trains in seconds on a laptop, for demonstrations and first looks."""
 
 from typing import Any
 

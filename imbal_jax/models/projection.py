@@ -1,4 +1,4 @@
-"""From the features of a network to the unit sphere, where contrastive losses compare them."""
+"""Projection head: maps features to the unit sphere for contrastive losses."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The section on use: predictive values and net benefit where the finding is rarer or more frequent."""
+"""Section on clinical use: predictive values and net benefit at other prevalences."""
 
 from html import escape
 

@@ -1,4 +1,4 @@
-"""The section that sets the methods side by side by their macro averages."""
+"""Section that compares the methods by their macro averages."""
 
 import math
 from html import escape

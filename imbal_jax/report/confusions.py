@@ -1,4 +1,4 @@
-"""The section on what was taken for what."""
+"""Section with confusion matrices and counts per label."""
 
 from collections.abc import Callable, Sequence
 

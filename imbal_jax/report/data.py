@@ -1,4 +1,4 @@
-"""The section on data and split: patients, counts and prevalence."""
+"""Section on data and split: patients, counts and prevalence."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard

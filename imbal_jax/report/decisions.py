@@ -1,4 +1,4 @@
-"""Who was called what: truth and decision, class by class."""
+"""Truth and decision of each image, class by class."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

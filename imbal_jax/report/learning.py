@@ -1,4 +1,4 @@
-"""The section on learning: the loss, and the history of the criterion that chose the checkpoint."""
+"""Section on learning: training loss, and the criterion at each evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

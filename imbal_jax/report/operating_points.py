@@ -1,4 +1,4 @@
-"""The section on operating points: chosen on validation, kept on test?"""
+"""Section on operating points: thresholds chosen on validation, and their rates on the test set."""
 
 import math
 from html import escape

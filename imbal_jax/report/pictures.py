@@ -1,4 +1,4 @@
-"""The section of pictures: the worst misses and false alarms, with what moved the network, and the surest finds."""
+"""Section with images: the worst misses and false alarms, and the surest finds, with saliency maps."""
 
 import base64
 import io

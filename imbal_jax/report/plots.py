@@ -1,4 +1,4 @@
-"""Plots as SVG inside the page, in its font and colours."""
+"""Plots as inline SVG, in the font and colours of the page."""
 
 import io
 import re

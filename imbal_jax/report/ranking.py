@@ -1,4 +1,4 @@
-"""The section of ROC and precision-recall curves, with bands and operating points."""
+"""Section with ROC and precision-recall curves, bands and operating points."""
 
 from html import escape
 

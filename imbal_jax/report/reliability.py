@@ -1,4 +1,4 @@
-"""The section on calibration: are the probabilities frequencies, before and after they were corrected?"""
+"""Section on calibration: reliability diagrams and errors, before and after correction."""
 
 from collections.abc import Sequence
 from html import escape

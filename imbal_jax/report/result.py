@@ -1,4 +1,4 @@
-"""What a report is made of: one finished run."""
+"""The result of one finished run, as the report reads it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

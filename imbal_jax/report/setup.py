@@ -1,4 +1,4 @@
-"""The section on method, configuration and environment, with every path left out."""
+"""Section with configuration and environment, paths removed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Everything that the sections of a report read, computed once."""
+"""Shared data of the report sections, computed once."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the numbers of a run rest on, and the prevalence at which they hold: lines for terminal and report."""
+"""Caveats of a run and the prevalence at which its numbers hold, for terminal and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Random perturbation of images on the device, inside the jitted step."""
+"""Random augmentation of images, on device, inside the jitted step."""
 
 from dataclasses import dataclass, fields
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Two images become one, and so do their labels: mixup, CutMix and their kin, inside the jitted step.
+"""Image and label mixing (mixup, CutMix and variants), inside the jitted step.
 
 Every image has a partner, the image in the same place of a second batch, whose composition ``PARTNER`` names.
 With x, y the image and its label, x', y' those of the partner, and B a Beta distribution:
