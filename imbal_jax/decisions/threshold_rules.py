@@ -149,7 +149,7 @@ class AtLeast:
             of = side.of[below:] if sensitivity else side.of[:below]
             return shows(np.bincount(of, minlength=len(images)), images, self.target, confidence)
 
-        first, last = 0, len(thresholds)  # of the thresholds from the safest on, how many show it
+        first, last = 0, len(thresholds)  # how many thresholds show it, counted from the safest
         while first < last:
             middle = (first + last) // 2
             if shown(middle if sensitivity else len(thresholds) - 1 - middle):

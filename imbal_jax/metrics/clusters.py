@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-# What programs write where there is nothing, in lower case: pandas' own list of read_csv, and NaT.
+# Spellings of missing values, in lower case: the list of pandas.read_csv, and NaT.
 MISSING_WORDS = frozenset(
     (
         "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na",

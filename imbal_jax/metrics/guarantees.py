@@ -17,7 +17,7 @@ from imbal_jax.metrics.intervals import check_confidence
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(96)
 PANELS = 6
-CHUNK = 256  # of distinct counts, in memory at a time
+CHUNK = 256  # distinct counts in memory at a time
 CERTAIN = 40.0  # standard deviations: farther out the probability is below 1e-15
 
 

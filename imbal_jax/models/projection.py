@@ -13,7 +13,7 @@ class ProjectionHead(nn.Module):
     Attributes:
       num_features: width of the result; theirs is 128.
       hidden: width between the two layers, None for that of the input, as theirs.
-      dtype: of the dense layers, float32 or bfloat16; parameters are ``param_dtype``, the result float32.
+      dtype: dtype of the dense layers, float32 or bfloat16; parameters are ``param_dtype``, the result float32.
     """
 
     num_features: int = 128

@@ -17,8 +17,8 @@ from imbal_jax.report.study import Study
 THUMBNAIL = 160  # pixels
 SMALL = 64  # images up to this side are shown pixel by pixel
 THUMBNAILS = 6  # per class and kind
-PICTURE_BYTES = 600_000  # of thumbnails in one report
-BLUR = 48  # of the side of an image, the standard deviation of the smoothing of a map: single pixels speckle
+PICTURE_BYTES = 600_000  # budget for thumbnails in one report
+BLUR = 48  # a map is smoothed by 1 / 48 of its side (standard deviation), because single pixels speckle
 HEAT = 0.65  # how much of the image the hottest pixel covers
 
 

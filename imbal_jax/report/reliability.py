@@ -16,7 +16,7 @@ from imbal_jax.report.study import Study
 
 DIAGRAM_CLASSES = 6
 PARTS, FEW_PARTS = 10, 5
-FEW = 50  # of fewer positives, bins are larger
+FEW = 50  # with fewer positives, bins are larger
 SMALLEST_BIN = 25  # images; fewer say little of a frequency
 
 

@@ -70,12 +70,12 @@ class Study:
 
     @cached_property
     def replicates(self) -> list[dict[str, np.ndarray]]:
-        """Of each run and metric, the values of every class in the replicates, [R, C]."""
+        """For each run and metric: the values of every class in the replicates, [R, C]."""
         return [self._replicates(decided) for decided in self.decided]
 
     @cached_property
     def aurocs(self) -> list[list[tuple[float, Interval]]]:
-        """Of each run and class, with DeLong's interval."""
+        """AUROC for each run and class, with DeLong's interval."""
         cohort = self.cohort
         found = [delong(cohort.truth, d.scores[cohort.kept], groups=cohort.patients) for d in self.decided]
         return [

@@ -12,8 +12,8 @@ from imbal_jax.metrics.guarantees import patient_lower
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.result import RunResult
 
-# Patients with the finding. Of fewer, a threshold that finds every one is not even shown, with 95 % confidence, to
-# find three in four new ones: 0.05 ** (1 / 10) = 0.74.
+# Patients with the finding. With fewer, even a threshold that finds all of them is not shown, with 95 % confidence,
+# to find three in four new ones: 0.05 ** (1 / 10) = 0.74.
 FEW_PATIENTS = 10
 APART = 3.0  # times: prevalences that differ by as much are different populations, or an artificial draw
 
