@@ -243,5 +243,5 @@ def static_part(method: Method) -> Method:
         "second_loss_options", "correction", "correction_tau",
     )  # fmt: skip
     beta = method.beta if "beta" in method.loss_row.reads else Method.beta
-    bare = {f.name: f.default for f in fields(method) if f.name in runtime}
+    bare: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in runtime}
     return replace(method, **{**bare, "name": "static", "beta": beta})

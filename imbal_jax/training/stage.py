@@ -176,5 +176,3 @@ def feed(config: Config, program: Program, source: Source) -> Advance:
     )
     shared = parallel.replicate(source.shared, mesh)
     return stream_steps(fed_step(program), batches, mesh, shared=shared, workers=config.data.workers)
-
-
