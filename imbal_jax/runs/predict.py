@@ -25,6 +25,7 @@ from imbal_jax.data.tables.listing import Listing, list_files
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.files import CsvFile
+from imbal_jax.runs.address import find_run
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.points_table import threshold_text
 from imbal_jax.runs.restore import Deployed, restore_deployed
@@ -93,11 +94,11 @@ def predict(
         raise InputError("there is no file or folder at the PATH to score: give one that exists")
     check_places(path, out, key_file, names)
     mesh = make_mesh(devices)
-    deployed = restore_deployed(run, mesh)
+    deployed = restore_deployed(find_run(run), mesh)
     count, images, passed = _images(path, deployed, out, key_file, workers, console)
     found = Prediction()
     say(console, _opening(deployed))
-    score = deployed.scorer(mesh, batch_size)
+    score = deployed.predict(mesh, batch_size)
     unread = unreadable_file(out)
     with ExitStack() as stack:
         advance = stack.enter_context(progress(console, "scored", "images", count))

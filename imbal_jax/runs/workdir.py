@@ -27,9 +27,10 @@ CONFIG_REMEDY = "restore it from a copy, or choose another --workdir"
 def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 
-    Methods may be added later, but one name has one definition there: ``config.json`` keeps that of every method that
-    was ever asked for, first stages too, finished or not. The place of the data, who reads it, the number of devices
-    and what is deployed may change; where all is ``trained``, so may the priors of the place of use.
+    Methods and seeds may be added later, but one name has one definition there: ``config.json`` keeps that of every
+    method that was ever asked for, first stages too, finished or not. The place of the data, who reads it, the
+    number of devices and what is deployed may change; where all is ``trained``, so may the priors of the place of
+    use.
     """
     write_json(workdir / CLAIM, check_claim(workdir, config, trained=trained))
 
@@ -38,6 +39,7 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
     """What ``claim`` would write; raises as it does and writes nothing but the folder."""
     path = workdir / CLAIM
     values = to_json(config)
+    values["seeds"] = list(config.run_seeds)
     values[DEFINITIONS] = {name: definition(m) for name, m in trained_methods(config.methods).items()}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,13 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
     before = _mapping(there, DEFINITIONS)
     _check_definitions(workdir, before, values[DEFINITIONS])
     named = {method["name"]: method for method in (*there.get("methods", []), *values["methods"])}
-    return {**values, "methods": list(named.values()), DEFINITIONS: {**before, **values[DEFINITIONS]}}
+    seeds = sorted({*(there.get("seeds") or [there.get("seed", config.seed)]), *config.run_seeds})
+    return {
+        **values,
+        "methods": list(named.values()),
+        "seeds": seeds,
+        DEFINITIONS: {**before, **values[DEFINITIONS]},
+    }
 
 
 def _check_definitions(workdir: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -95,7 +103,7 @@ def claim_training(folder: Path, state: Any, total_steps: int) -> None:
     checkpoints = folder / "checkpoints"
     begun = checkpoints.is_dir() and any(step.name.isdigit() for step in checkpoints.iterdir())
     if begun and present(path):
-        there = read_json(path, f"choose another --workdir than {folder.parent}")
+        there = read_json(path, "choose another --workdir")
         differing = _differences(there, here)
         if differing:
             name, (before, now) = next(iter(differing.items()))
@@ -209,7 +217,7 @@ def _tupled(value: Any) -> Any:
 def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
     train = {k: v for k, v in _mapping(values, "train").items() if k != "devices"}
     data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
-    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", DEFINITIONS)}
+    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", "seeds", DEFINITIONS)}
     data = {k: v for k, v in data.items() if f"data.{k}" not in without}
     return {**rest, "train": train, "data": data}
 

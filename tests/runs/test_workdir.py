@@ -10,7 +10,7 @@ from small_runs import QUIET, StopHere, small, stopped_after, write_pictures
 from imbal_jax import train
 from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, trained_methods
-from imbal_jax.runs.restore import find_run
+from imbal_jax.runs.address import find_run
 from imbal_jax.runs.workdir import claim, read_claim, read_methods
 
 NOWHERE = Path("pictures")
@@ -97,7 +97,7 @@ def test_a_first_stage_is_read_back_as_it_was_trained(finished_runs: Path, tmp_p
         "none",
         definition(trained_methods((mine,))[name]),
     )
-    assert find_run(finished_runs / "ce")[1].name == "ce"
+    assert find_run(finished_runs / "ce").method == "ce"
 
 
 def test_runs_finished_or_not_are_left_alone_by_an_edited_method(
@@ -130,7 +130,7 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
     with pytest.raises(StopHere):
         train.fit(config, work, QUIET)
     monkeypatch.undo()
-    before = contents(work / "ce")
+    before = contents(work / "ce" / "seed0")
     wider = replace(config.model, options={"width": 8, "stages": 2})
     real = train.build
     monkeypatch.setattr(
@@ -142,7 +142,7 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
     ) as caught:
         train.fit(config, work, QUIET)
     assert "\n" not in str(caught.value)
-    assert contents(work / "ce") == before
+    assert contents(work / "ce" / "seed0") == before
 
 
 def test_the_report_covers_every_run_of_the_workdir(tmp_path: Path) -> None:

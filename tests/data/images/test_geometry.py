@@ -202,8 +202,8 @@ def predicted(out: Path, name: str) -> dict[str, float]:
 
 
 def test_scores(workdir: Path) -> tuple[np.ndarray, Scored]:
-    scored = Scored.read(workdir / "stratified")
-    return Deployment.read(workdir / "stratified").probabilities(scored.outputs)[:, 1], scored
+    scored = Scored.read(workdir / "stratified" / "seed0")
+    return Deployment.read(workdir / "stratified" / "seed0").probabilities(scored.outputs)[:, 1], scored
 
 
 test_scores.__test__ = False
