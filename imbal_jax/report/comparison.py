@@ -1,4 +1,4 @@
-"""The section that sets the methods side by side by their macro averages."""
+"""Section that compares the methods by their macro averages."""
 
 import math
 from html import escape
@@ -28,8 +28,8 @@ def comparison(study: Study) -> str:
         tables = table(["method", *NAMES.values()], columns)
     else:
         changes = [_differences(study, i) for i in range(1, len(runs))]
-        heading, *rows = zip(["", *NAMES.values()], *columns, *changes, strict=True)
-        tables = table(heading, rows)
+        heading, *across = zip(["", *NAMES.values()], *columns, *changes, strict=True)
+        tables = table(heading, across)
     if len(runs) > 1:
         tables += DIFFERENCES
     if len(runs) > ACROSS:
@@ -75,7 +75,7 @@ DIFFERENCES = (
 )
 
 
-def _values(study: Study, i: int) -> list[str]:
+def _values(study: Study, i: int) -> list[Html]:
     tables = {run.method: table for run, table in zip(study.runs, study.tables, strict=True)}
     cells = [method(study.runs, i)]
     for key in NAMES:
@@ -87,7 +87,7 @@ def _values(study: Study, i: int) -> list[str]:
     return cells
 
 
-def _differences(study: Study, i: int) -> list[str]:
+def _differences(study: Study, i: int) -> list[Html]:
     """The run less the first."""
     across = len(study.runs) <= ACROSS
     name = method(study.runs, i)

@@ -1,4 +1,4 @@
-"""The page: its sections in order, in one file."""
+"""The page: all sections in order, in one file."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

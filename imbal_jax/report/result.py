@@ -1,4 +1,4 @@
-"""What a report is made of: one finished run."""
+"""The result of one finished run, as the report reads it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,9 +104,8 @@ def _check_optional(run: RunResult, classes: tuple[str, ...]) -> None:
             raise ValueError(f"{run.method}: {name} have shape {np.shape(value)}, expected {shape}")
     if (run.validation_labels is None) != (run.validation_scores is None):
         raise ValueError(f"{run.method}: give both validation_labels and validation_scores, or neither")
-    if run.validation_scores is None:
+    if run.validation_labels is None or run.validation_scores is None:
         return
     labels, scores = np.shape(run.validation_labels), np.shape(run.validation_scores)
-    many = np.ndim(run.labels) == 2
-    if scores[1:] != (len(classes),) or labels != (scores if many else scores[:1]):
+    if scores[1:] != (len(classes),) or labels != scores[: np.ndim(run.labels)]:
         raise ValueError(f"{run.method}: validation labels {labels} and scores {scores} do not fit")

@@ -1,4 +1,4 @@
-"""The table that ends a run in the terminal: one line a method for each class."""
+"""The results table of the terminal: one line per method and class."""
 
 import math
 from collections.abc import Mapping

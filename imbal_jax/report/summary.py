@@ -1,4 +1,4 @@
-"""The first section: two sentences, what was found of each class, and what to beware of."""
+"""First section: the result in two sentences, what was found per class, and caveats."""
 
 from dataclasses import replace
 from html import escape
