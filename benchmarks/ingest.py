@@ -51,15 +51,16 @@ from pydicom.uid import (
 
 from imbal_jax.data.dicom.decoding import decode as decode_frame
 from imbal_jax.data.dicom.decoding import decoder_of, frame_bytes, native_values
-from imbal_jax.data.dicom.reader import open_dicom, quiet
+from imbal_jax.data.dicom.dicom_file import open_dicom
+from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment
-from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.ingest.manifest import Line, verify, write_checksums, write_manifest
-from imbal_jax.data.ingest.read import Job, Task, read_file
-from imbal_jax.data.ingest.records import Item, Layout, checksum, write_records
+from imbal_jax.data.ingest.reading import Job, Task, read_file
+from imbal_jax.data.ingest.record_writing import Item, Layout, checksum, write_records
 from imbal_jax.data.ingest.workers import KEPT, read_files
-from imbal_jax.data.records.reader import build_index
+from imbal_jax.data.pseudonyms import open_key
+from imbal_jax.data.records.label_index import build_index
 
 SIZE = 224
 # Of each syntax so many files that one pass takes seconds.

@@ -18,8 +18,8 @@ from imbal_jax.console import duration, make_console, say
 from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.feeding.pipeline import Pipeline, Plans, resident_arrays
 from imbal_jax.data.feeding.stream import HostBatches, stream_steps
-from imbal_jax.data.sources.load import Splits, load
-from imbal_jax.data.splits.split import row_line
+from imbal_jax.data.load import Splits, load
+from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion import (
     Criterion,
     best_step,

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from imbal_jax.cli import main
 from imbal_jax.config import Config, Data
-from imbal_jax.data.records.builders import PrepareOptions, prepare
-from imbal_jax.data.records.reader import open_records
-from imbal_jax.data.sources.load import load, public
-from imbal_jax.data.sources.public import PUBLIC, stream_nih
+from imbal_jax.data.ingest.prepare import PrepareOptions, prepare
+from imbal_jax.data.load import load, public
+from imbal_jax.data.records.record_set import open_records
+from imbal_jax.data.sources.public_sets import PUBLIC, stream_nih
 from imbal_jax.errors import InputError
 
 QUIET = Console(file=io.StringIO())

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from imbal_jax.config import Config, Data
+from imbal_jax.data.load import cifar, load
 from imbal_jax.data.sources.cifar import read_cifar10
-from imbal_jax.data.sources.load import cifar, load
 from imbal_jax.errors import InputError
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 6000)

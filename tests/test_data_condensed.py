@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imbal_jax.data.sources.condensed import JPEGS, check_labels, jpegs, read_condensed
+from imbal_jax.data.sources.npz_copies import JPEGS, check_labels, jpegs, read_condensed
 from imbal_jax.files import DamagedError
 
 EXPECTED = {"images": (np.uint8, ("N", 4, 4)), "labels": (np.integer, ("N",))}

@@ -11,10 +11,10 @@ from PIL import Image
 from rich.console import Console
 from test_data_folder import radiograph, table
 
+from imbal_jax.data.folders.copies import Copy, settle_copies
+from imbal_jax.data.folders.labelled_folder import read_folder
+from imbal_jax.data.ingest.ingest import ingest
 from imbal_jax.data.ingest.options import IngestOptions
-from imbal_jax.data.ingest.run import ingest
-from imbal_jax.data.sources.folder import read_folder
-from imbal_jax.data.tables.copies import Copy, settle_copies
 from imbal_jax.errors import InputError
 
 MARKER = "ZZMARKERZZ"

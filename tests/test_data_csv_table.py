@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbal_jax.data.tables.csv import decoded, parse_table, read_table_text
+from imbal_jax.data.tables.csv_table import decoded, parse_table, read_table_text
 from imbal_jax.errors import InputError
 
 MARKER = "ZZMARKERZZ"

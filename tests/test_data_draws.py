@@ -7,8 +7,8 @@ import pytest
 
 from imbal_jax.config import Data
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.splits.draws import draw
-from imbal_jax.data.splits.split import split_by_group
+from imbal_jax.data.splits.config_draw import draw
+from imbal_jax.data.splits.patient_split import split_by_group
 from imbal_jax.errors import InputError
 
 CLASSES = ("normal", "pneumonia", "hernia")

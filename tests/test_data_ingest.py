@@ -17,19 +17,19 @@ from rich.console import Console
 from test_data_folder import MARKER, radiograph, table
 
 from imbal_jax import cli
-from imbal_jax.data.dicom.reader import read_radiograph
+from imbal_jax.data.dicom.radiograph import read_radiograph
+from imbal_jax.data.folders.listing import Listing
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.ingest import records as records_module
-from imbal_jax.data.ingest import run as run_module
+from imbal_jax.data.ingest import ingest as run_module
+from imbal_jax.data.ingest import record_writing as records_module
+from imbal_jax.data.ingest.ingest import ingest
 from imbal_jax.data.ingest.journal import frames, segments
-from imbal_jax.data.ingest.key import open_key, read_key
 from imbal_jax.data.ingest.manifest import compare_source, find_files, read_manifest, verify
 from imbal_jax.data.ingest.options import IngestOptions
-from imbal_jax.data.ingest.run import ingest
 from imbal_jax.data.ingest.summary import Summary
-from imbal_jax.data.records.files import read_folder_info
-from imbal_jax.data.records.reader import open_records
-from imbal_jax.data.tables.listing import Listing
+from imbal_jax.data.pseudonyms import open_key, read_key
+from imbal_jax.data.records.array_records import read_folder_info
+from imbal_jax.data.records.record_set import open_records
 from imbal_jax.errors import InputError, Stopped
 
 SIZE = 16
@@ -656,7 +656,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_with_more_room(
 
 def test_labels_and_patients_of_the_index_are_covered_by_the_checksums(hospital: Path) -> None:
     from imbal_jax.data.ingest.manifest import write_checksums
-    from imbal_jax.data.records.index import build_index, write_index
+    from imbal_jax.data.records.label_index import build_index, write_index
 
     run(hospital)
     out = hospital.parent / "out"

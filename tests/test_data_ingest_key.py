@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imbal_jax.data.ingest import key as module
-from imbal_jax.data.ingest.key import open_key, read_key
+from imbal_jax.data import pseudonyms as module
+from imbal_jax.data.pseudonyms import open_key, read_key
 from imbal_jax.errors import InputError
 
 

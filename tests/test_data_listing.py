@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imbal_jax.data.tables.listing import PASSED, list_files
+from imbal_jax.data.folders.listing import PASSED, list_files
 
 DICOM = bytes(128) + b"DICM" + bytes(8)
 

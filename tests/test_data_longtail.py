@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbal_jax.data.splits.longtail import (
+from imbal_jax.data.splits.rarity import (
     draw_imbalance,
     draw_prevalence,
     draw_profile,

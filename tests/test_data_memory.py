@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imbal_jax.data.images import memory, pictures
-from imbal_jax.data.images.memory import FILES, LIMIT, PIXELS, Budget, need, one_file
+from imbal_jax.data.images import memory_budget as memory
+from imbal_jax.data.images import pictures
+from imbal_jax.data.images.memory_budget import FILES, LIMIT, PIXELS, Budget, need, one_file
 from imbal_jax.data.images.pictures import open_picture
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.images.refusal import ReadError
 
 
 def test_threads_together_never_take_more_than_the_limit():

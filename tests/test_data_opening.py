@@ -10,8 +10,8 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from test_data_dicom import RAMP, reason_of, write
 
-from imbal_jax.data.dicom.reader import film as dicom
-from imbal_jax.data.dicom.reader import opening, read_radiograph, reading
+from imbal_jax.data.dicom.radiograph import film as dicom
+from imbal_jax.data.dicom.radiograph import opening, read_radiograph, reading
 
 
 def deflated(path: Path, after: bytes) -> Path:

@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from imbal_jax.data.dicom.reader import read_radiograph
-from imbal_jax.data.sources.load import phantom
+from imbal_jax.data.dicom.radiograph import read_radiograph
+from imbal_jax.data.load import phantom
 from imbal_jax.errors import InputError
 
 IMAGES, IMBALANCE, SIZE = 120, 5, 48
@@ -166,5 +166,6 @@ def test_other_arguments_and_other_peoples_folders_are_refused(tmp_path: Path) -
 
 
 def test_importing_the_module_does_not_import_jax() -> None:
-    code = "import sys, imbal_jax.data.sources.phantom, imbal_jax.data.sources.folder; sys.exit('jax' in sys.modules)"
+    modules = "imbal_jax.data.sources.phantom, imbal_jax.data.folders.labelled_folder"
+    code = f"import sys, {modules}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 import imbal_jax
+from imbal_jax.data.folders.labelled_folder import load_picture
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.images.pictures import decode_channels, open_picture
-from imbal_jax.data.refusal import ReadError
-from imbal_jax.data.sources.folder import load_picture
+from imbal_jax.data.images.refusal import ReadError
 
 RNG = np.random.default_rng(0)
 FILM = RNG.integers(30, 200, (9, 13)).astype(np.uint8)

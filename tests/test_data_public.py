@@ -10,9 +10,9 @@ from PIL import Image
 
 from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.sources.load import public
+from imbal_jax.data.load import public
 from imbal_jax.data.sources.nih import NIH_LABELS, nih_table
-from imbal_jax.data.sources.public import PUBLIC, kermany, medmnist, nih
+from imbal_jax.data.sources.public_sets import PUBLIC, kermany, medmnist, nih
 from imbal_jax.errors import InputError
 
 # A grey level for each file, so that a mix-up of images and labels shows.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from imbal_jax.data.sources.nih import NIH_LABELS, nih_table
-from imbal_jax.data.splits.split import complete_split, k_folds, split_by_group, split_summary
+from imbal_jax.data.splits.patient_split import complete_split, k_folds, split_by_group, split_summary
 from imbal_jax.errors import InputError
 
 FRACTIONS = {"train": 0.64, "validation": 0.16, "test": 0.2}

@@ -9,11 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.labels import MISSING, UNCERTAIN
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import missing_groups
 
-UNCERTAIN = -1  # of many labels: the reader could not tell
-MISSING = -2  # of many labels: nobody said
 MOST_CLASSES = 65536  # that are counted from labels; more need their names
 
 
@@ -74,7 +73,7 @@ class Dataset:
         The notes say what was read and what was not, with counts: patients, labels, flags of the pictures, refused
         files, rows without a file and copies.
         """
-        from imbal_jax.data.sources.folder import read_folder  # which imports this module
+        from imbal_jax.data.folders.labelled_folder import read_folder  # which imports this module
 
         data, _ = read_folder(
             dir,

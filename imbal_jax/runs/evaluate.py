@@ -18,7 +18,7 @@ from imbal_jax.config import Config, to_json
 from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import standardize
-from imbal_jax.data.sources.load import Splits, load
+from imbal_jax.data.load import Splits, load
 from imbal_jax.engine.step import ApplyFn
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError

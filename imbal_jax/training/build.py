@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 
 from imbal_jax import models
 from imbal_jax.config import Config, Optim
-from imbal_jax.data.dataset import UNCERTAIN, Dataset
+from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import REPEATED, Plans, pixel_statistics
+from imbal_jax.data.labels import UNCERTAIN
 from imbal_jax.engine import parallel
 from imbal_jax.engine.pesg import pesg
 from imbal_jax.errors import InputError

@@ -14,7 +14,7 @@ from imbal_jax.data.dicom.greyscale import Levels, split_levels
 from imbal_jax.data.dicom.header import attribute, is_big_endian, syntax_of
 from imbal_jax.data.dicom.padding import float_padding, padding_words
 from imbal_jax.data.images.pictures import stored_jpeg
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.images.refusal import ReadError
 
 # Who decodes what, by the middle of the transfer syntax's name: pydicom's plugin and the packages it takes. One
 # for each, so that a file gives the same pixels on every machine. libjpeg, for JPEG lossless and of 12 bits, is

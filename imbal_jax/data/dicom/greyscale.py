@@ -16,8 +16,8 @@ import pydicom
 from imbal_jax.data.dicom.header import attribute, is_big_endian, items, number, word
 from imbal_jax.data.dicom.lut import MalformedLutError, read_lut
 from imbal_jax.data.dicom.padding import padding_values
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.images.resize import BeyondLevelsError
-from imbal_jax.data.refusal import ReadError
 
 Voi = Literal["header", "percentile", "none"]
 VOI = ("header", "percentile", "none")

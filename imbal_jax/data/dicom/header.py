@@ -11,8 +11,8 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian
 
-from imbal_jax.data.dicom.limits import BoundedFile
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.dicom.bounded_file import BoundedFile
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.tables.cells import patient_name
 
 # Where an enhanced multi-frame file keeps what a single-frame file keeps at its root (PS3.3 C.7.6.16), and what

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from imbal_jax.data.images.pictures import LUMA, Picture, open_picture
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.images.resize import FITS, Fit, fit_square, fit_squares, lay_out
-from imbal_jax.data.refusal import ReadError
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_json
 
@@ -195,7 +195,7 @@ class Geometry:
                         "none": "the smallest to the largest value to 0 to 1",
                     }[self.voi]
                     + "; inverted last for MONOCHROME1, padding 0, height and width by the pixel spacing "
-                    "(imbal_jax.data.dicom.reader.read_radiograph)"
+                    "(imbal_jax.data.dicom.radiograph.read_radiograph)"
                 ),
                 "channels": colour,
                 "fit": FITTED[self.fit],

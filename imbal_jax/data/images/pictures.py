@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imbal_jax.data.images.formats import HEAD, PICTURES, format_of, reason_of
-from imbal_jax.data.images.memory import FILES, PIXELS, need, one_file
-from imbal_jax.data.refusal import FILE_LIMIT, FLAGS, PIXEL_LIMIT, SIDE_LIMIT, ReadError
+from imbal_jax.data.images.memory_budget import FILES, PIXELS, need, one_file
+from imbal_jax.data.images.refusal import FILE_LIMIT, FLAGS, PIXEL_LIMIT, SIDE_LIMIT, ReadError
 
 PERCENTILES = (0.5, 99.5)
 USED = 0.25  # of the range: with less, an 8-bit copy would have 64 grey levels or fewer

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.images.refusal import ReadError
 
 Fit = Literal["pad", "squeeze", "crop", "square"]
 FITS = ("pad", "squeeze", "crop", "square")

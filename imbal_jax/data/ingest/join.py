@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from imbal_jax.data.folders.copies import Copy, settle_copies
 from imbal_jax.data.ingest.journal import Place, Read
-from imbal_jax.data.ingest.key import Key
-from imbal_jax.data.ingest.read import Task
-from imbal_jax.data.ingest.records import Item
+from imbal_jax.data.ingest.reading import Task
+from imbal_jax.data.ingest.record_writing import Item
+from imbal_jax.data.pseudonyms import Key
 from imbal_jax.data.tables.cells import patient_likeness
-from imbal_jax.data.tables.copies import Copy, settle_copies
-from imbal_jax.data.tables.labels import Matches, Row, Table, match_headers
+from imbal_jax.data.tables.labels_table import Matches, Row, Table, match_headers
 from imbal_jax.data.tables.patients import (
     HEADER,
     NOBODY,

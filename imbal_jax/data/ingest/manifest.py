@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from imbal_jax.data.ingest.key import Key, read_key
-from imbal_jax.data.ingest.read import INGEST_REASONS
-from imbal_jax.data.ingest.records import checksum
-from imbal_jax.data.records.files import read_folder_info
-from imbal_jax.data.records.index import CHECKSUMS, file_checksum, read_index
-from imbal_jax.data.records.index import FOLDER as INDEX
-from imbal_jax.data.tables.listing import image_files
+from imbal_jax.data.folders.listing import image_files
+from imbal_jax.data.ingest.reading import INGEST_REASONS
+from imbal_jax.data.ingest.record_writing import checksum
+from imbal_jax.data.pseudonyms import Key, read_key
+from imbal_jax.data.records.array_records import read_folder_info
+from imbal_jax.data.records.label_index import CHECKSUMS, file_checksum, read_index
+from imbal_jax.data.records.label_index import FOLDER as INDEX
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_csv, write_json, write_text
 

@@ -8,8 +8,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from imbal_jax.data.ingest.read import INGEST_REASONS
-from imbal_jax.data.splits.split import SplitSummary
+from imbal_jax.data.ingest.reading import INGEST_REASONS
+from imbal_jax.data.splits.patient_split import SplitSummary
 from imbal_jax.files import write_json
 
 SUMMARY = "summary.json"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.data.dicom.reader import quiet
+from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.ingest.journal import Place, Read, Segment
-from imbal_jax.data.ingest.key import read_key
-from imbal_jax.data.ingest.read import Job, Task, read_file
+from imbal_jax.data.ingest.reading import Job, Task, read_file
+from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.errors import Stopped
 
 AHEAD = 2  # files a worker is given at a time, so that it never waits for the next

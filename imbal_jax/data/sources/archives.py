@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
-from imbal_jax.data.refusal import FILE_LIMIT
+from imbal_jax.data.images.refusal import FILE_LIMIT
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_bytes
 

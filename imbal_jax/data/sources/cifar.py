@@ -9,7 +9,7 @@ from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.images.pictures import decode_channels
 from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.sources.archives import AGAIN, tar_files
-from imbal_jax.data.sources.condensed import JPEGS, check_labels, jpegs, read_condensed
+from imbal_jax.data.sources.npz_copies import JPEGS, check_labels, jpegs, read_condensed
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError
 

@@ -8,7 +8,7 @@ import numpy as np
 from imbal_jax.data.images.geometry import Geometry, published_picture
 from imbal_jax.data.sources.archives import find, pictures
 from imbal_jax.data.tables.cells import whole_number
-from imbal_jax.data.tables.csv import decoded, read_table_text, spelling
+from imbal_jax.data.tables.csv_table import decoded, read_table_text, spelling
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_bytes
 

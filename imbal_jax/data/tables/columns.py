@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from imbal_jax.config import COLUMN_ROLES, parse_columns
 from imbal_jax.data.tables.cells import label_value, patient_name, split_name
-from imbal_jax.data.tables.csv import TextTable, spelling
+from imbal_jax.data.tables.csv_table import TextTable, spelling
 from imbal_jax.errors import InputError
 
 OPTION = "--data.columns"  # ``imbal-jax ingest``: --columns

@@ -7,7 +7,7 @@ a thousandth of that in a deflated file, and 300 bytes in memory.
 import io
 import zlib
 
-from imbal_jax.data.refusal import READS_LIMIT
+from imbal_jax.data.images.refusal import READS_LIMIT
 
 PIECE = 2**18  # bytes
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from imbal_jax.data.images.geometry import FILE as GEOMETRY
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.records.files import RecordFiles, RecordFolder, Stored, parse, read_folder_info
-from imbal_jax.data.records.index import FOLDER as INDEX
-from imbal_jax.data.records.index import build_index, check_checksums, read_index
+from imbal_jax.data.records.array_records import RecordFiles, RecordFolder, Stored, parse, read_folder_info
+from imbal_jax.data.records.label_index import FOLDER as INDEX
+from imbal_jax.data.records.label_index import build_index, check_checksums, read_index
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json
 

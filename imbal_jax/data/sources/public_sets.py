@@ -14,10 +14,10 @@ from imbal_jax.data.images.geometry import COLOUR_DROPPED, Geometry, published_p
 from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.sources.archives import find, pictures
 from imbal_jax.data.sources.cifar import read_cifar10
-from imbal_jax.data.sources.condensed import JPEGS, Expected, check_labels, jpegs, read_condensed
 from imbal_jax.data.sources.download import fetch
 from imbal_jax.data.sources.medmnist import MEDMNIST, MEDMNIST_RECORD, MEDMNIST_SIZES, read_medmnist
 from imbal_jax.data.sources.nih import NIH_LABELS, nih_images, nih_labels, nih_split, nih_table
+from imbal_jax.data.sources.npz_copies import JPEGS, Expected, check_labels, jpegs, read_condensed
 from imbal_jax.errors import InputError
 
 Loaded = tuple[Dataset, dict[str, np.ndarray] | None]

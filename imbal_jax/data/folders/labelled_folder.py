@@ -18,27 +18,22 @@ from typing import Literal
 import numpy as np
 
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.dicom.header import patient_of
-from imbal_jax.data.dicom.reader import (
-    FLAGS,
-    REASONS,
-    Radiograph,
-    ReadError,
-    Voi,
-    attribute,
-    load_radiograph,
-    open_dicom,
-    quiet,
-)
+from imbal_jax.data.dicom.dicom_file import open_dicom
+from imbal_jax.data.dicom.greyscale import Voi
+from imbal_jax.data.dicom.header import attribute, patient_of
+from imbal_jax.data.dicom.radiograph import Radiograph, load_radiograph, quiet
+from imbal_jax.data.folders.copies import COPIES, Copy, settle_copies
+from imbal_jax.data.folders.left_out import write_left_out
+from imbal_jax.data.folders.listing import PASSED, list_files
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.images.memory import one_file
+from imbal_jax.data.images.memory_budget import one_file
 from imbal_jax.data.images.pictures import is_picture
+from imbal_jax.data.images.refusal import FLAGS, REASONS, ReadError
 from imbal_jax.data.images.resize import Fit
-from imbal_jax.data.ingest.key import open_key
+from imbal_jax.data.pseudonyms import open_key
 from imbal_jax.data.tables.cells import patient_likeness
-from imbal_jax.data.tables.copies import COPIES, Copy, settle_copies
 from imbal_jax.data.tables.given_split import given_split
-from imbal_jax.data.tables.labels import (
+from imbal_jax.data.tables.labels_table import (
     LabelKind,
     Row,
     Table,
@@ -48,8 +43,6 @@ from imbal_jax.data.tables.labels import (
     match_names,
     read_table,
 )
-from imbal_jax.data.tables.left_out import write_left_out
-from imbal_jax.data.tables.listing import PASSED, list_files
 from imbal_jax.data.tables.patients import (
     HEADER,
     NOBODY,

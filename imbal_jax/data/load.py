@@ -9,15 +9,15 @@ import numpy as np
 
 from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset
+from imbal_jax.data.folders.labelled_folder import read_folder
+from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.records.preparation import PREFIX
-from imbal_jax.data.records.reader import open_records
-from imbal_jax.data.sources.folder import read_folder
+from imbal_jax.data.records.record_set import open_records
 from imbal_jax.data.sources.phantom import write_phantoms
-from imbal_jax.data.sources.public import PUBLIC
-from imbal_jax.data.splits.draws import draw
-from imbal_jax.data.splits.split import complete_split, split_by_group, split_summary
-from imbal_jax.data.tables.left_out import NAME as LEFT_OUT
+from imbal_jax.data.sources.public_sets import PUBLIC
+from imbal_jax.data.sources.tfds_preparation import PREFIX
+from imbal_jax.data.splits.config_draw import draw
+from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
 from imbal_jax.errors import InputError
 
 Say = Callable[[str], None]
@@ -224,7 +224,7 @@ def _records(options: Data, say: Say) -> tuple[Dataset, Indices]:
 
 def _named(options: Data, say: Say, asked: dict[str, Any]) -> tuple[Dataset, Indices]:
     """A set of the tensorflow-datasets catalogue."""
-    from imbal_jax.data.sources.catalogue import open_named
+    from imbal_jax.data.sources.tfds_set import open_named
 
     name = options.source.removeprefix(PREFIX)
     named = open_named(

@@ -13,11 +13,11 @@ import numpy as np
 from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.images.resize import Fit
-from imbal_jax.data.records.features import Labels, Pixels, choose, stored_as
-from imbal_jax.data.records.files import RecordFiles, parse
-from imbal_jax.data.records.preparation import PREFIX, prepared
-from imbal_jax.data.records.reader import RecordImages
-from imbal_jax.data.splits.split import patients_of
+from imbal_jax.data.records.array_records import RecordFiles, parse
+from imbal_jax.data.records.record_set import RecordImages
+from imbal_jax.data.sources.tfds_features import Labels, Pixels, choose, stored_as
+from imbal_jax.data.sources.tfds_preparation import PREFIX, prepared
+from imbal_jax.data.splits.patient_split import patients_of
 from imbal_jax.errors import InputError
 
 IN_MEMORY = 2**31  # bytes of pixels; larger sets stay on disk

@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from imbal_jax.data.dataset import MISSING, UNCERTAIN
-from imbal_jax.data.splits.placement import place
+from imbal_jax.data.labels import has_class
+from imbal_jax.data.splits.assignment import place
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import patient_numbers
 
@@ -190,24 +190,6 @@ def split_summary(
         missing=tuple((classes[c], parts[s]) for s, c in np.argwhere(class_images == 0)),
         shared_patients=int((member.sum(0) > 1).sum()),
     )
-
-
-def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
-    """bool [N, C]: which item has which class."""
-    labels = np.asarray(labels)
-    if labels.ndim == 2:
-        if not np.isin(labels, (MISSING, UNCERTAIN, 0, 1)).all():
-            raise InputError("a label of many is none of 1, 0, -1 (uncertain) and -2 (missing)")
-        return labels == 1
-    if labels.ndim != 1 or labels.dtype.kind not in "iub":
-        raise InputError(
-            f"labels are {labels.dtype} of shape {labels.shape}, expected integers [N] or [N, L]"
-        )
-    if len(labels) and labels.min() < 0:
-        item = int(labels.argmin())
-        raise InputError(f"label {labels[item]} of item {item} is negative: one-label classes count from 0")
-    width = num_classes or int(labels.max(initial=0)) + 1
-    return labels[:, None] == np.arange(width)
 
 
 def patients_of(groups: np.ndarray, count: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from imbal_jax.data.records.files import find_folder, prepared_folders
+from imbal_jax.data.records.array_records import find_folder, prepared_folders
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.data.dataset import MISSING
 from imbal_jax.data.images.geometry import FILE as GEOMETRY
-from imbal_jax.data.records.files import RecordFiles, RecordFolder, parse, read_folder_info
+from imbal_jax.data.labels import MISSING
+from imbal_jax.data.records.array_records import RecordFiles, RecordFolder, parse, read_folder_info
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json
 from imbal_jax.metrics.clusters import patient_numbers

@@ -14,10 +14,16 @@ from rich.console import Console
 from imbal_jax.console import say
 from imbal_jax.data.ingest.journal import Place
 from imbal_jax.data.ingest.manifest import write_checksums
-from imbal_jax.data.ingest.records import Item, Layout, write_records
-from imbal_jax.data.records.index import build_index
-from imbal_jax.data.sources.public import PUBLIC, Example, PublicSet, Streamed
-from imbal_jax.data.splits.split import SplitSummary, complete_split, row_line, split_by_group, split_summary
+from imbal_jax.data.ingest.record_writing import Item, Layout, write_records
+from imbal_jax.data.records.label_index import build_index
+from imbal_jax.data.sources.public_sets import PUBLIC, Example, PublicSet, Streamed
+from imbal_jax.data.splits.patient_split import (
+    SplitSummary,
+    complete_split,
+    row_line,
+    split_by_group,
+    split_summary,
+)
 from imbal_jax.errors import InputError
 from imbal_jax.files import write_json
 

@@ -15,9 +15,12 @@ import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import say
+from imbal_jax.data.folders.labelled_folder import CACHE_FORMAT
+from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
+from imbal_jax.data.folders.left_out import write_left_out
+from imbal_jax.data.folders.listing import PASSED, list_files
 from imbal_jax.data.ingest.join import RECORD, UNLABELLED, Joined, Known, asked_for, join, table_hash
 from imbal_jax.data.ingest.journal import Pictures, Place, Read, frames, segments
-from imbal_jax.data.ingest.key import Key, open_key, read_key
 from imbal_jax.data.ingest.manifest import (
     Line,
     check_key,
@@ -29,18 +32,15 @@ from imbal_jax.data.ingest.manifest import (
 )
 from imbal_jax.data.ingest.options import IngestOptions, check_options
 from imbal_jax.data.ingest.progress import progress
-from imbal_jax.data.ingest.read import INGEST_REASONS, Job, Task, still_holds, unchanged
-from imbal_jax.data.ingest.records import Layout, checksum, write_records
+from imbal_jax.data.ingest.reading import INGEST_REASONS, Job, Task, still_holds, unchanged
+from imbal_jax.data.ingest.record_writing import Layout, checksum, write_records
 from imbal_jax.data.ingest.summary import Summary, split_counts
 from imbal_jax.data.ingest.workers import read_files
-from imbal_jax.data.records.reader import build_index
-from imbal_jax.data.sources.folder import CACHE_FORMAT
-from imbal_jax.data.splits.split import complete_split, split_by_group, split_summary
+from imbal_jax.data.pseudonyms import Key, open_key, read_key
+from imbal_jax.data.records.label_index import build_index
+from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
 from imbal_jax.data.tables.given_split import given_split
-from imbal_jax.data.tables.labels import Table, check_classes, match_names, read_table
-from imbal_jax.data.tables.left_out import NAME as LEFT_OUT
-from imbal_jax.data.tables.left_out import write_left_out
-from imbal_jax.data.tables.listing import PASSED, list_files
+from imbal_jax.data.tables.labels_table import Table, check_classes, match_names, read_table
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.files import read_json, write_json
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imbal_jax.data.refusal import FILE_LIMIT, ReadError
+from imbal_jax.data.images.refusal import FILE_LIMIT, ReadError
 
 LIMIT = 2 * 2**30  # bytes of all threads together
 

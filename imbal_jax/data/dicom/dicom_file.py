@@ -17,10 +17,10 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from imbal_jax.data.dicom.bounded_file import BoundedFile, CutError, DeflatedError, TooLargeError, inflate
 from imbal_jax.data.dicom.header import attribute, number, syntax_of, word
-from imbal_jax.data.dicom.limits import BoundedFile, CutError, DeflatedError, TooLargeError, inflate
-from imbal_jax.data.images.memory import FILES, need
-from imbal_jax.data.refusal import (
+from imbal_jax.data.images.memory_budget import FILES, need
+from imbal_jax.data.images.refusal import (
     DECODED_LIMIT,
     FILE_LIMIT,
     FRAME_LIMIT,

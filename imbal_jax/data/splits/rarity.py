@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imbal_jax.data.splits.split import has_class, patients_of
+from imbal_jax.data.labels import has_class
+from imbal_jax.data.splits.patient_split import patients_of
 from imbal_jax.errors import InputError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.images.pictures import decode_channels
-from imbal_jax.data.records.files import LABEL_NAMES, Stored
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.images.refusal import ReadError
+from imbal_jax.data.records.array_records import LABEL_NAMES, Stored
 from imbal_jax.errors import InputError
 
 MASK = re.compile("mask|segmentation|annotation")  # in the name of a picture

@@ -24,7 +24,7 @@ from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from imbal_jax.data.ingest.journal import Pictures, Place
-from imbal_jax.data.records.files import LABEL_NAMES
+from imbal_jax.data.records.array_records import LABEL_NAMES
 
 SHARD_BYTES = 128 * 2**20  # of pixels; one shard is held in memory while it is written
 NAME = "radiographs"

@@ -6,7 +6,7 @@ import numpy as np
 
 from imbal_jax.config import Data, prevalence_of
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.splits.longtail import (
+from imbal_jax.data.splits.rarity import (
     draw_imbalance,
     draw_prevalence,
     draw_profile,

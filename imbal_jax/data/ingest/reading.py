@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.data.dicom.reader import REASONS, attribute, open_dicom
+from imbal_jax.data.dicom.dicom_file import open_dicom
+from imbal_jax.data.dicom.header import attribute
+from imbal_jax.data.folders.copies import COPIES
+from imbal_jax.data.folders.labelled_folder import PICTURES, load_picture
 from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.images.refusal import FILE_LIMIT, REASONS, ReadError
 from imbal_jax.data.ingest.journal import Read
-from imbal_jax.data.ingest.key import Key
-from imbal_jax.data.refusal import FILE_LIMIT, ReadError
-from imbal_jax.data.sources.folder import PICTURES, load_picture
+from imbal_jax.data.pseudonyms import Key
 from imbal_jax.data.tables.cells import patient_likeness
-from imbal_jax.data.tables.copies import COPIES
 from imbal_jax.data.tables.patients import STUDY
 
 # Reasons that only a whole ingest has, beside those of one file.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from imbal_jax.data.dataset import MISSING, UNCERTAIN
+from imbal_jax.data.labels import MISSING, UNCERTAIN
 from imbal_jax.data.tables.cells import (
     class_spelling,
     is_missing,
@@ -26,7 +26,7 @@ from imbal_jax.data.tables.cells import (
     whole_number,
 )
 from imbal_jax.data.tables.columns import NO_LABELS, Columns, find_columns
-from imbal_jax.data.tables.csv import TextTable, read_table_text, spelling
+from imbal_jax.data.tables.csv_table import TextTable, read_table_text, spelling
 from imbal_jax.errors import InputError
 
 NORMAL_NAMES = ("normal", "negative", "nofinding", "nofindings")
