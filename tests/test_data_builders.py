@@ -12,8 +12,9 @@ from rich.console import Console
 from imbal_jax.cli import main
 from imbal_jax.config import Config, Data
 from imbal_jax.data.ingest.prepare import PrepareOptions, prepare
-from imbal_jax.data.load import load, public
+from imbal_jax.data.load import load
 from imbal_jax.data.records.record_set import open_records
+from imbal_jax.data.sources import nih as public
 from imbal_jax.data.sources.public_sets import PUBLIC, stream_nih
 from imbal_jax.errors import InputError
 

@@ -12,8 +12,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from imbal_jax.config import Config, Data
-from imbal_jax.data.load import catalogue, load
-from imbal_jax.data.records.record_set import preparation
+from imbal_jax.data.load import load
+from imbal_jax.data.sources import tfds_preparation as preparation
+from imbal_jax.data.sources import tfds_set as catalogue
 from imbal_jax.data.sources.tfds_set import open_named
 from imbal_jax.errors import InputError
 

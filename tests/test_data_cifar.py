@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from imbal_jax.config import Config, Data
-from imbal_jax.data.load import cifar, load
+from imbal_jax.data.load import load
+from imbal_jax.data.sources import cifar
 from imbal_jax.data.sources.cifar import read_cifar10
 from imbal_jax.errors import InputError
 

@@ -20,8 +20,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from imbal_jax.data.dicom.radiograph import decoding, read_radiograph
-from imbal_jax.data.dicom.radiograph import film as dicom
+from imbal_jax.data.dicom import decoding
+from imbal_jax.data.dicom import radiograph as dicom
+from imbal_jax.data.dicom.radiograph import read_radiograph
 from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.images.resize import fit_square
 from imbal_jax.errors import InputError

@@ -9,9 +9,9 @@ from pydicom.data import get_testdata_file
 
 from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.dicom.radiograph import read_radiograph
+from imbal_jax.data.folders import listing as folder_module
 from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.listing import image_files
-from imbal_jax.data.load import folder as folder_module
 from imbal_jax.data.sources.phantom import encode, write_phantoms
 from imbal_jax.errors import InputError
 

@@ -10,8 +10,10 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from test_data_dicom import RAMP, reason_of, write
 
-from imbal_jax.data.dicom.radiograph import film as dicom
-from imbal_jax.data.dicom.radiograph import opening, read_radiograph, reading
+from imbal_jax.data.dicom import bounded_file as reading
+from imbal_jax.data.dicom import dicom_file as opening
+from imbal_jax.data.dicom import radiograph as dicom
+from imbal_jax.data.dicom.radiograph import read_radiograph
 
 
 def deflated(path: Path, after: bytes) -> Path:

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from imbal_jax.data.dicom.radiograph import read_radiograph
-from imbal_jax.data.load import phantom
+from imbal_jax.data.sources import phantom
 from imbal_jax.errors import InputError
 
 IMAGES, IMBALANCE, SIZE = 120, 5, 48

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 import imbal_jax
-from imbal_jax.data.folders.labelled_folder import load_picture
+from imbal_jax.data.folders.image_file import load_picture
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.images.pictures import decode_channels, open_picture
 from imbal_jax.data.images.refusal import ReadError

@@ -10,7 +10,7 @@ from PIL import Image
 
 from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.load import public
+from imbal_jax.data.sources import public_sets as public
 from imbal_jax.data.sources.nih import NIH_LABELS, nih_table
 from imbal_jax.data.sources.public_sets import PUBLIC, kermany, medmnist, nih
 from imbal_jax.errors import InputError

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from prepared import prepare
 
+from imbal_jax.data.records import array_records as record_files
 from imbal_jax.data.records.array_records import RecordFiles, Stored
 from imbal_jax.data.records.label_index import build_index
 from imbal_jax.data.records.record_set import RecordImages, open_records
-from imbal_jax.data.records.record_set import files as record_files
 from imbal_jax.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from imbal_jax.config import Config, Data
+from imbal_jax.data import load as sources
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.load import load as sources
 from imbal_jax.errors import InputError
 from imbal_jax.report.data import RATIO_ERROR, data
 from imbal_jax.train import describe

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from imbal_jax.data.tables.columns import parse_columns
-from imbal_jax.data.tables.labels_table import match_names, read_table
+from imbal_jax.data.tables.labels_table import read_table
+from imbal_jax.data.tables.row_matching import match_names
 from imbal_jax.errors import InputError
 
 MARKER = "ZZMARKERZZ"

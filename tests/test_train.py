@@ -18,7 +18,7 @@ from rich.console import Console
 
 from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Optim, Train, to_json
-from imbal_jax.data.load import load as sources
+from imbal_jax.data import load as sources
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from imbal_jax.console import make_console, percent, say
 from imbal_jax.data.dicom.radiograph import quiet
-from imbal_jax.data.folders.labelled_folder import load_picture
+from imbal_jax.data.folders.image_file import load_picture
 from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.images.geometry import COLOUR_DROPPED, Geometry
 from imbal_jax.data.images.refusal import REASONS, ReadError

@@ -1,8 +1,11 @@
-"""One picture under several files: the rule for folders and for ingest alike."""
+"""Decides which of several files that hold one picture are kept, and whose patient they are."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
 
 # What becomes of a labelled file that holds the picture of another.
 COPIES = {
@@ -16,8 +19,11 @@ COPIES = {
 
 @dataclass(frozen=True)
 class Copy:
-    """A labelled file that was read. picture: equal for equal pixels. labels: of its row. patient: None unknown.
-    row: the number of the row. instance: whether the row asks for one SOPInstanceUID, which is of one picture."""
+    """A labelled file that was read.
+
+    picture: equal for equal pixels. labels: those of its row. patient: None if unknown. row: the row's number.
+    instance: the row asks for one SOPInstanceUID, which identifies one picture.
+    """
 
     picture: Hashable
     labels: tuple[int, ...]
@@ -64,3 +70,19 @@ def settle_copies(files: Sequence[Copy], content: Callable[[int], Hashable]) -> 
                 left[place] = "duplicate"
             kept.add(bytes_of)
     return left
+
+
+Patient = TypeVar("Patient")
+
+
+def patients_by_picture(
+    patients: Sequence[Patient], nobody: Sequence[bool] | np.ndarray, pictures: Sequence[Hashable]
+) -> list[Patient]:
+    """The patient of each image, where an unknown patient is that of an equal picture: both show one person.
+
+    nobody: whether the value in ``patients`` stands for an unknown patient.
+    """
+    whose: dict[Hashable, Patient] = {}
+    for k in np.argsort(nobody, kind="stable"):
+        whose.setdefault(pictures[k], patients[k])
+    return [whose[pictures[k]] if nobody[k] else patient for k, patient in enumerate(patients)]

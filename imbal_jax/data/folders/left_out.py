@@ -1,8 +1,13 @@
-"""The table of rows and files that were left out, beside what was made without them."""
+"""Writes ``left_out.csv``: the rows and files that a data set was made without, with the reasons."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from imbal_jax.data.folders.copies import COPIES
+from imbal_jax.data.folders.listing import PASSED
+from imbal_jax.data.images.refusal import REASONS
+from imbal_jax.data.pseudonyms import open_key
 from imbal_jax.files import write_csv
 
 NAME = "left_out.csv"
@@ -22,10 +27,10 @@ def write_left_out(
     meanings: Mapping[str, str],
     file_id: Callable[[str], str],
 ) -> int:
-    """Write what was left out to ``path``, or nothing where nothing was; returns the number of lines.
+    """Write the table to ``path``, or no file where nothing was left out; returns the number of its lines.
 
-    rows: numbers of the table's rows that have no file. files: by path, the reason. row_of: by path, the number of
-    the row that asks for it. meanings: of the reasons. file_id: the keyed id of a path: no name is written.
+    rows: numbers of the rows that have no file. files: path -> reason. row_of: path -> number of the row that asks
+    for it. meanings: reason -> what it means. file_id: the keyed id of a path; no name is written.
     """
     meanings = {**meanings, **MEANINGS}
     lines: list[tuple[object, ...]] = [(number, "", NO_FILE, meanings[NO_FILE]) for number in sorted(rows)]
@@ -35,6 +40,19 @@ def write_left_out(
     else:
         path.unlink(missing_ok=True)
     return len(lines)
+
+
+def save_left_out(
+    path: Path, rows: Sequence[int], files: Mapping[str, str], row_of: Mapping[str, int]
+) -> None:
+    """``write_left_out`` with ids made by a key beside the table, under the same name with the ending .key."""
+    meanings = {**REASONS, **COPIES, **PASSED}
+    if files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        key = open_key(path.with_suffix(".key"))
+        write_left_out(path, rows, files, row_of, meanings, partial(key.of, "file"))
+    else:
+        write_left_out(path, rows, {}, {}, meanings, str)
 
 
 def _by_row(

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import say
-from imbal_jax.data.folders.labelled_folder import CACHE_FORMAT
+from imbal_jax.data.folders.image_file import CACHE_FORMAT
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.folders.left_out import write_left_out
 from imbal_jax.data.folders.listing import PASSED, list_files
@@ -40,7 +40,8 @@ from imbal_jax.data.pseudonyms import Key, open_key, read_key
 from imbal_jax.data.records.label_index import build_index
 from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
 from imbal_jax.data.tables.given_split import given_split
-from imbal_jax.data.tables.labels_table import Table, check_classes, match_names, read_table
+from imbal_jax.data.tables.labels_table import Table, check_classes, read_table
+from imbal_jax.data.tables.row_matching import match_names
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.files import read_json, write_json
 

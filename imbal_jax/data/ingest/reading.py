@@ -9,7 +9,7 @@ import numpy as np
 from imbal_jax.data.dicom.dicom_file import open_dicom
 from imbal_jax.data.dicom.header import attribute
 from imbal_jax.data.folders.copies import COPIES
-from imbal_jax.data.folders.labelled_folder import PICTURES, load_picture
+from imbal_jax.data.folders.image_file import PICTURES, load_picture
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.images.refusal import FILE_LIMIT, REASONS, ReadError
 from imbal_jax.data.ingest.journal import Read

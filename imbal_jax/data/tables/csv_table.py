@@ -101,7 +101,7 @@ def parse_table(text: str, name: str) -> TextTable:
     _check_swallowed(records, delimiter, width, name)
     if not records:
         raise InputError(f"{name} has a heading and no rows")
-    return _without_nameless([heading.strip() for heading in headings], records, name)
+    return without_nameless([heading.strip() for heading in headings], records, name)
 
 
 def spelling(text: str) -> str:
@@ -209,7 +209,8 @@ def _kind(cell: str) -> tuple[bool, ...]:
     return digit, space, "." in cell, "/" in cell or "\\" in cell
 
 
-def _without_nameless(headings: list[str], records: list[Record], name: str) -> TextTable:
+def without_nameless(headings: list[str], records: list[Record], name: str) -> TextTable:
+    """The table without columns that have no heading; InputError where cells stand in one, and for equal headings."""
     kept: list[int] = []
     for place, heading in enumerate(headings):
         if heading and not re.fullmatch(r"Unnamed: \d+(\.\d+)*", heading):
