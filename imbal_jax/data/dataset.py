@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from imbal_jax.data.dicom.greyscale import Voi
 from imbal_jax.data.folders.labelled_folder import FolderImages, read_folder, read_labelled_files
-from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.labels import MISSING, UNCERTAIN, image_counts, is_many
 from imbal_jax.data.tables.frame import Frame, frame_table
@@ -348,7 +347,7 @@ def _check_pixels(images: Images) -> None:
 
 def _check_values(data: Dataset) -> None:
     width = len(data.classes)
-    if data.many_labels:
+    if is_many(data.labels):
         if data.labels.shape[1] != width:
             raise InputError(f"labels have {data.labels.shape[1]} columns, {width} label names were given")
         allowed = np.isin(data.labels, (MISSING, UNCERTAIN, 0, 1))

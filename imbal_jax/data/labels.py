@@ -34,11 +34,20 @@ class LabelLayout:
         return (len(self.classes),) if self.many else ()
 
     @property
+    def name(self) -> str:
+        """The name of the labels among the features of a record."""
+        return "labels" if self.many else "label"
+
+    @property
     def limits(self) -> tuple[int, int]:
         """The lowest and the highest value that a label may have."""
         return (MISSING, 1) if self.many else (0, len(self.classes) - 1)
 
-    def array(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    def value(self, row: Sequence[int]) -> np.ndarray | int:
+        """One image's labels as a record holds them. row: one class index, or a value for each label."""
+        return np.array(row, self.dtype) if self.many else row[0]
+
+    def array(self, rows: Sequence[Sequence[int]] | np.ndarray) -> np.ndarray:
         """int32 [N] or int8 [N, L]. rows: for each image one class index, or a value for each label."""
         labels = np.array(rows, self.dtype)
         return labels if self.many else labels[:, 0]

@@ -1,9 +1,8 @@
-"""One data set from a config: loaded, checked, split by patient, drawn at the asked imbalance."""
+"""Loads the data of a config: reads and checks the set, splits it by patient, draws the imbalance."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
-from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.records.record_set import open_records
 from imbal_jax.data.sources.phantom import write_phantoms
 from imbal_jax.data.sources.public_sets import PUBLIC
@@ -28,7 +27,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Splits:
-    """Train, validation and test, no patient in two of them; ``table`` is what the report shows of them."""
+    """Training, validation and test set, no patient in two of them. table: a row a split, for the report."""
 
     train: Dataset
     validation: Dataset
@@ -41,20 +40,21 @@ class Splits:
 
     @property
     def members(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Of each split the labels and the patients of its images."""
+        """The labels and the patients of the images of each split."""
         parts = {name: getattr(self, name) for name in SPLITS}
         return {name: (part.labels, part.groups) for name, part in parts.items()}
 
 
 def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | None = None) -> Splits:
-    """The splits that ``config.data`` asks for; ``folder`` is where phantoms and caches may be written.
+    """The splits that ``config.data`` asks for.
 
-    geometry: of a run, by which pictures are read in place of that of the config; a set that was made by another one
-    is refused. ``say`` is told what was read and what is missing. Raises InputError for data that cannot be used.
+    folder: where phantoms and caches may be written.
+    say: called with lines on what was read and what is missing.
+    geometry: that of a run; it replaces the config's, and a set that was made by another one is refused.
+    Raises InputError for data that cannot be used.
     """
     options = config.data
-    by = {} if geometry is None else {"geometry": geometry}
-    data, given = read(options, folder, say, **by)
+    data, given = read(options, folder, say, geometry=geometry)
     check_dataset(data)
     if options.negative_class is not None and options.negative_class not in data.classes:
         raise InputError(
@@ -75,7 +75,12 @@ def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | No
         {**row, "label ratio error": before["label ratio error"]}
         for row, before in zip(summary.rows(), split.rows(), strict=True)
     ]
-    return Splits(*(data.take(drawn[name]) for name in SPLITS), table=table)
+    return Splits(
+        train=data.take(drawn["train"]),
+        validation=data.take(drawn["validation"]),
+        test=data.take(drawn["test"]),
+        table=table,
+    )
 
 
 def read(
@@ -113,7 +118,12 @@ def check_geometry(geometry: Geometry, data: Dataset) -> None:
 def _read(
     options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, geometry: Geometry | None
 ) -> tuple[Dataset, Indices | None]:
-    asked = _asked(options, geometry)
+    if geometry is None:
+        asked = AskedGeometry(
+            size=options.image_size, fit=options.fit, channels=options.channels, voi=options.voi
+        )
+    else:
+        asked = AskedGeometry(**geometry.options)
     if options.source == "phantom":
         return _phantoms(options, folder, say, classes, asked), None
     if options.source == "folder":
@@ -123,46 +133,25 @@ def _read(
     if options.source == "records":
         if options.dir is None:
             raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
-        return _records(options, say)
+        return _records(options, options.dir, say)
     if options.source.startswith(PREFIX):
-        return _named(options, say, asked)
+        return _tfds(options, say, asked)
     if options.source in PUBLIC:
-        voi = asked.pop("voi")
-        asked["bits"] = asked["bits"] or 8
-        data, given = PUBLIC[options.source].load(options.dir, download=options.download, **asked)
-        return windowed(data, voi), given
+        return PUBLIC[options.source].load(options.dir, asked, download=options.download)
     raise InputError(
         f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}"
     )
 
 
-def _asked(options: Data, geometry: Geometry | None) -> dict[str, Any]:
-    """How pictures are to be read: by ``geometry``, else as the options say; None is what the set has."""
-    if geometry is not None:
-        return geometry.options
-    return {
-        "size": options.image_size,
-        "fit": options.fit,
-        "channels": options.channels,
-        "bits": None,
-        "voi": options.voi,
-    }
-
-
-def windowed(data: Dataset, voi: str) -> Dataset:
-    """The same set, which holds no DICOM files, with the window for those that are scored later."""
-    return data if data.geometry is None else replace(data, geometry=replace(data.geometry, voi=voi))
-
-
 def _phantoms(
-    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, asked: dict[str, Any]
+    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, asked: AskedGeometry
 ) -> Dataset:
     where = options.dir or folder / "phantoms"
     write_phantoms(
         where,
         images=options.phantom_images,
         imbalance=options.phantom_imbalance,
-        size=max(96, asked["size"]),
+        size=max(96, asked.size),
         seed=options.split_seed,
         progress=_counter(say, "phantom radiographs written"),
     )
@@ -175,15 +164,11 @@ def _folder(
     folder: Path,
     say: Say,
     classes: tuple[str, ...] | None,
-    asked: dict[str, Any],
+    asked: AskedGeometry,
 ) -> tuple[Dataset, Indices | None]:
-    data, summary = read_folder(
+    content, summary = read_folder(
         where,
-        size=asked["size"],
-        fit=asked["fit"] or "pad",
-        channels=asked["channels"] or 1,
-        bits=asked["bits"] or 8,
-        voi=asked["voi"],
+        **asked.geometry().options,
         labels_file=options.labels_file,
         classes=classes or options.classes or None,
         columns=options.columns,
@@ -195,19 +180,19 @@ def _folder(
     )
     if (folder / LEFT_OUT).is_file():
         say(f"rows and files that were left out: {folder / LEFT_OUT}")
-    return data, summary.splits
+    return Dataset.of_folder(content), summary.splits
 
 
-def _records(options: Data, say: Say) -> tuple[Dataset, Indices]:
+def _records(options: Data, where: Path, say: Say) -> tuple[Dataset, Indices]:
     """A prepared set, whose images stay on disk, in the splits that were stored."""
-    records = open_records(options.dir, progress=_counter(say, "records indexed"))
+    records = open_records(where, progress=_counter(say, "records indexed"))
     made = records.geometry
     for name in ("fit", "channels"):
         asked = getattr(options, name)
         if asked is not None and (made is None or asked != getattr(made, name)):
             has = "nothing known" if made is None else getattr(made, name)
             raise InputError(
-                f"--data.{name} {asked} is asked, the records in {options.dir} were made with {has}: leave it out, "
+                f"--data.{name} {asked} is asked, the records in {where} were made with {has}: leave it out, "
                 "or make them again"
             )
     indices = {name: rows for name in SPLITS if len(rows := records.splits.get(name, np.arange(0)))}
@@ -222,22 +207,15 @@ def _records(options: Data, say: Say) -> tuple[Dataset, Indices]:
     return data, indices
 
 
-def _named(options: Data, say: Say, asked: dict[str, Any]) -> tuple[Dataset, Indices]:
+def _tfds(options: Data, say: Say, asked: AskedGeometry) -> tuple[Dataset, Indices]:
     """A set of the tensorflow-datasets catalogue."""
     from imbal_jax.data.sources.tfds_set import open_named
 
     name = options.source.removeprefix(PREFIX)
     named = open_named(
-        name,
-        options.dir,
-        size=asked["size"],
-        fit=asked["fit"] or "pad",
-        channels=asked["channels"],
-        bits=asked["bits"],
-        download=options.download,
-        progress=_counter(say, "records read"),
+        name, options.dir, asked, download=options.download, progress=_counter(say, "records read")
     )
-    data = windowed(named.dataset(), asked["voi"])
+    data = named.dataset()
     kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
     parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())
     say(f"{named.name}: {len(data):,} images, {kept}; its own splits: {parts}")
@@ -252,7 +230,7 @@ def _named(options: Data, say: Say, asked: dict[str, Any]) -> tuple[Dataset, Ind
 
 
 def _counter(say: Say, what: str) -> Callable[[int, int], None]:
-    """Says every quarter how far a long walk over files has come."""
+    """Progress of reading, printed at every quarter."""
     said = [0]
 
     def progress(done: int, total: int) -> None:

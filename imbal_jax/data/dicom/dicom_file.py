@@ -8,6 +8,7 @@ import io
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -71,7 +72,7 @@ def open_dicom(path: str | Path, *, pixels: bool = True) -> pydicom.Dataset:
         reason = "bad-header"
     if stream is not None and stream.spent:
         reason = "too-large"
-    if reason:
+    if reason or file is None:
         raise ReadError(reason)
     return file
 
@@ -145,7 +146,7 @@ def check_header(file: pydicom.Dataset, frame: int | None) -> None:
     needed = ["Rows", "Columns", "BitsAllocated"]
     if "PixelData" in file:
         needed += ["BitsStored", "PixelRepresentation"]
-    values = {keyword: attribute(file, keyword) for keyword in needed}
+    values: dict[str, Any] = {keyword: attribute(file, keyword) for keyword in needed}
     if not (all(isinstance(value, int) for value in values.values()) and np.isfinite(frames) and frames >= 1):
         raise ReadError("bad-header")
     rows, columns, allocated = values["Rows"], values["Columns"], values["BitsAllocated"]

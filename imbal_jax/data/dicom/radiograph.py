@@ -19,9 +19,10 @@ from pydicom.uid import (
 
 from imbal_jax.data.dicom.decoding import own_bits, stored_values
 from imbal_jax.data.dicom.dicom_file import check_header, open_dicom
-from imbal_jax.data.dicom.greyscale import VOI, Levels, Shown, Voi, displayed, is_narrow
+from imbal_jax.data.dicom.greyscale import Levels, Shown, displayed, is_narrow
 from imbal_jax.data.dicom.header import attribute, frame_header, patient_of, pixel_aspect, syntax_of, word
 from imbal_jax.data.dicom.shutter import Shutter, display_shutter
+from imbal_jax.data.images.geometry import VOI, Voi
 from imbal_jax.data.images.memory_budget import PIXELS, need, one_file
 from imbal_jax.data.images.refusal import FLAGS, PIXEL_LIMIT, REASONS, ReadError
 from imbal_jax.data.images.resize import FITS, BeyondLevelsError, Fit, fit_levels, fit_square, look_up_picture
@@ -190,7 +191,7 @@ def shown_square(
 # What is said of a picture
 
 
-def header_flags(header: pydicom.Dataset, syntax: UID) -> dict[str, bool]:
+def header_flags(header: pydicom.Dataset, syntax: UID | None) -> dict[str, bool]:
     body = word(header, "BodyPartExamined")
     return {
         "burned-in-unknown": word(header, "BurnedInAnnotation") != "NO",

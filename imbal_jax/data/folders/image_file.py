@@ -3,9 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from imbal_jax.data.dicom.greyscale import Voi
 from imbal_jax.data.dicom.radiograph import Radiograph, load_radiograph
-from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.memory_budget import one_file
 from imbal_jax.data.images.pictures import is_picture
 from imbal_jax.data.images.refusal import FLAGS, ReadError

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from imbal_jax.data.dicom.greyscale import Voi
 from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.folders.copies import COPIES, Copy, patients_by_picture, settle_copies
 from imbal_jax.data.folders.decoded_files import Decoded, decode_files
@@ -22,7 +21,7 @@ from imbal_jax.data.folders.left_out import save_left_out
 from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.folders.matched_files import Found, match_files
 from imbal_jax.data.folders.patient_groups import patient_groups, unknown_patients
-from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.refusal import REASONS
 from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.labels import image_counts

@@ -92,8 +92,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
             joined = join(files, tasks, known, table, matches, left, key)
         if not joined.items:
             raise InputError(nothing_read(options, table, files, joined, known))
-        labels = np.array([item.labels for item in joined.items], np.int8 if table.many else np.int32)
-        labels = labels if table.many else labels[:, 0]
+        labels = table.layout.array([item.labels for item in joined.items])
         patients = np.array([item.patient for item in joined.items])
         with ingest_options_named():
             indices, said = split(options, table, joined, labels, patients)
@@ -102,7 +101,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         summary = summarise(table, joined, known, labels, patients, indices, notes)
 
         # Write, check what was written, and hand it over
-        layout = Layout(job.geometry.shape, str(job.geometry.dtype), table.classes, table.many)
+        layout = Layout(job.geometry.shape, str(job.geometry.dtype), table.layout)
         folder = write(options, layout, journal, joined, indices, console)
         lines = manifest_lines(files, joined, known, checksums(layout, journal, joined), key)
         write_manifest(folder, made_of(options, table, key), lines)
@@ -273,7 +272,7 @@ def check_source(known: Known, folder: Path) -> None:
 def from_journal(journal: Path, tasks: Sequence[Task], key: Key) -> dict[str, tuple[Read, Place | None]]:
     """The newest word on each file: of the segment that was last written to."""
     paths = {key.of("file", task.path): task.path for task in tasks}
-    known = {}
+    known: dict[str, tuple[Read, Place | None]] = {}
     for segment in sorted(segments(journal), key=lambda path: path.stat().st_mtime_ns):
         for read, place in frames(segment):
             if read.file in paths:

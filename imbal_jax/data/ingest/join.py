@@ -60,12 +60,13 @@ def join(
 
     became = dict.fromkeys(files, UNLABELLED)
     named = {task.path for task in tasks if task.named}
-    whole = []
+    places: dict[str, Place] = {}
     for path in sorted(matches.rows):
         read, place = known[path]
         became[path] = read.reason or RECORD
         if place is not None and not read.reason:
-            whole.append(path)
+            places[path] = place
+    whole = list(places)
     owners = [whose_is(matches.rows[path], known[path][0], key) for path in whole]
     copies = settle_copies(
         [
@@ -87,7 +88,7 @@ def join(
     if headers_know_better(table, (bool(read.patient) and not read.study for read in reads)):
         table = replace(table, patient_column="", person_like=False)
         matches.rows = {path: replace(row, patient="") for path, row in matches.rows.items()}
-    items = {path: item_of(matches.rows[path], *known[path], key) for path in kept}
+    items = {path: item_of(matches.rows[path], known[path][0], places[path], key) for path in kept}
     kept.sort(key=lambda path: items[path].id)
     rows = [matches.rows[path] for path in kept]
     whose = [whose_is(row, known[path][0], key) for row, path in zip(rows, kept, strict=True)]

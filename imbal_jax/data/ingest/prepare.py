@@ -12,11 +12,14 @@ import tyro
 from rich.console import Console
 
 from imbal_jax.console import say
+from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.ingest.journal import Place
 from imbal_jax.data.ingest.manifest import write_checksums
 from imbal_jax.data.ingest.record_writing import Item, Layout, write_records
+from imbal_jax.data.labels import LabelLayout
 from imbal_jax.data.records.label_index import build_index
-from imbal_jax.data.sources.public_sets import PUBLIC, Example, PublicSet, Streamed
+from imbal_jax.data.sources.public_set import Example, PublicSet, Streamed
+from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.data.splits.patient_split import (
     SplitSummary,
     complete_split,
@@ -87,9 +90,8 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
     try:
         streamed = _open(options, source)
         items, shape = _keep(streamed.examples, journal)
-        many = len(items[0].labels) > 1
-        labels = np.array([item.labels for item in items], np.int8 if many else np.int32)
-        labels = labels if many else labels[:, 0]
+        kind = LabelLayout(streamed.classes, many=len(items[0].labels) > 1)
+        labels = kind.array([item.labels for item in items])
         patients = np.array([item.patient for item in items])
         given = None if options.split == "patient" else streamed.split([item.id for item in items])
         if given is None:
@@ -98,7 +100,7 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
             indices = complete_split(labels, patients, given, options.shares, seed=options.seed)
         folder = write_records(
             options.partial,
-            layout=Layout(shape, "uint8", streamed.classes, many),
+            layout=Layout(shape, "uint8", kind),
             splits={name: [items[i] for i in rows] for name, rows in indices.items()},
             journal=journal,
             name=options.name,
@@ -153,25 +155,21 @@ def _check(options: PrepareOptions) -> PublicSet:
 
 
 def _open(options: PrepareOptions, source: PublicSet) -> Streamed:
-    arguments = {
-        "size": options.size,
-        "fit": options.fit,
-        "channels": options.channels,
-        "download": options.download,
-    }
-    streamed = source.stream(options.dir, **arguments) if source.stream else None
+    asked = AskedGeometry(size=options.size, fit=options.fit, channels=options.channels)
+    streamed = source.stream(options.dir, asked, download=options.download)
     if streamed is not None:
         return streamed
-    data, given = source.load(options.dir, **arguments)
+    data, given = source.load(options.dir, asked, download=options.download)
+    geometry = asked.geometry() if data.geometry is None else data.geometry
     digits = len(str(len(data)))
-    rows = data.labels if data.many_labels else data.labels[:, None]
+    rows = data.labels.reshape(len(data), -1)  # one class, or 1 and 0 for each of many labels
     examples = (
         Example(f"{i:0{digits}}", str(group), labels, pixels)
         for i, (group, labels, pixels) in enumerate(
-            zip(data.groups.tolist(), rows.tolist(), data.images, strict=True)
+            zip(data.groups.tolist(), rows.tolist(), data.images[:], strict=True)
         )
     )
-    return Streamed(data.classes, examples, lambda ids: given, data.geometry, lambda: data.notes)
+    return Streamed(data.classes, examples, lambda ids: given, geometry, lambda: data.notes)
 
 
 def _keep(examples: Iterable[Example], journal: Path) -> tuple[list[Item], tuple[int, int, int]]:

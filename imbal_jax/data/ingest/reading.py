@@ -64,7 +64,8 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
         if not task.named:
             if task.path.lower().endswith(PICTURES):
                 return read, None
-            read = replace(read, **joining(path, key))
+            sop, accession = joining(path, key)
+            read = replace(read, sop=sop, accession=accession)
             if not asked_for(read, job):
                 return read, None
         read = replace(read, content=key.of_file(path))
@@ -90,14 +91,12 @@ def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
     return read, pixels
 
 
-def joining(path: Path, key: Key) -> dict[str, str]:
-    """The keyed identifiers by which rows may ask for a file that they do not name."""
+def joining(path: Path, key: Key) -> tuple[str, str]:
+    """The keyed SOPInstanceUID and AccessionNumber, by which rows may ask for a file that they do not name."""
     header = open_dicom(path, pixels=False)
-    found = {}
-    for kind, keyword in (("sop", "SOPInstanceUID"), ("accession", "AccessionNumber")):
-        value = str(attribute(header, keyword) or "").strip()
-        found[kind] = key.of(kind, value) if value else ""
-    return found
+    sop = str(attribute(header, "SOPInstanceUID") or "").strip()
+    accession = str(attribute(header, "AccessionNumber") or "").strip()
+    return key.of("sop", sop) if sop else "", key.of("accession", accession) if accession else ""
 
 
 def asked_for(read: Read, job: Job) -> bool:

@@ -24,6 +24,7 @@ from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from imbal_jax.data.ingest.journal import Pictures, Place
+from imbal_jax.data.labels import LabelLayout
 from imbal_jax.data.records.array_records import LABEL_NAMES
 
 SHARD_BYTES = 128 * 2**20  # of pixels; one shard is held in memory while it is written
@@ -44,33 +45,30 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is the same for all records. shape: of a picture [size, size, channels]; dtype: uint8 or uint16."""
+    """What all records have in common. shape: of a picture, [size, size, channels]. dtype: uint8 or uint16."""
 
     shape: tuple[int, int, int]
     dtype: str
-    classes: tuple[str, ...]
-    many: bool
+    labels: LabelLayout
 
     def features(self) -> dict[str, Any]:
-        """Pixels lie as bytes: as a list of numbers, the default, they take four times as long to write."""
-        labels = (
-            {"labels": tfds.features.Tensor(shape=(len(self.classes),), dtype=np.int8)}
-            if self.many
-            else {"label": tfds.features.ClassLabel(names=list(self.classes))}
-        )
+        """The features of a record. Pixels are bytes: as a list of numbers, writing would take four times as long."""
+        if self.labels.many:
+            label = tfds.features.Tensor(shape=self.labels.shape, dtype=self.labels.dtype.type)
+        else:
+            label = tfds.features.ClassLabel(names=list(self.labels.classes))
         return {
             "image": tfds.features.Tensor(shape=self.shape, dtype=np.dtype(self.dtype), encoding="bytes"),
-            **labels,
+            self.labels.name: label,
             "patient": tfds.features.Text(),
             "id": tfds.features.Text(),
             "flags": tfds.features.Text(),
         }
 
     def example(self, item: Item, pixels: np.ndarray) -> dict[str, Any]:
-        labels = {"labels": np.array(item.labels, np.int8)} if self.many else {"label": item.labels[0]}
         return {
             "image": pixels,
-            **labels,
+            self.labels.name: self.labels.value(item.labels),
             "patient": item.patient,
             "id": item.id,
             "flags": " ".join(item.flags),
@@ -140,7 +138,8 @@ class Radiographs(tfds.core.ShardBasedBuilder):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        metadata = {LABEL_NAMES: list(self.layout.classes)} if self.layout.many else {}
+        labels = self.layout.labels
+        metadata = {LABEL_NAMES: list(labels.classes)} if labels.many else {}
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.description,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Worker:
 
     def __init__(self, job: Job, journal: Path) -> None:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)  # typeshed gives the base class no Process
         if method == "forkserver":
             context.set_forkserver_preload(["imbal_jax.data.ingest.workers"])
         self.pipe, theirs = context.Pipe()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from imbal_jax.data.images.pictures import decode_channels
+from imbal_jax.data.labels import LabelLayout
 from imbal_jax.errors import InputError
 
 LABEL_NAMES = "label_names"
@@ -57,11 +58,14 @@ class RecordFolder:
     folder: Path
     files: tuple[tuple[Path, int], ...]
     splits: dict[str, int]
-    classes: tuple[str, ...]
-    many_labels: bool
+    label_layout: LabelLayout
     image: Stored
     labels: Stored
     patients: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.label_layout.classes
 
     def __len__(self) -> int:
         return sum(self.splits.values())
@@ -125,8 +129,7 @@ def read_folder_info(folder: Path) -> RecordFolder:
         folder=folder,
         files=tuple(zip(paths, itertools.chain(*splits.values()), strict=True)),
         splits={name: sum(lengths) for name, lengths in splits.items()},
-        classes=tuple(map(str, names)),
-        many_labels=many,
+        label_layout=LabelLayout(tuple(map(str, names)), many),
         image=_stored(folder, "image", features["image"]),
         labels=_stored(folder, "labels", features["labels"]) if many else one_label,
         patients="patient" in features,

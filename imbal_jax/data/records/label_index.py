@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from imbal_jax.data.images.geometry import FILE as GEOMETRY
-from imbal_jax.data.labels import MISSING
 from imbal_jax.data.records.array_records import RecordFiles, RecordFolder, parse, read_folder_info
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json
@@ -66,7 +65,8 @@ def build_index(folder: Path | str, *, workers: int | None = None, progress: Pro
         groups = patient_numbers(names, np.ones(len(names), bool), missing="own").astype(np.int32)
     else:
         groups = np.arange(done, dtype=np.int32)
-    empty = np.zeros((0, len(info.classes)), np.int8) if info.many_labels else np.zeros(0, np.int32)
+    layout = info.label_layout
+    empty = np.zeros((0, *layout.shape), layout.dtype)
     return write_index(info, np.concatenate([empty, *labels]), groups)
 
 
@@ -105,7 +105,7 @@ def read_index(info: RecordFolder) -> tuple[np.ndarray, np.ndarray] | None:
         if about["format"] == 1:
             return None
         labels, groups = (np.load(where / f"{name}.npy", mmap_mode="r") for name in ("labels", "groups"))
-        shape = (len(info), len(info.classes)) if info.many_labels else (len(info),)
+        shape = (len(info), *info.label_layout.shape)
         whole = labels.shape == shape and groups.shape == shape[:1] and about["records"] == len(info)
         same = about["format"] == FORMAT and about["digest"] == present
         changed = [name for name in ARRAYS if about["checksums"][name] != file_checksum(where / name)]
@@ -188,13 +188,14 @@ def _ends_of(path: Path) -> bytes:
 def _scan(info: RecordFolder, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels and patients of one file."""
     count = info.files[number][1]
-    labels = np.empty((count, len(info.classes)) if info.many_labels else count, np.int64)
+    layout = info.label_layout
+    labels = np.empty((count, *layout.shape), np.int64)
     patients = []
     for at, record in enumerate(RecordFiles(info.files).scan(number)):
         try:
             features = parse(record)
             info.image.decode(features["image"])
-            labels[at] = info.labels.decode(features["labels" if info.many_labels else "label"])
+            labels[at] = info.labels.decode(features[layout.name])
             if info.patients:
                 patients.append(features["patient"].bytes_list.value[0])
         except (ValueError, IndexError, OSError) as error:
@@ -202,14 +203,14 @@ def _scan(info: RecordFolder, number: int) -> tuple[np.ndarray, np.ndarray]:
             raise InputError(
                 f"record {at} of {path} does not hold what features.json says: prepare the set again"
             ) from error
-    low, high = (MISSING, 1) if info.many_labels else (0, len(info.classes) - 1)
+    low, high = layout.limits
     outside = (labels < low) | (labels > high)
     if outside.any():
         at = int(np.argwhere(outside)[0][0])
         raise InputError(
             f"record {at} of {info.files[number][0]} has the label {labels[outside][0]}, allowed are {low}..{high}"
         )
-    return labels.astype(np.int8 if info.many_labels else np.int32), np.array(patients, np.bytes_)
+    return labels.astype(layout.dtype), np.array(patients, np.bytes_)
 
 
 def _cores() -> int:

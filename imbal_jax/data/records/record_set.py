@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from imbal_jax.data.images.geometry import FILE as GEOMETRY
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.records.array_records import RecordFiles, RecordFolder, Stored, parse, read_folder_info
+from imbal_jax.data.records.array_records import RecordFiles, RecordFolder, parse, read_folder_info
 from imbal_jax.data.records.label_index import FOLDER as INDEX
 from imbal_jax.data.records.label_index import build_index, check_checksums, read_index
 from imbal_jax.errors import InputError
@@ -21,16 +21,26 @@ __all__ = ["RecordImages", "RecordSet", "build_index", "open_records"]
 INGESTED, PREPARED = "ingest.json", "source.json"  # what earlier versions left beside the records
 
 
+class StoredImage(Protocol):
+    """How an image lies in a record, as ``array_records.Stored``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    def decode(self, feature: Any) -> np.ndarray: ...
+
+
 @dataclass(frozen=True, eq=False)
 class RecordImages:
-    """Images on disk that pass for an array [N, H, W, C]: an index reads, ``select`` only looks elsewhere.
+    """Images on disk that act as an array [N, H, W, C]: indexing reads, ``select`` does not.
 
     An array of integers, a mask, a slice or one integer as index gives pixels, read then. Threads may share it;
     it can be pickled, and every process opens its own files.
     """
 
     files: RecordFiles
-    stored: Stored
+    stored: StoredImage
     rows: np.ndarray  # int64 [N], the record of each image
 
     @property
@@ -141,6 +151,8 @@ def open_records(
             )
         build_index(info.folder, workers=workers, progress=progress)
         index = read_index(info)
+        if index is None:
+            raise InputError(f"{info.folder / INDEX} was taken away while it was read: open the set again")
     notes += tuple(filter(None, [check_checksums(info.folder)]))
     labels, groups = index
     ends = np.cumsum(list(info.splits.values()))

@@ -27,7 +27,7 @@ def read_condensed(path: Path, expected: Expected) -> dict[str, np.ndarray]:
             wanted = lengths.setdefault(wanted, length) if isinstance(wanted, str) else wanted
             fits = fits and wanted in (None, length)
         if not fits:
-            sides = ", ".join("any" if side is None else str(lengths.get(side, side)) for side in shape)
+            sides = ", ".join("any" if side is None else str(lengths.get(str(side), side)) for side in shape)
             raise DamagedError(
                 f"{path} is damaged ({name} is {array.dtype} {list(array.shape)}, expected {kind.__name__} [{sides}])"
                 f": {AGAIN}"

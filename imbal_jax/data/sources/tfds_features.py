@@ -66,7 +66,7 @@ def _kind(feature: Any) -> str:
 
 
 def _is_pixels(feature: Any) -> bool:
-    kind, shape = _kind(feature), feature.shape or ()
+    kind, shape = _kind(feature), tuple(feature.shape or ())
     array = kind == "Tensor" and len(shape) == 3 and shape[-1] in (1, 3, 4) and None not in shape
     return (kind in ("Image", "LabeledImage") or array) and feature.np_dtype in (np.uint8, np.uint16)
 

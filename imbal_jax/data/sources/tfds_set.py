@@ -1,6 +1,6 @@
-"""Data sets by name, ``tfds:NAME``, of the tensorflow-datasets catalogue.
+"""Opens data sets of the tensorflow-datasets catalogue by name, ``tfds:NAME``.
 
-No TensorFlow: records are parsed as they lie, pictures in them are decoded by Pillow.
+No TensorFlow: records are parsed as they are stored, and pictures in them are decoded by Pillow.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.dataset import Dataset, Images
-from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.images.resize import Fit
+from imbal_jax.data.dataset import Dataset, Images, image_bytes, take_images
+from imbal_jax.data.images.geometry import AskedGeometry, Geometry
+from imbal_jax.data.labels import is_many
 from imbal_jax.data.records.array_records import RecordFiles, parse
 from imbal_jax.data.records.record_set import RecordImages
-from imbal_jax.data.sources.tfds_features import Labels, Pixels, choose, stored_as
+from imbal_jax.data.sources.tfds_features import Chosen, Labels, Pixels, choose, stored_as
 from imbal_jax.data.sources.tfds_preparation import PREFIX, prepared
 from imbal_jax.data.splits.patient_split import patients_of
 from imbal_jax.errors import InputError
@@ -71,9 +71,8 @@ class NamedSet:
     def dataset(self) -> Dataset:
         """What can be trained on; InputError where there are no labels."""
         if self.labels is None:
-            raise InputError(
-                f"{self.name} has a mask ({self.masks.key}) and no label: training is on labels of images"
-            )
+            key = "" if self.masks is None else self.masks.key
+            raise InputError(f"{self.name} has a mask ({key}) and no label: training is on labels of images")
         return Dataset(self.images, self.labels, self.groups, self.classes, geometry=self.geometry)
 
     def take(self, indices: np.ndarray) -> "NamedSet":
@@ -81,10 +80,9 @@ class NamedSet:
         place = np.full(len(self.groups), -1)
         place[indices] = np.arange(len(indices))
         splits = {name: place[part][place[part] >= 0] for name, part in self.splits.items()}
-        in_memory = isinstance(self.images, np.ndarray)
         return replace(
             self,
-            images=self.images[indices] if in_memory else self.images.select(indices),
+            images=take_images(self.images, indices),
             labels=None if self.labels is None else self.labels[indices],
             masks=None if self.masks is None else self.masks.select(indices),
             groups=self.groups[indices],
@@ -95,11 +93,8 @@ class NamedSet:
 def open_named(
     name: str,
     folder: Path | None,
+    asked: AskedGeometry,
     *,
-    size: int,
-    fit: Fit = "pad",
-    channels: int | None = None,
-    bits: int | None = None,
     download: bool = False,
     in_memory: int = IN_MEMORY,
     progress: Callable[[int, int], None] | None = None,
@@ -107,11 +102,11 @@ def open_named(
     """The data set ``name``: NAME, NAME/CONFIG or NAME:VERSION, as tensorflow-datasets spells them.
 
     folder: where prepared sets lie (as NAME/VERSION below it), or the prepared set itself; None: where the library
-        keeps them. size, fit, channels, bits: as of ``Geometry``; None is what the set has. download: prepare a set
-        that is not there. in_memory: bytes of pixels up to which images are read at once; of a larger set every
-        record is read for its label, each time it is opened. progress: called with (records read, records).
+        keeps them. asked: None is what the set has. download: prepare a set that is not there. in_memory: bytes of
+        pixels up to which images are read at once; for a larger set every record is read for its label each time it
+        is opened. progress: called with (records read, records).
 
-    ``features.choose`` says which features are read. Records of the label -1, which contests hide, are left out.
+    ``tfds_features.choose`` says which features are read. Records of the label -1, which contests hide, are left out.
     Raises InputError, in one line, for an unknown name, a set that is not prepared or not in array_record, features
     that cannot be trained on, a damaged record.
     """
@@ -122,37 +117,19 @@ def open_named(
     rows = np.arange(sum(lengths.values()))
     if not len(rows):
         raise InputError(f"{PREFIX}{name} in {builder.data_dir} holds no record: prepare it again")
-    files = RecordFiles(
-        tuple(
-            (Path(path), count)
-            for split in info.splits.values()
-            for path, count in zip(split.filepaths, split.shard_lengths, strict=True)
-        )
-    )
-
+    files = _record_files(info)
     stored = stored_as(features[chosen.image])
-    own = (1 if stored.shape[-1] == 1 else 3, 8 * stored.dtype.itemsize)
-    geometry = Geometry(size, fit, channels or own[0], bits or own[1])
+    geometry = asked.geometry(channels=1 if stored.shape[-1] == 1 else 3, bits=8 * stored.dtype.itemsize)
 
     def on_disk(key: str, mask: bool = False) -> NamedImages:
         return NamedImages(files, Pixels(stored_as(features[key]), geometry, mask), rows, key)
 
     images = on_disk(chosen.image)
-    labels = chosen.label and Labels(f"{PREFIX}{name}: {chosen.label}", features[chosen.label], info.metadata)
-    pixels, patients = None, []
-    if images.size * images.dtype.itemsize <= in_memory:
-        pixels = np.empty(images.shape, images.dtype)
-    for row in rows.tolist():
-        record = parse(files[row])
-        if pixels is not None:
-            pixels[row] = images.decoded(record, row)
-        if labels:
-            labels.take(record[chosen.label], row)
-        if chosen.patient:
-            named = record[chosen.patient]
-            patients.append((named.bytes_list.value or named.int64_list.value)[0])
-        if progress is not None:
-            progress(row + 1, len(rows))
+    labels = None
+    if chosen.label is not None:
+        labels = Labels(f"{PREFIX}{name}: {chosen.label}", features[chosen.label], info.metadata)
+    pixels = np.empty(images.shape, images.dtype) if image_bytes(images) <= in_memory else None
+    patients = _read_records(files, images, chosen, labels, pixels, progress)
     parts = np.split(rows, np.cumsum(list(lengths.values()))[:-1])
     known = NamedSet(
         name=PREFIX + name,
@@ -165,7 +142,41 @@ def open_named(
         splits={_ALIASES.get(split, split): part for split, part in zip(lengths, parts, strict=True)},
         geometry=geometry,
     )
-    if known.labels is None or known.labels.ndim == 2:
+    if known.labels is None or is_many(known.labels):
         return known
     labelled = np.flatnonzero(known.labels >= 0)
     return known if len(labelled) == len(rows) else known.take(labelled)
+
+
+def _record_files(info: Any) -> RecordFiles:
+    return RecordFiles(
+        tuple(
+            (Path(path), count)
+            for split in info.splits.values()
+            for path, count in zip(split.filepaths, split.shard_lengths, strict=True)
+        )
+    )
+
+
+def _read_records(
+    files: RecordFiles,
+    images: NamedImages,
+    chosen: Chosen,
+    labels: Labels | None,
+    pixels: np.ndarray | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[Any]:
+    """Read every record once, into ``labels`` and ``pixels`` where these are given; returns the patients."""
+    patients = []
+    for row in range(len(files)):
+        record = parse(files[row])
+        if pixels is not None:
+            pixels[row] = images.decoded(record, row)
+        if labels is not None:
+            labels.take(record[chosen.label], row)
+        if chosen.patient:
+            named = record[chosen.patient]
+            patients.append((named.bytes_list.value or named.int64_list.value)[0])
+        if progress is not None:
+            progress(row + 1, len(files))
+    return patients

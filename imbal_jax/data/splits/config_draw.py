@@ -6,6 +6,7 @@ import numpy as np
 
 from imbal_jax.config import Data, prevalence_of
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.labels import image_counts, is_many
 from imbal_jax.data.splits.rarity import (
     draw_imbalance,
     draw_prevalence,
@@ -47,7 +48,7 @@ def draw(options: Data, data: Dataset, indices: Mapping[str, np.ndarray], say: S
         drawn[name] = part[kept]
         say(f"{flags[0]}: {len(kept):,} of {len(part):,} {name} images are drawn")
         if data.many_labels:
-            got = (labels[kept] == 1).sum(0)
+            got = image_counts(labels[kept], len(data.classes))
             short = [
                 f"{data.classes[c]} {got[c]:,} of {count(len(kept)):,}"
                 for c, count in wanted.items()
@@ -65,18 +66,20 @@ Wanted = Mapping[int, Callable[[int], int]]
 def _imbalance(
     options: Data, classes: tuple[str, ...], labels: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, Wanted]:
-    if options.negative_class is None and labels.ndim == 1:
+    if options.negative_class is None and not is_many(labels):
         raise InputError("give data.negative-class, the common class")
     rare = [c for c, name in enumerate(classes) if name != options.negative_class]
-    ratio, seed = options.imbalance, options.split_seed
-    return draw_imbalance(labels, groups, ratio=ratio, rare=rare, seed=seed), {}
+    ratio = options.imbalance
+    assert ratio is not None  # the option that chose this draw
+    return draw_imbalance(labels, groups, ratio=ratio, rare=rare, seed=options.split_seed), {}
 
 
 def _long_tail(
     options: Data, classes: tuple[str, ...], labels: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, Wanted]:
     profile = {"exponential": exponential_profile, "step": step_profile}[options.profile]
-    counts = (labels == 1).sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
+    counts = image_counts(labels, len(classes))
+    assert options.long_tail is not None  # the option that chose this draw
     target = profile(counts, options.long_tail)
     kept = draw_profile(labels, target, groups, seed=options.split_seed)
     return kept, {c: lambda size, n=int(n): n for c, n in enumerate(target)}

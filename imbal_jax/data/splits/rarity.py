@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imbal_jax.data.labels import has_class
+from imbal_jax.data.labels import has_class, is_many
 from imbal_jax.data.splits.patient_split import patients_of
 from imbal_jax.errors import InputError
 
@@ -39,7 +39,7 @@ def draw_imbalance(
             f"no item of the {'common' if not common else 'rare'} classes: give rare classes that some items have, "
             "and some have not"
         )
-    many = np.ndim(labels) == 2
+    many = is_many(labels)
     wanted = max(round(common / ratio), 1 if many else len(rare))
     if wanted > there:
         raise InputError(
@@ -48,7 +48,7 @@ def draw_imbalance(
         )
     order = _by_patient(has, groups, seed)
     quotas = np.array([wanted]) if many else _shares(has[:, rare].sum(0), wanted)
-    return _first(is_rare[:, None] if many else has[:, rare], quotas, order)
+    return _first(np.expand_dims(is_rare, 1) if many else has[:, rare], quotas, order)
 
 
 def draw_prevalence(
@@ -67,7 +67,7 @@ def draw_prevalence(
     """
     has = _fitting(labels, groups)
     shares = np.array(list(prevalence.values()), np.float64)
-    total = 1.0 if np.ndim(labels) == 1 else np.inf
+    total = np.inf if is_many(labels) else 1.0
     if len(shares) == 0 or (shares <= 0).any() or (shares >= 1).any() or shares.sum() > total + 1e-9:
         given = ", ".join(f"{share:g}" for share in shares)
         raise InputError(
@@ -79,7 +79,7 @@ def draw_prevalence(
     if absent:
         raise InputError(f"class {absent[0]} has no item: no prevalence of it can be drawn")
     # The classes that are not given are one more class, of what is left
-    columns, order = np.concatenate([named, rest[:, None]], 1), _by_patient(has, groups, seed)
+    columns, order = np.concatenate([named, np.expand_dims(rest, 1)], 1), _by_patient(has, groups, seed)
     size = min(len(has), int(np.min(named.sum(0) / shares) + 1e-9))
     while True:
         quotas = np.floor(shares * size + 0.5).astype(np.int64)
