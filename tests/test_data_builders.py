@@ -11,11 +11,12 @@ from rich.console import Console
 
 from imbal_jax.cli import main
 from imbal_jax.config import Config, Data
+from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.ingest.prepare import PrepareOptions, prepare
 from imbal_jax.data.load import load
 from imbal_jax.data.records.record_set import open_records
 from imbal_jax.data.sources import nih as public
-from imbal_jax.data.sources.public_sets import PUBLIC, stream_nih
+from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.errors import InputError
 
 QUIET = Console(file=io.StringIO())
@@ -49,7 +50,7 @@ def test_records_of_medmnist_hold_the_file_in_its_own_split(tmp_path, name, shap
         )
         np.testing.assert_array_equal(records.labels[rows], arrays[f"{source}_labels"][:, 0])
     assert len(set(records.groups)) == 33
-    assert records.classes == PUBLIC[name].load(tmp_path, size=28)[0].classes
+    assert records.classes == PUBLIC[name].load(tmp_path, AskedGeometry(size=28))[0].classes
 
 
 def test_what_is_written_says_where_it_comes_from(tmp_path):
@@ -194,7 +195,7 @@ def test_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
             yield image
 
     monkeypatch.setattr(public, "nih_images", counting)
-    examples = stream_nih(folder, size=10).examples
+    examples = PUBLIC["nih"].stream(folder, AskedGeometry(size=10)).examples
     assert decoded == []
     first = next(examples)
     assert decoded == [first.id]

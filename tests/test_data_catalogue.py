@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from imbal_jax.config import Config, Data
+from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.load import load
 from imbal_jax.data.sources import tfds_preparation as preparation
 from imbal_jax.data.sources import tfds_set as catalogue
@@ -84,7 +85,7 @@ def tensors(tmp_path_factory):
 
 
 def test_a_set_of_tensors_is_read_in_its_own_split_with_its_patients(tensors):
-    named = open_named("lesions", tensors, size=12)
+    named = open_named("lesions", tensors, AskedGeometry(size=12))
     np.testing.assert_array_equal(named.images, PIXELS)
     assert named.labels.tolist() == [i % 2 for i in range(30)]
     assert named.classes == ("benign", "malignant")
@@ -99,7 +100,7 @@ def test_a_set_of_tensors_is_read_in_its_own_split_with_its_patients(tensors):
 @pytest.mark.parametrize("place", [".", "lesions", "lesions/1.0.0"])
 @pytest.mark.parametrize("spelled", ["lesions", "lesions:1.0.0"])
 def test_a_prepared_set_is_found_from_above_and_by_its_own_folder(tensors, place, spelled):
-    assert len(open_named(spelled, tensors / place, size=12).labels) == 30
+    assert len(open_named(spelled, tensors / place, AskedGeometry(size=12)).labels) == 30
 
 
 def test_pictures_of_any_size_are_fitted_as_asked(tmp_path):
@@ -110,7 +111,7 @@ def test_pictures_of_any_size_are_fitted_as_asked(tmp_path):
     rows = [{"image": d, "label": i % 2} for i, d in enumerate(data)]
     features = {"image": f.Image(), "label": f.ClassLabel(num_classes=2)}
     write_set(tmp_path, features, {"train": rows})
-    named = open_named("lesions", tmp_path, size=16, fit="squeeze")
+    named = open_named("lesions", tmp_path, AskedGeometry(size=16, fit="squeeze"))
     for seen, d in zip(named.images, data, strict=True):
         planes = Image.open(io.BytesIO(d)).convert("RGB").split()
         expected = [
@@ -118,11 +119,12 @@ def test_pictures_of_any_size_are_fitted_as_asked(tmp_path):
             for plane in planes
         ]
         np.testing.assert_allclose(seen, np.stack(expected, -1), atol=0.501)
-    padded = open_named("lesions", tmp_path, size=16).images
+    padded = open_named("lesions", tmp_path, AskedGeometry(size=16)).images
     assert not padded[0, :2].any()
     assert not padded[0, -3:].any()
     assert padded[0, 3:12].any()
-    assert open_named("lesions", tmp_path, size=16, fit="crop", channels=1).images.shape == (4, 16, 16, 1)
+    cropped = open_named("lesions", tmp_path, AskedGeometry(size=16, fit="crop", channels=1))
+    assert cropped.images.shape == (4, 16, 16, 1)
     np.testing.assert_array_equal(named.images[3, ..., 0], pictures[3])  # grey becomes three equal channels
     assert not named.names_patients
     assert len(set(named.groups)) == 4
@@ -136,10 +138,10 @@ def test_grey_pictures_of_sixteen_bits_keep_them(tmp_path):
         "label": f.ClassLabel(num_classes=1),
     }
     write_set(tmp_path, features, {"train": [{"image": encoded(pixels), "label": 0}]})
-    whole = open_named("lesions", tmp_path, size=10).images
+    whole = open_named("lesions", tmp_path, AskedGeometry(size=10)).images
     assert whole.dtype == np.uint16
     np.testing.assert_array_equal(whole[0, ..., 0], pixels)
-    half = open_named("lesions", tmp_path, size=5).images[0, ..., 0]
+    half = open_named("lesions", tmp_path, AskedGeometry(size=5)).images[0, ..., 0]
     # sinc(x) (0.54 + 0.46 cos(pi x)) a quarter and three quarters of a result pixel away
     w = np.array([np.sinc(x) * (0.54 + 0.46 * np.cos(np.pi * x)) for x in (0.75, 0.25, 0.25, 0.75)])
     w /= w.sum()
@@ -148,8 +150,8 @@ def test_grey_pictures_of_sixteen_bits_keep_them(tmp_path):
 
 
 def test_a_set_larger_than_the_limit_stays_on_disk_and_gives_the_same(tensors):
-    there = open_named("lesions", tensors, size=6)
-    lazy = open_named("lesions", tensors, size=6, in_memory=100)
+    there = open_named("lesions", tensors, AskedGeometry(size=6))
+    lazy = open_named("lesions", tensors, AskedGeometry(size=6), in_memory=100)
     assert not isinstance(lazy.images, np.ndarray)
     assert lazy.images.shape == there.images.shape
     np.testing.assert_array_equal(lazy.images[[3, 3, 29]], there.images[[3, 3, 29]])
@@ -183,7 +185,7 @@ def pet_rows(count):
 
 def test_masks_are_read_beside_the_label_without_values_between(tmp_path):
     write_set(tmp_path, PET, {"train": pet_rows(6)}, keys=("image", "species"))
-    named = open_named("lesions", tmp_path, size=16)
+    named = open_named("lesions", tmp_path, AskedGeometry(size=16))
     assert named.classes == ("a", "b")  # the set's own choice of two labels
     masks = named.masks[:]
     assert masks.shape == (6, 16, 16, 1)
@@ -196,7 +198,7 @@ def test_a_set_of_masks_alone_can_be_read_and_not_trained_on(tmp_path):
     features = {key: PET[key] for key in ("image", "segmentation_mask")}
     rows = [{key: row[key] for key in features} for row in pet_rows(2)]
     write_set(tmp_path, features, {"train": rows})
-    named = open_named("lesions", tmp_path, size=8)
+    named = open_named("lesions", tmp_path, AskedGeometry(size=8))
     assert named.labels is None
     assert named.masks[1].sum() == 7 * 8
     with pytest.raises(InputError, match=r"tfds:lesions has a mask \(segmentation_mask\) and no label"):
@@ -209,13 +211,13 @@ def test_several_classes_an_image_become_columns(tmp_path):
     pixels = np.zeros((4, 4, 1), np.uint8)
     rows = [{"image": pixels, "labels": present} for present in ([0, 2], [], [1])]
     write_set(tmp_path / "a", features, {"train": rows})
-    named = open_named("lesions", tmp_path / "a", size=4)
+    named = open_named("lesions", tmp_path / "a", AskedGeometry(size=4))
     assert named.labels.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
     write_set(tmp_path / "b", features, {"train": [{"image": pixels, "labels": [1, 1]}]})
     with pytest.raises(
         InputError, match=r"labels of record 0 is \[1, 1\]: expected a set of classes, each once"
     ):
-        open_named("lesions", tmp_path / "b", size=4)
+        open_named("lesions", tmp_path / "b", AskedGeometry(size=4))
 
 
 def test_many_labels_in_a_tensor_have_the_names_of_the_metadata(tmp_path):
@@ -227,7 +229,7 @@ def test_many_labels_in_a_tensor_have_the_names_of_the_metadata(tmp_path):
         {"image": np.zeros((4, 4, 1), np.uint8), "labels": np.array(v, np.int8)} for v in ([1, -1], [0, 1])
     ]
     write_set(tmp_path, features, {"train": rows}, metadata={"label_names": ["mass", "edema"]})
-    named = open_named("lesions", tmp_path, size=4)
+    named = open_named("lesions", tmp_path, AskedGeometry(size=4))
     assert named.labels.tolist() == [[1, -1], [0, 1]]
     assert named.labels.dtype == np.int8
     assert named.classes == ("mass", "edema")
@@ -238,7 +240,7 @@ def test_records_whose_label_is_hidden_are_left_out_and_so_is_their_split(tmp_pa
     for row in [*rows["test"], rows["train"][0]]:
         row["label"] = -1
     write_set(tmp_path, TENSOR, rows)
-    named = open_named("lesions", tmp_path, size=12)
+    named = open_named("lesions", tmp_path, AskedGeometry(size=12))
     assert named.splits.keys() == {"train", "validation"}
     np.testing.assert_array_equal(named.images[named.splits["validation"]], PIXELS[16:22])
     assert named.labels[named.splits["train"]].tolist() == [i % 2 for i in range(1, 16)]
@@ -291,7 +293,7 @@ def test_images_of_splits_of_other_names_are_said_to_be_left_out(tmp_path):
 
 def refused(name, folder, **options):
     with pytest.raises(InputError) as caught:
-        open_named(name, folder, size=8, **options)
+        open_named(name, folder, AskedGeometry(size=8), **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -386,7 +388,7 @@ def test_no_tensorflow_is_imported(tensors, tmp_path):
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise RuntimeError('tensorflow was imported')\n")
     program = (
         "import sys; from pathlib import Path; from imbal_jax.data.sources.catalogue import open_named\n"
-        f"assert len(open_named('lesions', Path({str(tensors)!r}), size=12).labels) == 30\n"
+        f"assert len(open_named('lesions', Path({str(tensors)!r}), AskedGeometry(size=12)).labels) == 30\n"
         "assert 'tensorflow' not in sys.modules"
     )
     root = str(Path(catalogue.__file__).parents[2])

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from imbal_jax.data.dicom.radiograph import read_radiograph
-from imbal_jax.data.sources import phantom
+from imbal_jax.data.sources import phantom, phantom_picture
 from imbal_jax.errors import InputError
 
 IMAGES, IMBALANCE, SIZE = 120, 5, 48
@@ -109,10 +109,10 @@ def test_a_finding_changes_the_picture_and_only_near_itself() -> None:
     axis = (np.arange(64, dtype=np.float32) + 0.5) / 32 - 1
     u, v = np.meshgrid(axis, axis)
     for name in ("nodule", "consolidation", "effusion"):
-        anatomy = phantom.draw_anatomy(rng)
-        finding = phantom.draw_finding(name, anatomy, rng)
-        added = phantom.attenuation(anatomy, finding, u, v) - phantom.attenuation(
-            anatomy, phantom.Finding("normal"), u, v
+        anatomy = phantom_picture.draw_anatomy(rng)
+        finding = phantom_picture.draw_finding(name, anatomy, rng)
+        added = phantom_picture.attenuation(anatomy, finding, u, v) - phantom_picture.attenuation(
+            anatomy, phantom_picture.Finding("normal"), u, v
         )
         assert added.max() > 0.1
         assert added.min() >= 0

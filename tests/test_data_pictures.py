@@ -378,14 +378,14 @@ def test_signed_bytes_and_other_rare_kinds_are_refused_and_not_misread():
     )
 
 
-def test_one_module_opens_pictures():
+def test_pictures_are_opened_in_one_place():
     package = Path(imbal_jax.__file__).parent
     opens = {
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
         if re.search(r"\bImage\.open\(|ImageFile\.|imread", path.read_text(encoding="utf-8"))
     }
-    assert opens == {"data/pictures.py"}
+    assert opens == {"data/images/pictures.py", "data/images/picture_samples.py"}
 
 
 # Marks, tables and scans that a file gets wrong

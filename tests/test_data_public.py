@@ -3,17 +3,36 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from imbal_jax.data.dataset import check_dataset
-from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.sources import public_sets as public
+from imbal_jax.data.images.geometry import AskedGeometry, Geometry
+from imbal_jax.data.sources.medmnist import read_medmnist
 from imbal_jax.data.sources.nih import NIH_LABELS, nih_table
-from imbal_jax.data.sources.public_sets import PUBLIC, kermany, medmnist, nih
+from imbal_jax.data.sources.public_set import File
+from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.errors import InputError
+
+
+def loaded(name, folder, *, download=False, **geometry):
+    return PUBLIC[name].load(folder, AskedGeometry(**geometry), download=download)
+
+
+def kermany(folder, **options):
+    return loaded("kermany", folder, **options)
+
+
+def nih(folder, **options):
+    return loaded("nih", folder, **options)
+
+
+def medmnist(folder, name="pneumoniamnist", size=28, **options):
+    return loaded(name, folder, size=size, **options)
+
 
 # A grey level for each file, so that a mix-up of images and labels shows.
 KERMANY = {
@@ -73,7 +92,7 @@ def test_kermany_is_read_from_the_original_layouts(tmp_path, layout):
     assert data.groups.tolist() == [KERMANY_PATIENT[g] for g in greys]
     assert data.classes == ("normal", "bacteria", "virus")
 
-    merged, _ = kermany(tmp_path, size=16, fit="squeeze", binary=True)
+    merged, _ = loaded("kermany_pneumonia", tmp_path, size=16, fit="squeeze")
     assert merged.labels.tolist() == [min(KERMANY_LABEL[g], 1) for g in greys]
     assert merged.classes == ("normal", "pneumonia")
 
@@ -207,7 +226,7 @@ def test_medmnist_refuses_sizes_and_names_that_are_not_published(tmp_path):
     with pytest.raises(InputError, match="no images of 96 pixels"):
         medmnist(tmp_path, size=96)
     with pytest.raises(InputError, match="mnist is not among pneumoniamnist"):
-        medmnist(tmp_path, name="mnist")
+        read_medmnist(tmp_path / "mnist.npz", "mnist")
     with pytest.raises(InputError, match=r"no pneumoniamnist_64.npz in .* turn download on"):
         medmnist(tmp_path, size=64)
 
@@ -216,8 +235,9 @@ def test_download_fetches_verifies_and_reads(tmp_path, monkeypatch):
     np.savez(tmp_path / "published.npz", **medmnist_arrays())
     content = (tmp_path / "published.npz").read_bytes()
     url = (tmp_path / "published.npz").as_uri()
-    file = public.File("pneumoniamnist.npz", url, md5=hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(public, "_medmnist_file", lambda name, size: file)
+    file = File("pneumoniamnist.npz", url, md5=hashlib.md5(content).hexdigest())
+    source = PUBLIC["pneumoniamnist"]
+    monkeypatch.setitem(PUBLIC, "pneumoniamnist", replace(source, files=(file, *source.files[1:])))
     data, _ = medmnist(tmp_path / "cache", download=True)
     assert len(data) == 10
     assert (tmp_path / "cache" / "pneumoniamnist.npz").read_bytes() == content
@@ -225,8 +245,8 @@ def test_download_fetches_verifies_and_reads(tmp_path, monkeypatch):
 
 def test_kermany_download_is_read_from_the_archive(tmp_path, monkeypatch):
     write_zip(tmp_path / "there.zip", {name: encoded(grey) for name, grey in KERMANY.items()})
-    file = public.File("ChestXRay2017.zip", (tmp_path / "there.zip").as_uri())
-    source = public.replace(PUBLIC["kermany"], files=(file,))
+    file = File("ChestXRay2017.zip", (tmp_path / "there.zip").as_uri())
+    source = replace(PUBLIC["kermany"], files=(file,))
     monkeypatch.setitem(PUBLIC, "kermany", source)
     (tmp_path / "cache").mkdir()
     with pytest.raises(InputError, match=r"place ChestXRay2017.zip"):
@@ -247,7 +267,7 @@ def test_every_record_says_what_a_user_needs(name):
     assert source.licence
     assert source.citation
     with pytest.raises(InputError, match=r"is not given: place .* from https://"):
-        source.load(None, size=28)
+        source.load(None, AskedGeometry(size=28))
     for file in source.files:
         assert file.url.startswith("https://")
         assert file.md5 is None or len(bytes.fromhex(file.md5)) == 16
@@ -255,10 +275,10 @@ def test_every_record_says_what_a_user_needs(name):
 
 @pytest.mark.real_data
 def test_condensed_kermany_has_its_counts_and_patients(real_data):
-    data, _ = PUBLIC["kermany"].load(real_data / "chest_xray_kermany", size=64)
+    data, _ = kermany(real_data / "chest_xray_kermany", size=64)
     assert np.bincount(check_dataset(data).labels).tolist() == [1336, 2377, 1245]
     assert len(set(data.groups)) == 2633
-    merged, _ = PUBLIC["kermany_pneumonia"].load(real_data, size=64)  # found one folder down as well
+    merged, _ = loaded("kermany_pneumonia", real_data, size=64)  # found one folder down as well
     assert np.bincount(merged.labels).tolist() == [1336, 3622]
 
 
@@ -277,7 +297,7 @@ def test_64_pixel_copy_is_what_decoding_the_jpegs_gives(real_data, tmp_path):
 
 @pytest.mark.real_data
 def test_condensed_nih_has_its_counts_and_patients(real_data):
-    data, _ = PUBLIC["nih"].load(real_data / "chest_xray_nih1000", size=64)
+    data, _ = nih(real_data / "chest_xray_nih1000", size=64)
     assert len(check_dataset(data)) == 1000
     assert len(set(data.groups)) == 264
     counts = dict(zip(data.classes, (data.labels == 1).sum(0), strict=True))
@@ -294,7 +314,7 @@ def test_the_whole_nih_table_is_understood(real_data):
 
 @pytest.mark.real_data
 def test_pneumoniamnist_has_its_published_split(real_data):
-    data, splits = PUBLIC["pneumoniamnist"].load(real_data / "pneumoniamnist", size=28)
+    data, splits = medmnist(real_data / "pneumoniamnist")
     assert [len(part) for part in splits.values()] == [4708, 524, 624]
     assert len(check_dataset(data)) == 5856
 

@@ -45,6 +45,9 @@ class FolderImages:
     geometry: Geometry
     rows: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.images)
+
 
 def read_folder(
     folder: str | Path,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ImageFile
+from PIL.ImageFile import ImageFile
 
 from imbal_jax.data.images.refusal import PIXEL_LIMIT, SIDE_LIMIT, ReadError
 
@@ -93,7 +93,7 @@ def filled_up(channel: np.ndarray) -> bool:
     )
 
 
-def check_size(image: ImageFile.ImageFile, length: int) -> None:
+def check_size(image: ImageFile, length: int) -> None:
     width, height = image.size
     if max(width, height) > SIDE_LIMIT or width * height > PIXEL_LIMIT:
         raise ReadError("too-large")
@@ -108,7 +108,7 @@ def check_size(image: ImageFile.ImageFile, length: int) -> None:
         raise ReadError("multi-frame")
 
 
-def pages(image: ImageFile.ImageFile) -> int:
+def pages(image: ImageFile) -> int:
     """Pages of a TIFF at full size: thumbnails and masks (NewSubfileType, tag 254) do not count."""
     pages = 0
     with suppress(EOFError):
@@ -119,6 +119,6 @@ def pages(image: ImageFile.ImageFile) -> int:
     return pages
 
 
-def tiff_tags(image: ImageFile.ImageFile) -> Mapping[int, Any]:
+def tiff_tags(image: ImageFile) -> Mapping[int, Any]:
     """The tags of the page of a TIFF; empty for other formats."""
     return getattr(image, "tag_v2", {})

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from imbal_jax.data.images.picture_integrity import png_chunks, tiff_tags
 from imbal_jax.data.images.picture_range import fills, white_level
@@ -40,7 +41,7 @@ class Samples:
     inverted: bool = False
 
 
-def decoding_bytes(image: ImageFile.ImageFile, full: tuple[int, int]) -> int:
+def decoding_bytes(image: ImageFile, full: tuple[int, int]) -> int:
     """Bytes at most until the values are made, these included. full: the size before ``draft``."""
     (width, height), bands = image.size, len(image.getbands())
     # Pillow's own copy (4 bytes a pixel in colour), numpy's, one for conversion, and float32 for each channel.
@@ -54,7 +55,7 @@ def decoding_bytes(image: ImageFile.ImageFile, full: tuple[int, int]) -> int:
     return cost
 
 
-def decoded_samples(image: ImageFile.ImageFile, data: bytes, kind: str) -> Samples:
+def decoded_samples(image: ImageFile, data: bytes, kind: str) -> Samples:
     """The decoded samples, upright."""
     raw = _raw_mode(image)
     tags = tiff_tags(image)
@@ -106,7 +107,7 @@ def decoded_samples(image: ImageFile.ImageFile, data: bytes, kind: str) -> Sampl
     return Samples(channels, alpha, top, inverted)
 
 
-def _colours(data: bytes, kind: str, image: ImageFile.ImageFile) -> int:
+def _colours(data: bytes, kind: str, image: ImageFile) -> int:
     """How many colours the palette has. Pillow shows what is beyond it black."""
     if kind == "PNG":
         return next((len(content) // 3 for name, content in png_chunks(data) if name == b"PLTE"), 0)
@@ -116,7 +117,7 @@ def _colours(data: bytes, kind: str, image: ImageFile.ImageFile) -> int:
     return len(palette) // len(mode)
 
 
-def _misread(image: ImageFile.ImageFile, tags: Mapping[int, Any], raw: str) -> bool:
+def _misread(image: ImageFile, tags: Mapping[int, Any], raw: str) -> bool:
     """Whether Pillow 13 shows other values of a TIFF than it holds."""
     # libtiff has put the bytes in order already
     swapped = image.tile[0][0] == "libtiff" and raw.endswith(("32BF", "BS"))
@@ -124,7 +125,7 @@ def _misread(image: ImageFile.ImageFile, tags: Mapping[int, Any], raw: str) -> b
     return swapped or wide_planes
 
 
-def _raw_mode(image: ImageFile.ImageFile) -> str:
+def _raw_mode(image: ImageFile) -> str:
     """The layout of the samples in the file, as Pillow names it."""
     if not image.tile:
         return ""
@@ -132,7 +133,7 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _sixteen_bits(image: ImageFile.ImageFile, data: bytes, kind: str, raw: str) -> np.ndarray:
+def _sixteen_bits(image: ImageFile, data: bytes, kind: str, raw: str) -> np.ndarray:
     """uint16 [h, w, 2, 3 or 4]. Pillow keeps the high bytes only, so the low ones are read as if they were these."""
     if raw.startswith("LA"):  # as many bytes as RGBA
         image.tile = [_with_raw_mode(tile, "RGBA") for tile in image.tile]
@@ -156,7 +157,7 @@ def _with_raw_mode(tile: Any, raw: str) -> Any:
     return tile._make(changed) if hasattr(tile, "_make") else changed
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: ImageFile) -> int:
     """1 to 8; 1 where nothing is said or the EXIF data are damaged. Pillow has turned a TIFF already."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)

@@ -101,7 +101,7 @@ def read_index(info: RecordFolder) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     present = digest(info)
     try:
-        about = json.loads((where / "index.json").read_text())
+        about = read_json(where / "index.json", "")
         if about["format"] == 1:
             return None
         labels, groups = (np.load(where / f"{name}.npy", mmap_mode="r") for name in ("labels", "groups"))
@@ -109,7 +109,7 @@ def read_index(info: RecordFolder) -> tuple[np.ndarray, np.ndarray] | None:
         whole = labels.shape == shape and groups.shape == shape[:1] and about["records"] == len(info)
         same = about["format"] == FORMAT and about["digest"] == present
         changed = [name for name in ARRAYS if about["checksums"][name] != file_checksum(where / name)]
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(
             f"{where} is damaged ({type(error).__name__}): delete it, it is then built again"
         ) from error

@@ -217,8 +217,11 @@ def read_medmnist(path: Path, name: str, asked: AskedGeometry | None = None) -> 
     """The images of NAME.npz, grey or in colour, and the source's split; each image is a patient of its own.
 
     asked: None is what the file has.
-    Raises DamagedError for a file that is no such archive, or whose labels are not those of the set.
+    Raises InputError for an unknown name, DamagedError for a file that is no such archive, or whose labels are not
+    those of the set.
     """
+    if name not in MEDMNIST:
+        raise InputError(f"{name} is not among {', '.join(MEDMNIST)}")
     classes = MEDMNIST[name].classes
     arrays = read_npz(path, [f"{part}_{what}" for part in PARTS for what in ("images", "labels")], AGAIN)
     parts = [(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS]
