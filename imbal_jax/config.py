@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from imbal_jax.arguments import parse
-from imbal_jax.decisions.criterion import check_criterion
+from imbal_jax.decisions.criterion_text import check_criterion
 from imbal_jax.decisions.threshold_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields

@@ -1,5 +1,7 @@
 """From labels to class counts, priors and weights; plain numpy, computed once, fed to the step as arrays."""
 
+from typing import overload
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,10 @@ from imbal_jax.errors import text_labels
 SCHEMES = ("none", "inverse", "sqrt_inverse", "effective", "median_frequency")
 
 
+@overload
+def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray: ...
+@overload
+def class_counts(labels: ArrayLike, num_classes: int) -> np.ndarray | jax.Array: ...
 def class_counts(labels: ArrayLike, num_classes: int) -> np.ndarray | jax.Array:
     """How many items each class has: n_c.
 

@@ -20,16 +20,10 @@ from imbal_jax.data.feeding.pipeline import Pipeline, Plans, resident_arrays
 from imbal_jax.data.feeding.stream import HostBatches, stream_steps
 from imbal_jax.data.load import Splits, load
 from imbal_jax.data.splits.patient_split import row_line
-from imbal_jax.decisions.criterion import (
-    Criterion,
-    best_step,
-    bounds,
-    choice_line,
-    keep_value,
-    parse_criterion,
-    should_stop,
-    standard_error,
-)
+from imbal_jax.decisions.confidence import bounds, standard_error
+from imbal_jax.decisions.criterion import Criterion
+from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop
 from imbal_jax.engine import parallel
 from imbal_jax.engine.state import TrainState, init_state
 from imbal_jax.engine.step import make_train_step
@@ -316,7 +310,7 @@ def begin_second(
 
             def criterion_of(head: Mapping[str, Any]) -> float:
                 scores = np.asarray(task.predict(seen @ head["kernel"] + head["bias"]))
-                return criterion.score(
+                return criterion.merit(
                     {"step": 0, **evaluation(config, criterion, splits.validation, scores)}
                 )
 

@@ -28,7 +28,7 @@ def real_data() -> Path:
 def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir with finished runs of ce and crt on small pictures, which lie in its folder ``pictures``; do not
     change it, copy it."""
-    from test_train import QUIET, small, write_pictures
+    from small_runs import QUIET, small, write_pictures
 
     from imbal_jax.methods import METHODS
     from imbal_jax.train import fit

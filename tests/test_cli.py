@@ -26,7 +26,7 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from test_train import write_pictures
+    from small_runs import write_pictures
 
     folder = tmp_path_factory.mktemp("cli")
     write_pictures(folder / "pictures")

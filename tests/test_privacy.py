@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_folders import table
 from PIL import Image
 from rich.console import Console
-from test_data_folder import table
-from test_train import QUIET, small
+from small_runs import QUIET, small
 
 from imbal_jax import cli
 from imbal_jax.data.folders import labelled_folder as folder_module

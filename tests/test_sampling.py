@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, PartitionSpec
 
-from imbal_jax import sampling
-from imbal_jax.sampling import batch_indices, make_plan, plan_counts, resample
+from imbal_jax.sampling import batch_indices, draws, make_plan, plan_counts, resample
+from imbal_jax.sampling.layout import strides
+from imbal_jax.sampling.permutation import permuted
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3), [90, 23, 5])).astype(np.int32)
 MANY = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, -1, 1], [1, 0, -1], [0, 0, 0], [-1, -1, -1]], np.int8)
@@ -40,8 +41,8 @@ def grid(sizes):
     return side, np.ceil(sizes / side).astype(np.uint32)
 
 
-permute = jax.jit(sampling.permuted)
-advance = jax.jit(sampling._advance)
+permute = jax.jit(permuted)
+advance = jax.jit(draws.advance)
 
 
 # The keyed permutation
@@ -233,7 +234,7 @@ def test_passes_are_where_exact_integers_say_at_the_last_steps(start):
 )
 def test_pass_and_position_match_exact_integers_for_any_step_size_and_quota(step, pools):
     sizes, quotas = (np.array(column, np.int64) for column in zip(*pools, strict=True))
-    stride = sampling._strides(quotas[None], sizes)[0].astype(np.uint32)
+    stride = strides(quotas[None], sizes)[0].astype(np.uint32)
     start = np.array([[3, 4], sizes - 1], np.uint32)
     passes, position = advance(start, stride, jnp.uint32(step), sizes.astype(np.uint32))
     for stream, (size, quota) in enumerate(pools):

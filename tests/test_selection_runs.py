@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_results import COMMAND, written
-from test_train import QUIET, small, write_pictures
-from test_workdir import StopHere, stopped_after
+from small_runs import COMMAND, QUIET, StopHere, small, stopped_after, write_pictures, written
 
 from imbal_jax import train
 from imbal_jax.errors import InputError

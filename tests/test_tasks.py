@@ -156,7 +156,7 @@ def outputs_of(method: Method, logits: Any, classes: int = 3) -> dict[str, Any]:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_of_the_catalogue_has_a_finite_loss_and_gradient_on_its_task(name: str) -> None:
     method = METHODS[name]
-    one = method.loss in (*ONE_LABEL.losses, *ONE_LABEL.ranking)
+    one = method.loss in ONE_LABEL.losses
     task, labels, every = (ONE_LABEL, BATCH_LABELS, LABELS) if one else (MANY_LABELS, MULTI[:12], MULTI)
     shared = class_arrays(method, every, 3, COUNTS) | RANDOM
     batch = {"labels": labels, "shared": shared}

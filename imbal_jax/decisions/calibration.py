@@ -23,9 +23,9 @@ from numpy.typing import ArrayLike
 from scipy.linalg import block_diag
 from scipy.special import log_softmax, softmax
 
-from imbal_jax.decisions.probabilities import one_finding, one_label
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.cases import refuse_signs
+from imbal_jax.metrics.labels import known_cases, one_finding
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, penalty: float = 0.
       InputError: the likelihood has no maximum, or its T is not positive; no case.
       ValueError: logits, labels or a penalty of other values or shapes.
     """
-    labels, logits = one_label(labels, logits, "logits")
+    labels, logits = known_cases(labels, logits, "logits")
     scale, _ = _fit(logits, np.eye(logits.shape[1])[labels], penalty, shared=True, biased=False)
     return LogitScaling(_temperature_scale(scale), (0.0,))
 
@@ -90,7 +90,7 @@ def fit_vector_scaling(logits: ArrayLike, labels: ArrayLike, *, penalty: float =
 
     Arguments and errors as ``fit_temperature``; a scale may be negative.
     """
-    labels, logits = one_label(labels, logits, "logits")
+    labels, logits = known_cases(labels, logits, "logits")
     scale, bias = _fit(logits, np.eye(logits.shape[1])[labels], penalty, shared=False, biased=True)
     return LogitScaling(tuple(scale.tolist()), tuple(bias.tolist()))
 
@@ -102,7 +102,7 @@ def fit_bias_corrected_temperature(
 
     Arguments and errors as ``fit_temperature``.
     """
-    labels, logits = one_label(labels, logits, "logits")
+    labels, logits = known_cases(labels, logits, "logits")
     scale, bias = _fit(logits, np.eye(logits.shape[1])[labels], penalty, shared=True, biased=True)
     return LogitScaling(_temperature_scale(scale), tuple(bias.tolist()))
 

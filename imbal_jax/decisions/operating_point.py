@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imbal_jax.decisions.probabilities import check, one_finding, one_label, prevalences, sigmoid_scores
+from imbal_jax.decisions.probabilities import prevalences, sigmoid_scores
 from imbal_jax.decisions.threshold_rules import Rule, parse_rule, threshold_curve
 from imbal_jax.errors import InputError
-from imbal_jax.metrics.cases import refuse_signs
+from imbal_jax.metrics.labels import check, classes_apart, is_exclusive, one_finding
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def choose_threshold(
       ValueError: labels or scores of other values or shapes.
     """
     rule = parse_rule(rule) if isinstance(rule, str) else rule
-    scores = np.asarray(scores)
-    if scores.ndim == 2 and scores.shape[1] == 2 and np.ndim(labels) == 1:
-        scores = scores[:, 1]
-    curve = threshold_curve(labels, scores, groups)
+    values = np.asarray(scores)
+    if values.ndim == 2 and values.shape[1] == 2 and is_exclusive(labels):
+        values = values[:, 1]
+    curve = threshold_curve(labels, values, groups)
     _check_both(curve.positives, curve.negatives, "a threshold")
     at = rule.choose(curve)
     return OperatingPoint(
@@ -100,31 +100,27 @@ def choose_thresholds(
 
     Raises: as ``choose_threshold``; the message names the column.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    if scores.ndim != 2 or labels.shape not in (scores.shape, scores.shape[:1]):
+    shape = np.shape(scores)
+    if len(shape) != 2 or np.shape(labels) not in (shape, shape[:1]):
         raise ValueError(
-            f"labels {list(labels.shape)} do not fit scores {list(scores.shape)}: "
+            f"labels {list(np.shape(labels))} do not fit scores {list(shape)}: "
             "expected [N, L] with [N, L], or [N] with [N, C]"
         )
-    if groups is not None and np.shape(groups) != scores.shape[:1]:
-        raise ValueError(f"groups {list(np.shape(groups))} must be one a case, {list(scores.shape[:1])}")
-    if labels.ndim == 1:
-        groups = None if groups is None else np.asarray(groups)[labels >= 0]
-        labels, scores = one_label(labels, scores)
-    else:
-        refuse_signs(labels)
-    columns = scores.shape[1]
+    if groups is not None and np.shape(groups) != shape[:1]:
+        raise ValueError(f"groups {list(np.shape(groups))} must be one a case, {list(shape[:1])}")
+    truths, values = classes_apart(labels, scores)
+    columns = shape[1]
     if isinstance(rules, str | Rule):
         rules = [rules] * columns
     if len(rules) != columns:
         raise ValueError(f"{len(rules)} rules do not fit {columns} columns of scores: give one, or one each")
     points = []
     for c, rule in enumerate(rules):
-        truth = labels[:, c] if labels.ndim == 2 else labels == c
+        truth = truths[:, c]
         known = truth >= 0  # a column alone may lack a 0
         try:
             own = None if groups is None else np.asarray(groups)[known]
-            points.append(choose_threshold(truth[known], scores[known, c], rule, own))
+            points.append(choose_threshold(truth[known], values[known, c], rule, own))
         except ValueError as error:
             raise type(error)(f"column {c}: {error}") from None
     return tuple(points)

@@ -115,7 +115,7 @@ def undo_undersampling(scores: ArrayLike, kept: ArrayLike) -> np.ndarray:
     scores = sigmoid_scores(scores)
     kept = positive("kept", kept, (), scores.shape[1:])
     check("kept", kept, kept <= 1, "a share of the negatives, at most 1")
-    return _reweigh(scores, kept, np.float64(1))
+    return _reweigh(scores, kept, np.ones(()))
 
 
 def undo_positive_weight(scores: ArrayLike, weight: ArrayLike) -> np.ndarray:
@@ -134,7 +134,7 @@ def undo_positive_weight(scores: ArrayLike, weight: ArrayLike) -> np.ndarray:
       ValueError: scores that are not probabilities; a weight that is not above 0.
     """
     scores = sigmoid_scores(scores)
-    return _reweigh(scores, np.float64(1), positive("weight", weight, (), scores.shape[1:]))
+    return _reweigh(scores, np.ones(()), positive("weight", weight, (), scores.shape[1:]))
 
 
 def effective_priors(stream_counts: ArrayLike, class_weights: ArrayLike | None = None) -> np.ndarray:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from imbal_jax import metrics
-from imbal_jax.decisions.probabilities import one_label, softmax_scores
+from imbal_jax.decisions.probabilities import softmax_scores
+from imbal_jax.metrics.labels import known_cases
 
 # Of a class: (hits, cases decided for it, cases that it has) to a number; arrays of one shape.
 Term = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -69,7 +70,7 @@ def class_multipliers(
     if objective not in OBJECTIVES:
         raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(OBJECTIVES)}")
     terms, metric = OBJECTIVES[objective]
-    labels, scores = one_label(labels, scores)
+    labels, scores = known_cases(labels, scores)
     scores = softmax_scores(scores)
     support = np.bincount(labels, minlength=scores.shape[1])
     if (support > 0).sum() < 2:

@@ -27,10 +27,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imbal_jax.decisions.probabilities import one_finding
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import patient_numbers
 from imbal_jax.metrics.guarantees import clopper_pearson_lower, patient_lower, shows
+from imbal_jax.metrics.labels import one_finding
 
 GRAMMAR = (
     "'sensitivity >= NUMBER' or 'specificity >= NUMBER', either one 'with NUMBER % confidence'; 'youden'; "
@@ -117,7 +117,7 @@ class AtLeast:
                 raise InputError(
                     f"rule '{self}': a confidence of {per_cent} % promises nothing: did you mean {meant} %?"
                 )
-        sure = self.confidence is not None  # of 1, nobody can be
+        sure = self.confidence is not None  # a target of 1 cannot be shown
         _check_range(self, "target", self.target, 0 < self.target < 1 or (self.target == 1 and not sure))
 
     def choose(self, curve: Curve) -> int:
@@ -127,11 +127,11 @@ class AtLeast:
         right = curve.hits if sensitivity else trials - curve.false_alarms
         self.check_reachable(side.images)
         if self.confidence is None:
-            enough = right / trials >= self.target
+            enough = np.asarray(right / trials >= self.target)
         elif side.patients == trials:
-            enough = clopper_pearson_lower(right, trials, self.confidence) >= self.target
+            enough = np.asarray(clopper_pearson_lower(right, trials, self.confidence) >= self.target)
         else:
-            enough = self._shown(side, curve.thresholds)
+            enough = self._shown(side, curve.thresholds, self.confidence)
         places = np.flatnonzero(enough)
         if not places.size:  # never of a sensitivity: the lowest threshold finds every positive
             raise InputError(
@@ -140,14 +140,14 @@ class AtLeast:
             )
         return int(places[-1] if sensitivity else places[0])
 
-    def _shown(self, side: Side, thresholds: np.ndarray) -> np.ndarray:
+    def _shown(self, side: Side, thresholds: np.ndarray, confidence: float) -> np.ndarray:
         """bool [T], where the bound by patient reaches the target; it is monotone, so bisection finds the edge."""
         images, sensitivity = side.images, self.rate == "sensitivity"
 
         def shown(at: int) -> bool:
             below = np.searchsorted(side.scores, thresholds[at])
             of = side.of[below:] if sensitivity else side.of[:below]
-            return shows(np.bincount(of, minlength=len(images)), images, self.target, self.confidence)
+            return shows(np.bincount(of, minlength=len(images)), images, self.target, confidence)
 
         first, last = 0, len(thresholds)  # of the thresholds from the safest on, how many show it
         while first < last:
@@ -166,17 +166,18 @@ class AtLeast:
         """
         if self.confidence is None:
             return
-        images = np.ones(int(images), int) if np.ndim(images) == 0 else np.asarray(images)
-        bound = patient_lower(images, images, self.confidence)
+        held = np.asarray(images)
+        held = np.ones(int(held), int) if held.ndim == 0 else held
+        bound = patient_lower(held, held, self.confidence)
         if bound >= self.target:
             return
         needed = math.ceil(math.log1p(-self.confidence) / math.log(self.target) - 1e-9)
-        side, count = "positive" if self.rate == "sensitivity" else "negative", len(images)
-        several = bool(images.sum() > count)
+        side, count = "positive" if self.rate == "sensitivity" else "negative", len(held)
+        several = bool(held.sum() > count)
         unit = f"{side} patients" if several else f"{side}s"
-        given = f"{count:,} {unit}" + f" ({images.sum():,} images)" * several
+        given = f"{count:,} {unit}" + f" ({held.sum():,} images)" * several
         reached = "undefined" if math.isnan(bound) else f"{bound:.4g} even where all are right"
-        unequal = " of equally many images" if len(set(images.tolist())) > 1 else ""
+        unequal = " of equally many images" if len(set(held.tolist())) > 1 else ""
         raise InputError(
             f"{given} cannot show {self}: the lower bound{', by patient,' if several else ''} is {reached}; it takes "
             f"{needed} {unit}{unequal}, a lower target or less confidence"

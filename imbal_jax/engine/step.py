@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from imbal_jax.engine import keys
 from imbal_jax.engine.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -37,7 +38,7 @@ class TrainStep:
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         axis = self.axis_name
-        rng = jax.random.fold_in(state.rng, state.step)
+        rng = keys.dropout(state.rng, state.step)
         params = state.params
         if axis is not None:
             rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))

@@ -63,6 +63,16 @@ def check_broadcast(name: str, values: ArrayLike, to: str, shape: tuple[int, ...
         )
 
 
+def refuse_first(wrong: np.ndarray, targets: np.ndarray, expected: str) -> None:
+    """Raise ValueError that names the first of ``targets`` that is ``wrong``, bool of their shape."""
+    if wrong.any():
+        place = np.unravel_index(np.argmax(wrong), wrong.shape)
+        index = ", ".join(str(i) for i in place)
+        raise ValueError(
+            f"targets[{index}] is {targets[place]:g}, expected {expected}: hide unknown ones with mask"
+        )
+
+
 def check_scalar(name: str, value: ArrayLike) -> None:
     """Raise ValueError unless ``value`` is a scalar and, where known, finite and 0 or more."""
     if np.ndim(value) != 0:

@@ -262,10 +262,10 @@ def _check_labels(labels: ArrayLike, size: int, mask: ArrayLike | None) -> tuple
 
 
 def _check_range(labels: ArrayLike, num_classes: int, mask: ArrayLike | None) -> None:
-    labels, mask = host_values(labels), host_values(True if mask is None else mask)
-    if labels is None or mask is None:
+    known, known_mask = host_values(labels), host_values(True if mask is None else mask)
+    if known is None or known_mask is None:
         return
-    outside = labels[((labels < 0) | (labels >= num_classes)) & (mask != 0)]
+    outside = known[((known < 0) | (known >= num_classes)) & (known_mask != 0)]
     if outside.size:
         raise ValueError(f"labels hold {outside[0]}, allowed are 0 to {num_classes - 1}")
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import check_scalar, per_class
-from imbal_jax.losses.softmax import (
+from imbal_jax.losses.single_label import (
     along_classes,
     are_indices,
     at_labels,

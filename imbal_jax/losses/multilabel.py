@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from imbal_jax.losses.arguments import check_scalar, known_values, per_class
 from imbal_jax.losses.reweighting import effective_weights
 from imbal_jax.losses.sigmoid import focal_terms, known_labels, per_label, where_known
-from imbal_jax.losses.softmax import along_classes
+from imbal_jax.losses.single_label import along_classes
 
 
 def distribution_balanced(

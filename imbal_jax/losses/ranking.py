@@ -14,40 +14,19 @@ share: ``psum(grad)`` is exact, under the conditions that ``weighted_mean`` stat
 temperatures and priors may be traced; they are then not checked.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import (
-    as_computed,
-    as_mask,
-    check_above_zero,
-    check_broadcast,
-    check_numbers,
-    check_scalar,
-    host_values,
-    known_values,
-)
+from imbal_jax.losses.arguments import check_above_zero, check_scalar, known_values
 from imbal_jax.losses.global_batch import batch_positions, gather_batch, map_anchors
-from imbal_jax.losses.reduction import AxisName, weighted_mean
-from imbal_jax.losses.sigmoid import LARGEST, sigmoid_pair
-
-_PAIRS_AT_ONCE = 2**18  # 1 MB of float32 stays in cache
-_ANCHORS_AT_ONCE = 128  # positives may be few, and a block that is not full costs as much
-
-Surrogate = Literal["squared", "squared_hinge", "hinge", "logistic"]
-
-_SURROGATES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "squared": lambda t, margin: (margin - t) ** 2,
-    "squared_hinge": lambda t, margin: jnp.maximum(margin - t, 0) ** 2,
-    "hinge": lambda t, margin: jnp.maximum(margin - t, 0),
-    "logistic": lambda t, margin: jax.nn.softplus(-t),
-}
+from imbal_jax.losses.pairs import SURROGATES, Surrogate, check_surrogate, highest, mean_over_pairs
+from imbal_jax.losses.ranked_batch import class_means, each_class, mean_of_classes, moments, prepare
+from imbal_jax.losses.reduction import AxisName
+from imbal_jax.losses.sigmoid import sigmoid_pair
 
 
 def auc_margin(
@@ -101,27 +80,27 @@ def auc_margin(
         0 and 1.
     """
     check_scalar("margin", margin)
-    batch = _prepare(scores, targets, mask, axis_name)
+    batch = prepare(scores, targets, mask, axis_name)
     h, dtype = batch.scores, batch.scores.dtype
     margin = jnp.asarray(margin, dtype)
-    a, b, alpha = (_each_class(n, v, batch) for n, v in (("a", a), ("b", b), ("alpha", alpha)))
+    a, b, alpha = (each_class(n, v, batch) for n, v in (("a", a), ("b", b), ("alpha", alpha)))
     if prior is None:
         # the terms without h are shared out over the positives, as any set with total weight 1 would do
-        of_positives = _class_means(
+        of_positives = class_means(
             (h - a) ** 2 + 2 * alpha * (margin - h) - alpha**2, batch.positive, axis_name
         )
-        of_negatives = _class_means((h - b) ** 2 + 2 * alpha * h, batch.negative, axis_name)
-        return _mean_of_classes(of_positives + of_negatives, batch.both_kinds, batch)
+        of_negatives = class_means((h - b) ** 2 + 2 * alpha * h, batch.negative, axis_name)
+        return mean_of_classes(of_positives + of_negatives, batch.both_kinds, batch)
 
     known_prior = known_values(prior)
     if known_prior is not None and not ((known_prior > 0) & (known_prior < 1)).all():
         raise ValueError(f"prior is {prior}, expected numbers between 0 and 1")
-    p = _each_class("prior", prior, batch)
+    p = each_class("prior", prior, batch)
     of_positive = (1 - p) * (h - a) ** 2 - 2 * alpha * (1 - p) * h
     of_negative = p * (h - b) ** 2 + 2 * alpha * p * h
     values = jnp.where(batch.positive, of_positive, of_negative) + p * (1 - p) * alpha * (2 * margin - alpha)
-    means = _class_means(values, batch.positive | batch.negative, axis_name)
-    return _mean_of_classes(means, batch.num_positive + batch.num_negative > 0, batch)
+    means = class_means(values, batch.positive | batch.negative, axis_name)
+    return mean_of_classes(means, batch.num_positive + batch.num_negative > 0, batch)
 
 
 def pairwise_auc(
@@ -160,12 +139,12 @@ def pairwise_auc(
     Raises:
       ValueError: shapes that do not fit; targets other than 0 and 1; an unknown surrogate; a negative margin.
     """
-    _check_surrogate(surrogate, margin)
-    batch = _prepare(scores, targets, mask, axis_name)
+    check_surrogate(surrogate, margin)
+    batch = prepare(scores, targets, mask, axis_name)
     margin = jnp.asarray(margin, batch.scores.dtype)
     if surrogate == "squared":
-        centre, offset, variance = _moments(batch.scores, batch.positive, axis_name)
-        other_centre, other_offset, other_variance = _moments(batch.scores, batch.negative, axis_name)
+        centre, offset, variance = moments(batch.scores, batch.positive, axis_name)
+        other_centre, other_offset, other_variance = moments(batch.scores, batch.negative, axis_name)
         gap = (centre - other_centre) + (offset - other_offset)
         loss = (margin - gap) ** 2 + variance + other_variance
     else:
@@ -173,8 +152,8 @@ def pairwise_auc(
         dtype = batch.scores.dtype
         weights = negative.astype(dtype) / jnp.maximum(batch.num_negative, 1).astype(dtype)[None]
         keys = gather_batch(batch.scores, axis_name)
-        loss = _mean_over_pairs(surrogate, margin, keys, weights, batch, axis_name)
-    return _mean_of_classes(loss, batch.both_kinds, batch)
+        loss = mean_over_pairs(surrogate, margin, keys, weights, batch, axis_name)
+    return mean_of_classes(loss, batch.both_kinds, batch)
 
 
 def partial_auc(
@@ -215,18 +194,18 @@ def partial_auc(
       ValueError: shapes that do not fit; targets other than 0 and 1; an unknown surrogate; a negative margin;
         ``max_fpr`` out of range.
     """
-    _check_surrogate(surrogate, margin)
+    check_surrogate(surrogate, margin)
     check_above_zero("max_fpr", max_fpr, at_most=1)
-    batch = _prepare(scores, targets, mask, axis_name)
+    batch = prepare(scores, targets, mask, axis_name)
     scores, negative = gather_batch(batch.scores, axis_name), gather_batch(batch.negative, axis_name)
     allowed = jnp.asarray(max_fpr, scores.dtype) * batch.num_negative.astype(scores.dtype)
     known, size = known_values(max_fpr), scores.shape[0]
     size = size if known is None else min(size, int(np.ceil(scores.dtype.type(known) * size)))
-    highest = jax.vmap(partial(_highest, size=size), in_axes=(1, 1, 0), out_axes=1)
-    keys, weights = highest(scores, negative, allowed)
+    top = jax.vmap(partial(highest, size=size), in_axes=(1, 1, 0), out_axes=1)
+    keys, weights = top(scores, negative, allowed)
     margin = jnp.asarray(margin, scores.dtype)
-    loss = _mean_over_pairs(surrogate, margin, keys, weights, batch, axis_name)
-    return _mean_of_classes(loss, batch.both_kinds, batch)
+    loss = mean_over_pairs(surrogate, margin, keys, weights, batch, axis_name)
+    return mean_of_classes(loss, batch.both_kinds, batch)
 
 
 def soft_partial_auc(
@@ -263,9 +242,9 @@ def soft_partial_auc(
       ValueError: shapes that do not fit; targets other than 0 and 1; an unknown surrogate; a negative margin;
         a temperature not above 0.
     """
-    _check_surrogate(surrogate, margin)
+    check_surrogate(surrogate, margin)
     check_above_zero("temperature", temperature)
-    batch = _prepare(scores, targets, mask, axis_name)
+    batch = prepare(scores, targets, mask, axis_name)
     temperature, margin = (jnp.asarray(x, batch.scores.dtype) for x in (temperature, margin))
     keys = gather_batch(batch.scores, axis_name)
     # a class without negatives is left out of the result; over no keys at all its gradient would be NaN
@@ -273,13 +252,13 @@ def soft_partial_auc(
     log_count = jnp.log(jnp.maximum(batch.num_negative, 1).astype(keys.dtype))
 
     def of_anchor(score: jax.Array) -> jax.Array:
-        costs = _SURROGATES[surrogate](score[None] - keys, margin)
+        costs = SURROGATES[surrogate](score[None] - keys, margin)
         log_sum = jax.nn.logsumexp(costs / temperature, axis=0, where=present)
         return temperature * (log_sum - log_count)
 
     anchors = jnp.where(batch.positive, batch.scores, 0)  # of others a cost that overflows is no matter
     values = map_anchors(of_anchor, anchors, keys.size, batch.positive.any(axis=1))
-    return _mean_of_classes(_class_means(values, batch.positive, axis_name), batch.both_kinds, batch)
+    return mean_of_classes(class_means(values, batch.positive, axis_name), batch.both_kinds, batch)
 
 
 def smooth_ap(
@@ -314,7 +293,7 @@ def smooth_ap(
       ValueError: shapes that do not fit; targets other than 0 and 1; a temperature not above 0.
     """
     check_above_zero("temperature", temperature)
-    batch = _prepare(scores, targets, mask, axis_name)
+    batch = prepare(scores, targets, mask, axis_name)
     temperature = jnp.asarray(temperature, batch.scores.dtype)
     keys = gather_batch(batch.scores, axis_name)
     positive, negative = (gather_batch(x, axis_name) for x in (batch.positive, batch.negative))
@@ -329,193 +308,4 @@ def smooth_ap(
 
     own_rows = batch_positions(batch.scores.shape[0], axis_name)
     values = map_anchors(of_anchor, (batch.scores, own_rows), keys.size, batch.positive.any(axis=1))
-    return _mean_of_classes(_class_means(values, batch.positive, axis_name), batch.both_kinds, batch)
-
-
-class _Batch(NamedTuple):
-    """A device's share of the batch, [b, C], and what is known of all of it, [C]. C = 1 for scores [B]."""
-
-    scores: jax.Array
-    positive: jax.Array
-    negative: jax.Array
-    num_positive: jax.Array
-    num_negative: jax.Array
-    valid: jax.Array  # scalar: all targets are 0 or 1
-
-    @property
-    def both_kinds(self) -> jax.Array:
-        return (self.num_positive > 0) & (self.num_negative > 0)
-
-
-def _prepare(
-    scores: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, axis_name: AxisName | None
-) -> _Batch:
-    scores = as_computed(scores)
-    if scores.ndim not in (1, 2):
-        raise ValueError(f"scores have shape {scores.shape}, expected [B] or [B, C]")
-    if np.shape(targets) != scores.shape:
-        raise ValueError(
-            f"targets have shape {np.shape(targets)}, expected that of the scores, {scores.shape}"
-        )
-    mask = True if mask is None else mask
-    check_broadcast("mask values", mask, "scores", scores.shape)
-    check_numbers("targets", targets)
-    _check_targets(targets, mask)
-
-    columns = scores.shape if scores.ndim == 2 else (len(scores), 1)
-    known = as_mask(mask, scores.shape).reshape(columns)
-    scores = jnp.clip(jnp.where(known, scores.reshape(columns), 0), -LARGEST, LARGEST)
-    targets = jnp.asarray(targets).reshape(columns)
-    targets = targets.astype(jnp.int32) if targets.dtype == jnp.bool_ else targets
-    positive, negative = known & (targets == 1), known & (targets == 0)
-    counts = jnp.stack([jnp.sum(x, axis=0, dtype=jnp.int32) for x in (positive, negative, known)])
-    if axis_name is not None:
-        counts = jax.lax.psum(counts, axis_name)
-    num_positive, num_negative, num_known = counts
-    valid = jnp.all(num_positive + num_negative == num_known)
-    return _Batch(scores, positive, negative, num_positive, num_negative, valid)
-
-
-def _check_targets(targets: ArrayLike, mask: ArrayLike) -> None:
-    targets, mask = host_values(targets), host_values(mask)
-    if targets is None or mask is None:
-        return
-    wrong = (targets != 0) & (targets != 1) & (mask != 0)
-    if wrong.any():
-        place = np.unravel_index(np.argmax(wrong), wrong.shape)
-        index = ", ".join(str(i) for i in place)
-        raise ValueError(
-            f"targets[{index}] is {targets[place]:g}, expected 0 or 1: hide unknown ones with mask"
-        )
-
-
-def _each_class(name: str, values: ArrayLike, batch: _Batch) -> jax.Array:
-    num_classes = batch.scores.shape[1]
-    if np.shape(values) not in ((), (num_classes,)):
-        raise ValueError(f"{name} has shape {np.shape(values)}, expected a scalar or ({num_classes},)")
-    return jnp.broadcast_to(jnp.asarray(values, batch.scores.dtype), (1, num_classes))
-
-
-def _check_surrogate(name: str, margin: ArrayLike) -> None:
-    if name not in _SURROGATES:
-        raise ValueError(f"surrogate is {name!r}, allowed are {', '.join(map(repr, _SURROGATES))}")
-    check_scalar("margin", margin)
-
-
-def _class_means(values: jax.Array, weights: jax.Array, axis_name: AxisName | None) -> jax.Array:
-    """[b, C] -> [C]. Any smooth function of the means keeps the promise that ``psum(grad)`` is exact."""
-    return jax.vmap(partial(weighted_mean, axis_name=axis_name), in_axes=1)(values, weights)
-
-
-def _moments(
-    scores: jax.Array, weights: jax.Array, axis_name: AxisName | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean of each class in two parts, centre and what rounding left, and variance; [C] each.
-
-    About a constant centre, large scores close together do not cancel, and all derivatives stay exact.
-    """
-    centre = jax.lax.stop_gradient(_class_means(scores, weights, axis_name))
-    offset = _class_means(scores - centre[None], weights, axis_name)
-    square = _class_means((scores - centre[None]) ** 2, weights, axis_name)
-    return centre, offset, square - offset**2
-
-
-def _mean_over_pairs(
-    surrogate: Surrogate,
-    margin: jax.Array,
-    keys: jax.Array,
-    weights: jax.Array,
-    batch: _Batch,
-    axis_name: AxisName | None,
-) -> jax.Array:
-    """[C], mean over all positives of the sum over the keys [K, C] of weights times the surrogate."""
-    if batch.scores.size == 0:
-        return jnp.zeros(batch.scores.shape[1], keys.dtype)
-    keys = jnp.where(weights == 0, 0, keys)  # of no account, infinity included
-    size = min(_ANCHORS_AT_ONCE, max(1, _PAIRS_AT_ONCE // max(1, keys.size)))
-    own = jnp.sum(batch.positive, axis=0)
-    blocks = jnp.max((own + size - 1) // size)
-    total = jax.vmap(partial(_sum_over_pairs, surrogate, size), in_axes=(1, None, 1, 1, 1, None))
-    sums = total(batch.scores, margin, keys, jax.lax.stop_gradient(weights), batch.positive, blocks)
-    return _class_means((sums / jnp.maximum(own, 1).astype(sums.dtype))[None], own[None], axis_name)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _sum_over_pairs(
-    surrogate: Surrogate,
-    size: int,
-    scores: jax.Array,
-    margin: jax.Array,
-    keys: jax.Array,
-    weights: jax.Array,
-    chosen: jax.Array,
-    blocks: jax.Array,
-) -> jax.Array:
-    """Sum over the ``chosen`` of the scores [b] and over the keys [K] of weights times the surrogate."""
-    return _sum_and_slopes(surrogate, size, scores, margin, keys, weights, chosen, blocks)[0]
-
-
-@_sum_over_pairs.defjvp
-def _(surrogate: Surrogate, size: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    total, slopes, key_slopes = _sum_and_slopes(surrogate, size, *primals)
-    moved, moved_margin, moved_keys, *_ = tangents
-    if surrogate != "logistic":
-        moved = moved - moved_margin  # the margin stands beside the score, as margin - score
-    return total, jnp.sum(slopes * moved) + jnp.sum(key_slopes * moved_keys)
-
-
-def _sum_and_slopes(
-    surrogate: Surrogate,
-    size: int,
-    scores: jax.Array,
-    margin: jax.Array,
-    keys: jax.Array,
-    weights: jax.Array,
-    chosen: jax.Array,
-    blocks: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """``_sum_over_pairs`` and its derivatives by the scores and by the keys. The chosen meet the keys ``size`` at
-    a time, in as many blocks as they fill, so that a rare class has few pairs and no pair is kept."""
-    rank = jnp.cumsum(chosen)
-    matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-
-    def add(block: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        rows = jnp.searchsorted(rank, 1 + block * size + jnp.arange(size))  # b after the last
-        real = rows < len(scores)
-        gaps = scores.at[rows].get(mode="fill", fill_value=0)[:, None] - keys[None]
-        cost = partial(_SURROGATES[surrogate], margin=margin)
-        costs, slopes = jax.jvp(cost, (gaps,), (jnp.ones_like(gaps),))
-        total, by_score, by_key = sums
-        total += jnp.sum(jnp.where(real, matmul(costs, weights), 0))
-        by_score = by_score.at[rows].add(matmul(slopes, weights), mode="drop")
-        return total, by_score, by_key - weights * matmul(real.astype(slopes.dtype), slopes)
-
-    start = jnp.zeros_like(scores[0]), jnp.zeros_like(scores), jnp.zeros_like(keys)
-    return jax.lax.fori_loop(0, blocks, add, start)
-
-
-def _highest(
-    scores: jax.Array, present: jax.Array, allowed: jax.Array, *, size: int
-) -> tuple[jax.Array, jax.Array]:
-    """The ``allowed`` highest of the scores that are present, a fractional number and ``size`` at most, [size],
-    and weights with sum 1. All scores equal to the last share its place: it is their mean, and weighs less."""
-    candidates = jnp.where(present, scores, -jnp.inf)
-    highest, _ = jax.lax.top_k(candidates, size)
-    # the least of those allowed, not read by its index, for which XLA would sort where that is a constant
-    allowed_ranks = jnp.arange(size, dtype=scores.dtype) < jnp.maximum(allowed, 1)
-    last = jnp.min(highest, where=allowed_ranks, initial=jnp.inf)
-    last = jax.lax.stop_gradient(last)
-    above, equal = ~(highest <= last), present & (scores == last)
-    # the mean as a sum that is exactly 0, which leaves the value without rounding
-    last += jnp.sum(jnp.where(equal, scores - last, 0)) / jnp.maximum(jnp.sum(equal, dtype=scores.dtype), 1)
-    keys = jnp.where(above, highest, last)
-    ties = highest == last
-    num_above, num_ties = (jnp.sum(x, dtype=scores.dtype) for x in (above, ties))
-    rest = (allowed - num_above) / jnp.maximum(num_ties, 1)
-    weights = jnp.where(above, 1, jnp.where(ties, rest, 0))
-    return keys, weights / jnp.where(allowed > 0, allowed, 1)
-
-
-def _mean_of_classes(losses: jax.Array, counted: jax.Array, batch: _Batch) -> jax.Array:
-    mean = jnp.sum(jnp.where(counted, losses, 0)) / jnp.maximum(jnp.sum(counted, dtype=losses.dtype), 1)
-    return jnp.where(batch.valid, mean, jnp.nan)
+    return mean_of_classes(class_means(values, batch.positive, axis_name), batch.both_kinds, batch)

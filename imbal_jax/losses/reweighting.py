@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from imbal_jax.losses.arguments import check_scalar, check_within, known_values, per_class
 from imbal_jax.losses.sigmoid import LARGEST, focal_terms
-from imbal_jax.losses.softmax import (
+from imbal_jax.losses.single_label import (
     along_classes,
     are_indices,
     at_labels,

@@ -33,8 +33,9 @@ from imbal_jax.losses.arguments import (
     host_values,
     known_values,
     per_class,
+    refuse_first,
 )
-from imbal_jax.losses.softmax import along_classes
+from imbal_jax.losses.single_label import along_classes
 
 # Mixing targets in half precision may leave [0, 1] by a rounding; -1, the usual mark of an unknown label,
 # is far outside.
@@ -267,18 +268,11 @@ def _check_at_most_one(name: str, values: ArrayLike) -> None:
         raise ValueError(f"{name} is {known[known > 1].flat[0]:g}, expected 0 to 1")
 
 
-def _is_target(targets: ArrayLike) -> ArrayLike:
+def _is_target(targets: Any) -> Any:
     return (targets >= -_ROUNDING) & (targets <= 1 + _ROUNDING)
 
 
 def _check_targets(targets: ArrayLike, mask: ArrayLike) -> None:
-    targets, mask = host_values(targets), host_values(mask)
-    if targets is None or mask is None:
-        return
-    wrong = ~_is_target(targets) & (mask != 0)
-    if wrong.any():
-        place = np.unravel_index(np.argmax(wrong), wrong.shape)
-        index = ", ".join(str(i) for i in place)
-        raise ValueError(
-            f"targets[{index}] is {targets[place]:g}, expected 0 to 1: hide unknown ones with mask"
-        )
+    known, known_mask = host_values(targets), host_values(mask)
+    if known is not None and known_mask is not None:
+        refuse_first(~_is_target(known) & (known_mask != 0), known, "0 to 1")

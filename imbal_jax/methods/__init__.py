@@ -3,17 +3,26 @@
 from imbal_jax.methods.catalogue import METHODS
 from imbal_jax.methods.combination import find_method, known_methods, trained_methods
 from imbal_jax.methods.effect import without_effect
-from imbal_jax.methods.method import LOSSES, TRAINED, Method, definition, first_stage
+from imbal_jax.methods.loss import ClassArrays, Loss, LossFunction, OptimizerFactory, Scene
+from imbal_jax.methods.loss_catalogue import COSINE_SCALE, LOSSES
+from imbal_jax.methods.method import TRAINED, Method, definition, first_stage, static_part
 
 __all__ = [
+    "COSINE_SCALE",
     "LOSSES",
     "METHODS",
     "TRAINED",
+    "ClassArrays",
+    "Loss",
+    "LossFunction",
     "Method",
+    "OptimizerFactory",
+    "Scene",
     "definition",
     "find_method",
     "first_stage",
     "known_methods",
+    "static_part",
     "trained_methods",
     "without_effect",
 ]

@@ -3,10 +3,12 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 from imbal_jax.errors import InputError
 from imbal_jax.methods.catalogue import METHODS
-from imbal_jax.methods.method import LOSSES, Method, definition, first_stage
+from imbal_jax.methods.loss_catalogue import LOSSES
+from imbal_jax.methods.method import Method, definition, first_stage
 
 NOT_SETTABLE = ("name", "summary", "paper", "options", "second_loss_options")
 _SHARES = {"composition": "3:1:1", "mixing_span": "0:0.9"}
@@ -38,18 +40,19 @@ def find_method(text: str) -> Method:
     options = dict(base.options) if loss == base.loss else {}
     second = given.get("second_loss", base.second_loss)
     second_options = dict(base.second_loss_options) if second == base.second_loss else {}
-    of_second = {f"second_loss.{option}": option for option in LOSSES.get(second, {})}
+    of_loss = _options_of(loss)
+    of_second = {f"second_loss.{option}": option for option in _options_of(second)}
     settable = {f.name: f.type for f in fields(Method) if f.name not in NOT_SETTABLE}
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     for key, value in given.items():
         if key in settable:
             changes[key] = _parse(text, key, value, settable[key])
-        elif key in LOSSES.get(loss, {}):
+        elif key in of_loss:
             options[key] = _parse(text, key, value, float)
         elif key in of_second:
             second_options[of_second[key]] = _parse(text, key, value, float)
         else:
-            having = ", ".join([*settable, *LOSSES.get(loss, {}), *of_second])
+            having = ", ".join([*settable, *of_loss, *of_second])
             raise InputError(f"unknown field {key!r} in method {text!r}: allowed are {having}")
     return replace(
         base,
@@ -83,7 +86,11 @@ def known_methods(methods: Sequence[Method]) -> dict[str, Method]:
     return own | {name: method for name, method in METHODS.items() if name not in own}
 
 
-def _parse(text: str, key: str, value: str, kind: object) -> object:
+def _options_of(loss: str) -> Sequence[str]:
+    return tuple(LOSSES[loss].options) if loss in LOSSES else ()
+
+
+def _parse(text: str, key: str, value: str, kind: Any) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[value.lower()]

@@ -7,38 +7,11 @@ from typing import Any, Literal
 
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
+from imbal_jax.methods.loss import Loss
+from imbal_jax.methods.loss_catalogue import LOSSES
 from imbal_jax.priors import SCHEMES
 from imbal_jax.sampling import COMPOSITIONS
 from imbal_jax.transforms.mixing import ALPHA, Mixing
-
-LOSSES: dict[str, dict[str, float]] = {
-    # one label, many labels
-    "cross_entropy": {},
-    "focal": {"gamma": 2.0},
-    # one label
-    "bayesian": {},
-    "class_balanced_focal": {"gamma": 0.5},
-    "poly1": {"epsilon": 1.0},
-    "logit_adjusted": {"tau": 1.0},
-    "balanced_softmax": {},
-    "vector_scaling": {"gamma": 0.15, "tau": 1.0},
-    "class_dependent_temperature": {"gamma": 0.15},
-    "ldam": {"max_margin": 0.5, "scale": 30.0},
-    "equalization": {"relative_threshold": 0.5, "gamma": 0.9},  # of an equal share, 1 / C
-    "influence_balanced": {"alpha": 1000.0},
-    "label_aware_smoothing": {"head": 0.4, "tail": 0.1},
-    # many labels
-    "asymmetric": {"gamma_neg": 4.0, "gamma_pos": 1.0, "clip": 0.05},
-    "distribution_balanced": {"kappa": 0.05, "scale": 2.0, "gamma": 2.0},
-    "class_balanced_sigmoid_focal": {"gamma": 2.0},
-    # ranking: one number for a batch
-    "auc_margin": {"margin": 1.0},
-    "pairwise_auc": {"margin": 1.0},
-    "partial_auc": {"max_fpr": 0.1, "margin": 1.0},
-    "smooth_ap": {"temperature": 1.0},
-}
-"""What a ``Method`` may name as its loss, with the options of each and their defaults; tasks.py says which task has
-which."""
 
 Deferred = Literal["weights", "composition", "loss"]
 SecondStage = Literal[
@@ -152,8 +125,8 @@ class Method:
                 self._refuse(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(values)}")
         for loss, options in ((self.loss, self.options), (self.second_loss, self.second_loss_options)):
             for name, _ in options:
-                if name not in LOSSES[loss]:
-                    having = ", ".join(LOSSES[loss]) or "none"
+                if name not in LOSSES[loss].options:
+                    having = ", ".join(LOSSES[loss].options) or "none"
                     self._refuse(f"loss {loss} has no option {name!r}, allowed are {having}")
         for name in ("defer", "ramp"):
             if not 0 <= getattr(self, name) <= 1:
@@ -191,9 +164,14 @@ class Method:
         raise InputError(f"method {self.name}: {what}")
 
     @property
+    def loss_row(self) -> Loss:
+        """The row of ``LOSSES`` that ``loss`` names."""
+        return LOSSES[self.loss]
+
+    @property
     def loss_options(self) -> dict[str, float]:
         """Every option of the loss with its value."""
-        return LOSSES[self.loss] | dict(self.options)
+        return {**self.loss_row.options, **dict(self.options)}
 
     @property
     def image_mixing(self) -> Mixing:
@@ -223,8 +201,8 @@ def definition(method: Method) -> dict[str, Any]:
     kept["options"] = method.loss_options
     if method.mixing != "none":
         kept["mixing_alpha"] = ALPHA[method.mixing] if method.mixing_alpha is None else method.mixing_alpha
-    second = LOSSES[method.second_loss] if method.second_stage in TRAINED else {}
-    kept["second_loss_options"] = second | dict(method.second_loss_options)
+    second = LOSSES[method.second_loss].options if method.second_stage in TRAINED else {}
+    kept["second_loss_options"] = {**second, **dict(method.second_loss_options)}
     return json.loads(json.dumps(kept))
 
 
@@ -242,10 +220,27 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
         "correction",
         "correction_tau",
     )
-    bare = replace(method, **{f.name: f.default for f in fields(method) if f.name in left_out})
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in left_out}
+    bare = replace(method, **defaults)
     for known in catalogue.values():
         if replace(known, name="", summary="", paper="") == replace(bare, name="", summary="", paper=""):
             return known
     return replace(
         bare, name=f"{method.name}_first_stage", summary=f"First stage of {method.name}.", paper=""
     )
+
+
+def static_part(method: Method) -> Method:
+    """``method`` without what only changes arrays or the host's plans: methods of one static part share a compilation.
+
+    Class weights, composition, resampling, the schedule's steps, second stages and corrections of probabilities are
+    not compiled in.
+    """
+    runtime = (
+        "name", "summary", "paper", "composition", "resample", "epoch", "perturb_repeats", "mixing_span", "weights",
+        "power", "defer", "ramp", "rate_after", "second_stage", "second_epochs", "second_steps", "second_loss",
+        "second_loss_options", "correction", "correction_tau",
+    )  # fmt: skip
+    beta = method.beta if "beta" in method.loss_row.reads else Method.beta
+    bare = {f.name: f.default for f in fields(method) if f.name in runtime}
+    return replace(method, **{**bare, "name": "static", "beta": beta})

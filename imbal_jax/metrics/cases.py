@@ -41,30 +41,30 @@ def check_cases(
 
     excluded: the labels come from ``known_labels``: a -1 among them is no negative.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    one_label = labels.ndim == 1 and scores.ndim == 2
-    if labels.ndim not in (1, 2) or (scores.shape[:1] if one_label else scores.shape) != labels.shape:
+    truth, values = np.asarray(labels), np.asarray(scores)
+    one_label = truth.ndim == 1 and values.ndim == 2
+    if truth.ndim not in (1, 2) or (values.shape[:1] if one_label else values.shape) != truth.shape:
         raise ValueError(
-            f"labels {list(labels.shape)} do not fit scores {list(scores.shape)}: "
+            f"labels {list(truth.shape)} do not fit scores {list(values.shape)}: "
             "expected [N] with [N], [N] with [N, C], or [N, L] with [N, L]"
         )
-    if one_label and scores.shape[1] < 2:
+    if one_label and values.shape[1] < 2:
         raise ValueError(
-            f"scores {list(scores.shape)} for one label need two classes or more: pass scores[:, 0]"
+            f"scores {list(values.shape)} for one label need two classes or more: pass scores[:, 0]"
         )
-    num_classes = scores.shape[1] if one_label else 2
-    labels = known_labels(labels, mask, num_classes, excluded=excluded)
-    kept = has_known(labels)
+    num_classes = values.shape[1] if one_label else 2
+    truth = known_labels(truth, mask, num_classes, excluded=excluded)
+    kept = has_known(truth)
     if not kept.all():
-        labels, scores = labels[kept], scores[kept]
-    if scores.dtype not in (np.float32, np.float64):
-        scores = scores.astype(np.float64)
-    missing = np.isnan(scores)
-    if labels.ndim == 2:
-        missing &= labels >= 0
+        truth, values = truth[kept], values[kept]
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    missing = np.isnan(values)
+    if truth.ndim == 2:
+        missing &= truth >= 0
     if missing.any():
-        raise ValueError(f"{missing.sum()} of {missing.size} scores are NaN: mask them or mend the model")
-    return Cases(labels, scores, kept)
+        raise ValueError(f"{missing.sum()} of {missing.size} scores are NaN: mask them or fix the model")
+    return Cases(truth, values, kept)
 
 
 def known_labels(
@@ -108,7 +108,7 @@ def refuse_signs(labels: np.ndarray) -> None:
 
 def has_known(labels: np.ndarray) -> np.ndarray:
     """bool [N], whether anything of a case is known, of labels [N, ...]."""
-    return (labels >= 0).any(axis=tuple(range(1, labels.ndim)))
+    return np.asarray((labels >= 0).any(axis=tuple(range(1, labels.ndim))))
 
 
 def whole_numbers(labels: np.ndarray) -> np.ndarray:

@@ -18,13 +18,13 @@ MISSING_WORDS = frozenset(
 
 def missing_groups(groups: ArrayLike) -> np.ndarray:
     """bool, the shape of the groups: those that name no patient: NaN, None, NaT, pandas.NA, "", "nan", "None", ..."""
-    groups = np.asarray(groups)
-    if groups.dtype.kind in "iub":
-        return np.zeros(groups.shape, bool)
-    if groups.dtype.kind in "fcmM":
-        return np.isnat(groups) if groups.dtype.kind in "mM" else np.isnan(groups)
-    flat = [_names_nobody(group) for group in groups.ravel().tolist()]
-    return np.array(flat, bool).reshape(groups.shape)
+    given = np.asarray(groups)
+    if given.dtype.kind in "iub":
+        return np.zeros(given.shape, bool)
+    if given.dtype.kind in "fcmM":
+        return np.isnat(given) if given.dtype.kind in "mM" else np.isnan(given)
+    flat = [_names_nobody(group) for group in given.ravel().tolist()]
+    return np.array(flat, bool).reshape(given.shape)
 
 
 def _names_nobody(group: object) -> bool:
@@ -54,21 +54,21 @@ def patient_numbers(
     """
     if groups is None:
         return np.arange(np.count_nonzero(kept))
-    groups = np.asarray(groups)
-    if groups.shape != kept.shape:
-        raise ValueError(f"groups {list(groups.shape)} must be one a case, {list(kept.shape)}")
-    groups = groups[kept]
-    nameless = missing_groups(groups)
+    owners = np.asarray(groups)
+    if owners.shape != kept.shape:
+        raise ValueError(f"groups {list(owners.shape)} must be one a case, {list(kept.shape)}")
+    owners = owners[kept]
+    nameless = missing_groups(owners)
     if nameless.any() and missing == "refuse":
-        raise ValueError(f"{nameless.sum()} of {groups.size} groups are missing: give every case its patient")
-    named = groups[~nameless]
-    if groups.dtype == object:  # numbers and words do not sort together
+        raise ValueError(f"{nameless.sum()} of {owners.size} groups are missing: give every case its patient")
+    named = owners[~nameless]
+    if owners.dtype == object:  # numbers and words do not sort together
         named = np.array([_one_spelling(group) for group in named.tolist()], str)
-    elif groups.dtype.kind in "US":
+    elif owners.dtype.kind in "US":
         spelled, place = np.unique(named, return_inverse=True)
         named = np.array([_one_spelling(group) for group in spelled.tolist()], str)[place]
     named = np.unique(named, return_inverse=True)[1]
-    numbers = np.empty(groups.shape, np.int64)
+    numbers = np.empty(owners.shape, np.int64)
     numbers[~nameless] = named
     numbers[nameless] = named.max(initial=-1) + 1 + np.arange(nameless.sum())
     return numbers
@@ -94,7 +94,10 @@ def classes_held(labels: np.ndarray, patients: np.ndarray) -> np.ndarray:
         holds = np.zeros((number, classes.size), bool)
         holds[patients, label] = True
         return holds
-    positive = labels == 1 if labels.ndim == 2 else (labels > 0).reshape(len(labels), -1).any(axis=1)[:, None]
+    if labels.ndim == 2:
+        positive = labels == 1
+    else:
+        positive = (labels > 0).reshape(len(labels), -1).any(axis=1, keepdims=True)
     holds = np.zeros((number, positive.shape[1]), bool)
     np.logical_or.at(holds, patients, positive)
     return holds

@@ -170,7 +170,8 @@ def tables_of_images(
     labels = known_labels(labels, mask)
     size = math.prod(labels.shape[1:pixels])
     flat = [array.reshape(len(array), size, *array.shape[pixels:]) for array in (labels, scores)]
-    images = [check_cases(*image, None, excluded=True) for image in zip(*flat, strict=True)]
+    images = [check_cases(truth, image, None, excluded=True) for truth, image in zip(*flat, strict=True)]
     if not images:  # as one without a pixel
-        images = [check_cases(*(array.reshape(0, *array.shape[2:]) for array in flat), None)]
+        truth, image = (array.reshape(0, *array.shape[2:]) for array in flat)
+        images = [check_cases(truth, image, None)]
     return np.array([tables_of(image, threshold) for image in images]), images[0].is_binary

@@ -14,7 +14,7 @@ from imbal_jax.metrics.cases import average_over_columns, check_cases
 class Ranking(NamedTuple):
     """Counts at each distinct score of a positive, ascending: [..., V]; leading axes are replicates."""
 
-    count: np.ndarray  # positives
+    positives: np.ndarray
     below: np.ndarray  # negatives below it
     level: np.ndarray  # negatives level with it
     negatives: int | np.ndarray  # all of them, [...]

@@ -24,7 +24,8 @@ def replicates_of(metric: Metric, labels: np.ndarray, scores: np.ndarray, patien
     same to rounding: see ``_of_rank`` and ``_of_overlap``. Any other metric is called with the cases of each
     resample. ValueError for a mask bound to the metric, which would stay where it is when cases are drawn.
     """
-    function, options = metric, {}
+    function: Callable[..., Any] = metric
+    options: dict[str, Any] = {}
     if isinstance(metric, partial) and not metric.args:
         function, options = metric.func, dict(metric.keywords)
     if options.get("mask") is not None:
@@ -71,8 +72,8 @@ def _of_rank(
         values = np.stack([formula(ranking, **options) for ranking in rankings], axis=-1)
         if average == "micro" or cases.is_binary:
             return values[:, 0]
-        support = np.stack([ranking.count.sum(axis=-1) for ranking in rankings], axis=-1)
-        return average_of(values, support, average)
+        support = np.stack([ranking.positives.sum(axis=-1) for ranking in rankings], axis=-1)
+        return np.asarray(average_of(values, support, average))
 
     return evaluate
 

@@ -5,7 +5,7 @@ the rarest class that he has: of a binary problem, positive or negative). So no 
 class, and the interval is that of a study of as many patients with and without it, not of its prevalence.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -134,17 +134,15 @@ class _Study(NamedTuple):
 
 
 def _study(labels: ArrayLike, groups: ArrayLike | None, mask: ArrayLike | None, stratified: bool) -> _Study:
-    labels = np.asarray(labels)
-    if labels.ndim == 0:
+    given = np.asarray(labels)
+    if given.ndim == 0:
         raise ValueError("labels are a scalar, expected [N], [N, L] or [N, *space]")
-    labels = known_labels(labels, mask)
-    kept = has_known(labels)
-    labels = labels[kept]
+    known = known_labels(given, mask)
+    kept = has_known(known)
+    known = known[kept]
     patients = patient_numbers(groups, kept)
-    strata = [np.unique(patients)]
-    if stratified:
-        strata = strata_of(classes_held(labels, patients))
-    return _Study(labels, patients, strata, kept)
+    strata = strata_of(classes_held(known, patients)) if stratified else [np.unique(patients)]
+    return _Study(known, patients, strata, kept)
 
 
 def _resample(
@@ -161,7 +159,8 @@ def _resample(
     undefined = np.full(np.shape(estimate), np.nan)
     if study.number < 2 or np.isnan(estimate).all():
         return estimate, Interval(plain(undefined), plain(undefined)), undefined[None]
-    values = np.concatenate([evaluate(counts) for counts in _draws(study, int(samples), rng)])
+    draws = patient_draws(study.strata, study.number, int(samples), rng, in_flight=_CHUNK)
+    values = np.concatenate([evaluate(counts) for counts in draws])
 
     shares = np.broadcast_to(
         np.expand_dims([tail, 1 - tail], tuple(range(1, values.ndim))), (2, *estimate.shape)
@@ -177,13 +176,18 @@ def _resample(
     return estimate, Interval(plain(bounds[0]), plain(bounds[1])), values
 
 
-def _draws(study: _Study, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each patient is drawn: int32 [R, G] at a time, multinomial in each stratum."""
-    rows = max(1, _CHUNK // study.number)
+def patient_draws(
+    strata: Sequence[np.ndarray], number: int, samples: int, rng: np.random.Generator, *, in_flight: int
+) -> Iterator[np.ndarray]:
+    """How often each of ``number`` patients is drawn: int32 [R, G] at a time, multinomial in each stratum.
+
+    in_flight: counts that are held at a time, R times G.
+    """
+    rows = max(1, in_flight // max(number, 1))
     for start in range(0, samples, rows):
         R = min(rows, samples - start)
-        counts = np.zeros((R, study.number), np.int32)
-        for stratum in study.strata:
+        counts = np.zeros((R, number), np.int32)
+        for stratum in strata:
             drawn = rng.integers(stratum.size, size=(R, stratum.size))
             drawn += stratum.size * np.arange(R)[:, None]
             counts[:, stratum] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)

@@ -159,7 +159,8 @@ def _place(scored: Sequence[Column], patients: np.ndarray) -> _Placed:
     holds = [np.bincount(side, minlength=number) > 0 for side in owner]
     held = int(holds[0].sum()), int(holds[1].sum()), int((holds[0] | holds[1]).sum())
     if not (P and N):
-        return _Placed(np.full(len(scored), np.nan), *np.full((2, len(scored), number), np.nan), *held)
+        undefined = np.full((len(scored), number), np.nan)
+        return _Placed(np.full(len(scored), np.nan), undefined, undefined, *held)
     areas, up, down = [], [], []
     for scores, positive, negative in scored:
         wins = _beaten(scores[positive], scores[negative])

@@ -29,7 +29,6 @@ def conv_general_dilated(
     lhs_dilation: Any = None,
     rhs_dilation: Any = None,
     dimension_numbers: Any = None,
-    feature_group_count: int = 1,
     **options: Any,
 ) -> Array:
     """The same arguments and result as ``jax.lax.conv_general_dilated``; all transformations work.
@@ -45,7 +44,7 @@ def conv_general_dilated(
         and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
         == lax.conv_dimension_numbers(lhs.shape, rhs.shape, NHWC)
         and max(rhs.shape[:2]) <= 7
-        and all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ()), feature_group_count))
+        and all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
         and all(value is None or value == 1 for value in options.values())
     ):
         strides = tuple(window_strides)
@@ -61,7 +60,6 @@ def conv_general_dilated(
         lhs_dilation,
         rhs_dilation,
         dimension_numbers,
-        feature_group_count,
         **options,
     )
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imbal_jax.decisions.operating_point import decide as called_at
-from imbal_jax.decisions.probabilities import one_against_rest
+from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.result import RunResult
 
 THRESHOLD = 0.5  # many labels: the decision of metrics.classification_summary

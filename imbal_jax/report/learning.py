@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 from imbal_jax.console import UNDEFINED
-from imbal_jax.decisions.criterion import Criterion, parse_criterion
+from imbal_jax.decisions.criterion import Criterion
+from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.report.html import Html, by_method, figures, legend, table
 from imbal_jax.report.plots import dot, draw, line, svg, thinned
 from imbal_jax.report.result import RunResult

@@ -7,10 +7,10 @@ import numpy as np
 
 from imbal_jax.console import UNDEFINED
 from imbal_jax.decisions.operating_point import OperatingPoint
-from imbal_jax.decisions.probabilities import one_against_rest
 from imbal_jax.decisions.threshold_rules import AtLeast, parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics import Interval, auroc, wilson
+from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.decisions import probabilities
 from imbal_jax.report.html import Html, bracket, by_method, figures, table
 from imbal_jax.report.per_class import rates

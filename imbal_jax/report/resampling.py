@@ -1,6 +1,5 @@
-"""Intervals of a report: patients are resampled, or their images counted as fewer than they are."""
+"""Patient-clustered intervals of a report: bootstrap, or Wilson with a design effect."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +7,11 @@ from numpy.typing import ArrayLike
 
 from imbal_jax.metrics import Interval, wilson
 from imbal_jax.metrics.averages import average_of
+from imbal_jax.metrics.cases import has_known
 from imbal_jax.metrics.clusters import classes_held, patient_numbers, strata_of
 from imbal_jax.metrics.intervals import normal_quantile
 from imbal_jax.metrics.replicates import Evaluate
+from imbal_jax.metrics.resampling import patient_draws
 
 CONFIDENCE = 0.95
 WORK = 2e8  # images x classes x replicates of one metric: about two seconds
@@ -45,24 +46,14 @@ class Cohort:
 
     def replicates(self, evaluate: Evaluate, most: int = 1000) -> np.ndarray:
         """Values [R, ...] of ``evaluate``, of how often each patient is drawn: int32 [r, G] at a time."""
-        return np.concatenate([evaluate(counts) for counts in self._draws(self.samples(most))])
-
-    def _draws(self, samples: int) -> Iterator[np.ndarray]:
         rng = np.random.default_rng(0)
-        rows = max(1, CHUNK // max(self.size, 1))
-        for start in range(0, samples, rows):
-            R = min(rows, samples - start)
-            counts = np.zeros((R, self.size), np.int32)
-            for stratum in self.strata:
-                drawn = rng.integers(stratum.size, size=(R, stratum.size))
-                drawn += stratum.size * np.arange(R)[:, None]
-                counts[:, stratum] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-            yield counts
+        draws = patient_draws(self.strata, self.size, self.samples(most), rng, in_flight=CHUNK)
+        return np.concatenate([evaluate(counts) for counts in draws])
 
 
 def cohort_of(truth: np.ndarray, groups: ArrayLike | None) -> Cohort:
     """truth: [M, C], 1, 0 or -1. groups: [M], whose an image is; None for a patient each."""
-    kept = (truth >= 0).any(axis=1)
+    kept = has_known(truth)
     patients = patient_numbers(groups, kept)
     strata = strata_of(classes_held(truth[kept], patients))
     return Cohort(truth[kept], kept, patients, strata)

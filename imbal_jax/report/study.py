@@ -7,7 +7,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from imbal_jax.decisions.criterion import parse_criterion
+from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.metrics import Interval, auroc, average_precision, delong
 from imbal_jax.metrics.averages import macro_mean
 from imbal_jax.metrics.replicates import replicates_of

@@ -5,8 +5,8 @@ from html import escape
 import numpy as np
 
 from imbal_jax.console import percent
-from imbal_jax.decisions.probabilities import one_against_rest
 from imbal_jax.metrics import Interval
+from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.decisions import Counts
 from imbal_jax.report.html import alarms, bracket, colour, figures, images, method
 from imbal_jax.report.resampling import macro, percentile_interval

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbal_jax.console import percent
-from imbal_jax.decisions.criterion import parse_criterion, unmet
-from imbal_jax.decisions.probabilities import one_against_rest
+from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.decisions.selection import unmet
 from imbal_jax.metrics.guarantees import patient_lower
+from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.result import RunResult
 
 # Patients with the finding. Of fewer, a threshold that finds every one is not even shown, with 95 % confidence, to

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from imbal_jax.console import UNDEFINED, make_console, number, percent, say
-from imbal_jax.decisions.probabilities import one_against_rest
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_csv, write_json
+from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.deployment import FILE as DEPLOYED
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import RESULT, SCORES, Scored

@@ -15,11 +15,12 @@ from imbal_jax.decisions.calibration import (
     fit_platt,
     fit_vector_scaling,
 )
-from imbal_jax.decisions.criterion import parse_criterion, rules_from
+from imbal_jax.decisions.criterion import rules_from
+from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.operating_point import OperatingPoint, choose_threshold
-from imbal_jax.decisions.probabilities import one_against_rest
 from imbal_jax.decisions.threshold_rules import AtLeast, Rule, parse_rule
 from imbal_jax.errors import InputError
+from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.deployment import Deployment, Inputs, log_outputs
 from imbal_jax.runs.outputs import Scored, patient_codes
 

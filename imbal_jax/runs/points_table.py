@@ -11,7 +11,7 @@ from rich.text import Text
 
 from imbal_jax.console import UNDEFINED, WIDE, number, percent
 from imbal_jax.decisions.operating_point import OperatingPoint, decide, predictive_values
-from imbal_jax.decisions.probabilities import one_against_rest
+from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report import RunResult
 from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.use import Use, use_of

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from imbal_jax.engine.pesg import auc_margin_variables
+from imbal_jax.engine import keys
 from imbal_jax.methods import Method
 from imbal_jax.models.head import HEADS
 from imbal_jax.models.projection import ProjectionHead
@@ -18,11 +18,11 @@ Variables = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Network:
-    """A linen model with a contrastive projection or the AUC margin's variables beside it, where ``method`` asks.
+    """A linen model with what ``method`` trains beside it: a contrastive projection, variables of the loss.
 
     ``apply`` is a ``step.ApplyFn``: in training (outputs, updated collections), else outputs. Outputs are logits
     [B, C], or, in training, a mapping with ``logits`` and what the loss needs: ``features`` [B, D],
-    ``projection`` [B, 128] and ``prototypes`` [C, 128] of unit length, ``auc_margin``.
+    ``projection`` [B, 128] and ``prototypes`` [C, 128] of unit length, and the variables of the loss under its name.
     """
 
     model: nn.Module
@@ -32,22 +32,17 @@ class Network:
         """The initial variables; those of the model do not depend on the method."""
         variables = dict(self.model.init(key, inputs, train=False))
         params = dict(variables["params"])
-        if self.method.loss == "class_balanced_focal" and "bias" in params["head"]:
-            # every sigmoid begins at 1 / C, as in the authors' code: from 1/2 the common classes' many negatives
-            # make the first steps
+        loss = self.method.loss_row
+        if loss.initial_bias is not None and "bias" in params["head"]:
             bias = params["head"]["bias"]
-            params["head"] = {
-                **params["head"],
-                "bias": jnp.full_like(bias, -jnp.log(max(len(bias) - 1.0, 1.0))),
-            }
+            params["head"] = {**params["head"], "bias": jnp.full_like(bias, loss.initial_bias(len(bias)))}
         if self.method.auxiliary != "none":
             kernel = params["head"]["kernel"]
-            params["projection"] = ProjectionHead().init(jax.random.fold_in(key, 1), kernel.T)["params"]
+            params["projection"] = ProjectionHead().init(keys.part_of_network(key, 1), kernel.T)["params"]
             if self.method.auxiliary == "balanced_contrastive":
-                params["prototypes"] = ProjectionHead().init(jax.random.fold_in(key, 2), kernel.T)["params"]
-        if self.method.loss == "auc_margin":
-            classes = params["head"]["kernel"].shape[1]
-            params["auc_margin"] = auc_margin_variables(1 if classes == 2 else classes)
+                params["prototypes"] = ProjectionHead().init(keys.part_of_network(key, 2), kernel.T)["params"]
+        if loss.variables is not None:
+            params[loss.name] = loss.variables(params["head"]["kernel"].shape[1])
         return {**variables, "params": params}
 
     def apply(
@@ -71,8 +66,9 @@ class Network:
         if self.method.auxiliary == "balanced_contrastive":
             rows = params["head"]["kernel"].T
             outputs["prototypes"] = ProjectionHead().apply({"params": params["prototypes"]}, rows)
-        if self.method.loss == "auc_margin":
-            outputs["auc_margin"] = params["auc_margin"]
+        loss = self.method.loss_row
+        if loss.variables is not None:
+            outputs[loss.name] = params[loss.name]
         return outputs, updates
 
     def features(self, variables: Variables, inputs: jax.Array) -> jax.Array:

@@ -87,7 +87,7 @@ def intensities(images: jax.Array) -> jax.Array:
 
 def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
     draws_key, noise_key = jax.random.split(key)
-    draws = jax.random.uniform(draws_key, 10, minval=-1.0)
+    draws = jax.random.uniform(draws_key, (10,), minval=-1.0)
     flip, dy, dx, angle, zoom, brightness, contrast, cy, cx, stretch = draws
     mirror = (flip < 0) & (strength > 0) & config.flip
     # Of the image as it came: averaging the warped image makes XLA warp it twice.

@@ -130,13 +130,12 @@ def mix(
         raise InputError(f"{len(labels)} labels for {len(images)} images: give one label an image")
     if config.kind == "none":
         return images, jnp.ones(len(images), jnp.float32)
-    for name, own, partner in (("images", images, partner_images), ("labels", labels, partner_labels)):
-        if partner is None:
-            raise InputError(f"{config.kind} needs partner {name}: draw a second batch as PARTNER says")
-        if partner.shape != own.shape:
-            raise InputError(f"partner {name} have shape {partner.shape}, expected {own.shape}")
+    partner_images = _partner("images", images, partner_images, config)
+    partner_labels = _partner("labels", labels, partner_labels, config)
 
-    share_draw, gate, cy, cx = jax.vmap(lambda key: jax.random.uniform(key, 4, jnp.float32), out_axes=1)(keys)
+    share_draw, gate, cy, cx = jax.vmap(lambda key: jax.random.uniform(key, (4,), jnp.float32), out_axes=1)(
+        keys
+    )
     alpha = ALPHA[config.kind] if config.alpha is None else config.alpha
     share = (
         1 - share_draw ** (1 / alpha)  # less the quantile of B(a, 1)
@@ -161,40 +160,12 @@ def mix(
     return mixed.astype(images.dtype), share
 
 
-def mixed_targets(
-    labels: ArrayLike, partner_labels: ArrayLike, share: ArrayLike, num_classes: int
-) -> jax.Array:
-    """The label of a mixed image: share y + (1 - share) y', with class indices as one-hot vectors.
-
-    An entry of multi-hot labels that is unknown, below 0, in one of the two that has a share is -1. A class
-    index outside 0..C-1 adds nothing.
-
-    Args:
-      labels, partner_labels: both int [B], or both multi-hot [B, C] with entries 1, 0, -1, or soft.
-      share: [B], of ``mix``.
-      num_classes: C.
-
-    Returns:
-      float32 [B, C].
-
-    Raises:
-      InputError: shapes that do not fit.
-    """
-    labels, partner_labels, share = jnp.asarray(labels), jnp.asarray(partner_labels), jnp.asarray(share)
-    if share.ndim != 1 or labels.shape not in (share.shape, (*share.shape, num_classes)):
-        raise InputError(
-            f"labels have shape {labels.shape} and the shares {share.shape}, "
-            f"expected [B] or [B, {num_classes}], and [B]"
-        )
-    if partner_labels.shape != labels.shape:
-        raise InputError(f"partner labels have shape {partner_labels.shape}, expected {labels.shape}")
-    share = share.astype(jnp.float32)[:, None]
-    if labels.ndim == 1:
-        own, partner = (jax.nn.one_hot(y, num_classes) for y in (labels, partner_labels))
-        return share * own + (1 - share) * partner
-    # Missing (-2) wins over uncertain (-1), which a policy may make a target of
-    least = jnp.minimum(jnp.where(share > 0, labels, 1), jnp.where(share < 1, partner_labels, 1))
-    return jnp.where(least < 0, least, share * labels + (1 - share) * partner_labels).astype(jnp.float32)
+def _partner(name: str, own: jax.Array, partner: jax.Array | None, config: Mixing) -> jax.Array:
+    if partner is None:
+        raise InputError(f"{config.kind} needs partner {name}: draw a second batch as PARTNER says")
+    if partner.shape != own.shape:
+        raise InputError(f"partner {name} have shape {partner.shape}, expected {own.shape}")
+    return partner
 
 
 def _beta_quantile(q: jax.Array, alpha: float) -> jax.Array:
@@ -239,7 +210,7 @@ def _box(share: jax.Array, centre: jax.Array, size: int) -> jax.Array:
 def _remix_share(
     share: jax.Array, labels: jax.Array, partner_labels: jax.Array, counts: ArrayLike | None, config: Mixing
 ) -> jax.Array:
-    if labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
+    if labels.shape != share.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise InputError(
             f"remix compares class counts: labels are {labels.dtype} {labels.shape}, not int [B]"
         )
