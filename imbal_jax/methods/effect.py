@@ -30,4 +30,3 @@ def without_effect(method: Method, arrays: ClassArrays) -> list[str]:
     if method.loss_row.idle and (why := method.loss_row.idle(method.loss_options, arrays)):
         says(f"loss={method.loss}", why)
     return lines
-

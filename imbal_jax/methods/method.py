@@ -231,7 +231,7 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
 
 
 def static_part(method: Method) -> Method:
-    """``method`` without what only changes arrays or the host's plans: methods of one static part share a compilation.
+    """``method`` without what only changes arrays or plans: methods of one static part share a compilation.
 
     Class weights, composition, resampling, the schedule's steps, second stages and corrections of probabilities are
     not compiled in.
