@@ -24,7 +24,7 @@ from environment import environment
 
 from imbal_jax.config import Config, Model, Train
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.sources.load import Splits
+from imbal_jax.data.load import Splits
 from imbal_jax.engine import parallel
 from imbal_jax.methods import find_method
 from imbal_jax.tasks import ONE_LABEL

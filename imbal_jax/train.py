@@ -12,8 +12,8 @@ from rich.console import Console
 
 from imbal_jax.config import Config
 from imbal_jax.console import duration, make_console, say
-from imbal_jax.data.sources.load import Splits, load
-from imbal_jax.data.splits.split import row_line
+from imbal_jax.data.load import Splits, load
+from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop
 from imbal_jax.engine import parallel

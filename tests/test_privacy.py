@@ -18,9 +18,9 @@ from rich.console import Console
 from small_runs import QUIET, small
 
 from imbal_jax import cli
-from imbal_jax.data.sources import folder as folder_module
-from imbal_jax.data.sources.folder import read_folder
-from imbal_jax.data.tables.listing import Listing
+from imbal_jax.data.folders import labelled_folder as folder_module
+from imbal_jax.data.folders.labelled_folder import read_folder
+from imbal_jax.data.folders.listing import Listing
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import find_run

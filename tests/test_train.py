@@ -18,7 +18,7 @@ from small_runs import QUIET, begun, small, write_pictures
 
 from imbal_jax import train
 from imbal_jax.config import Data, Optim, Train, to_json
-from imbal_jax.data.sources.load import load as sources
+from imbal_jax.data.load import load as sources
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method

@@ -19,7 +19,7 @@ from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import standardize
 from imbal_jax.data.feeding.shared import Shared
-from imbal_jax.data.sources.load import Splits, load
+from imbal_jax.data.load import Splits, load
 from imbal_jax.engine.step import ApplyFn
 from imbal_jax.files import DamagedError
 from imbal_jax.methods import Method, static_part

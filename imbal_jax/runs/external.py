@@ -12,10 +12,11 @@ from rich.console import Console
 
 from imbal_jax.config import Config, Data
 from imbal_jax.console import make_console, say
-from imbal_jax.data.dataset import MISSING, Dataset, check_labels
+from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.sources.load import SPLITS, Splits, load, read
-from imbal_jax.data.splits.split import split_summary
+from imbal_jax.data.labels import MISSING
+from imbal_jax.data.load import SPLITS, Splits, load, read
+from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
 from imbal_jax.report import RunResult

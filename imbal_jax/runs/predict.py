@@ -13,15 +13,15 @@ import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import make_console, percent, say
-from imbal_jax.data.dicom.reader import quiet
+from imbal_jax.data.dicom.radiograph import quiet
+from imbal_jax.data.folders.image_file import load_picture
+from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.images.geometry import COLOUR_DROPPED, Geometry
-from imbal_jax.data.ingest.key import Key, open_key
+from imbal_jax.data.images.refusal import REASONS, ReadError
 from imbal_jax.data.ingest.progress import progress
-from imbal_jax.data.records.files import prepared_folders
-from imbal_jax.data.records.reader import RecordSet, open_records
-from imbal_jax.data.refusal import REASONS, ReadError
-from imbal_jax.data.sources.folder import load_picture
-from imbal_jax.data.tables.listing import Listing, list_files
+from imbal_jax.data.pseudonyms import Key, open_key
+from imbal_jax.data.records.array_records import prepared_folders
+from imbal_jax.data.records.record_set import RecordSet, open_records
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.files import CsvFile

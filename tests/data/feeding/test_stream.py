@@ -20,15 +20,15 @@ from rich.console import Console
 
 from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Optim, Train
+from imbal_jax.data import load as sources
 from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.feeding.pipeline import Pipeline, Resident
 from imbal_jax.data.feeding.pixel_statistics import SAMPLE, pixel_statistics
 from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import AHEAD, DRAWN, STEPS, HostBatches, read_ahead, slices
-from imbal_jax.data.records.reader import RecordImages, open_records
-from imbal_jax.data.sources.load import load
-from imbal_jax.data.sources.load import load as sources
+from imbal_jax.data.load import load
+from imbal_jax.data.records.record_set import RecordImages, open_records
 from imbal_jax.errors import InputError
 from imbal_jax.methods import ClassArrays, find_method
 from imbal_jax.report.pictures import _Album

@@ -19,7 +19,7 @@ from imbal_jax.config import Config, Train
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import Pipeline
 from imbal_jax.data.feeding.stream import AHEAD, HostBatches, stream_steps
-from imbal_jax.data.records.reader import RecordImages, open_records
+from imbal_jax.data.records.record_set import RecordImages, open_records
 from imbal_jax.engine import parallel
 from imbal_jax.engine.state import init_state
 from imbal_jax.engine.step import make_train_step
