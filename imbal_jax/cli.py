@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0 if words else 2
     name, *rest = words
-    from imbal_jax.errors import InputError, Stopped
+    from imbal_jax.errors import InputError
 
     try:
         if name not in COMMANDS:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[name](rest)
     except InputError as error:
         print(f"imbal-jax: {error}", file=sys.stderr)
-        return 1 if isinstance(error, Stopped) else 2
+        return error.status
     except OSError as error:
         print(f"imbal-jax: {os_error(error, rest)}", file=sys.stderr)
         return 1
@@ -108,17 +108,17 @@ def evaluate(words: list[str]) -> int:
             f"evaluate does not know {wrong[0] if wrong else words[0]}: its options are --method, --step, --split, "
             "--out, --data.*, --deploy.* and --train.devices"
         )
-    from imbal_jax.runs.restore import finished_methods
-    from imbal_jax.runs.workdir import read_claim
+    from imbal_jax.runs.address import find_runs
+    from imbal_jax.runs.claim import read_claim
 
-    if not (workdir / "config.json").is_file() and (workdir.parent / "config.json").is_file():
-        workdir, name = workdir.parent, workdir.name  # WORKDIR/METHOD
-    before = read_claim(workdir)
-    config = override(before, words)
-    finished = [method.name for method in finished_methods(config, workdir)]
-    if name is not None and name not in finished:
-        raise InputError(f"--method {name} is not finished in {workdir}: there are {', '.join(finished)}")
-    names = finished if name is None else [name]
+    runs = find_runs(workdir)
+    workdir = runs[0].workdir
+    if name is not None:
+        finished = dict.fromkeys(run.method for run in runs)
+        runs = [run for run in runs if run.method == name]
+        if not runs:
+            raise InputError(f"--method {name} is not finished in {workdir}: there are {', '.join(finished)}")
+    config = override(read_claim(workdir), words)
     use_all_cores(config.train.batch_size, config.train.devices)
     other = any(flag.startswith("--data.") and flag != PRIORS for flag in flags)
     if part is None and step is None and not other:
@@ -128,7 +128,7 @@ def evaluate(words: list[str]) -> int:
             )
         from imbal_jax.runs.evaluate import rescore
 
-        rescore(config, workdir, methods=names)
+        rescore(config, workdir, runs=runs)
         return 0
     if step is not None and not step.isdigit():
         raise InputError(f"--step {step} is no step of a checkpoint: give a whole number")
@@ -140,7 +140,7 @@ def evaluate(words: list[str]) -> int:
     place = f"{config.data.source}-{part}" + (f"-step{step}" if step else "")
     validate(
         config,
-        [workdir / name for name in names],
+        runs,
         Path(out) if out else workdir / "evaluations" / place.replace(":", "-").replace("/", "-"),
         part=part,
         step=int(step) if step else None,
@@ -187,11 +187,12 @@ def export(words: list[str]) -> int:
     if len(words) != 1 or words[0].startswith("-"):
         raise InputError("export needs one run: imbal-jax export WORKDIR/METHOD --out DIR")
     from imbal_jax.engine.parallel import make_mesh
+    from imbal_jax.runs.address import find_run
     from imbal_jax.runs.export import export_run
     from imbal_jax.runs.restore import restore_deployed
 
-    deployed = restore_deployed(Path(words[0]), make_mesh(1))
-    folder = export_run(deployed, Path(out) if out else deployed.folder / "export")
+    deployed = restore_deployed(find_run(Path(words[0])), make_mesh(1))
+    folder = export_run(deployed, Path(out) if out else deployed.address.folder / "export")
     print(f"{folder}: model.stablehlo, model.json")
     return 0
 
@@ -222,7 +223,7 @@ def ingest(words: list[str]) -> int:
     from imbal_jax.data.ingest.options import IngestOptions
 
     options = parse(IngestOptions, words, prog="imbal-jax ingest")
-    from imbal_jax.data.ingest.run import ingest as ingest_folder
+    from imbal_jax.data.ingest.ingest import ingest as ingest_folder
 
     ingest_folder(options)
     return 0
@@ -231,8 +232,8 @@ def ingest(words: list[str]) -> int:
 def prepare(words: list[str]) -> int:
     """``prepare NAME --dir DIR --out DIR [options]``: a public set as records."""
     from imbal_jax.arguments import parse
-    from imbal_jax.data.records.builders import PrepareOptions
-    from imbal_jax.data.records.builders import prepare as prepare_set
+    from imbal_jax.data.ingest.prepare import PrepareOptions
+    from imbal_jax.data.ingest.prepare import prepare as prepare_set
 
     prepare_set(parse(PrepareOptions, words, prog="imbal-jax prepare"))
     return 0

@@ -169,6 +169,8 @@ class Train:
         fed from the host.
     max_nonfinite: the run stops after so many updates in a row without a finite loss and gradient.
     devices: how many; None is all.
+    save_minutes: between two evaluations the state is saved as often as this; 0 is never. A run that is stopped by
+        SIGTERM or SIGUSR1 saves at once.
     mirror_scores: score the mean of the probabilities of each image and of its mirror image.
     """
 
@@ -181,6 +183,7 @@ class Train:
     max_nonfinite: int = 20
     devices: int | None = None
     backend: Literal["shard_map", "pmap", "jit"] = "shard_map"
+    save_minutes: float = 10.0
     mirror_scores: bool = False
 
     def __post_init__(self) -> None:
@@ -211,7 +214,9 @@ class Deploy:
 class Config:
     """A whole run; a ``configs/NAME.py`` returns one from ``get_config()``.
 
-    methods: trained one after the other on the same split and seed; names of ``METHODS``, or combinations
+    seed: of the initial weights, the order of the batches and the augmentation.
+    seeds: each method is trained once with each of these, on the same split; none: once, with ``seed``.
+    methods: trained one after the other on the same split; names of ``METHODS``, or combinations
         such as ``loss=focal,composition=balanced``.
     select: which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a
         constraint (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest
@@ -225,6 +230,7 @@ class Config:
     name: str
     title: str = ""
     seed: int = 0
+    seeds: tuple[int, ...] = ()
     methods: tuple[MethodField, ...] = (find_method("ce"),)
     select: str = "auroc + average_precision"
     data: Data = Data()
@@ -237,6 +243,11 @@ class Config:
     def __post_init__(self) -> None:
         check_fields(self)
         check_config(self)
+
+    @property
+    def run_seeds(self) -> tuple[int, ...]:
+        """The seeds that each method is trained with."""
+        return self.seeds or (self.seed,)
 
 
 def check_config(config: Config) -> None:
@@ -265,9 +276,15 @@ def check_config(config: Config) -> None:
     parse_columns(data.columns)
     named = [name for name, _ in map(prevalence_of, data.prevalence)]
     require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
-    for key in ("seed", "data.split-seed"):
-        number = config.seed if key == "seed" else data.split_seed
+    numbers = [
+        ("seed", config.seed),
+        ("data.split-seed", data.split_seed),
+        *(("seeds", n) for n in config.seeds),
+    ]
+    for key, number in numbers:
         require(0 <= number < 2**32, key, number, "0 or more, and below 2^32")
+    distinct = len(set(config.seeds)) == len(config.seeds)
+    require(distinct, "seeds", " ".join(map(str, config.seeds)), "each may be named once")
     require(0 <= config.model.dropout < 1, "model.dropout", config.model.dropout, "from 0 to below 1")
     require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")
     require(optim.weight_decay >= 0, "optim.weight-decay", optim.weight_decay, "0 or more")

@@ -143,9 +143,9 @@ def test_evaluate_changes_the_operating_points_of_a_workdir_and_scores_other_ima
     assert cli.main(["evaluate", str(workdir), "--deploy.points", "bright: max f2", "youden"]) == 0
     assert "max f2" in capsys.readouterr().out
     for method in ("ce", "crt"):
-        assert Deployment.read(workdir / method).points[1].rule == "max f2"
+        assert Deployment.read(workdir / method / "seed0").points[1].rule == "max f2"
     assert cli.main(["evaluate", str(workdir), "--data.deployment-priors", "0.99", "0.01"]) == 0
-    assert Deployment.read(workdir / "ce").prevalence == (0.99, 0.01)
+    assert Deployment.read(workdir / "ce" / "seed0").prevalence == (0.99, 0.01)
     capsys.readouterr()
     assert (
         cli.main(["evaluate", str(workdir / "ce"), "--split", "train", "--out", str(tmp_path / "out")]) == 0

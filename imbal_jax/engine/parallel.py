@@ -10,6 +10,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from imbal_jax.engine.step import TrainStep
+
 AXIS = "data"
 Backend = Literal["shard_map", "pmap", "jit"]
 BACKENDS: tuple[Backend, ...] = ("shard_map", "pmap", "jit")
@@ -34,7 +36,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     whole = NamedSharding(mesh, P())
 
     def put(x: Any) -> Any:  # of a typed key device_put makes no array of several processes
-        if not jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
+        if not jnp.issubdtype(getattr(x, "dtype", np.dtype(bool)), jax.dtypes.prng_key):
             return jax.device_put(x, whole)
         data = jax.device_put(np.asarray(jax.random.key_data(x)), whole)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
@@ -79,7 +81,7 @@ def aligned(array: np.ndarray) -> np.ndarray:
 
 
 def room_for(nbytes: int, mesh: Mesh) -> bool:
-    """Whether so many bytes leave a third of each device's free memory to the training; True where it is not known."""
+    """Whether so many bytes leave a third of each device's free memory to the training; True if not known."""
     if mesh.devices.flat[0].platform == "cpu":
         return True  # they are in this memory already, and are read in place
     for device in mesh.local_devices:
@@ -246,7 +248,7 @@ def _compile(step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool) 
 
 
 def _without_axis(step: Any) -> Any:
-    return dataclasses.replace(step, axis_name=None) if dataclasses.is_dataclass(step) else step
+    return dataclasses.replace(step, axis_name=None) if isinstance(step, TrainStep) else step
 
 
 def _split_leading(x: Any, parts: int) -> Any:

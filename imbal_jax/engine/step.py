@@ -1,7 +1,7 @@
 """The train step and the evaluation step: pure functions that know a mesh axis and nothing else."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -76,7 +76,8 @@ class TrainStep:
             return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
         skipped = 1 - finite.astype(jnp.int32)
-        new_state = state.replace(
+        new_state = replace(
+            state,
             step=state.step + 1,
             params=keep(new_params, state.params),
             model_state=keep({**state.model_state, **updates}, state.model_state),

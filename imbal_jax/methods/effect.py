@@ -1,4 +1,4 @@
-"""Which parts of a method change nothing on the data at hand, and why: a run of it would be plain cross-entropy's."""
+"""Parts of a method that have no effect on the given data, and why."""
 
 import numpy as np
 
@@ -30,4 +30,3 @@ def without_effect(method: Method, arrays: ClassArrays) -> list[str]:
     if method.loss_row.idle and (why := method.loss_row.idle(method.loss_options, arrays)):
         says(f"loss={method.loss}", why)
     return lines
-

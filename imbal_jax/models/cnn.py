@@ -1,4 +1,4 @@
-"""A small convolutional network: seconds on a laptop, enough for a demonstration or a first look at new data."""
+"""A small convolutional network: trains in seconds on a laptop, for demonstrations and first looks."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class CNN(nn.Module):
       head: "linear" or "cosine".
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
       dropout: rate on the features before the head; needs the "dropout" key in training.
-      dtype: of the computation, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
+      dtype: computation dtype, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
     """
 
     num_outputs: int

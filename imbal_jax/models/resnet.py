@@ -37,7 +37,7 @@ class ResNet(nn.Module):
       head: "linear" or "cosine".
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
       dropout: rate on the features before the head; needs the "dropout" key in training.
-      dtype: of the computation, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
+      dtype: computation dtype, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
     """
 
     num_outputs: int

@@ -103,7 +103,9 @@ class Classification(Task):
                 # share L(own label) + (1 - share) L(partner's label), for any loss. Twice, as twice are averaged.
                 share = batch["share"].reshape(-1, *[1] * (values.ndim - 1))
                 partner = scene_of(batch["partner_labels"])
-                others, their_weights = self._values(method, partner, batch["partner_labels"], batch["shared"])
+                others, their_weights = self._values(
+                    method, partner, batch["partner_labels"], batch["shared"]
+                )
                 values = jnp.concatenate([values, others])
                 weights = jnp.concatenate([2 * share * weights, 2 * (1 - share) * their_weights])
             mean = losses.weighted_mean(values, weights, axis, method.normalize)

@@ -112,7 +112,7 @@ class Task:
     def use_priors(
         self, given: tuple[float, ...] | None, labels: np.ndarray, classes: tuple[str, ...]
     ) -> np.ndarray | None:
-        """Class priors [C] at the place of use: ``given`` ones, checked, or those that ``labels`` suggest, or None."""
+        """Class priors [C] at the place of use: ``given`` ones, checked, or those of ``labels``, or None."""
         return None
 
     def training_priors(self, method: Method, arrays: Any) -> np.ndarray:

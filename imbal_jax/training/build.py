@@ -11,7 +11,7 @@ from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.engine import keys, parallel
 from imbal_jax.errors import InputError
-from imbal_jax.methods import Method
+from imbal_jax.methods import Method, static_part
 from imbal_jax.training.network import Network, SecondStageNetwork
 
 
@@ -27,7 +27,7 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
     if method.head != "linear":
         options["head"] = method.head
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
-    network = Network(model, method)
+    network = Network(model, static_part(method))
     example = jnp.zeros((1, *train.images.shape[1:]), jnp.float32)
     return network, jax.jit(network.init)(keys.initial_variables(config.seed), example)
 

@@ -1,6 +1,7 @@
 """What a method's batches hold: plans, and the arrays that all examples share."""
 
 from collections.abc import Callable
+
 import numpy as np
 
 from imbal_jax.config import Config

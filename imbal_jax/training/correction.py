@@ -48,3 +48,16 @@ def apply_correction(
         return estimate_priors(scores, source).scores
     factors = np.exp(log_factors - np.max(log_factors))
     return correct_priors(scores, np.full(len(factors), 1 / len(factors)), factors / factors.sum())
+
+
+def correct(
+    method: Method,
+    source: np.ndarray,
+    use_priors: np.ndarray | None,
+    labels: np.ndarray,
+    scores: np.ndarray,
+) -> np.ndarray:
+    """The probabilities [N, C] of images with their labels, corrected by what is fitted on them; arguments as of
+    ``correction_factors``."""
+    factors = correction_factors(method, source, use_priors, labels, scores)
+    return apply_correction(method, np.log(factors), source, scores)

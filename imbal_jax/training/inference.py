@@ -24,7 +24,7 @@ Statistics = Mapping[str, Any]
 
 
 class Predict(Protocol):
-    """``(variables, statistics, images [N, H, W, C], labels) -> [N, ...]``; labels only where the task keeps by them."""
+    """``(variables, statistics, images, labels) -> [N, ...]``; labels only where the task keeps by them."""
 
     def __call__(
         self,

@@ -54,7 +54,7 @@ class Network:
             variables,
             inputs,
             train=True,
-            rngs=rngs,
+            rngs=dict(rngs),
             mutable=[name for name in variables if name != "params"],
             outputs="both",
         )

@@ -8,7 +8,6 @@ import optax
 from imbal_jax.config import Optim
 from imbal_jax.methods import Method, OptimizerFactory
 
-
 NO_CHANGE = (0, 1.0)
 """The learning rate is multiplied by 1 from the first step on."""
 

@@ -1,7 +1,7 @@
 """What follows once features are learned: heads in closed form, and batches of features for a head's training."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -106,7 +106,7 @@ class FeaturePipeline:
         else:
             points = smoothed_bootstrap(item_keys, items, features, labels, extra["deviations"])
         points = jnp.where(made[:, None], points, features[items])
-        shared = resident.shared.replace(loss_key=jax.random.key_data(step_key))
+        shared = replace(resident.shared, loss_key=jax.random.key_data(step_key))
         return {"inputs": points, "labels": labels[items], "shared": shared}
 
     def arrays(self, features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -14,7 +13,7 @@ from imbal_jax.data.feeding.pipeline import Pipeline, Resident
 from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import HostBatches, stream_steps
-from imbal_jax.data.sources.load import Splits
+from imbal_jax.data.load import Splits
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.engine import keys, parallel
 from imbal_jax.engine.state import TrainState, init_state
@@ -176,5 +175,3 @@ def feed(config: Config, program: Program, source: Source) -> Advance:
     )
     shared = parallel.replicate(source.shared, mesh)
     return stream_steps(fed_step(program), batches, mesh, shared=shared, workers=config.data.workers)
-
-

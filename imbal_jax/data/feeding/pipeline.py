@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from imbal_jax.data.feeding.plans import Plans, draw
@@ -16,7 +15,7 @@ from imbal_jax.transforms.augment import Augment, augment
 from imbal_jax.transforms.mixing import Mixing, mix
 
 Transform = Callable[[jax.Array, jax.Array, jax.Array, Augment, Any], tuple[jax.Array, jax.Array]]
-"""``(keys [B], images [B, H, W, C], labels [B, ...], augmentation, strength) -> (images, labels)``, moved together."""
+"""``(keys [B], images [B, H, W, C], labels, augmentation, strength) -> (images, labels)``, moved together."""
 
 REPEATED = Augment(shift=0.1, rotation=10.0, zoom=0.1, brightness=0.1, contrast=0.2)
 """What perturbs repeated images where the config has no augmentation of its own."""

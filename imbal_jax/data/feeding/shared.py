@@ -1,5 +1,6 @@
 """What all examples of a batch share: the method's numbers, the pixel statistics, the schedule, the random key."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ class Shared:
 
     def at_step(self, step: jax.Array, step_key: jax.Array) -> "Shared":
         """The same at one step, with its key, its blend, and the priors of its batches."""
-        now = self.replace(loss_key=jax.random.key_data(keys.loss_of_step(step_key)))
+        now = replace(self, loss_key=jax.random.key_data(keys.loss_of_step(step_key)))
         if self.switch is None:
             return now
         start, ramp = self.switch
@@ -48,4 +49,4 @@ class Shared:
         arrays = self.arrays
         if getattr(arrays, "priors_before", None) is not None:
             arrays = arrays._replace(priors=jnp.where(step < start, arrays.priors_before, arrays.priors))
-        return now.replace(blend=blend, arrays=arrays)
+        return replace(now, blend=blend, arrays=arrays)

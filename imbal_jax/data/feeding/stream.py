@@ -48,9 +48,7 @@ class HostBatches:
         """``images``, ``labels`` and ``places``, and the partners where images are mixed, as ``Pipeline.inputs``."""
         every = self._drawn(step // DRAWN)
         own = slice(None) if self.places is None else self.places
-        items, partners, places = (
-            None if values is None else values[step % DRAWN][own] for values in every
-        )
+        items, partners, places = (None if values is None else values[step % DRAWN][own] for values in every)
         batch = {"images": self.images[items], "labels": self.labels[items], "places": places}
         if partners is not None:
             batch |= {"partner_images": self.images[partners], "partner_labels": self.labels[partners]}
@@ -74,9 +72,7 @@ class HostBatches:
         return _unpickled, (self.images, self.labels, jax.tree.map(np.asarray, self.plans), self.places)
 
 
-def _unpickled(
-    images: Images, labels: np.ndarray, plans: Plans, places: np.ndarray | None
-) -> HostBatches:
+def _unpickled(images: Images, labels: np.ndarray, plans: Plans, places: np.ndarray | None) -> HostBatches:
     return HostBatches(images=images, labels=labels, plans=plans, places=places)
 
 
