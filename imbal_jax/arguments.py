@@ -11,6 +11,7 @@ import tyro
 from imbal_jax.errors import InputError
 
 T = TypeVar("T")
+COLUMN_ROLES = ("file", "accession", "patient", "label", "split")
 
 
 def parse(kind: type[T], words: Sequence[str], *, prog: str, default: T | None = None) -> T:
@@ -42,3 +43,22 @@ def one_line(text: str) -> str:
             break
     message = re.sub(r"\s+", " ", " ".join(lines)).replace("Error parsing Config: ", "").strip()
     return message or "the options could not be read, see --help"
+
+
+def parse_columns(words: Sequence[str]) -> dict[str, str]:
+    """Role -> heading of ``patient=subject_id file=image_path``; InputError for another form.
+
+    ``patient=`` says that no column is the patient's.
+    """
+    named: dict[str, str] = {}
+    for word in words:
+        role, found, heading = word.partition("=")
+        role = role.strip().lower()
+        if not found or role not in COLUMN_ROLES:
+            raise InputError(
+                f"columns: {word!r} is not ROLE=COLUMN, as patient=subject_id; roles are {', '.join(COLUMN_ROLES)}"
+            )
+        if role in named:
+            raise InputError(f"columns: {role} is named twice")
+        named[role] = heading.strip()
+    return named
