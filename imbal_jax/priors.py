@@ -24,6 +24,9 @@ def class_counts(labels: ArrayLike, num_classes: int) -> np.ndarray | jax.Array:
     Returns int64 [num_classes]. Of a traced JAX array, int32 [num_classes] and no check of the values: an
         index out of range is then not counted.
     Raises ValueError on a label out of range, an entry other than 1, 0, -1, -2, or another shape or type.
+
+    >>> class_counts(np.array([0, 0, 1]), num_classes=3)
+    array([2, 1, 0])
     """
     if isinstance(labels, jax.core.Tracer):
         if labels.ndim == 1:
@@ -62,6 +65,9 @@ def class_priors(counts: ArrayLike) -> np.ndarray | jax.Array:
 
     counts: [C], non-negative. Returns float64 [C], zero where the count is zero (a traced JAX array gives
     float32 and is not checked). Raises ValueError when a count is negative or all are zero.
+
+    >>> class_priors([2, 1, 1])
+    array([0.5 , 0.25, 0.25])
     """
     if isinstance(counts, jax.core.Tracer):
         counts = counts.astype(jnp.float32)
@@ -89,6 +95,9 @@ def class_weights(
     counts: [C]. beta in [0, 1): 0 is unweighted, towards 1 it is the inverse count.
     Returns float64 [C]. Raises ValueError on an unknown scheme, a beta outside [0, 1), a negative count, and
     on a count of zero unless the scheme is none.
+
+    >>> class_weights([8, 2])  # 10 / (2 * 8) and 10 / (2 * 2)
+    array([0.625, 2.5  ])
     """
     if scheme not in SCHEMES:
         raise ValueError(f"unknown weight scheme {scheme!r}, allowed are {', '.join(SCHEMES)}")
@@ -117,6 +126,9 @@ def positive_weights(counts: ArrayLike, total: ArrayLike, power: float = 1.0) ->
     counts: [C], the positives of each label. total: the items, a number, or [C] where each label has its own
     number of known entries. Returns float64 [C] (zero for a label that is always positive).
     Raises ValueError on a count that is zero, negative, or more than its total.
+
+    >>> positive_weights([10, 1], total=100)
+    array([ 9., 99.])
     """
     counts = _checked(counts)
     _refuse_empty(counts, "positive weight")

@@ -30,6 +30,9 @@ def parse_criterion(text: str) -> Criterion:
     A class's metric is spelled ``sensitivity/nodule``; quote the class where it holds anything but letters,
     digits, ``_``, ``.`` and ``-``, as in ``sensitivity/"no finding"``. Leave a space before a minus that
     follows a class. InputError, with the grammar, where the text does not follow it.
+
+    >>> str(parse_criterion("specificity where sensitivity >= 0.95").constraints[0])
+    'sensitivity >= 0.95'
     """
     tokens = _Tokens(text)
     terms = [_term(tokens, first=True)]

@@ -64,6 +64,11 @@ def choose_threshold(
     Raises:
       InputError: a malformed rule; no positive or no negative; a rule that the cases cannot satisfy.
       ValueError: labels or scores of other values or shapes.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> point = choose_threshold(labels, scores, "sensitivity >= 0.9")
+    >>> print(point.threshold, point.sensitivity, point.specificity)
+    0.5 1.0 0.667
     """
     rule = parse_rule(rule) if isinstance(rule, str) else rule
     values = np.asarray(scores)
@@ -168,6 +173,9 @@ def predictive_values(
 
     Raises:
       ValueError: a value outside 0 to 1.
+
+    >>> predictive_values(sensitivity=0.9, specificity=0.9, prevalence=0.01).ppv  # 0.009 / 0.108
+    np.float64(0.083)
     """
     values = {"sensitivity": sensitivity, "specificity": specificity, "prevalence": prevalence}
     arrays = {name: np.asarray(value, np.float64) for name, value in values.items()}

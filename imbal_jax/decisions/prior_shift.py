@@ -38,6 +38,9 @@ def adjust_logits(logits: ArrayLike, priors: ArrayLike, tau: float = 1.0) -> np.
 
     Raises:
       ValueError: shapes that do not fit; a prior that is not above 0; a negative ``tau``.
+
+    >>> print(adjust_logits([[0.0, 0.0]], priors=[0.75, 0.25]))
+    [[0.288 1.386]]
     """
     logits = np.asarray(logits, np.float64)
     if logits.ndim == 0:
@@ -63,6 +66,9 @@ def correct_priors(scores: ArrayLike, source_priors: ArrayLike, target_priors: A
 
     Raises:
       ValueError: scores that are not probabilities, or rows that do not sum to 1; priors that do not fit.
+
+    >>> print(correct_priors([[0.5, 0.5]], source_priors=[0.5, 0.5], target_priors=[0.9, 0.1]))
+    [[0.9 0.1]]
     """
     scores = softmax_scores(scores)
     source = distribution("source_priors", source_priors, scores.shape[1])
@@ -90,6 +96,9 @@ def correct_prevalence(
 
     Raises:
       ValueError: scores that are not probabilities; a prevalence outside (0, 1), or that does not fit.
+
+    >>> print(correct_prevalence([0.5], 0.5, 0.1))
+    [0.1]
     """
     scores = sigmoid_scores(scores)
     source = prevalences("source_prevalence", source_prevalence, scores.shape[1:])
@@ -111,6 +120,9 @@ def undo_undersampling(scores: ArrayLike, kept: ArrayLike) -> np.ndarray:
 
     Raises:
       ValueError: scores that are not probabilities; a share outside (0, 1].
+
+    >>> print(undo_undersampling([0.5], kept=0.1))  # odds of 1 to 10
+    [0.091]
     """
     scores = sigmoid_scores(scores)
     kept = positive("kept", kept, (), scores.shape[1:])
@@ -132,6 +144,9 @@ def undo_positive_weight(scores: ArrayLike, weight: ArrayLike) -> np.ndarray:
 
     Raises:
       ValueError: scores that are not probabilities; a weight that is not above 0.
+
+    >>> print(undo_positive_weight([0.5], weight=9.0))  # odds of 1 to 9
+    [0.1]
     """
     scores = sigmoid_scores(scores)
     return _reweigh(scores, np.ones(()), positive("weight", weight, (), scores.shape[1:]))
@@ -153,6 +168,9 @@ def effective_priors(stream_counts: ArrayLike, class_weights: ArrayLike | None =
 
     Raises:
       ValueError: shapes that do not fit, a negative value, or nothing but zeros.
+
+    >>> print(effective_priors([90, 10], class_weights=[1.0, 9.0]))
+    [0.5 0.5]
     """
     mass = np.asarray(stream_counts, np.float64)
     if mass.ndim != 1 or mass.size == 0:

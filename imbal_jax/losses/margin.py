@@ -57,6 +57,10 @@ def ldam(
     Raises:
       ValueError: labels that do not fit; counts not [C], not above 0, or not finite; a negative margin or
         scale.
+
+    >>> cosines, labels, counts = jnp.array([[0.5, 0.0]]), jnp.array([0]), jnp.array([10, 90])
+    >>> print(ldam(cosines, labels, counts, scale=1.0))  # the margin of 0.5 leaves two equal logits
+    [0.693]
     """
     check_scalar("max_margin", max_margin)
     check_scalar("scale", scale)
@@ -107,6 +111,11 @@ def vector_scaling(
     Raises:
       ValueError: labels that do not fit; counts not [C], not above 0, or not finite; a negative gamma or
         tau.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities 1/4 and 3/4
+    >>> labels = jnp.array([0, 1])
+    >>> print(vector_scaling(logits, labels, jnp.array([30, 10]), gamma=0.0))  # as balanced_softmax
+    [0.693 0.693]
     """
     check_scalar("gamma", gamma)
     check_scalar("tau", tau)

@@ -57,6 +57,10 @@ def dice(
 
     Raises:
       ValueError: shapes that do not fit; a ``smooth`` that is negative or not finite.
+
+    >>> probabilities = jnp.array([[[1.0, 0.0], [1.0, 0.0]]])  # two pixels, both called class 0
+    >>> print(dice(probabilities, jnp.array([[[1, 0], [0, 1]]])))  # 1 - 2/3, and a miss
+    [[0.3333 1.0000]]
     """
     smooth = _smoothing(smooth, probabilities)
     probabilities, targets, _ = _checked(probabilities, targets, mask)

@@ -293,6 +293,9 @@ def smooth_ap(
 
     Raises:
       ValueError: shapes that do not fit; targets other than 0 and 1; a temperature not above 0.
+
+    >>> print(smooth_ap(jnp.array([2.0, 1.0, 0.0]), jnp.array([1, 0, 0])))  # 1 - 1 / (1 + sigmoid(-1) + sigmoid(-2))
+    0.280
     """
     check_above_zero("temperature", temperature)
     batch = prepare(scores, targets, mask, axis_name)

@@ -50,6 +50,10 @@ def weighted_mean(
 
     Raises:
       ValueError: unknown ``normalize``, or weights that do not broadcast to the values.
+
+    >>> values, weights = jnp.array([1.0, 3.0]), jnp.array([3.0, 1.0])
+    >>> print(weighted_mean(values, weights), weighted_mean(values, weights, normalize="count"))
+    1.5 3.0
     """
     if normalize not in ("weights", "count"):
         raise ValueError(f"normalize is {normalize!r}, allowed are 'weights' and 'count'")

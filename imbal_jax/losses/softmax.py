@@ -62,6 +62,11 @@ def cross_entropy(
 
     Raises:
       ValueError: labels that do not fit the logits.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities 1/4 and 3/4
+    >>> labels = jnp.array([0, 1])
+    >>> print(cross_entropy(logits, labels))
+    [1.386 0.288]
     """
     logits, labels, known = prepare(logits, labels, mask, ignore_index)
     return expectation(-log_probability(logits, labels), labels, known)
@@ -94,6 +99,11 @@ def weighted_cross_entropy(
 
     Raises:
       ValueError: labels that do not fit; weights not [C], negative, or not finite.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities 1/4 and 3/4
+    >>> labels = jnp.array([0, 1])
+    >>> print(weighted_cross_entropy(logits, labels, jnp.array([2.0, 1.0])))
+    [2.773 0.288]
     """
     logits, labels, known = prepare(logits, labels, mask, ignore_index)
     weights = per_class("class_weights", class_weights, logits.shape[-1], logits.dtype, bound="zero or above")
@@ -144,6 +154,11 @@ def bayesian_cross_entropy(
 
     Raises:
       ValueError: labels that do not fit; priors not [C], out of range, or without sum 1.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities 1/4 and 3/4
+    >>> labels = jnp.array([0, 1])
+    >>> print(bayesian_cross_entropy(logits, labels, jnp.array([0.25, 0.75])))  # weights 2 and 2/3
+    [2.773 0.192]
     """
     logits, labels, known = prepare(logits, labels, mask, ignore_index)
     num_classes, dtype = logits.shape[-1], logits.dtype
@@ -195,6 +210,11 @@ def focal(
 
     Raises:
       ValueError: labels that do not fit; a negative ``gamma``; alpha not [C], negative, or not finite.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities 1/4 and 3/4
+    >>> labels = jnp.array([0, 1])
+    >>> print(focal(logits, labels))  # factors 9/16 and 1/16
+    [0.78  0.018]
     """
     check_scalar("gamma", gamma)
     logits, labels, known = prepare(logits, labels, mask, ignore_index)
@@ -240,6 +260,11 @@ def logit_adjusted(
 
     Raises:
       ValueError: labels that do not fit; priors not [C], not above 0, or not finite; a negative ``tau``.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities 1/4 and 3/4
+    >>> labels = jnp.array([0, 1])
+    >>> print(logit_adjusted(logits, labels, jnp.array([0.75, 0.25])))  # both probabilities 1/2
+    [0.693 0.693]
     """
     check_scalar("tau", tau)
     logits, labels, known = prepare(logits, labels, mask, ignore_index)
@@ -273,6 +298,11 @@ def balanced_softmax(
 
     Raises:
       ValueError: labels that do not fit; counts not [C], not above 0, or not finite.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities 1/4 and 3/4
+    >>> labels = jnp.array([0, 1])
+    >>> print(balanced_softmax(logits, labels, jnp.array([30, 10])))  # both probabilities 1/2
+    [0.693 0.693]
     """
     logits, labels, known = prepare(logits, labels, mask, ignore_index)
     logits += along_classes(log_per_class("counts", counts, logits), logits)

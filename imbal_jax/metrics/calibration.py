@@ -47,6 +47,9 @@ def expected_calibration_error(
 
     Raises:
       ValueError: scores that are no probabilities; less than one bin; an unknown binning.
+
+    >>> expected_calibration_error([0, 1], [0.2, 0.8])
+    0.2
     """
     if not isinstance(bins, Real) or not float(bins).is_integer() or bins < 1:
         raise ValueError(f"bins is {bins!r}, expected a whole number of 1 or more")
@@ -83,6 +86,10 @@ def brier(
     score of Wallace and Dahabreh, ICDM 2012). With a ``prevalence`` q, q times the mean of the positives and 1 - q
     times that of the negatives, as where the positives are q of the cases. NaN without a case. Raises
     ValueError where scores are no probabilities.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> brier(labels, scores)  # (0.01 + 0.16 + 0.36 + 0.25 + 0.01) / 5
+    0.158
     """
     if among not in AMONG:
         raise ValueError(f"among is {among!r}: expected one of {', '.join(AMONG)}")

@@ -22,6 +22,11 @@ def confusion_matrix(
     """Counts int64 [C, C] (binary [2, 2], many labels [L, 2, 2]): rows the truth, columns the decision.
 
     With ``num_classes`` and scores of shape [N], the scores are decisions already: class numbers.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> confusion_matrix(labels, scores)
+    array([[2, 1],
+           [0, 2]])
     """
     if num_classes is not None and num_classes < 2:
         raise ValueError(f"num_classes={num_classes}, expected two or more")
@@ -56,7 +61,12 @@ def sensitivity(
     mask: ArrayLike | None = None,
     average: str = "macro",
 ) -> float | np.ndarray:
-    """TP / (TP + FN), also recall or true positive rate; NaN without a positive."""
+    """TP / (TP + FN), also recall or true positive rate; NaN without a positive.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> sensitivity(labels, scores)  # 2 of 2
+    1.0
+    """
     return _averaged(tables.sensitivity, check_cases(labels, scores, mask), threshold, average)
 
 
@@ -68,7 +78,12 @@ def specificity(
     mask: ArrayLike | None = None,
     average: str = "macro",
 ) -> float | np.ndarray:
-    """TN / (TN + FP), the true negative rate; NaN without a negative."""
+    """TN / (TN + FP), the true negative rate; NaN without a negative.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> specificity(labels, scores)  # 2 of 3
+    0.667
+    """
     return _averaged(tables.specificity, check_cases(labels, scores, mask), threshold, average)
 
 
@@ -84,6 +99,10 @@ def precision(
 
     A class without a positive that was decided has 0. A macro mean leaves out the classes that were never decided, as
     scikit-learn's with ``zero_division=np.nan``; its default counts them as 0.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> precision(labels, scores)  # 2 of 3
+    0.667
     """
     return _averaged(tables.precision, check_cases(labels, scores, mask), threshold, average)
 
@@ -102,6 +121,10 @@ def f_beta(
     NaN where a class is neither present nor decided; 0 where it is one of the two and none is found. So a macro mean
     counts a class without positives that was decided as 0, as scikit-learn does, and leaves out one that was not, as
     scikit-learn's with ``zero_division=np.nan`` (its default counts that as 0 too; torchmetrics leaves it out).
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> f_beta(labels, scores)  # sensitivity 1, precision 2/3
+    0.8
     """
     if not isinstance(beta, Real) or not 0 < beta < np.inf:
         raise ValueError(f"beta={beta!r} must be positive and finite")
@@ -120,6 +143,10 @@ def balanced_accuracy(
     """Mean recall of the classes present (Brodersen et al. 2010); NaN when fewer than two are present.
 
     For one label, "macro" is this mean over the C classes; the other averages use a class against the rest.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> balanced_accuracy(labels, scores)  # the mean of 1 and 2/3
+    0.833
     """
     return _averaged(
         tables.balanced_accuracy, check_cases(labels, scores, mask), threshold, average, of_matrix=True
@@ -138,6 +165,10 @@ def geometric_mean(
 
     sqrt(sensitivity * specificity) for two classes; NaN when fewer than two are present. Averages as in
     ``balanced_accuracy``.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> geometric_mean(labels, scores)  # the root of 1 * 2/3
+    0.816
     """
     return _averaged(
         tables.geometric_mean, check_cases(labels, scores, mask), threshold, average, of_matrix=True
@@ -157,6 +188,10 @@ def matthews_corrcoef(
     c correct of s cases, t_k of them in class k, p_k decided k (Gorodkin 2004, eq. 8; Matthews 1975 for two
     classes). NaN when the truth, or the decision, is one class throughout. Averages as in
     ``balanced_accuracy``.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> matthews_corrcoef(labels, scores)  # 4 / sqrt(3 * 2 * 3 * 2)
+    0.667
     """
     return _averaged(tables.matthews, check_cases(labels, scores, mask), threshold, average, of_matrix=True)
 

@@ -25,6 +25,10 @@ def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) ->
 
     Whole numbers of shapes that broadcast. Returns floats or arrays float64, NaN where n is 0. Raises
     ValueError unless 0 <= k <= n.
+
+    >>> low, high = wilson(0, 10)
+    >>> print(low, high)
+    0.0 0.278
     """
     k, n = _check_counts(successes, trials)
     z = normal_quantile(confidence)
@@ -39,6 +43,10 @@ def clopper_pearson(successes: ArrayLike, trials: ArrayLike, confidence: float =
 
     Quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); 0 at k = 0 and 1 at k = n. Arguments, result and
     errors as ``wilson``.
+
+    >>> low, high = clopper_pearson(0, 10)
+    >>> print(low, high)  # 1 - 0.025 ** (1 / 10)
+    0.0 0.308
     """
     k, n = _check_counts(successes, trials)
     tail = (1 - check_confidence(confidence)) / 2

@@ -26,6 +26,10 @@ def auroc(
     """Area under the ROC curve: P(s+ > s-) + P(s+ = s-) / 2 (Hanley and McNeil 1982).
 
     Mann-Whitney U with midranks over the number of pairs; NaN without a positive or without a negative.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> auroc(labels, scores)  # 5 of 6 pairs
+    0.833
     """
     return _averaged(auroc_of, labels, scores, mask, average)
 
@@ -33,7 +37,12 @@ def auroc(
 def average_precision(
     labels: ArrayLike, scores: ArrayLike, *, mask: ArrayLike | None = None, average: str = "macro"
 ) -> float | np.ndarray:
-    """sum_i (R_i - R_{i-1}) P_i over the distinct scores, no interpolation; NaN without a positive."""
+    """sum_i (R_i - R_{i-1}) P_i over the distinct scores, no interpolation; NaN without a positive.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> average_precision(labels, scores)  # the mean of 1 and 2/3
+    0.833
+    """
     return _averaged(average_precision_of, labels, scores, mask, average)
 
 
@@ -75,6 +84,10 @@ def sensitivity_at_specificity(
     """The largest sensitivity of a threshold whose specificity is at least ``specificity``.
 
     0 where only calling nobody positive is that specific; NaN without a positive or without a negative.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> sensitivity_at_specificity(labels, scores, 0.9)
+    0.5
     """
     _check_rate("specificity", specificity)
     return _averaged(
@@ -93,6 +106,10 @@ def specificity_at_sensitivity(
     """The largest specificity of a threshold whose sensitivity is at least ``sensitivity``.
 
     NaN without a positive or without a negative.
+
+    >>> labels, scores = [0, 0, 0, 1, 1], [0.1, 0.4, 0.6, 0.5, 0.9]
+    >>> specificity_at_sensitivity(labels, scores, 0.9)
+    0.667
     """
     _check_rate("sensitivity", sensitivity)
     return _averaged(

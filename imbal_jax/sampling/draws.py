@@ -21,6 +21,12 @@ def batch_indices(plan: Plan, step: ArrayLike, shard: ArrayLike | None = None) -
     the number of a shard in [0, num_shards), which holds its contiguous part of the global batch.
     Returns int32 [batch_size], or [batch_size / num_shards] for a shard.
     Raises ValueError when a Python step or shard is out of range.
+
+    >>> from imbal_jax.sampling import make_plan
+    >>> labels = np.repeat([0, 1], [90, 10])
+    >>> plan = make_plan(labels, batch_size=8)
+    >>> sorted(labels[batch_indices(plan, step=12345)].tolist())
+    [0, 0, 0, 0, 1, 1, 1, 1]
     """
     return _batch_indices(
         plan,

@@ -81,6 +81,9 @@ def make_plan(
         asked for; the global batch does not depend on it. seed: a non-negative integer.
     Raises ValueError on an unknown composition, a label out of range, a batch too small to hold one item of
         each class, a quota for a class without items, num_shards that does not divide batch_size.
+
+    >>> print(plan_counts(make_plan(np.repeat([0, 1], [90, 10]), batch_size=8)))
+    [4 4]
     """
     items = np.asarray(labels)
     given = None if isinstance(composition, str) else np.asarray(composition)
@@ -138,6 +141,9 @@ def plan_counts(plan: Plan) -> np.ndarray:
     natural and repeat_factor: batch_size times the prior, rounded by largest remainder. A batch holds exactly
     that when the products are whole numbers, and within one or two items of it otherwise. With many labels
     their one pool is all items. progressive: the counts of the last stage.
+
+    >>> print(plan_counts(make_plan(np.repeat([0, 1], [90, 10]), batch_size=20, composition="natural")))
+    [18  2]
     """
     return np.asarray(plan.counts)
 
