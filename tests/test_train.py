@@ -18,7 +18,7 @@ from small_runs import QUIET, begun, small, write_pictures
 
 from imbal_jax import train
 from imbal_jax.config import Data, Optim, Train, to_json
-from imbal_jax.data.load import load as sources
+from imbal_jax.data import load as sources
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
@@ -142,20 +142,20 @@ def test_a_run_resumed_on_another_number_of_devices_agrees_to_float_tolerance(
     class StopHere(Exception):
         pass
 
-    real, calls = train.measure, []
+    real, calls = train.evaluation, []
 
     def stop_at_the_second(*arguments: object) -> dict[str, float]:
         calls.append(1)
-        if len(calls) == 3:  # the first is the check before training
+        if len(calls) == 2:
             raise StopHere
         return real(*arguments)
 
-    train.measure = stop_at_the_second
+    train.evaluation = stop_at_the_second
     try:
         with pytest.raises(StopHere):
             train.fit(config, tmp_path / "other", QUIET)
     finally:
-        train.measure = real
+        train.evaluation = real
     four = replace(config, train=replace(config.train, devices=4))
     resumed = train.fit(four, tmp_path / "other", QUIET)[0]
     assert resumed.best_step == whole.best_step

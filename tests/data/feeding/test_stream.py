@@ -71,8 +71,8 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the same set be read whole."""
     on_disk = sources._records
 
-    def whole(where: Path, say: object) -> object:
-        data, indices = on_disk(where, say)
+    def whole(*arguments: object) -> object:
+        data, indices = on_disk(*arguments)
         return replace(data, images=data.images[:]), indices
 
     monkeypatch.setattr(sources, "_records", whole)
@@ -219,18 +219,18 @@ def test_a_run_that_was_stopped_goes_on_from_its_step_alone(
     class StopHere(Exception):
         pass
 
-    real, calls = train.measure, []
+    real, calls = train.evaluation, []
 
     def stop_at_the_second(*arguments: object) -> dict[str, float]:
         calls.append(0)
-        if len(calls) == 3:  # the first is the check before any step
+        if len(calls) == 2:
             raise StopHere
         return real(*arguments)
 
-    monkeypatch.setattr(train, "measure", stop_at_the_second)
+    monkeypatch.setattr(train, "evaluation", stop_at_the_second)
     with pytest.raises(StopHere):
         train.fit(options, tmp_path / "other", QUIET)
-    monkeypatch.setattr(train, "measure", real)
+    monkeypatch.setattr(train, "evaluation", real)
     resumed = train.fit(options, tmp_path / "other", QUIET)[0]
     np.testing.assert_array_equal(resumed.scores, whole.scores)
     assert resumed.best_step == whole.best_step
