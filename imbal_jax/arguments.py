@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -19,7 +19,7 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, default: T | None =
     Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all options
     and raises SystemExit(0).
     """
-    given = {} if default is None else {"default": default}
+    given: Any = {} if default is None else {"default": default}
     if "--help" in words or "-h" in words:
         return tyro.cli(kind, args=["--help"], prog=prog, **given)
     captured = io.StringIO()

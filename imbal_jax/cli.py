@@ -109,7 +109,7 @@ def evaluate(words: list[str]) -> int:
             "--out, --data.*, --deploy.* and --train.devices"
         )
     from imbal_jax.runs.address import find_runs
-    from imbal_jax.runs.workdir import read_claim
+    from imbal_jax.runs.claim import read_claim
 
     runs = find_runs(workdir)
     workdir = runs[0].workdir
@@ -223,7 +223,7 @@ def ingest(words: list[str]) -> int:
     from imbal_jax.data.ingest.options import IngestOptions
 
     options = parse(IngestOptions, words, prog="imbal-jax ingest")
-    from imbal_jax.data.ingest.run import ingest as ingest_folder
+    from imbal_jax.data.ingest.ingest import ingest as ingest_folder
 
     ingest_folder(options)
     return 0
@@ -232,8 +232,8 @@ def ingest(words: list[str]) -> int:
 def prepare(words: list[str]) -> int:
     """``prepare NAME --dir DIR --out DIR [options]``: a public set as records."""
     from imbal_jax.arguments import parse
-    from imbal_jax.data.records.builders import PrepareOptions
-    from imbal_jax.data.records.builders import prepare as prepare_set
+    from imbal_jax.data.ingest.prepare import PrepareOptions
+    from imbal_jax.data.ingest.prepare import prepare as prepare_set
 
     prepare_set(parse(PrepareOptions, words, prog="imbal-jax prepare"))
     return 0

@@ -13,8 +13,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from imbal_jax.data.dicom import reader as dicom
-from imbal_jax.data.dicom.reader import ReadError, read_radiograph
+from imbal_jax.data.dicom import radiograph as dicom
+from imbal_jax.data.dicom.radiograph import read_radiograph
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.errors import InputError
 
 MARKER = "ZZMARKERZZ"

@@ -8,9 +8,9 @@ import tensorflow_datasets as tfds
 from picture_folders import MARKER, radiograph, table
 from rich.console import Console
 
-from imbal_jax.data.ingest import run as run_module
+from imbal_jax.data.ingest import ingest as run_module
+from imbal_jax.data.ingest.ingest import ingest
 from imbal_jax.data.ingest.options import IngestOptions
-from imbal_jax.data.ingest.run import ingest
 from imbal_jax.data.ingest.summary import Summary
 
 SIZE = 16

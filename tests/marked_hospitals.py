@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from imbal_jax import cli
-from imbal_jax.data.dicom.reader import quiet
+from imbal_jax.data.dicom.radiograph import quiet
 
 ROOT = Path(__file__).parents[1]
 

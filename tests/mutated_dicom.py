@@ -17,7 +17,8 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
-from imbal_jax.data.dicom.reader import REASONS, ReadError, load_radiograph, quiet
+from imbal_jax.data.dicom.radiograph import load_radiograph, quiet
+from imbal_jax.data.images.refusal import REASONS, ReadError
 
 MEMORY = 8 * 2**30  # address space, so that a mistake kills this process and not the machine
 WHEEL, MORE = Path(pydicom.__file__).parent / "data" / "test_files", Path(data_store.__file__).parent / "data"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imbal_jax.data.sources.phantom import encode
+from imbal_jax.data.sources.phantom_dicom import encode
 
 MARKER = "ZZMARKERZZ"
 

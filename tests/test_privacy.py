@@ -18,18 +18,20 @@ from rich.console import Console
 from small_runs import QUIET, small
 
 from imbal_jax import cli
-from imbal_jax.data.sources import folder as folder_module
-from imbal_jax.data.sources.folder import read_folder
-from imbal_jax.data.tables.listing import Listing
+from imbal_jax.data.folders import labelled_folder as folder_module
+from imbal_jax.data.folders.labelled_folder import read_folder
+from imbal_jax.data.folders.listing import Listing
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import find_run
+from imbal_jax.runs.claim import read_claim
+from imbal_jax.runs.clock import Clock
+from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.export import export_run
 from imbal_jax.runs.outputs import Scored
 from imbal_jax.runs.predict import predict
 from imbal_jax.runs.restore import restore_deployed
-from imbal_jax.runs.workdir import Clock, claim_splits, read_claim
 from imbal_jax.training.tracking import read_history
 
 MARKER = "ZZMARKERZZ"

@@ -14,16 +14,17 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
-from small_runs import QUIET, small, write_pictures
+from small_runs import QUIET, begun, small, write_pictures
 
 from imbal_jax import train
 from imbal_jax.config import Data, Optim, Train, to_json
-from imbal_jax.data.sources.load import load as sources
+from imbal_jax.data import load as sources
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.runs import evaluate
-from imbal_jax.runs.workdir import claim, claim_splits, read_claim
+from imbal_jax.runs.claim import claim, read_claim
+from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.tasks import ONE_LABEL
 from imbal_jax.training import build as recipe
 
@@ -89,7 +90,7 @@ import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from small_runs import QUIET, small
+from small_runs import QUIET, begun, small
 from imbal_jax import train
 train.fit(small(Path({pictures!r})), Path(sys.argv[1]), QUIET)
 """
@@ -141,20 +142,20 @@ def test_a_run_resumed_on_another_number_of_devices_agrees_to_float_tolerance(
     class StopHere(Exception):
         pass
 
-    real, calls = train.measure, []
+    real, calls = train.evaluation, []
 
     def stop_at_the_second(*arguments: object) -> dict[str, float]:
         calls.append(1)
-        if len(calls) == 3:  # the first is the check before training
+        if len(calls) == 2:
             raise StopHere
         return real(*arguments)
 
-    train.measure = stop_at_the_second
+    train.evaluation = stop_at_the_second
     try:
         with pytest.raises(StopHere):
             train.fit(config, tmp_path / "other", QUIET)
     finally:
-        train.measure = real
+        train.evaluation = real
     four = replace(config, train=replace(config.train, devices=4))
     resumed = train.fit(four, tmp_path / "other", QUIET)[0]
     assert resumed.best_step == whole.best_step
@@ -225,6 +226,7 @@ def test_a_workdir_of_another_config_is_refused_by_the_name_of_what_differs(
     pictures: Path, tmp_path: Path
 ) -> None:
     claim(tmp_path, small(pictures))
+    begun(tmp_path, "stratified")
     other = small(pictures, seed=3, optim=Optim(learning_rate=1e-2, ema_decay=0.5))
     with pytest.raises(
         InputError, match=r"holds a run of another config \(differs in optim.ema_decay, seed\)"
@@ -237,6 +239,7 @@ def test_a_workdir_whose_images_were_split_otherwise_is_refused(pictures: Path, 
     groups = np.array(["a", "a", "b", "c"])
     parts = {"train": (np.array([0, 1]), groups[:2]), "test": (np.array([1, 0]), groups[2:])}
     claim_splits(tmp_path, parts)
+    begun(tmp_path, "ce")
     renamed = {name: (labels, np.char.add("x", patients)) for name, (labels, patients) in parts.items()}
     claim_splits(tmp_path, renamed)  # other names of the same patients in the same order
     with pytest.raises(InputError, match=r"on another split \(test differ\)"):
@@ -259,6 +262,7 @@ def test_evaluating_a_run_after_its_folder_has_changed_is_refused(
 
 def test_a_damaged_config_json_is_named(pictures: Path, tmp_path: Path) -> None:
     claim(tmp_path, small(pictures))
+    begun(tmp_path, "stratified")
     (tmp_path / "config.json").write_text(json.dumps(to_json(small(pictures)))[:50])
     with pytest.raises(InputError, match=r"config.json is damaged"):
         claim(tmp_path, small(pictures))

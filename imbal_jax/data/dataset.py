@@ -1,5 +1,6 @@
-"""One data set: images in memory or on disk, their labels, and the patient each is of."""
+"""The data set: images in memory or on disk, their labels, and the patient of each image."""
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,17 +9,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.folders.labelled_folder import FolderImages, read_folder, read_labelled_files
+from imbal_jax.data.images.geometry import Geometry, Voi
+from imbal_jax.data.images.resize import Fit
+from imbal_jax.data.labels import MISSING, UNCERTAIN, image_counts, is_many
+from imbal_jax.data.tables.frame import Frame, frame_table
+from imbal_jax.data.tables.labels_table import LabelKind, Table, check_classes, labels_table
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import missing_groups
 
-UNCERTAIN = -1  # of many labels: the reader could not tell
-MISSING = -2  # of many labels: nobody said
-MOST_CLASSES = 65536  # that are counted from labels; more need their names
+MOST_CLASSES = 65536  # classes that are counted from the labels; more need names
 
 
 class ImagesOnDisk(Protocol):
-    """Images [N, H, W, C] that are read when they are indexed, such as ``records.RecordImages``."""
+    """Images [N, H, W, C] that are read when they are indexed, such as ``record_set.RecordImages``."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -29,7 +33,7 @@ class ImagesOnDisk(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> np.ndarray: ...
     def select(self, indices: Any) -> "ImagesOnDisk":
-        """The images at ``indices``, not read."""
+        """The images at ``indices``, which are not read yet."""
         ...
 
 
@@ -40,12 +44,12 @@ Images = np.ndarray | ImagesOnDisk
 class Dataset:
     """Images with their labels and patients.
 
-    images: uint8 or uint16 [N, H, W, channels], whose whole range stands for 0 to 1; in memory, or on disk.
+    images: uint8 or uint16 [N, H, W, channels], in memory or on disk; the whole range of the type stands for 0 to 1.
     labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, -1 (uncertain) or -2 (missing).
-    groups: int [N] or str [N], the patient of each image: no patient is ever in two splits.
+    groups: int [N] or str [N], the patient of each image; no patient is in two splits.
     classes: the C class names, or the L label names.
-    notes: what was said while it was read, a line each: flags, rows and files left out, how patients were told apart.
-    geometry: how the pictures became these arrays; None where nothing is known of it.
+    notes: what was found while reading, one line each: flags, rows and files left out, how patients were identified.
+    geometry: how the pictures became these arrays; None if unknown.
     """
 
     images: Images
@@ -63,20 +67,18 @@ class Dataset:
         size: int,
         labels_file: str = "labels.csv",
         classes: Sequence[str] | None = None,
-        voi: str = "header",
+        voi: Voi = "header",
         cache: Path | None = None,
         workers: int | None = None,
         left_out: Path | None = None,
         **options: Any,
     ) -> "Dataset":
-        """The labelled images below ``dir``, as ``folder.read_folder`` reads them; its arguments are the same.
+        """The labelled images below ``dir``; arguments as in ``folders.labelled_folder.read_folder``.
 
         The notes say what was read and what was not, with counts: patients, labels, flags of the pictures, refused
         files, rows without a file and copies.
         """
-        from imbal_jax.data.sources.folder import read_folder  # which imports this module
-
-        data, _ = read_folder(
+        content, _ = read_folder(
             dir,
             size=size,
             labels_file=labels_file,
@@ -87,7 +89,73 @@ class Dataset:
             left_out=left_out,
             **options,
         )
-        return data
+        return cls.of_folder(content)
+
+    @classmethod
+    def of_folder(cls, content: FolderImages) -> "Dataset":
+        """What ``read_folder`` returned, as a data set."""
+        return cls(
+            content.images,
+            content.labels,
+            content.groups,
+            content.classes,
+            content.notes,
+            content.geometry,
+        )
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Frame,
+        *,
+        dir: str | Path | None = None,
+        size: int | None = None,
+        classes: Sequence[str] | None = None,
+        columns: Sequence[str] = (),
+        label_kind: LabelKind = "auto",
+        voi: Voi = "header",
+        fit: Fit = "pad",
+        channels: int = 1,
+        bits: int = 8,
+        workers: int | None = None,
+    ) -> "Dataset":
+        """The rows of a pandas or polars frame that names image files, or holds the images, in the order of its rows.
+
+        The frame has the columns of a labels table (``read_folder``), under the same headings or those that
+        ``columns`` names: a file, a label or a column a label, and if possible a patient.
+
+        Files: ``dir`` is the folder that they lie below, ``size`` the side of the squares that they become; fit,
+        channels, bits, voi as in ``geometry.Geometry``. workers: threads that read.
+        Arrays: a column of arrays uint8 or uint16 [H, W] or [H, W, channels] of one shape; nothing is resized.
+
+        Raises InputError as ``read_folder`` and ``from_arrays`` do; rows are counted from 0.
+        """
+        text, heading, images = frame_table(frame)
+        if images and not any(word.startswith("file=") for word in columns):
+            columns = (*columns, f"file={heading}")
+        table = labels_table(text, classes, columns=columns, label_kind=label_kind)
+        check_classes(table)
+        if images:
+            if size is not None or dir is not None:
+                raise InputError("the frame holds the images: leave out dir and size, which are for files")
+            data = cls.from_arrays(
+                images,
+                table.layout.array([row.labels for row in table.rows]),
+                _patients(table),
+                table.classes,
+            )
+            return replace(data, notes=(*table.notes, *data.notes))
+        if size is None or dir is None:
+            raise InputError(
+                "the frame names files: give dir, the folder that they lie below, and size, in pixels"
+            )
+        if not Path(dir).is_dir():
+            raise InputError(f"no folder {dir}")
+        geometry = Geometry(size, fit, channels, bits, voi)
+        content, _ = read_labelled_files(
+            Path(dir), table, geometry, table_name=text.name, official=False, workers=workers
+        )
+        return cls.of_folder(content).take(np.argsort(content.rows, kind="stable"))
 
     @classmethod
     def from_arrays(
@@ -115,29 +183,7 @@ class Dataset:
         if isinstance(classes, str):
             raise InputError(f"classes are the text {classes!r}: give a list of names")
         names = tuple(map(str, classes)) if classes is not None else ()
-        notes: tuple[str, ...] = ()
-        if labels.ndim == 2:
-            allowed = (labels >= MISSING) & (labels <= 1)
-            if not allowed.all():
-                raise InputError(
-                    f"a label of many is {labels[~allowed].flat[0]}, allowed are 1, 0, -1 (uncertain) and "
-                    "-2 (missing)"
-                )
-            names = names or tuple(map(str, range(labels.shape[1])))
-            labels = labels.astype(np.int8)
-            if labels.shape[1] > 1 and (labels >= 0).all() and (labels.sum(axis=1) == 1).all():
-                notes += (
-                    "labels [N, L] are many labels an image, though each image has just one 1: if the classes "
-                    "exclude each other, give labels.argmax(axis=1)",
-                )
-        else:
-            if len(labels) and set(np.unique(labels)) == {-1, 1}:
-                raise InputError("labels are -1 and 1, classes count from 0: give (labels + 1) // 2")
-            highest = int(labels.max()) if len(labels) else -1
-            if highest >= max(len(names), MOST_CLASSES):
-                raise InputError(f"label {highest} is no index of a class: count the classes from 0")
-            names = names or tuple(map(str, range(highest + 1)))
-            labels = labels.astype(np.int32)
+        labels, names, notes = (_many_labels if is_many(labels) else _one_label)(labels, names)
         if groups is None:
             groups = np.arange(images.shape[0] if images.ndim else 0)
             notes += (
@@ -150,16 +196,70 @@ class Dataset:
 
     @property
     def many_labels(self) -> bool:
-        return self.labels.ndim == 2
+        return is_many(self.labels)
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that the images and labels take in memory; images on disk are counted as if they were read."""
+        return image_bytes(self.images) + self.labels.nbytes
+
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The items at ``indices``, in that order; of images on disk a view, nothing is read."""
-        in_memory = isinstance(self.images, np.ndarray)
-        images = self.images[indices] if in_memory else self.images.select(indices)
+        """The items at ``indices``, in that order; images on disk are not read."""
+        images = take_images(self.images, indices)
         return replace(self, images=images, labels=self.labels[indices], groups=self.groups[indices])
+
+
+def image_bytes(images: Images) -> int:
+    """Bytes of all pixels in memory, from shape and type."""
+    return math.prod(images.shape) * images.dtype.itemsize
+
+
+def take_images(images: Images, indices: Any) -> Images:
+    """The images at ``indices``; those on disk are not read."""
+    return images[indices] if isinstance(images, np.ndarray) else images.select(indices)
+
+
+def _patients(table: Table) -> np.ndarray | None:
+    """int [N], the patient of each row, where a row without one is its own; None where no row has one."""
+    if not any(row.patient for row in table.rows):
+        return None
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(row.patient or row.number, len(numbers)) for row in table.rows])
+
+
+def _many_labels(
+    labels: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Labels [N, L] as int8, their names, and notes; InputError for a value that is no label."""
+    allowed = (labels >= MISSING) & (labels <= 1)
+    if not allowed.all():
+        raise InputError(
+            f"a label of many is {labels[~allowed].flat[0]}, allowed are 1, 0, -1 (uncertain) and -2 (missing)"
+        )
+    names = names or tuple(map(str, range(labels.shape[1])))
+    labels = labels.astype(np.int8)
+    if labels.shape[1] > 1 and (labels >= 0).all() and (labels.sum(axis=1) == 1).all():
+        note = (
+            "labels [N, L] are many labels an image, though each image has just one 1: if the classes exclude each "
+            "other, give labels.argmax(axis=1)"
+        )
+        return labels, names, (note,)
+    return labels, names, ()
+
+
+def _one_label(
+    labels: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Labels [N] as int32, the names of the classes, and no notes; InputError for a value that is no class."""
+    if len(labels) and set(np.unique(labels)) == {-1, 1}:
+        raise InputError("labels are -1 and 1, classes count from 0: give (labels + 1) // 2")
+    highest = int(labels.max()) if len(labels) else -1
+    if highest >= max(len(names), MOST_CLASSES):
+        raise InputError(f"label {highest} is no index of a class: count the classes from 0")
+    return labels.astype(np.int32), names or tuple(map(str, range(highest + 1))), ()
 
 
 def _array(values: Any, what: str) -> np.ndarray:
@@ -191,10 +291,7 @@ def check_names(classes: Sequence[str]) -> None:
 def check_dataset(data: Dataset) -> Dataset:
     """Return ``data`` unchanged, or raise InputError naming the first thing wrong with it."""
     check_labels(data)
-    if data.many_labels:
-        present = (data.labels == 1).any(axis=0)
-    else:
-        present = np.bincount(data.labels, minlength=len(data.classes)) > 0
+    present = image_counts(data.labels, len(data.classes)) > 0
     if not present.all():
         missing = ", ".join(name for name, has in zip(data.classes, present, strict=True) if not has)
         raise InputError(f"no example of class {missing}: remove the class or add images")
@@ -202,32 +299,10 @@ def check_dataset(data: Dataset) -> Dataset:
 
 
 def check_labels(data: Dataset) -> Dataset:
-    """The same, but some classes may have no example."""
-    if data.images.ndim != 4:
-        raise InputError(
-            f"images have shape {list(data.images.shape)}, expected [N, height, width, channels]"
-        )
+    """As ``check_dataset``, but some classes may have no example."""
+    _check_shape(data)
+    _check_pixels(data.images)
     count = len(data.images)
-    if count == 0:
-        raise InputError("the data set holds no image")
-    check_names(data.classes)
-    if 0 in data.images.shape:
-        raise InputError(f"images have shape {list(data.images.shape)}: they hold no pixel")
-    if data.images.shape[1] < 5 <= data.images.shape[3]:
-        raise InputError(
-            f"images have shape {list(data.images.shape)}, which is {data.images.shape[3]} channels: channels come "
-            "last, as images.transpose(0, 2, 3, 1) puts them"
-        )
-    if data.images.dtype.kind not in "biuf":
-        raise InputError(f"images are {data.images.dtype}, expected uint8 or uint16")
-    if data.images.dtype not in (np.uint8, np.uint16):
-        bad = int(np.count_nonzero(~np.isfinite(data.images).reshape(count, -1).all(axis=1)))
-        if bad:
-            raise InputError(f"{bad} of {count} images hold NaN or infinite pixels: remove or repair them")
-        raise InputError(
-            f"images are {data.images.dtype}, expected uint8 or uint16: scale them to 0..255 first, as "
-            "np.round(255 * images).astype(np.uint8) does for 0..1"
-        )
     for name, values in (("labels", data.labels), ("groups", data.groups)):
         if len(values) != count:
             raise InputError(f"{len(values)} {name} for {count} images")
@@ -236,8 +311,43 @@ def check_labels(data: Dataset) -> Dataset:
             f"{nameless} of {count} groups are missing (NaN, None or nothing): give every image its patient, or a "
             "name of its own where nobody knows"
         )
+    _check_values(data)
+    return data
+
+
+def _check_shape(data: Dataset) -> None:
+    shape = list(data.images.shape)
+    if data.images.ndim != 4:
+        raise InputError(f"images have shape {shape}, expected [N, height, width, channels]")
+    if len(data.images) == 0:
+        raise InputError("the data set holds no image")
+    check_names(data.classes)
+    if 0 in shape:
+        raise InputError(f"images have shape {shape}: they hold no pixel")
+    if shape[1] < 5 <= shape[3]:
+        raise InputError(
+            f"images have shape {shape}, which is {shape[3]} channels: channels come last, as "
+            "images.transpose(0, 2, 3, 1) puts them"
+        )
+
+
+def _check_pixels(images: Images) -> None:
+    if images.dtype.kind not in "biuf":
+        raise InputError(f"images are {images.dtype}, expected uint8 or uint16")
+    if images.dtype not in (np.uint8, np.uint16):
+        count = len(images)
+        finite = np.isfinite(images[:]).reshape(count, -1).all(axis=1)
+        if bad := int(np.count_nonzero(~finite)):
+            raise InputError(f"{bad} of {count} images hold NaN or infinite pixels: remove or repair them")
+        raise InputError(
+            f"images are {images.dtype}, expected uint8 or uint16: scale them to 0..255 first, as "
+            "np.round(255 * images).astype(np.uint8) does for 0..1"
+        )
+
+
+def _check_values(data: Dataset) -> None:
     width = len(data.classes)
-    if data.many_labels:
+    if is_many(data.labels):
         if data.labels.shape[1] != width:
             raise InputError(f"labels have {data.labels.shape[1]} columns, {width} label names were given")
         allowed = np.isin(data.labels, (MISSING, UNCERTAIN, 0, 1))
@@ -251,12 +361,11 @@ def check_labels(data: Dataset) -> Dataset:
             raise InputError(
                 "labels hold -1 and 1 and no 0, and -1 is uncertain here: if it is no, pass (labels + 1) // 2"
             )
-    else:
-        outside = (data.labels < 0) | (data.labels >= width)
-        if outside.any():
-            item = int(np.argmax(outside))
-            raise InputError(
-                f"label {int(data.labels[item])} of item {item} is outside 0..{width - 1} ({width} classes: "
-                f"{', '.join(data.classes)})"
-            )
-    return data
+        return
+    outside = (data.labels < 0) | (data.labels >= width)
+    if outside.any():
+        item = int(np.argmax(outside))
+        raise InputError(
+            f"label {int(data.labels[item])} of item {item} is outside 0..{width - 1} ({width} classes: "
+            f"{', '.join(data.classes)})"
+        )

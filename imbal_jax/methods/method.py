@@ -244,4 +244,6 @@ def static_part(method: Method) -> Method:
     )  # fmt: skip
     beta = method.beta if "beta" in method.loss_row.reads else Method.beta
     bare: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in runtime}
-    return replace(method, **{**bare, "name": "static", "beta": beta})
+    deferred = tuple(part for part in method.deferred if part != "composition")  # that only changes the plans
+    bare |= {"name": "static", "beta": beta, "deferred": deferred, "defer": 1.0 if deferred else 0.0}
+    return replace(method, **bare)

@@ -63,6 +63,18 @@ class Study:
         """The prevalence at which predictive values and calibration of a class are given."""
         return use_of(self.runs[0], k, len(self.classes))
 
+    def seeds(self, i: int) -> tuple[RunResult, ...]:
+        """The runs that run ``i`` stands for: itself, or those of all seeds of its method."""
+        return (self.runs[i],)
+
+    def spread(self, i: int, key: str, row: str = "macro") -> float:
+        """The standard deviation of a metric over those runs; NaN of a single one."""
+        return math.nan
+
+    def tables_of(self, i: int) -> tuple[Table, ...]:
+        """The tables of those runs."""
+        return (self.tables[i],)
+
     def value(self, i: int, key: str, row: str = "macro") -> float:
         """A metric of a run, as called; NaN where its table has no such number."""
         value = self.tables[i].get(row, {}).get(key)
@@ -103,7 +115,13 @@ def study_of(
     cohort = cohort_of(decided[0].truth, groups)
     tables = tuple(_table(run, d, cohort) for run, d in zip(runs, decided, strict=True))
     return Study(
-        tuple(runs), decided, tables, images, cohort, groups is not None, *_winner(runs[0].criterion, tables)
+        tuple(runs),
+        decided,
+        tables,
+        images,
+        cohort,
+        groups is not None,
+        *winner_of(runs[0].criterion, tables),
     )
 
 
@@ -127,7 +145,7 @@ def _table(run: RunResult, decided: Decisions, cohort: Cohort) -> Table:
     return table
 
 
-def _winner(criterion: str, tables: Sequence[Table]) -> tuple[int, str]:
+def winner_of(criterion: str, tables: Sequence[Table]) -> tuple[int, str]:
     """The run of the highest macro value on the test set, and of which metric.
 
     The metric is the criterion where that names one metric, else the next one that is defined.

@@ -10,8 +10,8 @@ from imbal_jax.config import Config
 from imbal_jax.errors import InputError
 from imbal_jax.files import present
 from imbal_jax.methods import Method
+from imbal_jax.runs.claim import CLAIM, read_claim, read_methods
 from imbal_jax.runs.outputs import RESULT
-from imbal_jax.runs.workdir import CLAIM, read_claim, read_methods
 
 SEED_FOLDER = re.compile(r"seed(0|[1-9]\d*)")
 

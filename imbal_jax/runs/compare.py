@@ -17,6 +17,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_csv, write_json
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.address import RunAddress, find_runs, shortest_paths
+from imbal_jax.runs.claim import CLAIM, CONFIG_REMEDY, read_claim
 from imbal_jax.runs.deployment import FILE as DEPLOYED
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import RESULT, SCORES, Scored
@@ -31,7 +32,6 @@ from imbal_jax.runs.paired_difference import (
     differences,
     seed_spread,
 )
-from imbal_jax.runs.workdir import CLAIM, CONFIG_REMEDY, read_claim
 
 ALPHA = 0.05
 FEW = 20  # positives: with as many, 95 % intervals of the bootstrap cover 90 % (metrics.bootstrap)

@@ -19,16 +19,21 @@ from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import standardize
 from imbal_jax.data.feeding.shared import Shared
-from imbal_jax.data.sources.load import Splits, load
+from imbal_jax.data.load import Splits, load
 from imbal_jax.engine.step import ApplyFn
 from imbal_jax.files import DamagedError
 from imbal_jax.methods import Method, static_part
 from imbal_jax.report import RunResult, write_report
-from imbal_jax.report.results_table import results_table
+from imbal_jax.report.result import run_names
+from imbal_jax.report.results_table import results_table, seeds_table
+from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
 from imbal_jax.report.use import first_said, shared_cautions
 from imbal_jax.runs.address import RunAddress, find_runs
+from imbal_jax.runs.claim import claim
+from imbal_jax.runs.data_claim import claim_geometry, claim_splits
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_deploy, deploy
+from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import (
     RESULT,
     SCORES,
@@ -42,7 +47,6 @@ from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
-from imbal_jax.runs.workdir import claim, claim_geometry, claim_splits
 from imbal_jax.tasks import Task, task_for
 from imbal_jax.training.build import make_mesh
 from imbal_jax.training.composition import compose, steps_of
@@ -264,10 +268,22 @@ def print_results(
     negative = config.data.negative_class
     for line in shared_cautions(results[0], classes, negative):
         warn(line)
-    for result in results:
-        for line in first_said(result):
+    names = run_names(results)
+    for name, result in zip(names, results, strict=True):
+        for line in first_said(replace(result, method=name)):
             warn(line)
-    console.print(results_table({r.method: r.table for r in results}, console.width))
+    tables, deviations = {}, {}
+    for method, places in seed_places(results).items():
+        of_seeds = [results[i].table for i in places]
+        label = f"{method}, {len(places)} seeds" if len(places) > 1 else method
+        tables[label] = mean_of(of_seeds)
+        if len(places) > 1:
+            deviations[label] = deviation_of(of_seeds)
+    console.print(results_table(tables, console.width, deviations))
+    if deviations:
+        each = {name: result.table for name, result in zip(names, results, strict=True)}
+        steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
+        console.print(seeds_table(each, steps, console.width))
     console.print(points_table(results, classes, config.data.negative_class, console.width))
     say(console, f"report: {report}")
 
@@ -283,7 +299,13 @@ def rescore(
     runs: those that are scored again; None: all. The operating points and the calibration of all are
     those that ``config.deploy`` asks for now. Raises InputError where no run is finished or a checkpoint is damaged.
     """
-    console = console or make_console()
+    with locked(workdir):
+        return _rescore(config, workdir, console or make_console(), runs)
+
+
+def _rescore(
+    config: Config, workdir: Path, console: Console, runs: Sequence[RunAddress] | None
+) -> list[RunResult]:
     finished = find_runs(workdir)
     splits = load(config, workdir, partial(say, console))
     claim_geometry(workdir, splits.train)

@@ -12,15 +12,18 @@ from rich.console import Console
 
 from imbal_jax.config import Config, Data
 from imbal_jax.console import make_console, say
-from imbal_jax.data.dataset import MISSING, Dataset, check_labels
+from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.sources.load import SPLITS, Splits, load, read
-from imbal_jax.data.splits.split import split_summary
+from imbal_jax.data.labels import MISSING
+from imbal_jax.data.load import SPLITS, Splits, load, read
+from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
 from imbal_jax.report import RunResult
 from imbal_jax.report.result import run_names
 from imbal_jax.runs.address import RunAddress
+from imbal_jax.runs.claim import CLAIM
+from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment_choice import deploy
 from imbal_jax.runs.evaluate import given_priors, print_results, result_of, write_run_report
 from imbal_jax.runs.outputs import (
@@ -32,7 +35,6 @@ from imbal_jax.runs.outputs import (
     with_deployment_priors,
 )
 from imbal_jax.runs.restore import Deployed, restore_deployed
-from imbal_jax.runs.workdir import CLAIM, claim_splits
 from imbal_jax.training.build import make_mesh
 
 Part = Literal["all", "train", "validation", "test"]

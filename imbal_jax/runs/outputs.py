@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.dataset import MISSING, Images
+from imbal_jax.data.dataset import Images
 from imbal_jax.data.feeding.stream import slices
 from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.labels import MISSING
 from imbal_jax.files import DamagedError, present, read_json, read_npz, write_json, write_npz
 from imbal_jax.methods import Method
 from imbal_jax.metrics.clusters import patient_numbers

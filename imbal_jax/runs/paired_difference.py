@@ -23,7 +23,7 @@ from imbal_jax.metrics import (
     paired_bootstrap,
 )
 from imbal_jax.metrics.averages import average_of, ratio
-from imbal_jax.runs.workdir import DEFINITIONS
+from imbal_jax.runs.claim import DEFINITIONS
 
 METRICS = {
     "auroc": "AUROC",

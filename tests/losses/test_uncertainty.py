@@ -176,7 +176,7 @@ def test_bad_static_input_raises_naming_the_value(call, message):
 @pytest.mark.parametrize("policy", ["ignore", "zeros", "ones", "soft"])
 def test_an_empty_cell_is_never_trained_whatever_the_policy(tmp_path, policy):
     """From the table to the mask: missing is -2, and policies touch -1 only."""
-    from imbal_jax.data.tables.labels import read_table
+    from imbal_jax.data.tables.labels_table import read_table
 
     path = tmp_path / "labels.csv"
     path.write_text("file,mass,edema\na.png,1,\nb.png,0,-1\nc.png,,nan\nd.png,0,1\n")

@@ -11,7 +11,7 @@ from PIL import Image
 from prepared import prepare
 from rich.console import Console
 
-from imbal_jax.data.ingest.key import read_key
+from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import find_run

@@ -16,9 +16,9 @@ from imbal_jax import train
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.runs import evaluate
 from imbal_jax.runs.address import find_runs
+from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.external import validate
 from imbal_jax.runs.outputs import Scored
-from imbal_jax.runs.workdir import read_claim
 
 
 def command(*words: object) -> str:

@@ -14,7 +14,7 @@ from imbal_jax.data.dicom.greyscale import Levels, split_levels
 from imbal_jax.data.dicom.header import attribute, is_big_endian, syntax_of
 from imbal_jax.data.dicom.padding import float_padding, padding_words
 from imbal_jax.data.images.pictures import stored_jpeg
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.images.refusal import ReadError
 
 # Who decodes what, by the middle of the transfer syntax's name: pydicom's plugin and the packages it takes. One
 # for each, so that a file gives the same pixels on every machine. libjpeg, for JPEG lossless and of 12 bits, is
@@ -31,11 +31,12 @@ DECODERS = {
 
 def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
     """The stored values [rows, columns] in native byte order, and whether there are more bytes than pixels."""
-    values, reason, remedy, excess = None, "", "", False
-    compressed = syntax_of(file).is_compressed  # as a deflated file is not: there, all of the file is
+    values: np.ndarray | None = None
+    reason, remedy, excess = "", "", False
+    syntax = syntax_of(file)
     try:
-        if compressed:
-            plugin, remedy = decoder_of(syntax_of(file))
+        if syntax is not None and syntax.is_compressed:  # a deflated file is not: there, all of the file is
+            plugin, remedy = decoder_of(syntax)
             reason = "no-decoder"
             if plugin:
                 content = frame_bytes(file, frame)
@@ -53,9 +54,9 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
         if type(error).__name__ != "PanicException":  # what pylibjpeg-rle throws at damage, and no Exception
             raise
         reason = "undecodable"
-    if not reason and (values.ndim != 2 or values.size == 0):
+    if not reason and (values is None or values.ndim != 2 or values.size == 0):
         reason = "bad-header"
-    if reason:
+    if reason or values is None:
         raise ReadError(reason, remedy if reason in ("no-decoder", "undecodable") else "")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype.kind == "f":
@@ -80,7 +81,8 @@ def own_bits(file: pydicom.Dataset, picture: Levels) -> Levels:
     hidden = padding_words(file, picture.stored)
     if hidden is not None and not hidden.any():
         hidden = None
-    if syntax_of(file).is_compressed:  # where there is no room for anything but padding
+    syntax = syntax_of(file)
+    if syntax is not None and syntax.is_compressed:  # where there is no room for anything but padding
         if hidden is None:
             raise ReadError("contradiction")
         stored = picture.stored

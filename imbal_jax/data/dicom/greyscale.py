@@ -8,7 +8,6 @@ once a level, in float64, and not once a pixel.
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import pydicom
@@ -16,11 +15,9 @@ import pydicom
 from imbal_jax.data.dicom.header import attribute, is_big_endian, items, number, word
 from imbal_jax.data.dicom.lut import MalformedLutError, read_lut
 from imbal_jax.data.dicom.padding import padding_values
+from imbal_jax.data.images.geometry import Voi
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.images.resize import BeyondLevelsError
-from imbal_jax.data.refusal import ReadError
-
-Voi = Literal["header", "percentile", "none"]
-VOI = ("header", "percentile", "none")
 
 PERCENTILES = (0.5, 99.5)
 CONSTANT = 0.99  # a share of pixels of one value that leaves no picture

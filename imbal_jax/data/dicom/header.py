@@ -1,6 +1,7 @@
 """Values of a DICOM header as plain numbers and words, whatever nonsense stands there."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -11,8 +12,8 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian
 
-from imbal_jax.data.dicom.limits import BoundedFile
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.dicom.bounded_file import BoundedFile
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.tables.cells import patient_name
 
 # Where an enhanced multi-frame file keeps what a single-frame file keeps at its root (PS3.3 C.7.6.16), and what
@@ -25,7 +26,7 @@ FRAME_GROUPS = {
 }
 
 
-def attribute(file: pydicom.Dataset, keyword: str) -> object:
+def attribute(file: pydicom.Dataset, keyword: str) -> Any:
     """The value, or None where it is absent or cannot be parsed; ``items`` is for sequences."""
     try:
         return file.get(keyword)
@@ -61,12 +62,12 @@ def items(file: pydicom.Dataset, keyword: str) -> list[pydicom.Dataset]:
 def number(file: pydicom.Dataset, keyword: str, default: float, index: int = 0) -> float:
     """The value at ``index`` (several windows: the first counts); ``default`` if absent, NaN if no number."""
     try:
-        value = file.get(keyword)
+        value: Any = file.get(keyword)
         if value is None:
             return default
-        return float(
-            value if np.isscalar(value) and not isinstance(value, str) else np.atleast_1d(value)[index]
-        )
+        if not np.isscalar(value) or isinstance(value, str):
+            value = np.atleast_1d(value)[index]
+        return float(value)
     except Exception:
         return float("nan")
 
@@ -74,7 +75,8 @@ def number(file: pydicom.Dataset, keyword: str, default: float, index: int = 0) 
 def numbers(file: pydicom.Dataset, keyword: str) -> list[float] | None:
     """All values; None where it is absent, empty or holds anything but finite numbers."""
     try:
-        values = [float(value) for value in np.atleast_1d(file.get(keyword))]
+        stored: Any = file.get(keyword)
+        values = [float(value) for value in np.atleast_1d(stored)]
     except Exception:
         return None
     return values if values and np.isfinite(values).all() else None

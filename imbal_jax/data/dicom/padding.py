@@ -47,7 +47,8 @@ def padding_range(header: pydicom.Dataset) -> tuple[int, int] | None:
     last = number(header, "PixelPaddingRangeLimit", first)
     limits = int(first), int(last if np.isfinite(last) else first)
     if number(header, "PixelRepresentation", 0) == 1:  # whatever they were written as
-        limits = tuple(limit - 2**16 if 2**15 <= limit < 2**16 else limit for limit in limits)
+        signed = [limit - 2**16 if 2**15 <= limit < 2**16 else limit for limit in limits]
+        return min(signed), max(signed)
     return min(limits), max(limits)
 
 

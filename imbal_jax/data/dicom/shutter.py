@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from pydicom.tag import Tag
 
 from imbal_jax.data.dicom.header import attribute, is_big_endian, number, numbers
-from imbal_jax.data.refusal import SIDE_LIMIT
+from imbal_jax.data.images.refusal import SIDE_LIMIT
 
 WHITE = 65535  # of ShutterPresentationValue, a P-value
 VERTICES = 1024

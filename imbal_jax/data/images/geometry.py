@@ -1,5 +1,6 @@
-"""Geometry: how a picture of any size becomes a square array. Training, evaluation, prediction, export and records
-share it.
+"""How a picture of any size becomes a square array.
+
+Training, evaluation, prediction, export and records share one geometry.
 
 A network that was trained on squeezed pictures sees other shapes in padded ones, and gives other probabilities
 without an error. So the geometry is stored with every run and every set of records, and everything that reads
@@ -15,11 +16,13 @@ from typing import Any, Literal
 import numpy as np
 
 from imbal_jax.data.images.pictures import LUMA, Picture, open_picture
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.images.resize import FITS, Fit, fit_square, fit_squares, lay_out
-from imbal_jax.data.refusal import ReadError
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_json
 
+Voi = Literal["header", "percentile", "none"]
+VOI: tuple[Voi, ...] = ("header", "percentile", "none")
 FILE = "geometry.json"
 TOGETHER = 256  # small pictures that are resized at once
 COLOUR_DROPPED = "colour-dropped"  # the flag of a colour picture that became grey
@@ -57,14 +60,14 @@ class Geometry:
     fit: Fit = "pad"
     channels: int = 1
     bits: int = 8
-    voi: Literal["header", "percentile", "none"] = "header"
+    voi: Voi = "header"
 
     def __post_init__(self) -> None:
         allowed = {
             "fit": FITS,
             "channels": (1, 3),
             "bits": (8, 16),
-            "voi": ("header", "percentile", "none"),
+            "voi": VOI,
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -84,7 +87,7 @@ class Geometry:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The fields by name, as ``folder.load_picture`` takes them."""
+        """The fields by name, as ``image_file.load_picture`` takes them."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -195,7 +198,7 @@ class Geometry:
                         "none": "the smallest to the largest value to 0 to 1",
                     }[self.voi]
                     + "; inverted last for MONOCHROME1, padding 0, height and width by the pixel spacing "
-                    "(imbal_jax.data.dicom.reader.read_radiograph)"
+                    "(imbal_jax.data.dicom.radiograph.read_radiograph)"
                 ),
                 "channels": colour,
                 "fit": FITTED[self.fit],
@@ -232,6 +235,21 @@ class Geometry:
         return Geometry.from_json(read_json(folder / FILE, remedy), folder / FILE)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskedGeometry:
+    """A geometry as it is asked for: None stands for what the data set has."""
+
+    size: int
+    fit: Fit | None = None
+    channels: int | None = None
+    bits: int | None = None
+    voi: Voi = "header"
+
+    def geometry(self, fit: Fit = "pad", channels: int = 1, bits: int = 8) -> Geometry:
+        """The geometry, with the arguments in place of None."""
+        return Geometry(self.size, self.fit or fit, self.channels or channels, self.bits or bits, self.voi)
+
+
 def luma(values: np.ndarray) -> np.ndarray:
     """float32 [h, w] of [h, w] or [h, w, 3], by ITU-R BT.601."""
     if values.ndim == 2:
@@ -242,7 +260,7 @@ def luma(values: np.ndarray) -> np.ndarray:
     return grey
 
 
-def settle(asked: Fit | None, made: Fit, what: str, remedy: str) -> Fit:
+def settle(asked: Fit | None, made: Fit, what: object, remedy: str) -> Fit:
     """The fit of a set whose pictures are squares already; InputError where another one is asked for.
 
     asked: None is whatever the set has. made: "square" where the set does not say.

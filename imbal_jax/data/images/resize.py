@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from imbal_jax.data.refusal import ReadError
+from imbal_jax.data.images.refusal import ReadError
 
 Fit = Literal["pad", "squeeze", "crop", "square"]
 FITS = ("pad", "squeeze", "crop", "square")
@@ -52,7 +52,7 @@ def extent(rows: int, columns: int, aspect: float) -> tuple[float, float]:
 
 def central_square(picture: np.ndarray, aspect: float) -> np.ndarray:
     """The square in the middle of [rows, columns], to the nearest pixel."""
-    tall, wide = extent(*picture.shape, aspect)
+    tall, wide = extent(picture.shape[0], picture.shape[1], aspect)
     side = min(tall, wide)
     rows, columns = (
         max(1, round(n * side / length)) for n, length in zip(picture.shape, (tall, wide), strict=True)
@@ -70,13 +70,13 @@ def fit_square(
     """
     if fit == "crop":
         shown = central_square(shown, aspect)
-    layout = lay_out(*shown.shape, size, aspect, fit)
+    layout = lay_out(shown.shape[0], shown.shape[1], size, aspect, fit)
     return place(average_blocks(shown, layout, FLOAT), shown.shape, layout, size, bits)
 
 
 def fit_squares(shown: np.ndarray, size: int, bits: int = 8, fit: Fit = "pad") -> np.ndarray:
     """``fit_square`` of each picture [N, rows, columns], all at once where blocks do not cross their borders."""
-    layout = lay_out(*shown.shape[1:], size, 1.0, fit)
+    layout = lay_out(shown.shape[1], shown.shape[2], size, 1.0, fit)
     if fit == "crop" or shown.shape[1] % layout.block_rows:
         return np.stack([fit_square(picture, size, 1.0, bits, fit) for picture in shown])
     blocks = average_blocks(shown.reshape(-1, shown.shape[2]), layout, FLOAT)
@@ -105,7 +105,7 @@ def fit_levels(
         if int(stored.max()) > int(levels[-1]):  # one that is cut off counts too
             raise BeyondLevelsError
         stored = central_square(stored, aspect)
-    layout = lay_out(*stored.shape, size, aspect, fit)
+    layout = lay_out(stored.shape[0], stored.shape[1], size, aspect, fit)
     line = straight(levels, shown)
     last = int(levels[-1])
     if line is None:

@@ -15,11 +15,11 @@ import tensorflow_datasets as tfds
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
-from imbal_jax.data.dicom.reader import quiet
+from imbal_jax.data.dicom.radiograph import quiet
+from imbal_jax.data.folders.listing import image_files
 from imbal_jax.data.ingest.journal import Segment
-from imbal_jax.data.ingest.key import Key, read_key
-from imbal_jax.data.ingest.read import Job, Task, read_file
-from imbal_jax.data.tables.listing import image_files
+from imbal_jax.data.ingest.reading import Job, Task, read_file
+from imbal_jax.data.pseudonyms import Key, read_key
 from imbal_jax.errors import InputError
 
 Element = tuple[

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from imbal_jax.data.folders.copies import Copy, patients_by_picture, settle_copies
 from imbal_jax.data.ingest.journal import Place, Read
-from imbal_jax.data.ingest.key import Key
-from imbal_jax.data.ingest.read import Task
-from imbal_jax.data.ingest.records import Item
+from imbal_jax.data.ingest.reading import Task
+from imbal_jax.data.ingest.record_writing import Item
+from imbal_jax.data.pseudonyms import Key
 from imbal_jax.data.tables.cells import patient_likeness
-from imbal_jax.data.tables.copies import Copy, settle_copies
-from imbal_jax.data.tables.labels import Matches, Row, Table, match_headers
+from imbal_jax.data.tables.labels_table import Row, Table
 from imbal_jax.data.tables.patients import (
     HEADER,
     NOBODY,
@@ -21,6 +21,7 @@ from imbal_jax.data.tables.patients import (
     count_patients,
     headers_know_better,
 )
+from imbal_jax.data.tables.row_matching import Matches, match_headers
 
 Known = Mapping[str, tuple[Read, Place | None]]  # by path below the folder
 UNLABELLED, RECORD = "unlabelled", "record"
@@ -59,12 +60,13 @@ def join(
 
     became = dict.fromkeys(files, UNLABELLED)
     named = {task.path for task in tasks if task.named}
-    whole = []
+    places: dict[str, Place] = {}
     for path in sorted(matches.rows):
         read, place = known[path]
         became[path] = read.reason or RECORD
         if place is not None and not read.reason:
-            whole.append(path)
+            places[path] = place
+    whole = list(places)
     owners = [whose_is(matches.rows[path], known[path][0], key) for path in whole]
     copies = settle_copies(
         [
@@ -86,31 +88,22 @@ def join(
     if headers_know_better(table, (bool(read.patient) and not read.study for read in reads)):
         table = replace(table, patient_column="", person_like=False)
         matches.rows = {path: replace(row, patient="") for path, row in matches.rows.items()}
-    items = {path: item_of(matches.rows[path], *known[path], key) for path in kept}
+    items = {path: item_of(matches.rows[path], known[path][0], places[path], key) for path in kept}
     kept.sort(key=lambda path: items[path].id)
     rows = [matches.rows[path] for path in kept]
     whose = [whose_is(row, known[path][0], key) for row, path in zip(rows, kept, strict=True)]
-    joined = one_patient_a_picture(
-        [items[path] for path in kept],
-        [known[path][0].picture for path in kept],
+    patients = patients_by_picture(
+        [items[path].patient for path in kept],
         [who.source == NOBODY for who in whose],
+        [known[path][0].picture for path in kept],
     )
+    joined = [replace(items[path], patient=patient) for path, patient in zip(kept, patients, strict=True)]
     return Joined(joined, rows, kept, became, unmatched, count_patients(whose, table))
 
 
 def item_of(row: Row, read: Read, place: Place, key: Key) -> Item:
     name, patient = key.of("image", read.content), whose_is(row, read, key).key
     return Item(id=name, patient=patient, labels=row.labels, flags=read.flags, place=place)
-
-
-def one_patient_a_picture(
-    items: Sequence[Item], pictures: Sequence[str], nobody: Sequence[bool]
-) -> list[Item]:
-    """The items; one without a patient has that of an equal picture, since both show one person."""
-    whose: dict[str, str] = {}
-    for k in sorted(range(len(items)), key=lambda k: nobody[k]):
-        whose.setdefault(pictures[k], items[k].patient)
-    return [replace(item, patient=whose[pictures[k]]) if nobody[k] else item for k, item in enumerate(items)]
 
 
 def whose_is(row: Row, read: Read, key: Key) -> Whose:

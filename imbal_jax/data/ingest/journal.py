@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -114,7 +115,7 @@ class Pictures:
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str) -> None:
         self.folder, self.shape, self.dtype = Path(folder), shape, dtype
-        self._streams: dict[str, object] = {}
+        self._streams: dict[str, BinaryIO] = {}
 
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "shape": self.shape, "dtype": self.dtype, "_streams": {}}

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from imbal_jax.data.ingest.key import Key, read_key
-from imbal_jax.data.ingest.read import INGEST_REASONS
-from imbal_jax.data.ingest.records import checksum
-from imbal_jax.data.records.files import read_folder_info
-from imbal_jax.data.records.index import CHECKSUMS, file_checksum, read_index
-from imbal_jax.data.records.index import FOLDER as INDEX
-from imbal_jax.data.tables.listing import image_files
+from imbal_jax.data.folders.listing import image_files
+from imbal_jax.data.ingest.reading import INGEST_REASONS
+from imbal_jax.data.ingest.record_writing import checksum
+from imbal_jax.data.pseudonyms import Key, read_key
+from imbal_jax.data.records.array_records import read_folder_info
+from imbal_jax.data.records.label_index import CHECKSUMS, file_checksum, read_index
+from imbal_jax.data.records.label_index import FOLDER as INDEX
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_csv, write_json, write_text
 
@@ -63,19 +63,20 @@ def write_checksums(folder: Path) -> None:
 def read_made(folder: Path) -> dict[str, Any] | None:
     """How ``folder`` was made; None where it is no data set of an ingest."""
     try:
-        made = json.loads((folder / MADE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        made = read_json(folder / MADE, "")
+    except InputError:
         return None
-    return made if isinstance(made, dict) and made.get("format") == FORMAT else None
+    return made if made.get("format") == FORMAT else None
 
 
 def read_manifest(folder: Path) -> Iterator[Line]:
+    """The lines, one at a time: there is one for every file of the source. A torn last line is damage too."""
     try:
         with (folder / MANIFEST).open(encoding="ascii") as stream:
             for line in stream:
                 yield Line(**json.loads(line))
     except (OSError, ValueError, TypeError):
-        raise InputError(f"{folder / MANIFEST} is missing or damaged: copy the data set anew") from None
+        raise InputError(f"{folder / MANIFEST} is missing or damaged: copy the data set again") from None
 
 
 def verify(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> int:
@@ -99,7 +100,7 @@ def verify(folder: Path | str, progress: Callable[[int, int], None] | None = Non
             name = record["id"].decode()
             if made.get(name) != checksum(record) or name in seen:
                 raise InputError(
-                    f"record {name} of {split} is not as it was made: copy or make the data set anew"
+                    f"record {name} of {split} is not as it was made: copy or make the data set again"
                 )
             if index is not None:
                 labels, groups = (array[len(seen)] for array in index)
@@ -109,12 +110,12 @@ def verify(folder: Path | str, progress: Callable[[int, int], None] | None = Non
             seen.add(name)
             if home.setdefault(record["patient"], split) != split:
                 raise InputError(
-                    f"a patient is in {split} and in {home[record['patient']]}: make the data set anew"
+                    f"a patient is in {split} and in {home[record['patient']]}: make the data set again"
                 )
             if progress is not None:
                 progress(len(seen), len(made))
     if len(seen) != len(made):
-        raise InputError(f"{folder} holds {len(seen)} records, {len(made)} were written: copy it anew")
+        raise InputError(f"{folder} holds {len(seen)} records, {len(made)} were written: copy it again")
     if wrong or len(set(numbers.values())) != len(numbers):
         raise InputError(
             f"{folder / INDEX} does not hold the labels and patients of {wrong or 'some'} records: copy the data "
@@ -142,9 +143,9 @@ def verify_files(folder: Path) -> None:
     for name in sorted(sums.keys() | there.keys()):
         if name not in there or name not in sums:
             what = "missing" if name in sums else "not of it"
-            raise InputError(f"{name} of {folder} is {what}: copy the data set anew")
+            raise InputError(f"{name} of {folder} is {what}: copy the data set again")
         if file_checksum(there[name]) != sums[name]:
-            raise InputError(f"{name} of {folder} was changed or damaged: copy the data set anew")
+            raise InputError(f"{name} of {folder} was changed or damaged: copy the data set again")
 
 
 def compare_source(folder: Path | str, source: Path | str, key_file: Path | str) -> dict[str, list[str]]:

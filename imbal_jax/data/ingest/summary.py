@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from imbal_jax.data.ingest.read import INGEST_REASONS
-from imbal_jax.data.splits.split import SplitSummary
+from imbal_jax.data.ingest.reading import INGEST_REASONS
+from imbal_jax.data.labels import known_counts
+from imbal_jax.data.splits.patient_split import SplitSummary
 from imbal_jax.files import write_json
 
 SUMMARY = "summary.json"
-Splits = dict[str, dict[str, object]]
+Splits = dict[str, dict[str, Any]]
 LISTED = 20  # row numbers that the console shows; the file has all
 
 
@@ -63,7 +65,7 @@ class Summary:
         for name in self.classes:
             numbers = [split["classes"][name] for split in self.splits.values()]
             cells = [(of["images"], of["known"]) for of in numbers]
-            cells.insert(0, tuple(map(sum, zip(*cells, strict=True))))
+            cells.insert(0, (sum(count for count, _ in cells), sum(known for _, known in cells)))
             table.add_row(Text(name), *(f"{count:,}  {share(count, known)}" for count, known in cells))
         return table
 
@@ -112,7 +114,7 @@ def split_counts(labels: np.ndarray, indices: Mapping[str, np.ndarray], counts: 
                 name: {
                     "images": int(counts.class_images[s, c]),
                     "patients": int(counts.class_patients[s, c]),
-                    "known": int((labels[chosen, c] >= 0).sum()) if labels.ndim == 2 else len(chosen),
+                    "known": int(known_counts(labels[chosen], len(counts.classes))[c]),
                 }
                 for c, name in enumerate(counts.classes)
             },

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.dicom.reader import quiet
+from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.ingest.journal import Place, Read, Segment
-from imbal_jax.data.ingest.key import read_key
-from imbal_jax.data.ingest.read import Job, Task, read_file
+from imbal_jax.data.ingest.reading import Job, Task, read_file
+from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.errors import Stopped
 
 AHEAD = 2  # files a worker is given at a time, so that it never waits for the next
@@ -57,7 +58,7 @@ class Worker:
 
     def __init__(self, job: Job, journal: Path) -> None:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)  # typeshed gives the base class no Process
         if method == "forkserver":
             context.set_forkserver_preload(["imbal_jax.data.ingest.workers"])
         self.pipe, theirs = context.Pipe()

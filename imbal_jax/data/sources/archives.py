@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from imbal_jax.data.refusal import FILE_LIMIT
+from imbal_jax.data.images.refusal import FILE_LIMIT
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_bytes
 
-TARS = {
+TARS: dict[str, Callable[..., Any]] = {
     ".tar": open,
     ".tar.gz": gzip.open,
     ".tgz": gzip.open,
@@ -156,15 +156,15 @@ def tar_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
     unpack = next(TARS[ending] for ending in reversed(TARS) if path.name.lower().endswith(ending))
     names, links = set(), []
     with damage_of(path), unpack(path, "rb") as stream:
-        watched = _LastRead(stream)
+        watched: Any = _LastRead(stream)  # tarfile only reads, seeks and tells
         with tarfile.open(fileobj=watched, mode="r:") as archive:
             for member in archive:
-                archive.members = []  # or it keeps all headers
+                archive.members = []  # type: ignore[attr-defined]  # or it keeps all headers
                 if not wanted(member.name):
                     continue
                 if member.isfile():
                     _check_member(path, member.name, member.size)
-                    data = archive.extractfile(member).read()
+                    data = _content(archive, member)
                     if len(data) != member.size:
                         raise EOFError("ends in the middle of a file")
                     names.add(Path(member.name).name)
@@ -202,6 +202,11 @@ class _LastRead:
 
     def tell(self) -> int:
         return self._stream.tell()
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    return b"" if stream is None else stream.read()
 
 
 def _check_member(path: Path, name: str, size: int) -> None:

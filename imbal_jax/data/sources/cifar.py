@@ -1,15 +1,15 @@
-"""CIFAR-10: the bench on which long-tailed methods are compared."""
+"""CIFAR-10, the usual benchmark of long-tailed methods (Krizhevsky 2009)."""
 
 from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.images.pictures import decode_channels
-from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.sources.archives import AGAIN, tar_files
-from imbal_jax.data.sources.condensed import JPEGS, check_labels, jpegs, read_condensed
+from imbal_jax.data.sources.npz_copies import JPEGS, check_labels, jpegs, read_condensed
+from imbal_jax.data.sources.public_set import File, Loaded, PublicSet, Split, grey_notes
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError
 
@@ -22,23 +22,22 @@ _ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 _HELD_OUT = 100  # images of each class
 
 
-def read_cifar10(
-    folder: Path, size: int, *, fit: Fit | None = None, channels: int | None = None, bits: int = 8
-) -> tuple[Dataset, dict[str, np.ndarray]] | None:
-    """The 50,000 training and 10,000 test images of CIFAR-10 (Krizhevsky 2009), or None where they are not.
+def read_cifar10(folder: Path, asked: AskedGeometry) -> tuple[Dataset, Split] | None:
+    """The 50,000 training and 10,000 test images of CIFAR-10 (Krizhevsky 2009), or None where there are none.
 
     folder: holds cifar-10-binary.tar.gz, or the condensed train.npz and test.npz (JPEG quality 75: results are
-    near those on the original, not equal). size: 32, 16 or 8. fit: the images are squares, so that all fits agree;
-        it is kept for pictures that are scored later, "pad" by default. channels: 3 by default.
+        near those on the original, not equal).
+    asked: size 32, 16 or 8. All fits agree on square images; the fit is kept for pictures that are scored later,
+        "pad" by default. 3 channels by default.
 
     Returns images uint8 [60000, size, size, channels] and a split. Published long-tailed protocols have no
     validation set; here 100 images of each class are taken out of the test set for it, so that the training images
     are the published ones and the other 9,000 test images decide nothing. Raises InputError for another size, a
     damaged archive.
     """
-    if size not in (8, 16, 32):
+    if asked.size not in (8, 16, 32):
         raise InputError(
-            f"CIFAR-10 images are of 32 pixels, {size} are asked: set --data.image-size 32, 16 or 8"
+            f"CIFAR-10 images are of 32 pixels, {asked.size} are asked: set --data.image-size 32, 16 or 8"
         )
     if (folder / _ARCHIVE).is_file():
         images, labels = _binary(folder / _ARCHIVE)
@@ -55,14 +54,22 @@ def read_cifar10(
     shuffled = np.random.default_rng(0).permutation(test)
     held = np.concatenate([shuffled[labels[shuffled] == c][:_HELD_OUT] for c in range(10)])
     split = {"train": np.arange(50_000), "validation": np.sort(held), "test": np.setdiff1d(test, held)}
-    geometry = Geometry(size, fit or "pad", channels or 3, bits)
-    labels = labels.astype(np.int32)
-    notes = (
-        () if geometry.channels == 3 else ("60,000 colour pictures made grey: --data.channels 3 keeps them",)
-    )
+    geometry = asked.geometry(channels=3)
+    notes = () if geometry.channels == 3 else grey_notes(60_000)
     images, groups = geometry.arrays(images), np.arange(len(labels))
-    data = Dataset(images, labels, groups, CIFAR10_CLASSES, notes, geometry)
+    data = Dataset(images, labels.astype(np.int32), groups, CIFAR10_CLASSES, notes, geometry)
     return data, split
+
+
+def read_cifar10_set(source: PublicSet, folder: Path, asked: AskedGeometry, download: bool) -> Loaded:
+    """``read_cifar10``, after a download where the files are missing."""
+    found = read_cifar10(folder, asked)
+    if found is None:
+        source.fetch(folder, download)
+        found = read_cifar10(folder, asked)
+    if found is None:
+        raise InputError(f"no images in {folder}: {source.placement}")
+    return found
 
 
 def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -86,3 +93,24 @@ def _condensed(path: Path) -> tuple[np.ndarray, np.ndarray]:
         except ValueError as error:
             raise DamagedError(f"{path} holds a picture that cannot be decoded ({error}): {AGAIN}") from None
     return np.stack(images), arrays["labels"]
+
+
+CIFAR10 = PublicSet(
+    name="cifar10",
+    read=read_cifar10_set,
+    homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    licence="none stated",
+    citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    placement="place cifar-10-binary.tar.gz (170 MB) from https://www.cs.toronto.edu/~kriz/cifar.html there",
+    files=(
+        File(
+            "cifar-10-binary.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            md5="c32a1d4ab5d03f1284b67883e8d87530",  # as the site states it
+        ),
+    ),
+    prepared={
+        "train.npz": "3f8743ce242504238dd3e283dd3906c479b37ba595f0952dc8f33c9467dc6cd4",
+        "test.npz": "95e2e82dd7fb09f8a7cd79a85f21c3f16d9c4dafaeb6e26e85193169d9e5b5c7",
+    },
+)

@@ -1,15 +1,19 @@
-"""The two-dimensional sets of MedMNIST (Yang et al. 2023): what they hold, and how a file of one is read."""
+"""The two-dimensional sets of MedMNIST (Yang et al. 2023)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.images.geometry import Geometry, settle
+from imbal_jax.data.images.geometry import AskedGeometry, settle
 from imbal_jax.data.images.resize import Fit
-from imbal_jax.data.sources.archives import AGAIN
+from imbal_jax.data.labels import LabelLayout, is_many
+from imbal_jax.data.sources.archives import AGAIN, find
+from imbal_jax.data.sources.download import fetch
 from imbal_jax.data.sources.nih import NIH_LABELS
+from imbal_jax.data.sources.public_set import File, Loaded, PublicSet, Split, grey_notes
+from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, read_npz
 
 MEDMNIST_RECORD = "https://zenodo.org/records/10519652"
@@ -18,9 +22,12 @@ MEDMNIST_SIZES = (28, 64, 128, 224)
 
 @dataclass(frozen=True)
 class Med:
-    """One set. fit: how the authors made squares of the source's pictures; None where those are squares, "square"
-    where it is none of the fits (of a fixed window, a volume, an organ). md5: of its files in the record, one a
-    size, as release 3.0.2 of the authors' package lists them."""
+    """One set.
+
+    fit: how the authors made squares of the source's pictures; None where those are squares, "square" where it is
+        none of the fits (a fixed window, a slice of a volume, an organ).
+    md5: checksums of its files in the record, one a size, as release 3.0.2 of the authors' package lists them.
+    """
 
     classes: tuple[str, ...]
     source: str
@@ -206,24 +213,38 @@ MEDMNIST = {
 PARTS = ("train", "val", "test")
 
 
-def read_medmnist(
-    path: Path,
-    name: str,
-    *,
-    size: int | None = None,
-    fit: Fit | None = None,
-    channels: int | None = None,
-    bits: int = 8,
-) -> tuple[Dataset, dict[str, np.ndarray]]:
-    """The images, grey or in colour, and the source's split of NAME.npz; each image is a patient of its own.
+def read_medmnist(path: Path, name: str, asked: AskedGeometry | None = None) -> tuple[Dataset, Split]:
+    """The images of NAME.npz, grey or in colour, and the source's split; each image is a patient of its own.
 
-    size: of the images in this file. size, fit, channels: None is what the set has.
-
-    Raises DamagedError for a file that is no such archive, or whose labels are not those of the set.
+    asked: None is what the file has.
+    Raises InputError for an unknown name, DamagedError for a file that is no such archive, or whose labels are not
+    those of the set.
     """
+    if name not in MEDMNIST:
+        raise InputError(f"{name} is not among {', '.join(MEDMNIST)}")
     classes = MEDMNIST[name].classes
     arrays = read_npz(path, [f"{part}_{what}" for part in PARTS for what in ("images", "labels")], AGAIN)
     parts = [(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS]
+    layout = _checked_layout(path, name, parts, None if asked is None else asked.size)
+    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    asked = asked or AskedGeometry(size=images.shape[1])
+    made = MEDMNIST[name].fit
+    fit = (asked.fit or "pad") if made is None else settle(asked.fit, made, path, "leave it out")
+    geometry = replace(asked, fit=fit).geometry(channels=1 if images.ndim == 3 else 3)
+    colour = geometry.channels == 1 and images.ndim == 4
+    images = geometry.arrays(images)
+    ends = np.cumsum([len(part) for part, _ in parts])
+    splits = np.split(np.arange(len(images)), ends[:-1])
+    notes = grey_notes(len(images)) if colour else ()
+    data = Dataset(images, layout.array(labels), np.arange(len(images)), classes, notes, geometry)
+    return data, dict(zip(("train", "validation", "test"), splits, strict=True))
+
+
+def _checked_layout(
+    path: Path, name: str, parts: list[tuple[np.ndarray, np.ndarray]], size: int | None
+) -> LabelLayout:
+    """How the labels lie in the arrays; DamagedError where images or labels are not those of the set."""
+    classes = MEDMNIST[name].classes
     side = parts[0][0].shape[1:]
     for images, labels in parts:
         if (
@@ -232,7 +253,7 @@ def read_medmnist(
             or images.shape != (len(labels), *side)
             or not len(images)
             or size not in (None, side[0])
-            or labels.ndim != 2
+            or not is_many(labels)
             or labels.dtype.kind not in "iu"
         ):
             raise DamagedError(
@@ -241,23 +262,61 @@ def read_medmnist(
             )
     if max(images.max() for images, _ in parts) == 1:
         raise DamagedError(f"{path} has images from 0 to 1, expected 0 to 255: {AGAIN}")
-    many = parts[0][1].shape[1] > 1
+    layout = LabelLayout(classes, many=parts[0][1].shape[1] > 1)
+    width, most = (len(classes), 1) if layout.many else (1, len(classes) - 1)
     for _, labels in parts:
-        wide = labels.shape[1] != (len(classes) if many else 1)
-        if wide or labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if many else len(classes)):
+        low, high = labels.min(initial=0), labels.max(initial=0)
+        if labels.shape[1] != width or low < 0 or high > most:
             raise DamagedError(
-                f"{path} has labels {list(labels.shape)} from {labels.min(initial=0)} to {labels.max(initial=0)}: "
-                f"{name} has {len(classes)} classes: {AGAIN}"
+                f"{path} has labels {list(labels.shape)} from {low} to {high}: {name} has {len(classes)} classes: "
+                f"{AGAIN}"
             )
-    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
-    made = MEDMNIST[name].fit
-    fit = (fit or "pad") if made is None else settle(fit, made, path, "leave it out")
-    geometry = Geometry(images.shape[1], fit, channels or (1 if images.ndim == 3 else 3), bits)
-    colour = geometry.channels == 1 and images.ndim == 4
-    images = geometry.arrays(images)
-    ends = np.cumsum([len(part) for part, _ in parts])
-    splits = np.split(np.arange(len(images)), ends[:-1])
-    labels = labels.astype(np.int8) if many else labels[:, 0].astype(np.int32)
-    notes = (f"{len(images):,} colour pictures made grey: --data.channels 3 keeps them",) if colour else ()
-    data = Dataset(images, labels, np.arange(len(images)), classes, notes, geometry)
-    return data, dict(zip(("train", "validation", "test"), splits, strict=True))
+    return layout
+
+
+def read_medmnist_set(source: PublicSet, folder: Path, asked: AskedGeometry, download: bool) -> Loaded:
+    """A set of MedMNIST in two dimensions, with the source's split into train, validation and test.
+
+    folder: holds NAME.npz (28 pixels) or NAME_SIZE.npz (64, 128, 224 pixels).
+    asked: the size is one of these four; the fit is by default the authors' own (``Med``), another is refused.
+
+    The source names no patients: every image counts as its own, so an interval clustered by patient is too
+    narrow. Raises InputError for an unknown size, and where the file is missing.
+    """
+    name, size = source.name, asked.size
+    if size not in MEDMNIST_SIZES:
+        raise InputError(f"{name} has no images of {size} pixels: set the image size to 28, 64, 128 or 224")
+    file = source.files[MEDMNIST_SIZES.index(size)]
+    path = find(folder, file.name)
+    if path is None:
+        if not download:
+            raise InputError(
+                f"no {file.name} in {folder}: place it there from {file.url}, or turn download on"
+            )
+        path = fetch(file.url, folder / file.name, md5=file.md5)
+    return read_medmnist(path, name, asked)
+
+
+def _file(name: str, size: int) -> File:
+    stem = name if size == 28 else f"{name}_{size}"
+    url = f"{MEDMNIST_RECORD}/files/{stem}.npz?download=1"
+    return File(f"{stem}.npz", url, md5=MEDMNIST[name].md5[MEDMNIST_SIZES.index(size)])
+
+
+_REPACKED = {"pneumoniamnist.npz": "20568c3c8f7ddebe016ab049006f1eb241ab4249e8eff13c3a5d09d11900d8b0"}
+
+
+def _public_set(name: str) -> PublicSet:
+    return PublicSet(
+        name=name,
+        read=read_medmnist_set,
+        homepage=MEDMNIST_RECORD,
+        licence=MEDMNIST[name].licence,
+        citation=f"Yang et al. 2023, MedMNIST v2, Scientific Data 10:41; {MEDMNIST[name].source}",
+        placement=f"place {name}.npz from {MEDMNIST_RECORD} there",
+        files=tuple(_file(name, size) for size in MEDMNIST_SIZES),
+        prepared=_REPACKED if name == "pneumoniamnist" else {},
+    )
+
+
+MEDMNIST_PUBLIC = {name: _public_set(name) for name in MEDMNIST}

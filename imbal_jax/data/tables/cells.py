@@ -4,7 +4,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from imbal_jax.data.dataset import MISSING, UNCERTAIN
+from imbal_jax.data.labels import MISSING, UNCERTAIN
 from imbal_jax.metrics.clusters import MISSING_WORDS
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)

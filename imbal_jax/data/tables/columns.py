@@ -1,89 +1,34 @@
-"""Which column of a table is which: by the option, by the documented heading, or by a usual spelling of it."""
+"""Finds the role of each column of a table: by the option, the documented heading or a usual spelling of it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from imbal_jax.config import COLUMN_ROLES, parse_columns
+from imbal_jax.config import parse_columns
 from imbal_jax.data.tables.cells import label_value, patient_name, split_name
-from imbal_jax.data.tables.csv import TextTable, spelling
+from imbal_jax.data.tables.csv_table import TextTable, spelling
+from imbal_jax.data.tables.headings import (
+    ABOUT_PERSON,
+    NO_LABELS,
+    NUMBERING,
+    PATHS,
+    PERSON,
+    PERSON_LIKE,
+    SPELLINGS,
+)
 from imbal_jax.errors import InputError
 
 OPTION = "--data.columns"  # ``imbal-jax ingest``: --columns
 
-# By ``csv_table.spelling``: without case, space, hyphens, dots and underscores. The first is the documented one.
-SPELLINGS = {
-    "file": (
-        "file", "filename", "filepath", "image", "imageid", "imagefile", "imagefilename", "imagename", "imagepath",
-        "imageindex", "img", "imgid", "imgname", "imgpath", "dicom", "dicomfile", "dicomid", "dicompath",
-        "sopinstanceuid", "idcode",
-    ),
-    "accession": ("accession", "accessionnumber"),
-    "patient": (
-        "patient", "patientid", "patientname", "patientnumber", "patientno", "patientuid", "patientkey",
-        "patienthash",
-        "patid", "ptid", "pid", "subject", "subjectid", "subjectname", "subjectno", "subjectnumber", "person",
-        "personid", "participant", "participantid", "mrn",
-    ),
-    "label": (
-        "label", "labels", "target", "class", "classname", "category", "diagnosis", "dx", "groundtruth", "level",
-        "grade", "finding", "findings", "findinglabel", "findinglabels",
-    ),
-    "split": ("split", "fold", "subset", "set", "partition", "kfold", "folds", "foldid", "cvfold"),
-}  # fmt: skip
-# Of the files, where a table has no other.
-PATHS = (
-    "path", "paths", "relativepath", "relpath", "fullpath", "absolutepath", "abspath", "location", "fname", "files",
-    "filenames", "images", "imagefilepath", "dicomfilepath", "dcm", "dcmfile", "dcmpath", "pngfile", "pngpath",
-    "jpgpath", "jpegpath",
-)  # fmt: skip
-# A heading of words that nobody listed is the patient's by one of these, unless it tells something about the patient.
-_PERSON = re.compile(
-    "patient|subj(?!ectiv)|participant|proband|pseudonym|volunteer|medicalrecord|empi|^mrn|mrn$|^(client|animal|mouse)"
-    "(id|no|nr|number)?$|individualid|^(sub|eid|rid)(id)?$"
-)
-_ABOUT_PERSON = re.compile(
-    "age(?!nt)|sex|gender|birth|dob|weight|height|size|race|ethnic|position|orient|status|history|type|count|comment|zip|"
-    "address|death|dead|alive|surviv|insur|smok|site|hospital|class|group|^is|^num|^n(?=patient)|image|file|path"
-)
-# What groups the images of a person where nothing better does.
-PERSON_LIKE = (
-    "lesionid", "lesion", "caseid", "case", "donorid", "donor", "slideid", "slide", "specimenid", "specimen",
-    "studyinstanceuid", "studyuid", "studyid", "study", "examid", "exam", "accessionnumber", "accession", "groupid",
-    "group", "groups", "clusterid", "cluster", "familyid", "family", "eyeid", "sessionid", "visitid", "id",
-)  # fmt: skip
-# Of these, what is another in every row may be a mere number of rows: nothing is known of patients then.
-_NUMBERING = frozenset(
-    ("id", "group", "groups", "groupid", "cluster", "clusterid", "sessionid", "visitid", "eyeid")
-)
-# Columns beside the labels that are none, though they may hold 0 and 1.
-NO_LABELS = frozenset(
-    (
-        *PERSON_LIKE, *(name for role in COLUMN_ROLES if role != "label" for name in SPELLINGS[role]),
-        "age", "agegroup", "ageapprox", "patientage", "sex", "gender", "patientsex", "patientgender", "race",
-        "ethnicity", "weight", "height", "bmi", "smoker",
-        "eye", "eyeside", "laterality", "side", "view", "viewposition", "projection", "position", "orientation",
-        "site", "location", "localization", "localisation", "anatomsitegeneral", "bodypart", "bodypartexamined",
-        "dxtype",
-        "hospital", "institution", "center", "centre", "department", "source", "dataset", "origin",
-        "scanner", "camera", "device", "manufacturer", "model", "modality", "kvp", "station",
-        "date", "time", "year", "studydate", "birthdate", "birthyear", "visit", "followup", "followupnumber",
-        "series", "seriesid", "seriesuid", "seriesinstanceuid",
-        "frontal/lateral", "ap/pa", "id", "index", "row", "number", "no", "width", "rows", "columns", "bits", "url",
-        "comment", "comments", "note", "notes", "remark", "remarks", "report", "text", "description",
-        "reader", "rater", "annotator", "radiologist", "radid",
-        "male", "female", "level0", "xmin", "xmax", "ymin", "ymax", "bbox", "imagedir", *PATHS,
-    )
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Columns:
-    """Places of the columns, None where the table has no such one.
+    """The index of the column of each role, None where the table has no such column.
 
-    key: "file" or "accession", file: its place. person_like: the patient's column is a lesion's, a case's or a
-    study's. others: the places of what is left. notes: lines on what was understood. nobody: the option says that no
-    column is the patient's.
+    key: whether ``file`` holds names of files ("file") or accession numbers ("accession").
+    person_like: the patient column identifies lesions, cases or studies.
+    others: the columns without a role. notes: how the headings were understood, one line each.
+    nobody: the option says that no column identifies patients.
     """
 
     key: str
@@ -98,121 +43,140 @@ class Columns:
 
 
 def find_columns(table: TextTable, words: Sequence[str] = (), classes: Sequence[str] = ()) -> Columns:
-    """Raises InputError where a column is missing, or where two could be meant: with the option that settles it.
+    """Which column of ``table`` has which role.
 
     words: ``ROLE=COLUMN`` each. classes: names that are label columns, whatever else they might be.
+    Raises InputError where a column is missing, or where several could be meant, with the option that settles it.
     """
-    named = parse_columns(words)
-    headings = [spelling(heading) for heading in table.headings]
-    taken = {spelling(name) for name in classes}
-    places: dict[str, int | None] = {}
-    for role, heading in named.items():
-        exact = [i for i, column in enumerate(table.headings) if column == heading]
-        fits = exact or [i for i, column in enumerate(headings) if heading and column == spelling(heading)]
-        if heading and not fits:
-            raise InputError(f"{table.name} has no column {heading!r}, which {OPTION} names for {role}")
-        places[role] = fits[0] if heading else None
-    used = {place for place in places.values() if place is not None}
+    search = _Search(table, words, classes)
+    key, file = search.find_key()
+    label = search.find("label", lambda: _label(table, search.headings, search.known("label"), search.used))
+    person_like = False
+    if "patient" not in search.named:
+        person_like = search.find_patient()
+    patient, notes = search.places["patient"], []
+    if "patient" not in search.named and patient is None and key == "file":
+        notes += search.unused_identifiers()
+    if "split" not in search.named:
+        notes += search.find_split()
+    split = search.places["split"]
+    understood = {
+        "files" if key == "file" else "accessions": (file, key),
+        "labels": (label, "label"),
+        "splits": (split, "split"),
+    }
+    for what, (place, documented) in understood.items():
+        if place is not None and search.headings[place] != documented:
+            notes.append(f"{what} by column {table.headings[place]}")
+    others = tuple(place for place in range(len(search.headings)) if place not in search.used)
+    nobody = search.named.get("patient") == ""
+    return Columns(key, file, patient, label, split, person_like, others, tuple(notes), nobody)
 
-    def candidates(names: Sequence[str]) -> list[int]:
+
+class _Search:
+    """The roles that have been given to columns so far.
+
+    named: the option's heading by role. taken: headings that are label columns. places: the column by role, None for
+    no such column. used: the columns that have a role.
+    """
+
+    def __init__(self, table: TextTable, words: Sequence[str], classes: Sequence[str]) -> None:
+        self.table, self.named = table, parse_columns(words)
+        self.headings = [spelling(heading) for heading in table.headings]
+        self.taken = {spelling(name) for name in classes}
+        self.places: dict[str, int | None] = {}
+        for role, heading in self.named.items():
+            exact = [i for i, column in enumerate(table.headings) if column == heading]
+            fits = exact or [
+                i for i, column in enumerate(self.headings) if heading and column == spelling(heading)
+            ]
+            if heading and not fits:
+                raise InputError(f"{table.name} has no column {heading!r}, which {OPTION} names for {role}")
+            self.places[role] = fits[0] if heading else None
+        self.used = {place for place in self.places.values() if place is not None}
+
+    def candidates(self, names: Iterable[str]) -> list[int]:
+        """The columns with these headings that are not used yet, in the order of ``names``."""
+        free = (name for name in names if name in self.headings and name not in self.taken)
+        return [place for name in free if (place := self.headings.index(name)) not in self.used]
+
+    def known(self, role: str) -> list[int]:
+        return self.candidates(SPELLINGS[role])
+
+    def find(self, role: str, found: Callable[[], int | None]) -> int | None:
+        """The column of ``role``: the one that the option names, else what ``found`` returns."""
+        place = self.places[role] if role in self.named else found()
+        self.places[role] = place
+        if place is not None:
+            self.used.add(place)
+        return place
+
+    def find_key(self) -> tuple[str, int]:
+        """Whether rows name files or accession numbers, and in which column."""
+        key = next((role for role in ("file", "accession") if self.named.get(role)), None)
+        if key is None:
+            for role in ("file", "accession"):
+                found = self.known(role) if role not in self.named else []
+                if role == "file" and role not in self.named and not found:
+                    found = self.candidates(PATHS)
+                if found and key is None:
+                    key, self.places[role] = role, _only(self.table, role, found)
+        place = self.places[key] if key is not None else None
+        if key is None or place is None:
+            # Where no heading is known, the first line may be no heading: what stands there is not shown.
+            known = any(heading in names for names in SPELLINGS.values() for heading in self.headings)
+            has = (
+                f"it has: {', '.join(self.table.headings)}" if known else "the first line is to be a heading"
+            )
+            raise InputError(
+                f"{self.table.name} has no column 'file' or 'accession'; {has}; say which one names the files, "
+                f"{OPTION} file=COLUMN"
+            )
+        self.used.add(place)
+        return key, place
+
+    def find_patient(self) -> bool:
+        """Find the patient column by its heading; returns whether it identifies lesions, cases or studies."""
+        names = [name for name in self.headings if PERSON.search(name) and not ABOUT_PERSON.search(name)]
+        found = self.known("patient") or self.candidates(names)
+        if found:
+            self.find("patient", lambda: _same_people(self.table, found))
+            return False
+        found = [place for place in self.candidates(PERSON_LIKE) if _parts_rows(self.table, place)]
+        return self.find("patient", lambda: _coarsest(self.table, found) if found else None) is not None
+
+    def unused_identifiers(self) -> list[str]:
+        """Notes on columns that may tell patients apart and whose headings are not understood."""
         return [
-            headings.index(name)
-            for name in names
-            if name in headings and name not in taken and headings.index(name) not in used
+            f"column {column} is not used: if it tells patients apart, {OPTION} patient={column}"
+            for place, (column, heading) in enumerate(zip(self.table.headings, self.headings, strict=True))
+            if place not in self.used and heading not in {*NO_LABELS, *self.taken}
+            if _groups_rows(self.table, place)
         ]
 
-    # The key
-    key = next((role for role in ("file", "accession") if named.get(role)), None)
-    if key is None:
-        for role in ("file", "accession"):
-            found = candidates(SPELLINGS[role]) if role not in named else []
-            if role == "file" and role not in named and not found:
-                found = candidates(PATHS)
-            if found and key is None:
-                key, places[role] = role, _only(table, role, found)
-    if key is None:
-        # Where no heading is known, the first line may be no heading: what stands there is not shown.
-        known = any(heading in names for names in SPELLINGS.values() for heading in headings)
-        has = f"it has: {', '.join(table.headings)}" if known else "the first line is to be a heading"
-        raise InputError(
-            f"{table.name} has no column 'file' or 'accession'; {has}; say which one names the files, "
-            f"{OPTION} file=COLUMN"
-        )
-    at = places[key]
-    assert at is not None
-    used.add(at)
-    if "label" not in named:
-        places["label"] = _label(table, headings, candidates(SPELLINGS["label"]), used)
-    if places["label"] is not None:
-        used.add(places["label"])
-    person_like = False
-    if "patient" not in named:
-        found = candidates(SPELLINGS["patient"]) or candidates(
-            [name for name in headings if _PERSON.search(name) and not _ABOUT_PERSON.search(name)]
-        )
-        person_like = not found
-        found = found or [place for place in candidates(PERSON_LIKE) if _parts_rows(table, place)]
-        if found:
-            places["patient"] = _coarsest(table, found) if person_like else _same_people(table, found)
-        else:
-            places["patient"] = None
-        person_like &= places["patient"] is not None
-    if places["patient"] is not None:
-        used.add(places["patient"])
-    notes = []
-    if "patient" not in named and places["patient"] is None and key == "file":
-        for place in range(len(headings)):
-            if (
-                place not in used
-                and headings[place] not in {*NO_LABELS, *taken}
-                and _groups_rows(table, place)
-            ):
-                column = table.headings[place]
-                notes.append(
-                    f"column {column} is not used: if it tells patients apart, {OPTION} patient={column}"
-                )
-    if "split" not in named:
-        found = candidates(SPELLINGS["split"])
-        naming = [place for place in found if _names_splits(table, place)]
-        exact = [place for place in found if headings[place] == "split"]
+    def find_split(self) -> list[str]:
+        """Find the split column; returns notes on columns whose heading is a split's and whose cells are not."""
+        found = self.known("split")
+        naming = [place for place in found if _names_splits(self.table, place)]
+        exact = [place for place in found if self.headings[place] == "split"]
         if not found:
+            free = [place for place in range(len(self.headings)) if place not in self.used]
             naming = [
-                place for place in range(len(headings)) if place not in used and headings[place] not in taken
+                place
+                for place in free
+                if self.headings[place] not in self.taken and _is_split(self.table, place)
             ]
-            naming = [place for place in naming if _is_split(table, place)]
-            if any(_names_splits(table, place) for place in naming):
-                naming = [place for place in naming if _names_splits(table, place)]
-        notes += [
-            f"column {table.headings[place]} names no train, validation and test: not used as a split"
+            if any(_names_splits(self.table, place) for place in naming):
+                naming = [place for place in naming if _names_splits(self.table, place)]
+        if len(naming) > 1 and not exact:
+            raise InputError(_choose(self.table, "split", naming))
+        chosen = exact or naming
+        self.find("split", lambda: chosen[0] if chosen else None)
+        return [
+            f"column {self.table.headings[place]} names no train, validation and test: not used as a split"
             for place in found
             if place not in naming and place not in exact
         ]
-        if len(naming) > 1 and not exact:
-            raise InputError(_choose(table, "split", naming))
-        places["split"] = (exact or naming or [None])[0]
-    if places["split"] is not None:
-        used.add(places["split"])
-
-    understood = {
-        "files" if key == "file" else "accessions": (at, key),
-        "labels": (places["label"], "label"),
-        "splits": (places["split"], "split"),
-    }
-    for what, (place, documented) in understood.items():
-        if place is not None and headings[place] != documented:
-            notes.append(f"{what} by column {table.headings[place]}")
-    others = tuple(place for place in range(len(headings)) if place not in used)
-    return Columns(
-        key,
-        at,
-        places["patient"],
-        places["label"],
-        places["split"],
-        person_like,
-        others,
-        tuple(notes),
-        nobody=named.get("patient") == "",
-    )
 
 
 def _only(table: TextTable, role: str, found: list[int]) -> int:
@@ -266,7 +230,7 @@ def _same_people(table: TextTable, found: list[int]) -> int:
 def _parts_rows(table: TextTable, place: int) -> bool:
     """Whether the column tells some of the rows apart, and holds more than numbers of rows."""
     names = [name for _, cells in table.rows if (name := patient_name(cells[place]))]
-    if spelling(table.headings[place]) in _NUMBERING and len({*names}) == len(names):
+    if spelling(table.headings[place]) in NUMBERING and len({*names}) == len(names):
         return False
     return len({*names}) > 1 or len(table.rows) < 3
 

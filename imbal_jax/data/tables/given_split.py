@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from imbal_jax.data.tables.cells import split_name
-from imbal_jax.data.tables.labels import UNKNOWN_SPLIT, Row, Table
+from imbal_jax.data.tables.labels_table import UNKNOWN_SPLIT, Row, Table
 from imbal_jax.errors import InputError
 
 PARTS = ("train", "validation", "test")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imbal_jax.data.tables.labels import Table
+from imbal_jax.data.tables.labels_table import Table
 from imbal_jax.errors import InputError
 
 TABLE, HEADER, STUDY, NOBODY = "table", "PatientID", "StudyInstanceUID", "nobody"

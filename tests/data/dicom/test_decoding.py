@@ -18,7 +18,8 @@ from pydicom.uid import (
 )
 
 from imbal_jax.data.dicom.codestream import Codestream, read_codestream
-from imbal_jax.data.dicom.reader import ReadError, read_radiograph
+from imbal_jax.data.dicom.radiograph import read_radiograph
+from imbal_jax.data.images.refusal import ReadError
 
 GREY = (RAMP // 16).astype(np.uint8)
 

@@ -9,16 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from synthetic_films import MODALITIES, Film, Table, dcmtk_films, films, gamma
 
+from imbal_jax.data.dicom.dicom_file import open_dicom
 from imbal_jax.data.dicom.lut import MalformedLutError, read_lut
-from imbal_jax.data.dicom.reader import (
-    FLAGS,
-    Radiograph,
-    ReadError,
-    load_radiograph,
-    open_dicom,
-    quiet,
-    render,
-)
+from imbal_jax.data.dicom.radiograph import Radiograph, load_radiograph, quiet, render
+from imbal_jax.data.images.refusal import FLAGS, ReadError
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "dcmtk"
 PLAIN = Film(Table(gamma(1024, 12), 700, 12))

@@ -14,7 +14,7 @@ import pytest
 from dicom_files import write
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from imbal_jax.data.refusal import DECODED_LIMIT, PIXEL_LIMIT, WIDE_LIMIT
+from imbal_jax.data.images.refusal import DECODED_LIMIT, PIXEL_LIMIT, WIDE_LIMIT
 
 SECONDS = 20  # for one file; the slowest whole one takes a tenth of a second
 MEBIBYTES = 2048
@@ -95,7 +95,7 @@ def test_10_000_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 # Linux counts in ru_maxrss what the parent took before; VmHWM is the process's own.
 READ = """
 import sys
-from imbal_jax.data.dicom.reader import read_radiograph
+from imbal_jax.data.dicom.radiograph import read_radiograph
 print(read_radiograph(sys.argv[1], size=224, bits=16).shape)
 print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

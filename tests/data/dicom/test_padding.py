@@ -122,7 +122,7 @@ def test_a_single_padded_pixel_outside_the_bits_of_a_large_picture_is_black(
     pixels[place] = 0xFFFF
     window = {"WindowCenter": 2000, "WindowWidth": 1500}
     more = {"PhotometricInterpretation": "MONOCHROME1", "PixelPaddingValue": 0xFFFF, **TWELVE, **window}
-    from imbal_jax.data.dicom.reader import read_radiograph
+    from imbal_jax.data.dicom.radiograph import read_radiograph
 
     picture = read_radiograph(write(tmp_path / "a.dcm", pixels, **more), size=300)
     expected = 255 - bytes_of(pixels & 4095, 1249.5, 2748.5)

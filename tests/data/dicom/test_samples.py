@@ -10,16 +10,9 @@ import pytest
 from PIL import Image
 from pydicom.pixels import pixel_array
 
-from imbal_jax.data.dicom.reader import (
-    FLAGS,
-    Radiograph,
-    ReadError,
-    load_radiograph,
-    open_dicom,
-    quiet,
-    read_radiograph,
-    render,
-)
+from imbal_jax.data.dicom.dicom_file import open_dicom
+from imbal_jax.data.dicom.radiograph import Radiograph, load_radiograph, quiet, read_radiograph, render
+from imbal_jax.data.images.refusal import FLAGS, ReadError
 
 ROOTS = (Path(pydicom.__file__).parent / "data", Path(data_store.__file__).parent / "data")
 # pydicom's own modules lie among its data.

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
-from imbal_jax.data.dicom.reader import read_radiograph
+from imbal_jax.data.dicom.radiograph import read_radiograph
 
 ROWS, COLUMNS = np.mgrid[1:65, 1:65]  # places count from 1
 RECTANGLE = {

@@ -15,13 +15,13 @@ from PIL import Image
 
 from imbal_jax import cli
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.records.reader import open_records
-from imbal_jax.data.refusal import ReadError
-from imbal_jax.data.sources.load import load
+from imbal_jax.data.images.refusal import ReadError
+from imbal_jax.data.load import load
+from imbal_jax.data.records.record_set import open_records
 from imbal_jax.errors import InputError
+from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import Scored
-from imbal_jax.runs.workdir import read_claim
 
 FITS = ("pad", "squeeze", "crop")
 
@@ -127,7 +127,7 @@ def test_a_value_out_of_range_is_named(values: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("fit", FITS)
 def test_a_dicom_file_is_fitted_by_the_height_and_width_of_its_pixels(fit: str, tmp_path: Path) -> None:
-    from imbal_jax.data.dicom.reader import read_radiograph
+    from imbal_jax.data.dicom.radiograph import read_radiograph
 
     pixels = np.random.default_rng(0).integers(0, 4096, (60, 40)).astype(np.uint16)
     path = write_dicom(tmp_path / "a.dcm", pixels, PixelSpacing=[1.0, 3.0])  # 60 high, 120 wide
@@ -145,7 +145,7 @@ def test_a_dicom_file_is_fitted_by_the_height_and_width_of_its_pixels(fit: str, 
 
 
 def test_a_mirrored_or_turned_dicom_is_flagged(tmp_path: Path) -> None:
-    from imbal_jax.data.dicom.reader import load_radiograph, quiet
+    from imbal_jax.data.dicom.radiograph import load_radiograph, quiet
 
     pixels = np.random.default_rng(0).integers(0, 4096, (20, 20)).astype(np.uint16)
     for place, (orientation, flagged) in enumerate(

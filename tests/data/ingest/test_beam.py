@@ -12,9 +12,9 @@ from hospitals import IMAGES, Interrupted, by_picture, contents, hospital, inter
 
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.beam import ReadFiles, elements_of
-from imbal_jax.data.ingest.key import read_key
 from imbal_jax.data.ingest.manifest import verify
-from imbal_jax.data.ingest.read import Job, Task
+from imbal_jax.data.ingest.reading import Job, Task
+from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.errors import InputError
 
 __all__ = ["hospital", "marked_hospital"]

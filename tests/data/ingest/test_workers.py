@@ -11,9 +11,9 @@ from picture_folders import MARKER, radiograph
 
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment, frames, segments
-from imbal_jax.data.ingest.key import open_key
-from imbal_jax.data.ingest.read import Job, Task
+from imbal_jax.data.ingest.reading import Job, Task
 from imbal_jax.data.ingest.workers import read_files
+from imbal_jax.data.pseudonyms import open_key
 from imbal_jax.errors import Stopped
 
 GOOD = [f"{i}.dcm" for i in range(12)]

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from imbal_jax.config import Config, Data
+from imbal_jax.data.images.geometry import AskedGeometry
+from imbal_jax.data.load import load
 from imbal_jax.data.sources import cifar
 from imbal_jax.data.sources.cifar import read_cifar10
-from imbal_jax.data.sources.load import load
 from imbal_jax.errors import InputError
 
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 6000)
@@ -36,7 +37,7 @@ def archive(tmp_path_factory):
 
 
 def test_the_archive_is_read_in_its_order_with_planes_as_channels(archive):
-    data, split = read_cifar10(archive, 32)
+    data, split = read_cifar10(archive, AskedGeometry(size=32))
     assert data.images.shape == (60_000, 32, 32, 3)
     np.testing.assert_array_equal(data.labels, LABELS)
     np.testing.assert_array_equal(data.images[:, 3, 4, 0], LABELS * 20)
@@ -46,9 +47,9 @@ def test_the_archive_is_read_in_its_order_with_planes_as_channels(archive):
 
 
 def test_smaller_images_are_means_of_blocks(archive):
-    whole = read_cifar10(archive, 32)[0].images[::999].astype(float)
+    whole = read_cifar10(archive, AskedGeometry(size=32))[0].images[::999].astype(float)
     for size, block in ((16, 2), (8, 4)):
-        data, split = read_cifar10(archive, size)
+        data, split = read_cifar10(archive, AskedGeometry(size=size))
         assert data.images.shape == (60_000, size, size, 3)
         assert data.images.dtype == np.uint8
         means = whole.reshape(-1, size, block, size, block, 3).mean(axis=(2, 4))
@@ -57,12 +58,12 @@ def test_smaller_images_are_means_of_blocks(archive):
 
 
 def test_validation_is_a_balanced_part_of_the_test_set_and_the_same_every_time(archive):
-    data, split = read_cifar10(archive, 32)
+    data, split = read_cifar10(archive, AskedGeometry(size=32))
     assert np.bincount(data.labels[split["validation"]]).tolist() == [100] * 10
     assert np.bincount(data.labels[split["test"]]).tolist() == [900] * 10
     both = np.concatenate([split["validation"], split["test"]])
     np.testing.assert_array_equal(np.sort(both), np.arange(50_000, 60_000))
-    np.testing.assert_array_equal(read_cifar10(archive, 32)[1]["test"], split["test"])
+    np.testing.assert_array_equal(read_cifar10(archive, AskedGeometry(size=32))[1]["test"], split["test"])
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,10 @@ def test_the_long_tail_has_the_published_counts_and_leaves_the_test_set_alone(
 
 def test_another_size_a_damaged_archive_and_two_draws_are_refused(archive, tmp_path):
     with pytest.raises(InputError, match="32 pixels, 64 are asked"):
-        read_cifar10(archive, 64)
+        read_cifar10(archive, AskedGeometry(size=64))
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"\x1f\x8b not an archive")
     with pytest.raises(InputError, match=r"cifar-10-binary.tar.gz is damaged .* fetch it again"):
-        read_cifar10(tmp_path, 32)
+        read_cifar10(tmp_path, AskedGeometry(size=32))
     data = Data(source="cifar10", dir=archive, image_size=32, long_tail=100.0, imbalance=10.0)
     with pytest.raises(
         InputError, match=r"data\.imbalance and data\.long-tail are given: one draw at a time"

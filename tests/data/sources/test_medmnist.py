@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.sources.medmnist import MEDMNIST, read_medmnist
 from imbal_jax.errors import InputError
 
@@ -61,10 +62,10 @@ def test_wrong_dtypes_shapes_and_lengths_are_refused_in_one_line(change, tmp_pat
     path = published(tmp_path / "a.npz", (28, 28), 1, 1)
     with np.load(path) as arrays:
         whole = dict(arrays)
-    read_medmnist(path, "pneumoniamnist", size=28)
+    read_medmnist(path, "pneumoniamnist", AskedGeometry(size=28))
     np.savez(path, **{**whole, **change})
     with pytest.raises(InputError, match="remove it and fetch it again") as caught:
-        read_medmnist(path, "pneumoniamnist", size=28)
+        read_medmnist(path, "pneumoniamnist", AskedGeometry(size=28))
     assert "\n" not in str(caught.value)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from imbal_jax.data.dicom.reader import read_radiograph
-from imbal_jax.data.sources import phantom
+from imbal_jax.data.dicom.radiograph import read_radiograph
+from imbal_jax.data.sources import phantom, phantom_picture
 from imbal_jax.errors import InputError
 
 IMAGES, IMBALANCE, SIZE = 120, 5, 48
@@ -109,10 +109,10 @@ def test_a_finding_changes_the_picture_and_only_near_itself() -> None:
     axis = (np.arange(64, dtype=np.float32) + 0.5) / 32 - 1
     u, v = np.meshgrid(axis, axis)
     for name in ("nodule", "consolidation", "effusion"):
-        anatomy = phantom.draw_anatomy(rng)
-        finding = phantom.draw_finding(name, anatomy, rng)
-        added = phantom.attenuation(anatomy, finding, u, v) - phantom.attenuation(
-            anatomy, phantom.Finding("normal"), u, v
+        anatomy = phantom_picture.draw_anatomy(rng)
+        finding = phantom_picture.draw_finding(name, anatomy, rng)
+        added = phantom_picture.attenuation(anatomy, finding, u, v) - phantom_picture.attenuation(
+            anatomy, phantom_picture.Finding("normal"), u, v
         )
         assert added.max() > 0.1
         assert added.min() >= 0
@@ -166,5 +166,6 @@ def test_other_arguments_and_other_peoples_folders_are_refused(tmp_path: Path) -
 
 
 def test_importing_the_module_does_not_import_jax() -> None:
-    code = "import sys, imbal_jax.data.sources.phantom, imbal_jax.data.sources.folder; sys.exit('jax' in sys.modules)"
+    modules = "imbal_jax.data.sources.phantom, imbal_jax.data.folders.labelled_folder"
+    code = f"import sys, {modules}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imbal_jax.config import Config, Data
-from imbal_jax.data.sources.load import load
+from imbal_jax.data.load import load
 from imbal_jax.errors import InputError
 
 SIZE = 16

@@ -11,8 +11,8 @@ from PIL import Image
 
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.dicom.header import patient_of
-from imbal_jax.data.sources.folder import read_folder
-from imbal_jax.data.splits.split import complete_split, k_folds, split_by_group, split_summary
+from imbal_jax.data.folders.labelled_folder import read_folder
+from imbal_jax.data.splits.patient_split import complete_split, k_folds, split_by_group, split_summary
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import missing_groups, patient_numbers
 

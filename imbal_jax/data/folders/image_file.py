@@ -1,0 +1,42 @@
+"""Reads one image file, DICOM or picture, by a geometry."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from imbal_jax.data.dicom.radiograph import Radiograph, load_radiograph
+from imbal_jax.data.images.geometry import Geometry, Voi
+from imbal_jax.data.images.memory_budget import one_file
+from imbal_jax.data.images.pictures import is_picture
+from imbal_jax.data.images.refusal import FLAGS, ReadError
+from imbal_jax.data.images.resize import Fit
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+CACHE_FORMAT = 7  # raised whenever the same file would be read as other pixels
+
+
+def load_picture(
+    path: Path, *, size: int, voi: Voi = "header", bits: int = 8, fit: Fit = "pad", channels: int = 1
+) -> Radiograph:
+    """Read a DICOM, PNG, JPEG, TIFF or BMP file; call it inside ``quiet()``.
+
+    Pictures are taken as they are: public sets publish dense tissue as bright. The pixels are [size, size], or
+    [size, size, 3] for 3 channels. Raises ReadError.
+    """
+    geometry = Geometry(size, fit, channels, bits, voi)
+    with one_file():
+        if not is_picture(path):
+            radiograph = load_radiograph(path, size=size, voi=voi, bits=bits, fit=fit)
+            if channels == 1:
+                return radiograph
+            return replace(radiograph, pixels=geometry.stack([radiograph.pixels]))
+        picture = geometry.open(path)
+        if picture.values.min() == picture.values.max():
+            raise ReadError("constant")
+        flags = {"burned-in-unknown": True, **dict.fromkeys(picture.flags, True)}
+        pixels = geometry.array(picture.values)
+        return Radiograph(
+            pixels[..., 0] if channels == 1 else pixels,
+            "range-guessed" not in picture.flags,
+            "",
+            tuple(flag for flag in FLAGS if flags.get(flag)),
+        )

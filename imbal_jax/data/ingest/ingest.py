@@ -1,0 +1,313 @@
+"""The command ``imbal-jax ingest``, from the folder to the finished data set."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from imbal_jax.console import say
+from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
+from imbal_jax.data.folders.left_out import write_left_out
+from imbal_jax.data.folders.listing import PASSED, Listing, list_files
+from imbal_jax.data.ingest.join import RECORD, UNLABELLED, Joined, Known, asked_for, join
+from imbal_jax.data.ingest.journal import Pictures, Place, Read, frames, segments
+from imbal_jax.data.ingest.manifest import (
+    Line,
+    verify,
+    write_checksums,
+    write_manifest,
+)
+from imbal_jax.data.ingest.options import IngestOptions, check_options
+from imbal_jax.data.ingest.progress import progress
+from imbal_jax.data.ingest.reading import INGEST_REASONS, Job, Task, still_holds, unchanged
+from imbal_jax.data.ingest.record_writing import Layout, checksum, write_records
+from imbal_jax.data.ingest.resume import check_finished, claimed, ingest_options_named, is_empty, made_of
+from imbal_jax.data.ingest.summary import Summary, split_counts
+from imbal_jax.data.ingest.workers import read_files
+from imbal_jax.data.pseudonyms import Key
+from imbal_jax.data.records.label_index import build_index
+from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
+from imbal_jax.data.tables.given_split import given_split
+from imbal_jax.data.tables.labels_table import Table, check_classes, read_table
+from imbal_jax.data.tables.row_matching import Matches, match_names
+from imbal_jax.errors import InputError, Stopped
+
+LOST = 10  # files, and one in so many
+MANY = 20_000  # records; for fewer, starting processes takes longer than the reading
+Indices = Mapping[str, np.ndarray]
+
+
+def ingest(options: IngestOptions, console: Console | None = None) -> Summary | None:
+    """Make the data set ``options.out``; where it is finished, check it and return None.
+
+    Interrupted, it goes on where it was when it is called again with the same options: what was read lies in
+    ``options.partial``. ``options.out`` is there only when all of it is. Raises InputError for wrong input, OSError
+    where it cannot write.
+    """
+    console = console or Console()
+    check_options(options)
+    with ingest_options_named():
+        table = read_table(
+            options.table, options.classes or None, columns=options.columns, label_kind=options.label_kind
+        )
+    check_classes(table)
+    listing = list_files(options.folder)
+    files = listing.files
+    if not files:
+        raise InputError(f"{options.folder} holds no image")
+    if options.out.exists() and not is_empty(options.out):
+        check_finished(options, table, files, console)
+        return None
+
+    with claimed(options) as (key, journal):
+        # Read
+        matches, left = match_names(files, table)
+        job = Job(
+            folder=options.folder,
+            key_file=options.key,
+            geometry=options.geometry,
+            by_accession=table.key == "accession",
+            wanted=frozenset(asked_for(row, table, key) for row in left),
+        )
+        tasks = [Task(path, path in matches.rows) for path in files if left or path in matches.rows]
+        known = read_all(options, job, files, tasks, journal, key, console)
+        check_source(known, options.folder)
+
+        # Join and split
+        with ingest_options_named():
+            joined = join(files, tasks, known, table, matches, left, key)
+        if not joined.items:
+            raise InputError(nothing_read(options, table, files, joined, known))
+        labels = table.layout.array([item.labels for item in joined.items])
+        patients = np.array([item.patient for item in joined.items])
+        with ingest_options_named():
+            indices, said = split(options, table, joined, labels, patients)
+        notes = (*table.notes, *joined.patients.lines(table.patient_column), *said)
+        notes = tuple(note.replace("--data.", "--") for note in notes)
+        summary = summarise(table, joined, known, labels, patients, indices, notes)
+
+        # Write, check what was written, and hand it over
+        layout = Layout(job.geometry.shape, str(job.geometry.dtype), table.layout)
+        folder = write(options, layout, journal, joined, indices, console)
+        lines = manifest_lines(files, joined, known, checksums(layout, journal, joined), key)
+        write_manifest(folder, made_of(options, table, key), lines)
+        summary.write(folder)
+        options.geometry.write(folder)
+        build_index(folder, workers=None if summary.records > MANY else 1)
+        write_checksums(folder)
+        with progress(console, "records checked", "records", summary.records) as checked:
+            verify(folder, lambda done, total: checked())
+        folder.replace(options.out)
+    shutil.rmtree(options.partial, ignore_errors=True)
+    report(options, console, summary, joined, listing, matches, key)
+    return summary
+
+
+def report(
+    options: IngestOptions,
+    console: Console,
+    summary: Summary,
+    joined: Joined,
+    listing: Listing,
+    matches: Matches,
+    key: Key,
+) -> None:
+    """Print the summary, and write the table of rows and files that were left out."""
+    console.print(summary.table())
+    left_out = options.out.with_name(f"{options.out.name}.{LEFT_OUT}")
+    files_left = {path: word for path, word in joined.became.items() if word != RECORD} | listing.passed
+    row_of = {path: row.number for path, row in matches.rows.items()}
+    meanings = {**INGEST_REASONS, **PASSED}
+    numbers = summary.unmatched_rows
+    listed = write_left_out(left_out, numbers, files_left, row_of, meanings, partial(key.of, "file"))
+    where = (f"rows and files that were left out: {left_out}",) if listed else ()
+    for line in (*summary.lines(), *listing.lines(), *where, f"data set {options.out}, key {options.key}"):
+        say(console, line)
+
+
+# Reading
+
+
+def read_all(
+    options: IngestOptions,
+    job: Job,
+    files: Sequence[str],
+    tasks: Sequence[Task],
+    journal: Path,
+    key: Key,
+    console: Console,
+) -> Known:
+    """What is known of every task's file: from the journal where it still holds, else read now."""
+    known = from_journal(journal, tasks, key)
+    ahead = [
+        task
+        for task in tasks
+        if task.path not in known
+        or not still_holds(known[task.path][0], task, job)
+        or not unchanged(known[task.path][0], options.folder / task.path)
+    ]
+    if len(ahead) < len(tasks):
+        say(console, f"{len(tasks) - len(ahead):,} files were read before")
+    if options.beam is not None and ahead:
+        from imbal_jax.data.ingest.beam import read_files_with_beam
+
+        say(console, f"{len(ahead):,} files are read by Apache Beam")
+        read_files_with_beam(job, files, ahead, journal, options.beam, key)
+        known = from_journal(journal, tasks, key)
+        if len(known) < len(tasks):
+            raise Stopped(
+                f"{len(tasks) - len(known):,} files have no word in the journal: run it again to go on"
+            )
+        return known
+
+    with progress(console, "files read", "files", len(ahead)) as advance:
+
+        def found(task: Task, read: Read, place: Place | None) -> None:
+            known[task.path] = (read, place)
+            advance()
+
+        workers = options.workers or cores()
+        read_files(job, ahead, journal, workers=workers, seconds=options.seconds, found=found)
+    return known
+
+
+def check_source(known: Known, folder: Path) -> None:
+    """Raise Stopped where so many files cannot be read that were listed that it is no fault of theirs."""
+    lost = sum(read.reason == "missing" for read, _ in known.values())
+    if lost >= LOST and LOST * lost >= len(known):
+        raise Stopped(
+            f"{lost:,} of {len(known):,} files that {folder} lists cannot be read: is the drive there, may they be "
+            "read? mend that and run it again to go on"
+        )
+
+
+def from_journal(journal: Path, tasks: Sequence[Task], key: Key) -> dict[str, tuple[Read, Place | None]]:
+    """The newest word on each file: of the segment that was last written to."""
+    paths = {key.of("file", task.path): task.path for task in tasks}
+    known: dict[str, tuple[Read, Place | None]] = {}
+    for segment in sorted(segments(journal), key=lambda path: path.stat().st_mtime_ns):
+        for read, place in frames(segment):
+            if read.file in paths:
+                known[paths[read.file]] = (read, place)
+    return known
+
+
+def nothing_read(
+    options: IngestOptions, table: Table, files: Sequence[str], joined: Joined, known: Known
+) -> str:
+    refused = Counter(word for word in joined.became.values() if word in INGEST_REASONS)
+    if not refused:
+        return (
+            f"none of {len(table.rows)} rows fits one of {len(files)} files in {options.folder}: 'file' is a path "
+            "below it, a file name or a SOPInstanceUID, 'accession' an AccessionNumber"
+        )
+    reasons = [f"{count} {word}: {INGEST_REASONS[word]}" for word, count in sorted(refused.items())]
+    said = "; ".join([*reasons, *hints(joined, known)])
+    return f"none of {sum(refused.values())} labelled files in {options.folder} could be read: {said}"
+
+
+def hints(joined: Joined, known: Known) -> tuple[str, ...]:
+    """What was learnt about refusals beyond their reasons."""
+    found = {known[path][0].hint for path, word in joined.became.items() if word in INGEST_REASONS}
+    return tuple(sorted(found - {""}))
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Writing
+
+
+def write(
+    options: IngestOptions, layout: Layout, journal: Path, joined: Joined, indices: Indices, console: Console
+) -> Path:
+    """The records, in a folder inside ``options.partial``."""
+    config = None
+    if options.beam is not None:
+        from imbal_jax.data.ingest.beam import download_config
+
+        config = download_config(options.beam)
+    folder = options.partial / "records"
+    shutil.rmtree(folder, ignore_errors=True)
+    with progress(console, "records written", "records", len(joined.items)) as written:
+        return write_records(
+            folder,
+            layout=layout,
+            splits={name: [joined.items[i] for i in chosen] for name, chosen in indices.items()},
+            journal=journal,
+            written=written,
+            beam=config,
+        )
+
+
+def checksums(layout: Layout, journal: Path, joined: Joined) -> dict[str, str]:
+    """Of each record by its id, from the journal: not from what was written, which they are to check."""
+    pictures = Pictures(journal, layout.shape, layout.dtype)
+    sums = {item.id: checksum(layout.example(item, pictures[item.place])) for item in joined.items}
+    pictures.close()
+    return sums
+
+
+def manifest_lines(
+    files: Sequence[str], joined: Joined, known: Known, sums: Mapping[str, str], key: Key
+) -> Iterator[Line]:
+    for path in files:
+        word = joined.became[path]
+        content = known[path][0].content if path in known else ""
+        name = key.of("image", content) if word == "record" else ""
+        yield Line(key.of("file", path), content, word, name, sums[name] if name else "")
+
+
+def split(
+    options: IngestOptions, table: Table, joined: Joined, labels: np.ndarray, patients: np.ndarray
+) -> tuple[Indices, list[str]]:
+    """The given split, completed, or one by patient; and lines that say which."""
+    if options.split == "official":
+        given, said = given_split(table, joined.rows, joined.paths)
+        if given is not None:
+            return complete_split(labels, patients, given, options.shares, seed=options.seed), said
+    return split_by_group(labels, patients, options.shares, seed=options.seed), []
+
+
+def summarise(
+    table: Table,
+    joined: Joined,
+    known: Known,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    indices: Indices,
+    notes: tuple[str, ...],
+) -> Summary:
+    """Raises InputError for a split without a patient."""
+    counts = split_summary(labels, patients, indices, table.classes)
+    for name, images in zip(indices, counts.images, strict=True):
+        if not images:
+            raise InputError(
+                f"no patient is left for the {name} split: add patients, or ask for no {name} split"
+            )
+    words = Counter(joined.became.values())
+    return Summary(
+        rows=len(table.rows),
+        files=len(joined.became),
+        records=len(joined.items),
+        refused={word: count for word, count in sorted(words.items()) if word in INGEST_REASONS},
+        hints=hints(joined, known),
+        unmatched_rows=tuple(sorted(row.number for row in joined.unmatched)),
+        unlabelled=words[UNLABELLED],
+        patients=len(np.unique(patients)),
+        unknown_patients=joined.patients.unknown,
+        doubtful_patients=joined.patients.doubtful,
+        notes=notes,
+        flags=dict(sorted(Counter(flag for item in joined.items for flag in item.flags).items())),
+        classes=table.classes,
+        many_labels=table.many,
+        splits=split_counts(labels, indices, counts),
+        missing=tuple(counts.lacking(name, part) for name, part in counts.missing),
+        label_ratio_error=counts.ratio_error,
+    )

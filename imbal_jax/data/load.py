@@ -1,0 +1,253 @@
+"""Loads the data of a config: reads and checks the set, splits it by patient, draws the imbalance."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imbal_jax.config import Config, Data
+from imbal_jax.data.dataset import Dataset, check_dataset
+from imbal_jax.data.folders.labelled_folder import read_folder
+from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
+from imbal_jax.data.images.geometry import AskedGeometry, Geometry
+from imbal_jax.data.records.record_set import open_records
+from imbal_jax.data.sources.phantom import write_phantoms
+from imbal_jax.data.sources.public_sets import PUBLIC
+from imbal_jax.data.sources.tfds_preparation import PREFIX
+from imbal_jax.data.splits.config_draw import draw
+from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
+from imbal_jax.errors import InputError
+
+Say = Callable[[str], None]
+Indices = Mapping[str, np.ndarray]
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training, validation and test set, no patient in two of them. table: a row a split, for the report."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    table: list[dict[str, object]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    @property
+    def members(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The labels and the patients of the images of each split."""
+        parts = {name: getattr(self, name) for name in SPLITS}
+        return {name: (part.labels, part.groups) for name, part in parts.items()}
+
+
+def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | None = None) -> Splits:
+    """The splits that ``config.data`` asks for.
+
+    folder: where phantoms and caches may be written.
+    say: called with lines on what was read and what is missing.
+    geometry: that of a run; it replaces the config's, and a set that was made by another one is refused.
+    Raises InputError for data that cannot be used.
+    """
+    options = config.data
+    data, given = read(options, folder, say, geometry=geometry)
+    check_dataset(data)
+    if options.negative_class is not None and options.negative_class not in data.classes:
+        raise InputError(
+            f"data.negative-class is {options.negative_class!r}, the classes are {', '.join(data.classes)}"
+        )
+    indices = _split(options, data, given)
+    split = split_summary(data.labels, data.groups, indices, data.classes)
+    drawn = draw(options, data, indices, say)
+    summary = split_summary(data.labels, data.groups, drawn, data.classes)
+    for name, part in summary.missing:
+        drawn_out = f"the draw leaves the {part} split no example of {name}"
+        reason = split.lacking(name, part) if (name, part) in split.missing else drawn_out
+        if part == "train":
+            raise InputError(f"{reason}; leave the class out, or take another --data.split-seed")
+        say(f"{reason}; its scores there are undefined")
+    # A draw changes the ratios on purpose: the error is the split's
+    table = [
+        {**row, "label ratio error": before["label ratio error"]}
+        for row, before in zip(summary.rows(), split.rows(), strict=True)
+    ]
+    return Splits(
+        train=data.take(drawn["train"]),
+        validation=data.take(drawn["validation"]),
+        test=data.take(drawn["test"]),
+        table=table,
+    )
+
+
+def read(
+    options: Data,
+    folder: Path,
+    say: Say,
+    classes: tuple[str, ...] | None = None,
+    geometry: Geometry | None = None,
+) -> tuple[Dataset, Indices | None]:
+    """All images of the set, and the split that it comes with, if any; not checked yet.
+
+    classes: names and their order for a folder's table, which may lack some; None: those of the table.
+    geometry: as for ``load``.
+    """
+    data, given = _read(options, folder, say, classes, geometry)
+    for note in data.notes:
+        say(note)
+    if data.geometry is not None:
+        say(f"pictures: {data.geometry}")
+    if geometry is not None:
+        check_geometry(geometry, data)
+    return data, given
+
+
+def check_geometry(geometry: Geometry, data: Dataset) -> None:
+    """InputError where ``data`` was made by another geometry than that of a run."""
+    differing = "" if data.geometry is None else geometry.difference(data.geometry)
+    if differing:
+        raise InputError(
+            f"the images were made with {differing}, as the network's training images were: make them so, or read "
+            "them from their source"
+        )
+
+
+def _read(
+    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, geometry: Geometry | None
+) -> tuple[Dataset, Indices | None]:
+    if geometry is None:
+        asked = AskedGeometry(
+            size=options.image_size, fit=options.fit, channels=options.channels, voi=options.voi
+        )
+    else:
+        asked = AskedGeometry(**geometry.options)
+    if options.source == "phantom":
+        return _phantoms(options, folder, say, classes, asked), None
+    if options.source == "folder":
+        if options.dir is None:
+            raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
+        return _folder(options, options.dir, folder, say, classes, asked)
+    if options.source == "records":
+        if options.dir is None:
+            raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
+        return _records(options, options.dir, say)
+    if options.source.startswith(PREFIX):
+        return _tfds(options, say, asked)
+    if options.source in PUBLIC:
+        return PUBLIC[options.source].load(options.dir, asked, download=options.download)
+    raise InputError(
+        f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}"
+    )
+
+
+def _phantoms(
+    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, asked: AskedGeometry
+) -> Dataset:
+    where = options.dir or folder / "phantoms"
+    write_phantoms(
+        where,
+        images=options.phantom_images,
+        imbalance=options.phantom_imbalance,
+        size=max(96, asked.size),
+        seed=options.split_seed,
+        progress=_counter(say, "phantom radiographs written"),
+    )
+    return _folder(options, where, folder, say, classes, asked)[0]
+
+
+def _folder(
+    options: Data,
+    where: Path,
+    folder: Path,
+    say: Say,
+    classes: tuple[str, ...] | None,
+    asked: AskedGeometry,
+) -> tuple[Dataset, Indices | None]:
+    content, summary = read_folder(
+        where,
+        **asked.geometry().options,
+        labels_file=options.labels_file,
+        classes=classes or options.classes or None,
+        columns=options.columns,
+        label_kind=options.label_kind,
+        split=options.split,
+        cache=folder / "cache",
+        progress=_counter(say, "radiographs read"),
+        left_out=folder / LEFT_OUT,
+    )
+    if (folder / LEFT_OUT).is_file():
+        say(f"rows and files that were left out: {folder / LEFT_OUT}")
+    return Dataset.of_folder(content), summary.splits
+
+
+def _records(options: Data, where: Path, say: Say) -> tuple[Dataset, Indices]:
+    """A prepared set, whose images stay on disk, in the splits that were stored."""
+    records = open_records(where, progress=_counter(say, "records indexed"))
+    made = records.geometry
+    for name in ("fit", "channels"):
+        asked = getattr(options, name)
+        if asked is not None and (made is None or asked != getattr(made, name)):
+            has = "nothing known" if made is None else getattr(made, name)
+            raise InputError(
+                f"--data.{name} {asked} is asked, the records in {where} were made with {has}: leave it out, "
+                "or make them again"
+            )
+    indices = {name: rows for name in SPLITS if len(rows := records.splits.get(name, np.arange(0)))}
+    height, width, channels = records.images.shape[1:]
+    say(
+        f"{len(records):,} records of {height} x {width} x {channels} {records.images.dtype} in "
+        f"{len(indices)} splits, read from disk as they are needed"
+    )
+    data = Dataset(
+        records.images, records.labels, records.groups, records.classes, records.notes, records.geometry
+    )
+    return data, indices
+
+
+def _tfds(options: Data, say: Say, asked: AskedGeometry) -> tuple[Dataset, Indices]:
+    """A set of the tensorflow-datasets catalogue."""
+    from imbal_jax.data.sources.tfds_set import open_named
+
+    name = options.source.removeprefix(PREFIX)
+    named = open_named(
+        name, options.dir, asked, download=options.download, progress=_counter(say, "records read")
+    )
+    data = named.dataset()
+    kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
+    parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())
+    say(f"{named.name}: {len(data):,} images, {kept}; its own splits: {parts}")
+    if not named.names_patients:
+        say(f"{named.name} names no patients: each image counts as one of its own")
+    unused = [part for part in named.splits if part not in SPLITS]
+    if unused and options.split == "official":
+        say(
+            f"{named.name}: images of {', '.join(unused)} are left out; with --data.split patient they count too"
+        )
+    return data, {part: rows for part, rows in named.splits.items() if part in SPLITS}
+
+
+def _counter(say: Say, what: str) -> Callable[[int, int], None]:
+    """Progress of reading, printed at every quarter."""
+    said = [0]
+
+    def progress(done: int, total: int) -> None:
+        quarter = 4 * done // max(total, 1)
+        if quarter > said[0]:
+            said[0] = quarter
+            say(f"{done:,} of {total:,} {what}")
+
+    return progress
+
+
+def _split(options: Data, data: Dataset, given: Indices | None) -> Indices:
+    shares = {
+        "train": 1 - options.validation_share - options.test_share,
+        "validation": options.validation_share,
+        "test": options.test_share,
+    }
+    if given is None or options.split == "patient":
+        return split_by_group(data.labels, data.groups, shares, seed=options.split_seed)
+    return complete_split(data.labels, data.groups, given, shares, seed=options.split_seed)

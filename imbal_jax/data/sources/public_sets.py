@@ -1,0 +1,15 @@
+"""The public data sets that can be named in a config or prepared as records."""
+
+from imbal_jax.data.sources.cifar import CIFAR10
+from imbal_jax.data.sources.kermany import KERMANY, KERMANY_PNEUMONIA
+from imbal_jax.data.sources.medmnist import MEDMNIST_PUBLIC
+from imbal_jax.data.sources.nih import NIH
+from imbal_jax.data.sources.public_set import PublicSet
+
+PUBLIC: dict[str, PublicSet] = {
+    "kermany": KERMANY,
+    "kermany_pneumonia": KERMANY_PNEUMONIA,
+    "nih": NIH,
+    **MEDMNIST_PUBLIC,
+    "cifar10": CIFAR10,
+}

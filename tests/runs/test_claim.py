@@ -1,0 +1,159 @@
+"""A workdir belongs to one config, and every method in it to one definition."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_runs import QUIET, StopHere, begun, small, stopped_after, write_pictures
+
+from imbal_jax import train
+from imbal_jax.errors import InputError
+from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, trained_methods
+from imbal_jax.runs.address import find_run
+from imbal_jax.runs.claim import claim, read_claim, read_methods
+
+NOWHERE = Path("pictures")
+
+
+def of(*methods: Method):
+    return small(NOWHERE, methods=methods)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("ce", {"loss": "focal"}, "loss is cross_entropy there and focal here"),
+        ("ce", {"head": "cosine"}, "head is linear there and cosine here"),
+        ("crt", {"second_epochs": 4.0}, r"second_epochs is [\d.]+ there and 4.0 here"),
+        ("focal", {"options": (("gamma", 1.0),)}, "options.gamma is 2.0 there and 1.0 here"),
+        ("threshold_moving", {"correction": "none"}, "correction is threshold there and none here"),
+        ("mixup", {"mixing_alpha": 0.4}, "mixing_alpha is 1.0 there and 0.4 here"),
+        ("stratified", {"composition": (0.5, 0.5)}, r"composition is balanced there and \[0.5, 0.5\] here"),
+    ],
+)
+def test_another_definition_under_the_same_name_is_refused(
+    name: str, changes: dict, said: str, tmp_path: Path
+) -> None:
+    claim(tmp_path, of(METHODS[name]))
+    begun(tmp_path, name)
+    before = contents(tmp_path)
+    with pytest.raises(
+        InputError, match=rf"holds another method called {name} \(.*{said}.*\): give this"
+    ) as e:
+        claim(
+            tmp_path,
+            of(METHODS["stratified" if name != "stratified" else "ce"], replace(METHODS[name], **changes)),
+        )
+    assert "\n" not in str(e.value)
+    assert contents(tmp_path) == before
+
+
+def test_words_and_defaults_that_are_written_out_change_nothing(tmp_path: Path) -> None:
+    claim(tmp_path, of(METHODS["focal"]))
+    claim(tmp_path, of(replace(METHODS["focal"], summary="Other words.", options=(("gamma", 2.0),))))
+    assert definition(METHODS["mixup"]) == definition(replace(METHODS["mixup"], mixing_alpha=1.0))
+
+
+def test_a_method_stays_claimed_while_others_are_added(tmp_path: Path) -> None:
+    claim(tmp_path, of(METHODS["ce"]))
+    begun(tmp_path, "ce")
+    claim(tmp_path, of(METHODS["focal"]))
+    assert [method.name for method in read_claim(tmp_path).methods] == ["ce", "focal"]
+    with pytest.raises(InputError, match="another method called ce"):
+        claim(tmp_path, of(replace(METHODS["ce"], weights="inverse")))
+
+
+def test_a_default_of_the_package_that_has_changed_is_another_definition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(tmp_path, of(METHODS["focal"]))
+    begun(tmp_path, "focal")
+    monkeypatch.setitem(LOSSES, "focal", replace(LOSSES["focal"], options={"gamma": 1.0}))
+    with pytest.raises(InputError, match=r"options.gamma is 2.0 there and 1.0 here"):
+        claim(tmp_path, of(METHODS["focal"]))
+
+
+def test_a_first_stage_is_never_another_method_of_the_same_name(tmp_path: Path) -> None:
+    edited = replace(METHODS["ce"], weights="inverse")
+    assert set(trained_methods((METHODS["crt"],))) == {"ce", "crt"}
+    assert trained_methods((edited, METHODS["crt"])).keys() == {"ce", "crt", "crt_first_stage"}
+    claim(tmp_path, of(METHODS["crt"]))
+    begun(tmp_path, "ce")
+    with pytest.raises(InputError, match="another method called ce"):
+        claim(tmp_path, of(edited))
+    of_its_name = replace(edited, name="crt_first_stage")
+    with pytest.raises(InputError, match="two methods called crt_first_stage train differently"):
+        trained_methods((of_its_name, edited, METHODS["crt"]))
+
+
+def test_a_first_stage_is_read_back_as_it_was_trained(finished_runs: Path, tmp_path: Path) -> None:
+    mine = find_method("mislas,second_loss=cross_entropy")
+    claim(tmp_path, of(mine))
+    (name,) = read_methods(tmp_path).keys() - {mine.name}
+    read = read_methods(tmp_path)[name]
+    assert (read.mixing, read.second_stage, definition(read)) == (
+        mine.mixing,
+        "none",
+        definition(trained_methods((mine,))[name]),
+    )
+    assert find_run(finished_runs / "ce").method == "ce"
+
+
+def test_runs_finished_or_not_are_left_alone_by_an_edited_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(write_pictures(tmp_path / "pictures"), methods=(METHODS["ce"],))
+    work = tmp_path / "work"
+    edited = replace(config, methods=(replace(METHODS["ce"], head="cosine", loss="ldam"),))
+    stopped_after(1, monkeypatch)
+    with pytest.raises(StopHere):
+        train.fit(config, work, QUIET)
+    monkeypatch.undo()
+    before = contents(work)
+    with pytest.raises(InputError, match="another method called ce"):
+        train.fit(edited, work, QUIET)
+    assert contents(work) == before
+    train.fit(config, work, QUIET)
+    before = contents(work)
+    with pytest.raises(InputError, match="another method called ce"):
+        train.fit(edited, work, QUIET)
+    assert contents(work) == before
+
+
+def test_checkpoints_of_another_network_are_refused_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(write_pictures(tmp_path / "pictures"), methods=(METHODS["ce"],))
+    work = tmp_path / "work"
+    stopped_after(1, monkeypatch)
+    with pytest.raises(StopHere):
+        train.fit(config, work, QUIET)
+    monkeypatch.undo()
+    before = contents(work / "ce" / "seed0")
+    wider = replace(config.model, options={"width": 8, "stages": 2})
+    real = train.build
+    monkeypatch.setattr(
+        train, "build", lambda config, method, data: real(replace(config, model=wider), method, data)
+    )
+    with pytest.raises(
+        InputError,
+        match=r"checkpoints of another training \(.*is float32 \[.*\] there and float32 \[.*\] here",
+    ) as caught:
+        train.fit(config, work, QUIET)
+    assert "\n" not in str(caught.value)
+    assert contents(work / "ce" / "seed0") == before
+
+
+def test_the_report_covers_every_run_of_the_workdir(tmp_path: Path) -> None:
+    config = small(write_pictures(tmp_path / "pictures"), methods=(METHODS["ce"],))
+    config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
+    train.fit(config, tmp_path / "w", QUIET)
+    later = train.fit(replace(config, methods=(METHODS["stratified"],)), tmp_path / "w", QUIET)
+    assert [result.method for result in later] == ["stratified"]
+    values = json.loads((tmp_path / "w" / "results.json").read_text())
+    assert [run["method"] for run in values["runs"]] == ["ce", "stratified"]
