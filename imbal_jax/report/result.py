@@ -107,5 +107,5 @@ def _check_optional(run: RunResult, classes: tuple[str, ...]) -> None:
     if run.validation_labels is None or run.validation_scores is None:
         return
     labels, scores = np.shape(run.validation_labels), np.shape(run.validation_scores)
-    if scores[1:] != (len(classes),) or labels != scores[: np.ndim(run.labels)]:
+    if scores[1:] != (len(classes),) or labels != (*scores[:1], *np.shape(run.labels)[1:]):
         raise ValueError(f"{run.method}: validation labels {labels} and scores {scores} do not fit")
