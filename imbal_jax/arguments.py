@@ -13,6 +13,10 @@ from imbal_jax.errors import InputError
 
 T = TypeVar("T")
 
+_UNFIT = re.compile(
+    r"^Error parsing (--\S+): no type matching (?:\{None\}\|)?(\S+) could be .* from \[(.*?)\]\..*$"
+)
+
 
 def parse(kind: type[T], words: Sequence[str], *, prog: str, default: T | None = None) -> T:
     """The dataclass ``kind`` that ``words`` describe, typed; ``default`` gives what they leave out.
@@ -42,6 +46,7 @@ def one_line(text: str) -> str:
             lines = lines[:place]
             break
     message = re.sub(r"\s+", " ", " ".join(lines)).replace("Error parsing Config: ", "").strip()
+    message = _UNFIT.sub(r"\1 is \3, expected \2", message)
     return message or "the options could not be read, see --help"
 
 

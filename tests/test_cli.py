@@ -105,9 +105,9 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
         (["evaluate", "RUNS", "--out", "W"], "--out is for another data set or checkpoint"),
         (
             ["evaluate", "RUNS", "--split", "half"],
-            "--split: invalid choice 'half'",
+            "invalid choice 'half' for argument '--split'",
         ),
-        (["evaluate", "RUNS", "--step", "last"], "--step: invalid"),
+        (["evaluate", "RUNS", "--step", "last"], "--step is 'last', expected INT"),
         (["evaluate", "RUNS", "--data.dir", "/nowhere"], "no folder /nowhere"),
         (["predict", "RUNS"], "Missing from imbal-jax predict: PATH"),
         (["predict", "RUNS", "/nowhere"], "there is no file or folder at the PATH"),
@@ -195,8 +195,8 @@ def test_every_command_has_help_with_a_line_for_each_option(
     assert leaving.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: imbal-jax {command}" in shown
-    options = [line for line in shown.splitlines() if "--" in line and line.startswith("│")]
-    assert options or command == "methods"
+    options = [line for line in shown.splitlines() if " --" in line]
+    assert options or command == "methods", shown
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
