@@ -12,6 +12,7 @@ import tyro
 from imbal_jax.errors import InputError
 
 T = TypeVar("T")
+COLUMN_ROLES = ("file", "accession", "patient", "label", "split")
 
 _UNFIT = re.compile(
     r"^Error parsing (--\S+): no type matching (?:\{None\}\|)?(\S+) could be .* from \[(.*?)\]\..*$"
@@ -105,3 +106,22 @@ def _is_number(word: str) -> bool:
 def _metavar(hint: Any, name: str) -> str:
     settings = [each for each in getattr(hint, "__metadata__", ()) if getattr(each, "metavar", None)]
     return settings[0].metavar if settings else name.upper()
+
+
+def parse_columns(words: Sequence[str]) -> dict[str, str]:
+    """Role -> heading of ``patient=subject_id file=image_path``; InputError for another form.
+
+    ``patient=`` says that no column is the patient's.
+    """
+    named: dict[str, str] = {}
+    for word in words:
+        role, found, heading = word.partition("=")
+        role = role.strip().lower()
+        if not found or role not in COLUMN_ROLES:
+            raise InputError(
+                f"columns: {word!r} is not ROLE=COLUMN, as patient=subject_id; roles are {', '.join(COLUMN_ROLES)}"
+            )
+        if role in named:
+            raise InputError(f"columns: {role} is named twice")
+        named[role] = heading.strip()
+    return named

@@ -5,14 +5,13 @@ import difflib
 import importlib.util
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from imbal_jax.arguments import parse
+from imbal_jax.arguments import parse, parse_columns
 from imbal_jax.decisions.criterion_text import check_criterion
 from imbal_jax.decisions.threshold_rules import parse_rule
 from imbal_jax.errors import InputError
@@ -27,7 +26,6 @@ _MethodArgument = tyro.constructors.PrimitiveConstructorSpec(
     is_instance=lambda value: isinstance(value, Method),
     str_from_instance=lambda method: [method.name],
 )
-COLUMN_ROLES = ("file", "accession", "patient", "label", "split")
 MethodField = Annotated[Method, _MethodArgument]
 
 
@@ -466,22 +464,3 @@ def from_json(values: dict[str, Any]) -> Config:
         build(Method, {k: tupled(v) for k, v in m.items()}, "methods.") for m in values["methods"]
     )
     return build(Config, values, "")
-
-
-def parse_columns(words: Sequence[str]) -> dict[str, str]:
-    """Role -> heading of ``patient=subject_id file=image_path``; InputError for another form.
-
-    ``patient=`` says that no column is the patient's.
-    """
-    named: dict[str, str] = {}
-    for word in words:
-        role, found, heading = word.partition("=")
-        role = role.strip().lower()
-        if not found or role not in COLUMN_ROLES:
-            raise InputError(
-                f"columns: {word!r} is not ROLE=COLUMN, as patient=subject_id; roles are {', '.join(COLUMN_ROLES)}"
-            )
-        if role in named:
-            raise InputError(f"columns: {role} is named twice")
-        named[role] = heading.strip()
-    return named
