@@ -38,7 +38,7 @@ from pydicom.uid import (
 )
 
 from imbal_jax.data.dicom.decoding import decoder_of
-from imbal_jax.data.dicom.reader import load_radiograph, quiet
+from imbal_jax.data.dicom.radiograph import load_radiograph, quiet
 
 SIDE, SIZE = 2048, 224
 # Where the window's ends fall on whole stored values, sums of stored values do; elsewhere floats are needed.

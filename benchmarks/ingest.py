@@ -51,15 +51,17 @@ from pydicom.uid import (
 
 from imbal_jax.data.dicom.decoding import decode as decode_frame
 from imbal_jax.data.dicom.decoding import decoder_of, frame_bytes, native_values
-from imbal_jax.data.dicom.reader import open_dicom, quiet
+from imbal_jax.data.dicom.dicom_file import open_dicom
+from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment
-from imbal_jax.data.ingest.key import open_key
 from imbal_jax.data.ingest.manifest import Line, verify, write_checksums, write_manifest
-from imbal_jax.data.ingest.read import Job, Task, read_file
-from imbal_jax.data.ingest.records import Item, Layout, checksum, write_records
+from imbal_jax.data.ingest.reading import Job, Task, read_file
+from imbal_jax.data.ingest.record_writing import Item, Layout, checksum, write_records
 from imbal_jax.data.ingest.workers import KEPT, read_files
-from imbal_jax.data.records.reader import build_index
+from imbal_jax.data.labels import LabelLayout
+from imbal_jax.data.pseudonyms import open_key
+from imbal_jax.data.records.label_index import build_index
 
 SIZE = 224
 # Of each syntax so many files that one pass takes seconds.
@@ -266,7 +268,10 @@ def emptied(folder: Path) -> Path:
 
 def record_cost(where: Path, repeats: int, count: int = 400) -> float:
     """ms of processor time, a record, of everything that follows the reading: it is the same for every syntax."""
-    key, layout = open_key(where / "key"), Layout((SIZE, SIZE, 1), "uint8", ("normal", "sick"), False)
+    key, layout = (
+        open_key(where / "key"),
+        Layout((SIZE, SIZE, 1), "uint8", LabelLayout(("normal", "sick"), False)),
+    )
     picture = Image.fromarray(radiograph(12).pixel_array).resize((SIZE, SIZE))
     picture = np.asarray(picture, np.float32)[..., None]
     journal = emptied(where / "journal")

@@ -22,7 +22,7 @@ from environment import environment
 from sklearn.model_selection import StratifiedGroupKFold
 
 from imbal_jax.data.sources.nih import NIH_LABELS, nih_labels, nih_table
-from imbal_jax.data.splits.split import k_folds, split_by_group, split_summary
+from imbal_jax.data.splits.patient_split import k_folds, split_by_group, split_summary
 
 FOLDS = 5
 FRACTIONS = {"train": 0.64, "validation": 0.16, "test": 0.2}

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0 if words else 2
     name, *rest = words
-    from imbal_jax.errors import InputError, Stopped
+    from imbal_jax.errors import InputError
 
     try:
         if name not in COMMANDS:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[name](rest)
     except InputError as error:
         print(f"imbal-jax: {error}", file=sys.stderr)
-        return 1 if isinstance(error, Stopped) else 2
+        return error.status
     except OSError as error:
         print(f"imbal-jax: {os_error(error, rest)}", file=sys.stderr)
         return 1

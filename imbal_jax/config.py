@@ -169,6 +169,8 @@ class Train:
         fed from the host.
     max_nonfinite: the run stops after so many updates in a row without a finite loss and gradient.
     devices: how many; None is all.
+    save_minutes: between two evaluations the state is saved as often as this; 0 is never. A run that is stopped by
+        SIGTERM or SIGUSR1 saves at once.
     mirror_scores: score the mean of the probabilities of each image and of its mirror image.
     """
 
@@ -181,6 +183,7 @@ class Train:
     max_nonfinite: int = 20
     devices: int | None = None
     backend: Literal["shard_map", "pmap", "jit"] = "shard_map"
+    save_minutes: float = 10.0
     mirror_scores: bool = False
 
     def __post_init__(self) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from imbal_jax.engine.step import TrainStep
+
 AXIS = "data"
 Backend = Literal["shard_map", "pmap", "jit"]
 BACKENDS: tuple[Backend, ...] = ("shard_map", "pmap", "jit")
@@ -34,12 +36,59 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     whole = NamedSharding(mesh, P())
 
     def put(x: Any) -> Any:  # of a typed key device_put makes no array of several processes
-        if not jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
+        if not jnp.issubdtype(getattr(x, "dtype", np.dtype(bool)), jax.dtypes.prng_key):
             return jax.device_put(x, whole)
         data = jax.device_put(np.asarray(jax.random.key_data(x)), whole)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
 
     return jax.device_put(tree, whole) if jax.process_count() == 1 else jax.tree.map(put, tree)
+
+
+ALIGNMENT = 64  # bytes: XLA reads a host buffer in place where it begins at such an address
+SMALL = 2**16  # bytes: not worth sharing
+
+
+def place_resident(tree: Any, mesh: Mesh) -> Any:
+    """``tree`` whole on every device of the mesh, to be read and never donated.
+
+    On a CPU the devices read one copy: large arrays stay where numpy has them (``aligned`` first, or they are copied
+    once).
+    """
+    devices = list(mesh.devices.flat)
+    if devices[0].platform != "cpu" or jax.process_count() > 1:
+        return replicate(tree, mesh)
+    whole = NamedSharding(mesh, P())
+
+    def put(x: Any) -> Any:
+        if not isinstance(x, np.ndarray) or x.nbytes < SMALL:
+            return jax.device_put(x, whole)
+        x = aligned(x)
+        views = [jax.device_put(x, device, may_alias=True) for device in devices]
+        return jax.make_array_from_single_device_arrays(x.shape, whole, views)
+
+    return jax.tree.map(put, tree)
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """``array``, or a copy of it, contiguous and at an address that devices of a CPU can read in place."""
+    if array.flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0:
+        return array
+    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % ALIGNMENT
+    copy = memory[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def room_for(nbytes: int, mesh: Mesh) -> bool:
+    """Whether so many bytes leave a third of each device's free memory to the training; True if not known."""
+    if mesh.devices.flat[0].platform == "cpu":
+        return True  # they are in this memory already, and are read in place
+    for device in mesh.local_devices:
+        known = device.memory_stats() or {}
+        if "bytes_limit" in known and 3 * nbytes > 2 * (known["bytes_limit"] - known.get("bytes_in_use", 0)):
+            return False
+    return True
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:
@@ -122,7 +171,7 @@ def scan_steps(
     ``make_batch(resident, step, shard)`` builds the batch of ``state.step`` on the device, from data that is
     resident there: the share of device ``shard``, or the global batch where ``shard`` is None (backend jit).
     ``count`` is a runtime integer: one compilation serves any number of steps. Metrics are means over the
-    steps that were not skipped, ``skipped`` is their sum.
+    steps that were not skipped, NaN where all were; ``skipped`` is their sum.
     """
     _check_backend(backend)
     inner = _without_axis(step) if backend == "jit" else step
@@ -154,7 +203,7 @@ def scan_steps(
 
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, state)[1])
         state, sums = jax.lax.fori_loop(0, count, body, (state, zeros))
-        taken = jnp.maximum(count - sums["skipped"], 1)
+        taken = jnp.where(count == sums["skipped"], jnp.nan, count - sums["skipped"])  # no step: no mean
         return state, {name: value if name == "skipped" else value / taken for name, value in sums.items()}
 
     if backend == "jit":
@@ -199,7 +248,7 @@ def _compile(step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool) 
 
 
 def _without_axis(step: Any) -> Any:
-    return dataclasses.replace(step, axis_name=None) if dataclasses.is_dataclass(step) else step
+    return dataclasses.replace(step, axis_name=None) if isinstance(step, TrainStep) else step
 
 
 def _split_leading(x: Any, parts: int) -> Any:

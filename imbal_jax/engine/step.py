@@ -1,13 +1,14 @@
 """The train step and the evaluation step: pure functions that know a mesh axis and nothing else."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from imbal_jax.engine import keys
 from imbal_jax.engine.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -37,7 +38,7 @@ class TrainStep:
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         axis = self.axis_name
-        rng = jax.random.fold_in(state.rng, state.step)
+        rng = keys.dropout(state.rng, state.step)
         params = state.params
         if axis is not None:
             rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))
@@ -75,7 +76,8 @@ class TrainStep:
             return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
         skipped = 1 - finite.astype(jnp.int32)
-        new_state = state.replace(
+        new_state = replace(
+            state,
             step=state.step + 1,
             params=keep(new_params, state.params),
             model_state=keep({**state.model_state, **updates}, state.model_state),

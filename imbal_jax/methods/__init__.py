@@ -3,9 +3,9 @@
 from imbal_jax.methods.catalogue import METHODS
 from imbal_jax.methods.combination import find_method, known_methods, trained_methods
 from imbal_jax.methods.effect import without_effect
-from imbal_jax.methods.loss import ClassArrays, Loss, LossFunction, Scene
+from imbal_jax.methods.loss import ClassArrays, Loss, LossFunction, OptimizerFactory, Scene
 from imbal_jax.methods.loss_catalogue import COSINE_SCALE, LOSSES
-from imbal_jax.methods.method import TRAINED, Method, definition, first_stage
+from imbal_jax.methods.method import TRAINED, Method, definition, first_stage, static_part
 
 __all__ = [
     "COSINE_SCALE",
@@ -16,11 +16,13 @@ __all__ = [
     "Loss",
     "LossFunction",
     "Method",
+    "OptimizerFactory",
     "Scene",
     "definition",
     "find_method",
     "first_stage",
     "known_methods",
+    "static_part",
     "trained_methods",
     "without_effect",
 ]

@@ -9,18 +9,24 @@ import optax
 
 
 class ClassArrays(NamedTuple):
-    """Numbers of each class that a loss may use; a field is None where the kind of labels does not have it.
+    """Numbers of each class that a method uses; a field is None where the kind of labels or the method has none.
 
     class_weights: [C], weight of each class; with many labels, of its positives.
     counts: [C], images of each class in the training split.
     priors: [C], shares of the classes in the batches as they are drawn; one label only.
     known: [C], images whose label is 0 or 1; many labels only.
+    negative: index of the class that is no finding; one label only.
+    priors_before: [C], as ``priors``, of the batches before a deferred composition comes in; one label only.
+    strength: [C], how far an image of each class is perturbed, in units of the augmentation.
     """
 
     class_weights: Any
     counts: Any
     priors: Any = None
     known: Any = None
+    negative: Any = None
+    priors_before: Any = None
+    strength: Any = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Loss:
     one_label, many_labels: the function for each kind of label; None where the loss is not for that kind.
     options: name -> default value.
     reads: what the functions use besides logits, targets, mask and options: fields of ``ClassArrays``,
-      ``features`` of the network, ``key``.
+      ``features`` of the network, ``key``, ``beta``.
     ranks: the function gives one number for the global batch, which compares images with one another.
     priors_removed: the power of the batch priors that the loss takes out of the logits: 0 leaves the posterior of the
       batches, 1 gives that of equal priors. Text names the option that holds the power.

@@ -148,7 +148,7 @@ _ROWS = (
             s.logits, s.targets, s.arrays.counts, beta=s.beta, **s.options
         ),
         options={"gamma": 0.5},
-        reads=("counts",),
+        reads=("counts", "beta"),
         initial_bias=_uniform_sigmoids,
     ),
     Loss(
@@ -247,7 +247,7 @@ _ROWS = (
             s.logits, s.targets, s.arrays.counts, beta=s.beta, mask=s.mask, **s.options
         ),
         options={"gamma": 2.0},
-        reads=("counts",),
+        reads=("counts", "beta"),
     ),
     # Ranking
     Loss(

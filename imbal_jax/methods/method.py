@@ -228,3 +228,23 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
     return replace(
         bare, name=f"{method.name}_first_stage", summary=f"First stage of {method.name}.", paper=""
     )
+
+
+def static_part(method: Method) -> Method:
+    """``method`` without what only changes arrays or plans: methods of one static part share a compilation.
+
+    Class weights, composition, resampling, the schedule's steps, second stages and corrections of probabilities are
+    not compiled in.
+    """
+    runtime = (
+        "name", "summary", "paper", "composition", "resample", "epoch", "perturb_repeats", "mixing_span", "weights",
+        "power", "defer", "ramp", "rate_after", "second_stage", "second_epochs", "second_steps", "second_loss",
+        "second_loss_options", "correction", "correction_tau",
+    )  # fmt: skip
+    beta = method.beta if "beta" in method.loss_row.reads else Method.beta
+    bare = {f.name: f.default for f in fields(method) if f.name in runtime}
+    deferred = tuple(
+        part for part in method.deferred if part != "composition"
+    )  # which only changes the plans
+    defer = 1.0 if deferred else 0.0
+    return replace(method, **{**bare, "name": "static", "beta": beta, "deferred": deferred, "defer": defer})

@@ -94,10 +94,8 @@ def classes_held(labels: np.ndarray, patients: np.ndarray) -> np.ndarray:
         holds = np.zeros((number, classes.size), bool)
         holds[patients, label] = True
         return holds
-    if labels.ndim == 2:
-        positive = labels == 1
-    else:
-        positive = (labels > 0).reshape(len(labels), -1).any(axis=1, keepdims=True)
+    any_positive = (labels > 0).reshape(len(labels), -1).any(axis=1, keepdims=True)
+    positive = labels == 1 if labels.ndim == 2 else any_positive
     holds = np.zeros((number, positive.shape[1]), bool)
     np.logical_or.at(holds, patients, positive)
     return holds

@@ -24,7 +24,7 @@ from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment_choice import deploy
-from imbal_jax.runs.evaluate import deployment_priors, print_results, result_of, write_run_report
+from imbal_jax.runs.evaluate import given_priors, print_results, result_of, write_run_report
 from imbal_jax.runs.outputs import (
     RESULT,
     Scored,
@@ -192,9 +192,9 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
     scored = Scored.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
     if refit:
-        target = deployment_priors(config, scored.classes, many_labels=scored.many_labels)
+        target = given_priors(config, model.task, scored.classes)
         scored = with_deployment_priors(model.method, scored, target)
-    outputs = model.scorer(mesh, 4 * config.train.batch_size)(test.images)
+    outputs = model.predict(mesh, 4 * config.train.batch_size)(test.images)
     return result_of(
         replace(config, seed=model.address.seed),
         model.method,

@@ -100,7 +100,7 @@ def predict(
     count, images, passed = _images(path, model.inputs, out, key_file, workers, console)
     found = Prediction()
     say(console, _opening(model))
-    score = model.scorer(mesh, batch_size)
+    score = model.predict(mesh, batch_size)
     unread = unreadable_file(out)
     with ExitStack() as stack:
         advance = stack.enter_context(progress(console, "scored", "images", count))

@@ -12,17 +12,19 @@ from jax.sharding import Mesh
 
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.engine import keys
 from imbal_jax.engine.parallel import replicate
 from imbal_jax.engine.state import TrainState, init_state
-from imbal_jax.methods import Method
+from imbal_jax.methods import Method, static_part
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import read_result
-from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
-from imbal_jax.training.build import build, make_optimizer
+from imbal_jax.tasks import MANY_LABELS, ONE_LABEL, Task
+from imbal_jax.training.build import build
 from imbal_jax.training.checkpoint import Checkpoints
-from imbal_jax.training.inference import Scorer, make_scorer, shard_scorer
+from imbal_jax.training.inference import evaluator, shard_predict
 from imbal_jax.training.network import Network, SecondStageNetwork
+from imbal_jax.training.optimizer import make_optimizer
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 
@@ -39,26 +41,23 @@ class Deployed:
     variables: Mapping[str, Any]
     step: int
 
-    def scorer(self, mesh: Mesh, batch_size: int) -> Outputs:
-        """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
-        return partial(self.compiled_scorer(mesh, batch_size), replicate(self.variables, mesh))
+    @property
+    def task(self) -> Task:
+        """What kind of labels the network was trained for."""
+        return MANY_LABELS if self.deployment.many_labels else ONE_LABEL
 
-    def compiled_scorer(self, mesh: Mesh, batch_size: int) -> Scorer:
-        """The same for any variables of this network: ``(variables, images) -> outputs``."""
+    def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
+        """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
         inputs = self.deployment.inputs
-        return make_scorer(
-            self.network.apply, self._predict, mesh, inputs.statistics, batch_size, inputs.mirror
-        )
+        run = evaluator(self.network, self.task, static_part(self.method), mesh, batch_size, inputs.mirror)
+        return partial(run, replicate(self.variables, mesh), inputs.statistics)
 
     def outputs(self, images: jax.Array) -> jax.Array:
         """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""
         inputs = self.deployment.inputs
-        pure = shard_scorer(self.network.apply, self._predict, inputs.statistics, inputs.mirror)
+        predictor = self.task.predictor(self.method)
+        pure = shard_predict(self.network.apply, predictor, inputs.statistics, inputs.mirror)
         return pure(self.variables, images)
-
-    def _predict(self, outputs: Any) -> jax.Array:
-        task = MANY_LABELS if self.deployment.many_labels else ONE_LABEL
-        return task.predictor(self.method)(outputs)
 
 
 def restore_deployed(address: RunAddress, mesh: Mesh, step: int | None = None) -> Deployed:
@@ -90,7 +89,8 @@ def restore_state(
     like: a data set of the training images' shape and classes; it may be empty.
     """
     network, variables = build(config, method, like)
-    optimizer = make_optimizer(config.optim, 1, method)
-    empty = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.averages)
+    own = method.loss_row.optimizer if method.second_stage == "none" else None
+    optimizer = make_optimizer(config.optim, 1, own=own)
+    empty = init_state(variables, optimizer, keys.run(config.seed), ema=config.optim.averages)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        return network, checkpoints.restore(replicate(empty, mesh), step)
+        return network, checkpoints.restore_step(replicate(empty, mesh), step)

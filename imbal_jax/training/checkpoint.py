@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,16 @@ class _LatestAndBest:
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         steps = sorted(info.step for info in checkpoints)
-        scores = {info.step: _score(info.metrics) for info in checkpoints}
-        best = max(steps, key=lambda step: (scores[step], -step)) if steps else None
+        merits = {info.step: _merit(info.metrics) for info in checkpoints}
+        best = max(steps, key=lambda step: (merits[step], -step)) if steps else None
         return [info.step in steps[-LATEST:] or info.step == best for info in checkpoints]
 
 
-def _score(metrics: Any) -> float:
-    return float(metrics["selection"]) if metrics else -np.inf
+def _merit(metrics: Any) -> tuple[bool, float]:
+    """A save between two evaluations is never the best."""
+    if not metrics:
+        return False, -np.inf
+    return bool(metrics.get("evaluated", True)), float(metrics["selection"])
 
 
 class Checkpoints:
@@ -78,12 +81,16 @@ class Checkpoints:
         """Steps that have a checkpoint, ascending."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: TrainState, selection: float, history: Sequence[Mapping[str, Any]] = ()) -> None:
+    def save(
+        self, state: TrainState, selection: float | None, history: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         """Write ``state`` with its value of the selection criterion; older ones go only when it is complete.
 
-        history: the evaluations up to this step, from which the best is chosen (``history``).
+        selection: None for a save between two evaluations. history: the evaluations up to this step, from which the
+        best is chosen (``history``).
         """
-        step = int(state.step)
+        step, evaluated = int(state.step), selection is not None
+        value = float(selection) if selection is not None else -np.inf
         try:
             self._manager.save(
                 step,
@@ -93,12 +100,13 @@ class Checkpoints:
                         {
                             "blake2b": digest(state),
                             "history": _digest_of(history),
-                            "selection": float(selection),
+                            "selection": value,
+                            "evaluated": evaluated,
                         }
                     ),
                     history=ocp.args.JsonSave({"validation": list(history)}),
                 ),
-                metrics={"selection": float(selection)},
+                metrics={"selection": value, "evaluated": evaluated},
             )
             self._manager.wait_until_finished()
             written = self.folder / str(step)
@@ -113,20 +121,21 @@ class Checkpoints:
                 "free space and run the same command to continue"
             ) from error
 
-    def restore(self, like: TrainState, step: int | None = None) -> TrainState | None:
-        """The state saved at ``step``, or at the latest step that can be read; None where there is none.
+    def restore_step(self, like: TrainState, step: int) -> TrainState:
+        """The state saved at ``step``; InputError where there is none, DamagedError, or Stopped as ``restore``."""
+        if step not in self.steps():
+            raise InputError(
+                f"no checkpoint of step {step} under {self.folder}: there are {self.steps() or 'none'}"
+            )
+        return self._checked(like, step)
 
-        like: a fresh state whose shapes and shardings the result takes. Without ``step``, a damaged checkpoint is
-        reported and set aside, and the one before it is tried. Raises DamagedError where the checkpoint of ``step``
-        is damaged, and Stopped where one is whole and could not be read, for want of memory, or because it is of
-        another network.
+    def restore(self, like: TrainState) -> TrainState | None:
+        """The state saved at the latest step that can be read; None where there is none.
+
+        like: a fresh state whose shapes and shardings the result takes. A damaged checkpoint is reported and set
+        aside, and the one before it is tried. Raises Stopped where one is whole and could not be read, for want of
+        memory, or because it is of another network.
         """
-        if step is not None:
-            if step not in self.steps():
-                raise InputError(
-                    f"no checkpoint of step {step} under {self.folder}: there are {self.steps() or 'none'}"
-                )
-            return self._checked(like, step)
         steps = self.steps()[::-1]
         for place, candidate in enumerate(steps):
             try:
@@ -187,7 +196,7 @@ class Checkpoints:
             ),
         )
         plain = _plain(like)  # Orbax gives optimiser states back as plain tuples
-        state = like.replace(**jax.tree.unflatten(jax.tree.structure(plain), jax.tree.leaves(read["state"])))
+        state = replace(like, **jax.tree.unflatten(jax.tree.structure(plain), jax.tree.leaves(read["state"])))
         history = read["history"]["validation"]
         sums = (read["digest"]["blake2b"], read["digest"]["history"])
         if sums != (digest(state), _digest_of(history)):
@@ -223,10 +232,11 @@ def _mend_metrics(folder: Path) -> None:
     except InputError:
         return
     try:
-        selection = read_json(folder / "digest" / "metadata", "")["selection"]
+        copy = read_json(folder / "digest" / "metadata", "")
+        values = {"selection": copy["selection"], "evaluated": copy.get("evaluated", True)}
     except (InputError, KeyError):
-        selection = -np.inf
-    write_json(path, {"selection": selection})
+        values = {"selection": -np.inf, "evaluated": False}
+    write_json(path, values)
 
 
 def _digest_of(history: Sequence[Mapping[str, Any]]) -> str:

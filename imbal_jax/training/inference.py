@@ -1,10 +1,10 @@
-"""Probabilities of many images, in batches of one shape, on any number of devices and processes."""
+"""Predictions for many images, in batches of one shape, on any number of devices and processes."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -14,59 +14,120 @@ from imbal_jax.data.feeding.pipeline import standardize
 from imbal_jax.data.feeding.stream import slices
 from imbal_jax.engine.parallel import AXIS
 from imbal_jax.engine.step import ApplyFn, make_eval_step
+from imbal_jax.methods import Method
+from imbal_jax.tasks import Task
+from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.transforms.augment import intensities
 
-Scorer = Callable[[Mapping[str, Any], Images], np.ndarray]
+Statistics = Mapping[str, Any]
+"""``mean`` and ``deviation`` of the training images' pixels, by which inputs are standardised."""
 
 
-def make_scorer(
+class Predict(Protocol):
+    """``(variables, statistics, images, labels) -> [N, ...]``; labels only where the task keeps by them."""
+
+    def __call__(
+        self,
+        variables: Mapping[str, Any],
+        statistics: Statistics,
+        images: Images,
+        labels: np.ndarray | None = None,
+    ) -> np.ndarray: ...
+
+
+def make_predict(
     apply_fn: ApplyFn,
     predict: Callable[[Any], jax.Array],
     mesh: Mesh,
-    shared: Mapping[str, Any],
     batch_size: int,
     mirror: bool = False,
-) -> Scorer:
-    """Return ``(variables, images uint8 or uint16 [N, H, W, C]) -> scores float32 [N, C]``.
+    *,
+    keep: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> Predict:
+    """Compile a network for the mesh: ``(variables, statistics, images uint8 or uint16) -> float32 [N, ...]``.
 
-    predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features.
-    shared: holds ``mean`` and ``deviation`` of the training images' pixels.
+    predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features. keep: predictions and
+    labels -> what is kept of them, on the device; None: the predictions.
 
-    Images are scored in batches of one shape; the last one is padded, and the padding's scores are dropped, so
-    the number of devices or the batch size decides nothing but the rounding. Every process of the mesh gives the
-    same images and gets all scores. ``mirror``: the mean of the probabilities of each image and of its mirror
+    Images are predicted in batches of one shape; the last one is padded, and what belongs to the padding is dropped,
+    so results do not depend on batch size or device count, up to rounding. Every process of the mesh gives the
+    same images and gets all results. ``mirror``: the mean of the predictions of each image and of its mirror
     image, at twice the cost.
     """
-    one_shard = shard_scorer(apply_fn, predict, shared, mirror)
-    whole = NamedSharding(mesh, P())
+
+    def one_shard(
+        variables: Mapping[str, Any], statistics: Statistics, images: jax.Array, labels: jax.Array
+    ) -> jax.Array:
+        predictions = shard_predict(apply_fn, predict, statistics, mirror)(variables, images)
+        return predictions if keep is None else keep(predictions, labels)
+
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
     compiled = jax.jit(
-        jax.shard_map(one_shard, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False),
+        jax.shard_map(
+            one_shard, mesh=mesh, in_specs=(P(), P(), P(AXIS), P(AXIS)), out_specs=P(AXIS), check_vma=False
+        ),
         out_shardings=whole,
     )
     size = -(-batch_size // mesh.size) * mesh.size
-    split = NamedSharding(mesh, P(AXIS))
 
-    def scorer(variables: Mapping[str, Any], images: Images) -> np.ndarray:
-        parts = []
+    def placed(part: np.ndarray) -> jax.Array:
+        padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
+        return jax.make_array_from_callback(padded.shape, split, lambda place: padded[place])
+
+    def run(
+        variables: Mapping[str, Any],
+        statistics: Statistics,
+        images: Images,
+        labels: np.ndarray | None = None,
+    ) -> np.ndarray:
+        parts, done = [], 0
         for part in slices(images, size):
-            padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
-            placed = jax.make_array_from_callback(padded.shape, split, lambda place, of=padded: of[place])
-            parts.append(np.asarray(compiled(variables, placed))[: len(part)])
+            of_part = np.zeros(len(part), np.int8) if labels is None else labels[done : done + len(part)]
+            done += len(part)
+            found = compiled(variables, statistics, placed(part), placed(of_part))
+            parts.append(np.asarray(found)[: len(part)])
         return np.concatenate(parts)
 
-    return scorer
+    return run
 
 
-def shard_scorer(
-    apply_fn: ApplyFn, predict: Callable[[Any], jax.Array], shared: Mapping[str, Any], mirror: bool
+def shard_predict(
+    apply_fn: ApplyFn, predict: Callable[[Any], jax.Array], statistics: Statistics, mirror: bool
 ) -> Callable[[Mapping[str, Any], jax.Array], jax.Array]:
-    """``(variables, images uint8 or uint16 [B, H, W, C]) -> scores [B, C]``: pure, of one device."""
+    """``(variables, images uint8 or uint16 [B, H, W, C]) -> predictions [B, ...]``: pure, of one device."""
     eval_step = make_eval_step(apply_fn, predict)
-    mean, deviation = jnp.asarray(shared["mean"]), jnp.asarray(shared["deviation"])
 
-    def scores_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        inputs = standardize(intensities(images), mean, deviation)
-        scores = eval_step(variables, inputs)
-        return (scores + eval_step(variables, inputs[:, :, ::-1])) / 2 if mirror else scores
+    def predictions_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+        inputs = standardize(intensities(images), statistics["mean"], statistics["deviation"])
+        found = eval_step(variables, inputs)
+        return (found + eval_step(variables, inputs[:, :, ::-1])) / 2 if mirror else found
 
-    return scores_of
+    return predictions_of
+
+
+@lru_cache(maxsize=16)
+def evaluator(
+    network: Network | SecondStageNetwork,
+    task: Task,
+    method: Method,
+    mesh: Mesh,
+    batch_size: int,
+    mirror: bool = False,
+) -> Predict:
+    """``make_predict`` of a network for a task: compiled once for all runs of equal static parts.
+
+    method: its static part (``methods.static_part``).
+    """
+    keep = task.keep if task.reads_labels else None
+    return make_predict(network.apply, task.predictor(method), mesh, batch_size, mirror, keep=keep)
+
+
+@lru_cache(maxsize=4)
+def feature_extractor(network: Network, mesh: Mesh, batch_size: int) -> Predict:
+    """The features [N, D] of a network, as ``make_predict``."""
+    return make_predict(
+        lambda variables, inputs, train, rngs: network.features(variables, inputs),
+        lambda features: features,
+        mesh,
+        batch_size,
+    )

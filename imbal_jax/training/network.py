@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from imbal_jax.engine import keys
 from imbal_jax.methods import Method
 from imbal_jax.models.head import HEADS
 from imbal_jax.models.projection import ProjectionHead
@@ -37,9 +38,9 @@ class Network:
             params["head"] = {**params["head"], "bias": jnp.full_like(bias, loss.initial_bias(len(bias)))}
         if self.method.auxiliary != "none":
             kernel = params["head"]["kernel"]
-            params["projection"] = ProjectionHead().init(jax.random.fold_in(key, 1), kernel.T)["params"]
+            params["projection"] = ProjectionHead().init(keys.part_of_network(key, 1), kernel.T)["params"]
             if self.method.auxiliary == "balanced_contrastive":
-                params["prototypes"] = ProjectionHead().init(jax.random.fold_in(key, 2), kernel.T)["params"]
+                params["prototypes"] = ProjectionHead().init(keys.part_of_network(key, 2), kernel.T)["params"]
         if loss.variables is not None:
             params[loss.name] = loss.variables(params["head"]["kernel"].shape[1])
         return {**variables, "params": params}
@@ -53,7 +54,7 @@ class Network:
             variables,
             inputs,
             train=True,
-            rngs=rngs,
+            rngs=dict(rngs),
             mutable=[name for name in variables if name != "params"],
             outputs="both",
         )

@@ -1,7 +1,7 @@
 """What follows once features are learned: heads in closed form, and batches of features for a head's training."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import linregress
 
+from imbal_jax.data.feeding.pipeline import Resident
+from imbal_jax.data.feeding.plans import draw
+from imbal_jax.engine import keys
 from imbal_jax.errors import InputError
-from imbal_jax.sampling import batch_indices
 from imbal_jax.transforms.synthesis import kernel_deviations, nearest_neighbours, smoothed_bootstrap, smote
 
 TAUS = np.linspace(0.0, 2.0, 21)
@@ -89,26 +91,22 @@ class FeaturePipeline:
 
     kind: Literal["smote", "smoothed_bootstrap"]
 
-    def from_device(
-        self, resident: Mapping[str, Any], step: jax.Array, shard: jax.Array | None
-    ) -> dict[str, Any]:
-        """The batch of ``step``; pure, and the same global batch for any number of shards."""
-        items = batch_indices(resident["plan"], step, shard)
-        slots = jnp.arange(len(items), dtype=jnp.int32)
-        if shard is not None:
-            slots = slots + shard.astype(jnp.int32) * len(items)
-        shared = resident["shared"]
-        key = jax.random.fold_in(jax.random.wrap_key_data(shared["augment_key"]), step)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
-        features, labels = resident["images"], resident["labels"]
-        keys, gates = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        made = jax.vmap(jax.random.uniform)(gates) < resident["synthetic_share"][labels[items]]
+    def from_device(self, resident: Resident, step: jax.Array, shard: jax.Array | None) -> dict[str, Any]:
+        """The batch of ``step``; pure, and the same global batch for any number of shards.
+
+        ``resident.images`` are the features, ``resident.extra`` is what ``arrays`` gives.
+        """
+        items, _, places = draw(resident.plans, step, shard)
+        step_key = keys.images_of_step(resident.shared.images_key, step)
+        item_keys, gates = keys.in_two(keys.of_places(step_key, places))
+        features, labels, extra = resident.images, resident.labels, resident.extra
+        made = jax.vmap(jax.random.uniform)(gates) < extra["synthetic_share"][labels[items]]
         if self.kind == "smote":
-            points = smote(keys, items, features, resident["neighbours"])
+            points = smote(item_keys, items, features, extra["neighbours"])
         else:
-            points = smoothed_bootstrap(keys, items, features, labels, resident["deviations"])
+            points = smoothed_bootstrap(item_keys, items, features, labels, extra["deviations"])
         points = jnp.where(made[:, None], points, features[items])
-        shared = {**shared, "step_key": jax.random.key_data(key)}
+        shared = replace(resident.shared, loss_key=jax.random.key_data(step_key))
         return {"inputs": points, "labels": labels[items], "shared": shared}
 
     def arrays(self, features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:

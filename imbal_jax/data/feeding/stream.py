@@ -15,9 +15,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from imbal_jax.data.dataset import Images
-from imbal_jax.data.feeding.pipeline import Plans
+from imbal_jax.data.feeding.plans import Draw, Plans, draw
 from imbal_jax.engine import parallel
-from imbal_jax.sampling import Plan, batch_indices
 
 STEPS = 2**31 - 1  # a plan has so many
 AHEAD = 4  # batches that are read before their step comes
@@ -33,69 +32,54 @@ RawBatch = dict[str, np.ndarray]
 class HostBatches:
     """The raw batches of a run as a sequence: element t is the batch of step t, whatever was read before.
 
-    switch: the first step that ``plans.before`` no longer makes. places: int [B'], the places of the global batch
-    that are this process's to read (``parallel.local_places``); None is all of them. It can be pickled.
+    places: int [B'], the places of the global batch that are this process's to read (``parallel.local_places``); None
+    is all of them. It can be pickled.
     """
 
     images: Images
     labels: np.ndarray
     plans: Plans
-    switch: int = 0
     places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return STEPS
 
     def __getitem__(self, step: int) -> RawBatch:
-        """``images``, ``labels`` and ``slots``, and the partners where images are mixed, as ``Pipeline.inputs``."""
-        early = self.plans.before is not None and step < self.switch
-        items = self._items("before" if early else "plan", step)
-        batch = {"images": self.images[items], "labels": self.labels[items], "slots": self._slots}
-        if self.plans.partner is not None:
-            others = self._items("partner", step)
-            batch |= {"partner_images": self.images[others], "partner_labels": self.labels[others]}
+        """``images``, ``labels`` and ``places``, and the partners where images are mixed, as ``Pipeline.inputs``."""
+        every = self._drawn(step // DRAWN)
+        own = slice(None) if self.places is None else self.places
+        items, partners, places = (None if values is None else values[step % DRAWN][own] for values in every)
+        batch = {"images": self.images[items], "labels": self.labels[items], "places": places}
+        if partners is not None:
+            batch |= {"partner_images": self.images[partners], "partner_labels": self.labels[partners]}
         return batch
 
     @cached_property
-    def _slots(self) -> np.ndarray:
-        every = np.arange(self.plans.plan.batch_size, dtype=np.int32)
-        return every if self.places is None else every[self.places]
-
-    def _items(self, name: str, step: int) -> np.ndarray:
-        drawn = self._drawn(name, step // DRAWN)[step % DRAWN][self._slots]
-        return drawn if self.plans.items is None else self.plans.items[drawn]
-
-    @cached_property
-    def _drawn(self) -> Callable[[str, int], np.ndarray]:
+    def _drawn(self) -> Callable[[int], Draw]:
         try:
             cpu = jax.local_devices(backend="cpu")[0]  # drawing there waits for no accelerator
         except RuntimeError:  # JAX was told to have an accelerator only
             cpu = jax.local_devices()[0]
-        given = {"plan": self.plans.plan, "before": self.plans.before, "partner": self.plans.partner}
-        plans = {name: jax.device_put(plan, cpu) for name, plan in given.items() if plan is not None}
+        plans = jax.device_put(self.plans, cpu)
 
         @lru_cache(maxsize=8)
-        def drawn(name: str, block: int) -> np.ndarray:
-            return np.asarray(_draw(plans[name], np.uint32(block * DRAWN)))
+        def drawn(block: int) -> Draw:
+            return jax.tree.map(np.asarray, _draw_block(plans, np.uint32(block * DRAWN)))
 
         return drawn
 
     def __reduce__(self) -> tuple[Any, ...]:
-        plans = {name: getattr(self.plans, name) for name in ("plan", "before", "partner", "items")}
-        plain = jax.tree.map(np.asarray, plans)
-        return _unpickled, (self.images, self.labels, plain, self.switch, self.places)
+        return _unpickled, (self.images, self.labels, jax.tree.map(np.asarray, self.plans), self.places)
 
 
-def _unpickled(
-    images: Images, labels: np.ndarray, plans: Mapping[str, Any], switch: int, places: np.ndarray | None
-) -> HostBatches:
-    return HostBatches(images=images, labels=labels, plans=Plans(**plans), switch=switch, places=places)
+def _unpickled(images: Images, labels: np.ndarray, plans: Plans, places: np.ndarray | None) -> HostBatches:
+    return HostBatches(images=images, labels=labels, plans=plans, places=places)
 
 
 @jax.jit
-def _draw(plan: Plan, first: jax.Array) -> jax.Array:
-    """int32 [DRAWN, B]: the items of the steps from ``first`` on."""
-    return jax.vmap(lambda step: batch_indices(plan, step))(first + jnp.arange(DRAWN, dtype=jnp.uint32))
+def _draw_block(plans: Plans, first: jax.Array) -> Draw:
+    """The draws of the ``DRAWN`` steps from ``first`` on, [DRAWN, B] each."""
+    return jax.vmap(lambda step: draw(plans, step))(first + jnp.arange(DRAWN, dtype=jnp.uint32))
 
 
 def read_ahead(batches: HostBatches, start: int = 0, *, workers: int = 0) -> Iterator[RawBatch]:
@@ -210,6 +194,6 @@ def _means(seen: list[Mapping[str, np.ndarray]]) -> dict[str, float]:
     taken = [metrics for metrics in seen if not metrics["skipped"]]
     return {
         name: float(sum(metrics[name] for metrics in (seen if name == "skipped" else taken)))
-        / (1 if name == "skipped" else max(len(taken), 1))
+        / (1 if name == "skipped" else len(taken) or np.nan)  # no step: no mean
         for name in seen[0]
     }

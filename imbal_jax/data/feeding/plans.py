@@ -1,0 +1,51 @@
+"""Which items the batches hold, and the one function that draws them."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from imbal_jax.sampling import Plan, batch_indices
+
+
+@struct.dataclass
+class Plans:
+    """A pytree.
+
+    plan: of every batch. before: of those before the step ``switch``, where the composition is deferred.
+    partner: of the images that the batch is mixed with. items: int32 [M], the data set's item behind each entry of
+    the plans; None where they are the same.
+    """
+
+    plan: Plan
+    before: Plan | None = None
+    switch: Any = None
+    partner: Plan | None = None
+    items: Any = None
+
+
+class Draw(NamedTuple):
+    """Items of one batch, or of one shard of it.
+
+    items: int32 [B]. partners: int32 [B], or None. places: int32 [B], each example's place in the global batch.
+    """
+
+    items: jax.Array
+    partners: jax.Array | None
+    places: jax.Array
+
+
+def draw(plans: Plans, step: jax.Array, shard: jax.Array | None = None) -> Draw:
+    """What the batch of ``step`` holds: all of it, or the part of ``shard``. Pure and jittable."""
+    drawn = batch_indices(plans.plan, step, shard)
+    if plans.before is not None:
+        drawn = jnp.where(step < plans.switch, batch_indices(plans.before, step, shard), drawn)
+    places = jnp.arange(len(drawn), dtype=jnp.int32)
+    if shard is not None:
+        places = places + shard.astype(jnp.int32) * len(drawn)
+    partners = None if plans.partner is None else batch_indices(plans.partner, step, shard)
+    if plans.items is not None:
+        drawn = plans.items[drawn]
+        partners = None if partners is None else plans.items[partners]
+    return Draw(drawn, partners, places)

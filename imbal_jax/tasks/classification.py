@@ -1,0 +1,212 @@
+"""Classification: what one label an image and many labels share, from the objective to the decisions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imbal_jax import losses, metrics
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.feeding.shared import Shared
+from imbal_jax.decisions.confidence import bounds, standard_error
+from imbal_jax.decisions.criterion import Criterion
+from imbal_jax.engine import keys
+from imbal_jax.engine.step import Batch, Objective
+from imbal_jax.errors import InputError
+from imbal_jax.methods import COSINE_SCALE, LOSSES, ClassArrays, LossFunction, Method, Scene
+from imbal_jax.tasks.task import Table, Task, as_mapping
+
+
+class Classification(Task):
+    """Logits [B, C] for images; a subclass says what the labels are.
+
+    losses: name -> function of a scene, of the rows of ``methods.LOSSES`` that fit.
+    """
+
+    decides = True
+    losses: Mapping[str, LossFunction]
+
+    def targets(self, labels: jax.Array, uncertain: str) -> tuple[jax.Array, jax.Array | None]:
+        """Targets and mask (None: all count)."""
+        raise NotImplementedError
+
+    def weights(self, labels: jax.Array, mask: jax.Array | None, arrays: ClassArrays) -> jax.Array:
+        """Weights of the values of a loss, broadcastable to them."""
+        raise NotImplementedError
+
+    def smoothed(self, targets: jax.Array, classes: int, smoothing: float) -> jax.Array:
+        """Targets moved towards ignorance."""
+        raise NotImplementedError
+
+    def positives(self, labels: jax.Array, targets: jax.Array, arrays: ClassArrays) -> jax.Array:
+        """bool, shaped like the values of a loss: what hard-negative mining always keeps."""
+        raise NotImplementedError
+
+    def probabilities(self, logits: jax.Array) -> jax.Array:
+        """float32 [B, C]."""
+        raise NotImplementedError
+
+    def check(self, method: Method) -> None:
+        """Raise InputError where the task has no such loss, or the parts of the method exclude each other."""
+        for name in (method.loss, method.second_loss):
+            if name not in self.losses:
+                allowed = ", ".join(self.losses)
+                raise InputError(
+                    f"method {method.name}: loss {name} is not for {self.name}, allowed are {allowed}"
+                )
+        if LOSSES[method.second_loss].ranks:
+            raise InputError(
+                f"method {method.name}: second_loss {method.second_loss} ranks, and trains no head"
+            )
+        if method.loss_row.ranks and (method.mixing != "none" or method.deferred or method.hard_negatives):
+            raise InputError(
+                f"method {method.name}: {method.loss} ranks whole images, it takes no mixing, deferral or mining"
+            )
+        super().check(method)
+        if method.auxiliary != "none" and method.mixing != "none":
+            raise InputError(
+                f"method {method.name}: a contrast of mixed images has no classes; give one of them"
+            )
+
+    def predictor(self, method: Method) -> Callable[[Any], jax.Array]:
+        """Outputs of the network -> probabilities [B, C], for a network trained with ``method``."""
+
+        def predict(outputs: Any) -> jax.Array:
+            return self.probabilities(_scaled(as_mapping(outputs)["logits"], method))
+
+        return predict
+
+    def objective(
+        self, method: Method, *, label_smoothing: float = 0.0, uncertain: str = "ignore"
+    ) -> Objective:
+        """The loss of ``method`` as the train step wants it; InputError where the task has no such loss."""
+        self.check(method)
+        row = method.loss_row
+        smoothing = 0.0 if row.ranks else label_smoothing  # a rank has no smooth label
+
+        def objective(outputs: Any, batch: Batch, axis: str | None) -> tuple[jax.Array, dict[str, jax.Array]]:
+            outputs, labels, contrasted = _views_apart(as_mapping(outputs), batch["labels"], method)
+            if row.cosine_scale is None:
+                outputs["logits"] = _scaled(outputs["logits"], method)
+            scene_of = partial(
+                self._scene, method, outputs, batch["shared"], axis, smoothing=smoothing, uncertain=uncertain
+            )
+            scene = scene_of(labels)
+            if row.ranks:
+                return self.losses[method.loss](scene), {}
+            values, weights = self._values(method, scene, labels, batch["shared"])
+            if "partner_labels" in batch:
+                # share L(own label) + (1 - share) L(partner's label), for any loss. Twice, as twice are averaged.
+                share = batch["share"].reshape(-1, *[1] * (values.ndim - 1))
+                partner = scene_of(batch["partner_labels"])
+                others, their_weights = self._values(
+                    method, partner, batch["partner_labels"], batch["shared"]
+                )
+                values = jnp.concatenate([values, others])
+                weights = jnp.concatenate([2 * share * weights, 2 * (1 - share) * their_weights])
+            mean = losses.weighted_mean(values, weights, axis, method.normalize)
+            if method.auxiliary != "none":
+                mean += method.auxiliary_weight * _contrast(scene, contrasted, method)
+            return mean, {}
+
+        return objective
+
+    def _scene(
+        self,
+        method: Method,
+        outputs: Mapping[str, Any],
+        shared: Shared,
+        axis: str | None,
+        labels: jax.Array,
+        *,
+        smoothing: float,
+        uncertain: str,
+    ) -> Scene:
+        targets, mask = self.targets(labels, uncertain)
+        if smoothing:
+            targets = self.smoothed(targets, outputs["logits"].shape[-1], smoothing)
+        arrays = shared.arrays
+        if "weights" in method.deferred:  # they grow from 1 as ``blend`` goes from 0 to 1
+            arrays = arrays._replace(class_weights=1 + shared.blend * (arrays.class_weights - 1))
+        key = None if shared.loss_key is None else keys.loss_of_device(shared.loss_key, axis)
+        return Scene(outputs, targets, mask, arrays, method.loss_options, method.beta, key, axis)
+
+    def _values(
+        self, method: Method, scene: Scene, labels: jax.Array, shared: Shared
+    ) -> tuple[jax.Array, jax.Array]:
+        """The loss of each value, and its weight."""
+        values = self.losses[method.loss](scene)
+        if "loss" in method.deferred:
+            plain, blend = self.losses["cross_entropy"](scene), shared.blend
+            values = jnp.where(blend > 0, blend * values, 0) + (1 - blend) * plain
+        weights = jnp.broadcast_to(self.weights(labels, scene.mask, scene.arrays), values.shape)
+        if method.hard_negatives:
+            known = jnp.where(weights > 0, values, -jnp.inf)
+            positive = self.positives(labels, scene.targets, scene.arrays)
+            weights *= losses.hard_negatives(
+                known, positive, ratio=method.hard_negatives, axis_name=scene.axis_name
+            )
+        return values, weights
+
+    def table(
+        self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...], negative_class: str | None
+    ) -> Table:
+        """See ``metrics.classification_summary``. kept: probabilities [N, C]."""
+        return metrics.classification_summary(labels, kept, classes, negative_class=negative_class)
+
+    def uncertainty(
+        self, criterion: Criterion, data: Dataset, kept: np.ndarray, negative_class: str | None
+    ) -> dict[str, float]:
+        """Lower bounds and standard errors by patient, where ``criterion`` reads them."""
+
+        def replicate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+            return {"step": 0, **self.measure(replace(data, labels=labels), scores, negative_class)}
+
+        return {
+            **bounds(
+                criterion, data.labels, kept, data.classes, negative_class=negative_class, groups=data.groups
+            ),
+            **standard_error(criterion, replicate, data.labels, kept, groups=data.groups),
+        }
+
+    def uninformed(self, data: Dataset) -> np.ndarray:
+        """Equal probabilities."""
+        return np.full((len(data), len(data.classes)), 1 / len(data.classes))
+
+
+def _views_apart(
+    outputs: Mapping[str, Any], labels: jax.Array, method: Method
+) -> tuple[dict[str, Any], jax.Array, jax.Array]:
+    """Outputs as the loss of the labels and the contrast see them, labels of the one and labels of the other."""
+    if not method.contrast_views:
+        return dict(outputs), labels, labels
+    seen = (
+        len(labels) // method.views * (method.views - method.contrast_views)
+    )  # views stand one after the other
+    apart = {name: outputs[name][:seen] for name in ("logits", "features") if name in outputs}
+    return {**outputs, **apart, "projection": outputs["projection"][seen:]}, labels[:seen], labels[seen:]
+
+
+def _scaled(logits: jax.Array, method: Method) -> jax.Array:
+    if method.head == "linear":
+        return logits
+    own = method.loss_row.cosine_scale
+    return logits * (COSINE_SCALE if own is None else method.loss_options[own])
+
+
+def _contrast(scene: Scene, labels: jax.Array, method: Method) -> jax.Array:
+    projection, temperature = scene.outputs["projection"], method.auxiliary_temperature
+    if method.auxiliary == "sup_con":
+        values = losses.sup_con(projection, labels, temperature, axis_name=scene.axis_name)
+        weights = losses.has_positive(labels, axis_name=scene.axis_name)
+    else:
+        prototypes = scene.outputs["prototypes"]
+        values = losses.balanced_contrastive(
+            projection, labels, prototypes, temperature, axis_name=scene.axis_name
+        )
+        weights = None
+    return losses.weighted_mean(values, weights, scene.axis_name)

@@ -1,0 +1,110 @@
+"""Classification with many labels an image, each 0, 1, uncertain (-1) or missing (-2)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imbal_jax import losses, priors
+from imbal_jax.data.dataset import UNCERTAIN, Dataset
+from imbal_jax.decisions.prior_shift import effective_prevalence
+from imbal_jax.errors import InputError
+from imbal_jax.methods import LOSSES, ClassArrays, Method
+from imbal_jax.tasks.classification import Classification
+
+
+class ManyLabels(Classification):
+    """Labels int [N, L]; a sigmoid of each logit."""
+
+    name = "many labels an image"
+    losses = {name: row.many_labels for name, row in LOSSES.items() if row.many_labels}  # noqa: RUF012
+    allowed = ("mixing", "hard_negatives")
+
+    def check(self, method: Method) -> None:
+        """As every classification's; what counts images of a class has no meaning here."""
+        if method.resample != "none":
+            raise InputError(f"method {method.name}: resample={method.resample} needs one label an image")
+        if method.epoch == "rarest":
+            raise InputError(f"method {method.name}: epoch=rarest needs one label an image")
+        super().check(method)
+
+    def targets(self, labels: jax.Array, uncertain: str) -> tuple[jax.Array, jax.Array | None]:
+        """Targets and the mask of those that are known, by the policy for uncertain labels."""
+        return losses.targets_and_mask(labels, uncertain)
+
+    def weights(self, labels: jax.Array, mask: jax.Array | None, arrays: ClassArrays) -> jax.Array:
+        """1 where a label is known; losses weigh positives themselves."""
+        return jnp.asarray(mask, jnp.float32)
+
+    def smoothed(self, targets: jax.Array, classes: int, smoothing: float) -> jax.Array:
+        """Moved towards 1/2."""
+        return targets * (1 - smoothing) + smoothing / 2
+
+    def positives(self, labels: jax.Array, targets: jax.Array, arrays: ClassArrays) -> jax.Array:
+        """Labels that are positive, or trained as probably so."""
+        return targets > 0.5
+
+    def probabilities(self, logits: jax.Array) -> jax.Array:
+        """Sigmoid."""
+        return jax.nn.sigmoid(logits.astype(jnp.float32))
+
+    def drawn_labels(self, labels: np.ndarray, uncertain: str) -> np.ndarray:
+        """The labels, with 1 in place of -1 where uncertain ones are trained as positive."""
+        if uncertain not in ("ones", "soft"):
+            return labels
+        return np.where(labels == UNCERTAIN, labels.dtype.type(1), labels)
+
+    def class_arrays(
+        self,
+        method: Method,
+        data: Dataset,
+        drawn_counts: np.ndarray,
+        stream_counts: np.ndarray,
+        *,
+        negative: int | None = None,
+        uncertain: str = "ignore",
+    ) -> ClassArrays:
+        """Weights of the positives; positives and known labels, uncertain ones as they are trained."""
+        targets, mask = map(np.asarray, losses.targets_and_mask(data.labels, uncertain))
+        counts, known = targets.sum(axis=0, dtype=np.float64), mask.sum(axis=0)
+        if method.weights == "none":
+            weights = np.ones(len(data.classes))
+        elif method.weights in ("inverse", "sqrt_inverse"):
+            power = method.power / 2 if method.weights == "sqrt_inverse" else method.power
+            weights = np.asarray(priors.positive_weights(counts, known, power))
+        else:  # the scheme's weight of the positives relative to that of the negatives, label by label
+            pairs = [
+                priors.class_weights(
+                    np.array([n - c, c]), method.weights, beta=method.beta, power=method.power
+                )
+                for c, n in zip(counts, known, strict=True)
+            ]
+            weights = np.array([positive / negative for negative, positive in pairs])
+        return ClassArrays(
+            class_weights=weights.astype(np.float32),
+            counts=counts.astype(np.float32),
+            known=known.astype(np.float32),
+        )
+
+    def use_priors(
+        self, given: tuple[float, ...] | None, labels: np.ndarray, classes: tuple[str, ...]
+    ) -> np.ndarray | None:
+        """``given`` prevalences, one a label, checked; None where none are given."""
+        if given is None:
+            return None
+        if len(given) != len(classes) or min(given) <= 0 or max(given) >= 1:
+            raise InputError(
+                f"data.deployment-priors are {' '.join(map(str, given))}: give {len(classes)} prevalences above 0 "
+                f"and below 1, one for each of {', '.join(classes)}"
+            )
+        return np.asarray(given)
+
+    def training_priors(self, method: Method, arrays: Any) -> np.ndarray:
+        """The prevalence of each label that its sigmoid assumes; NaN where the batches are composed."""
+        positives, known, weights = (
+            np.asarray(values, np.float64) for values in (arrays.counts, arrays.known, arrays.class_weights)
+        )
+        if method.composition != "natural":
+            return np.full(len(positives), np.nan)
+        return effective_prevalence(positives, known, weights)

@@ -1,0 +1,139 @@
+"""What a method's batches hold: plans, and the arrays that all examples share."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from imbal_jax.config import Config
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.feeding.pipeline import REPEATED
+from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
+from imbal_jax.data.feeding.plans import Plans
+from imbal_jax.data.feeding.shared import Shared
+from imbal_jax.engine import keys
+from imbal_jax.errors import InputError
+from imbal_jax.methods import TRAINED, Method
+from imbal_jax.priors import class_counts
+from imbal_jax.sampling import Plan, make_plan, plan_counts, resample
+from imbal_jax.tasks import Task
+from imbal_jax.transforms.augment import Augment
+from imbal_jax.transforms.mixing import PARTNER
+
+NO_AUGMENTATION = Augment()
+
+
+def compose(
+    config: Config, method: Method, task: Task, train: Dataset, num_shards: int, total_steps: int
+) -> tuple[Plans, Shared]:
+    """The plans of every batch, and what all its examples share; InputError where the method does not suit."""
+    task.check(method)
+    labels = task.drawn_labels(train.labels, config.data.uncertain)
+    items = None if method.resample == "none" else resample(labels, method.resample, config.seed)
+    drawn = labels if items is None else labels[items]
+    seed, partner_seed = keys.batches(config.seed)
+    plan_of = _planner(config, method, drawn, num_shards, total_steps)
+
+    plan, partner = plan_of(method.composition, seed), PARTNER.get(method.mixing)
+    late = "composition" in method.deferred
+    start, ramp = round(method.defer * total_steps), round(method.ramp * total_steps)
+    plans = Plans(
+        plan=plan,
+        before=plan_of("natural", seed) if late else None,
+        switch=np.int32(start) if late else None,
+        partner=plan_of(method.composition if partner == "same" else partner, partner_seed)
+        if partner
+        else None,
+        items=items,
+    )
+
+    # Arrays
+    classes = len(train.classes)
+    drawn_counts = np.asarray(class_counts(drawn, classes))
+    stream = drawn_counts if method.composition == "natural" else plan_counts(plan)[:classes]
+    negative = config.data.negative_class
+    arrays = task.class_arrays(
+        method,
+        train,
+        drawn_counts,
+        stream,
+        negative=train.classes.index(negative) if negative in train.classes else None,
+        uncertain=config.data.uncertain,
+    )
+    if method.perturb_repeats:
+        repeats = drawn_counts / np.asarray(class_counts(labels, classes))
+        repeats = repeats / repeats.min()
+        base = 0.0 if config.augment == NO_AUGMENTATION else 1.0
+        arrays = arrays._replace(strength=(base + 1 - 1 / repeats).astype(np.float32))
+    shared = Shared(
+        arrays,
+        **pixel_statistics(train.images),
+        images_key=keys.images(config.seed),
+        switch=np.array([start, ramp], np.int32) if method.deferred else None,
+        mixing_steps=np.array([round(share * total_steps) for share in method.mixing_span], np.int32)
+        if partner
+        else None,
+    )
+    return plans, shared
+
+
+def _planner(
+    config: Config, method: Method, drawn: np.ndarray, num_shards: int, total_steps: int
+) -> Callable[[str | tuple[float, ...], int], Plan]:
+    def plan_of(composition: str | tuple[float, ...], seed: int) -> Plan:
+        try:
+            return make_plan(
+                drawn,
+                config.train.batch_size,
+                composition if isinstance(composition, str) else np.array(composition),
+                seed=seed,
+                num_shards=num_shards,
+                total_steps=total_steps,
+            )
+        except ValueError as error:
+            raise InputError(
+                f"method {method.name}, train.batch-size {config.train.batch_size}: {error}"
+            ) from error
+
+    return plan_of
+
+
+def steps_of(config: Config, method: Method, train: Dataset) -> int:
+    """How many steps the first stage of ``method`` takes."""
+    items = len(train)
+    if method.epoch == "rarest":
+        counts = np.asarray(class_counts(train.labels, len(train.classes)))
+        items = len(counts) * int(counts.min())
+    return max(1, round(config.train.epochs * items / config.train.batch_size))
+
+
+def second_steps_of(config: Config, method: Method, train: Dataset) -> int:
+    """How many steps the second stage of ``method`` takes; 0 where its head has a closed form.
+
+    ``second_epochs`` epochs of the training split, however long the first stage is, and at least ``second_steps``.
+    """
+    if method.second_stage not in TRAINED:
+        return 0
+    return max(1, method.second_steps, second_steps_asked(config, method, train))
+
+
+def second_steps_asked(config: Config, method: Method, train: Dataset) -> int:
+    """The same without the minimum."""
+    return round(method.second_epochs * len(train) / config.train.batch_size)
+
+
+def second_stage_method(method: Method) -> Method:
+    """What the head of ``method`` is trained with once the features are frozen: balanced batches."""
+    return Method(
+        name=method.name,
+        summary=method.summary,
+        composition="balanced",
+        loss=method.second_loss,
+        options=method.second_loss_options,
+        head=method.head,
+    )
+
+
+def augmentation(config: Config, method: Method) -> Augment:
+    """What images are perturbed by at strength 1."""
+    own = config.augment
+    return REPEATED if method.perturb_repeats and own == NO_AUGMENTATION else own

@@ -1,0 +1,57 @@
+"""What an evaluation during training records: every metric that a criterion may name, and what chance allows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from imbal_jax.config import Config
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.decisions.criterion import Criterion
+from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.errors import InputError
+from imbal_jax.tasks import Task
+
+NEED_CASES = (
+    "sensitivity",
+    "specificity",
+    "balanced_accuracy",
+    "geometric_mean",
+    "auroc",
+    "average_precision",
+)
+"""Metrics that are undefined where cases are missing, whatever the predictions."""
+
+
+def evaluation(
+    config: Config, task: Task, criterion: Criterion, data: Dataset, kept: np.ndarray
+) -> dict[str, float]:
+    """The metrics of ``data``, and their bounds and standard errors where ``criterion`` reads them.
+
+    kept: what the task keeps of each example; for classification the probabilities [N, C].
+    """
+    negative = config.data.negative_class
+    return {
+        **task.measure(data, kept, negative),
+        **task.uncertainty(criterion, data, kept, negative),
+    }
+
+
+def check_criterion(config: Config, task: Task, data: Dataset) -> None:
+    """InputError before any training where ``data``, validation, cannot give what the criterion reads."""
+    criterion = parse_criterion(config.select)
+    values = {"step": 0, **evaluation(config, task, criterion, data, task.uninformed(data))}
+    criterion.check(values)
+    for name in criterion.names:
+        metric, _, cls = name.partition(" lower bound ")[0].partition("/")
+        if metric in NEED_CASES and not np.isfinite(values[name]):
+            of = f" of {cls}" if cls else " of any class"
+            raise InputError(
+                f"select {config.select!r}: {name} is undefined, for validation has no case{of}, or no other; "
+                "name another metric, or make --data.validation-share larger"
+            )
+
+
+def lead_with(values: Mapping[str, float], criterion: Criterion) -> dict[str, float]:
+    """The metrics with those that decide first, since the console shows the first few."""
+    order = [*criterion.names, "sensitivity", "specificity", "f_score", "auroc"]
+    return {name: values[name] for name in dict.fromkeys([*order, *values]) if name in values}

@@ -1,0 +1,76 @@
+"""Update steps: one dispatch after the other, the metrics of each read while the next one runs."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from imbal_jax.config import Config
+from imbal_jax.engine.state import TrainState
+from imbal_jax.errors import Stopped
+from imbal_jax.training.stage import Advance
+from imbal_jax.training.stopping import Pace, StopRequest
+from imbal_jax.training.tracking import Tracker
+
+
+class Dispatch(NamedTuple):
+    """One that was sent. at: the step after it. metrics, skipped_in_row: may still be on their way."""
+
+    at: int
+    steps: int
+    metrics: Mapping[str, Any]
+    skipped_in_row: Any
+
+
+def train_until(
+    target: int,
+    state: TrainState,
+    advance: Advance,
+    config: Config,
+    tracker: Tracker,
+    *,
+    pace: Pace,
+    stop: StopRequest,
+) -> TrainState:
+    """Take steps to ``target``, or to an earlier one where a stop is requested or a save is due.
+
+    The device never waits for the host: the metrics of a dispatch are read after the next one was sent, so too many
+    updates without a finite loss stop the run (Stopped) one dispatch later.
+    """
+    at, behind = int(state.step), None
+    began = time.monotonic()
+    while at < target:
+        state, metrics, steps = advance(state, min(pace.steps, target - at))
+        at += steps
+        # a copy: the state's own is given away to the next dispatch
+        sent = Dispatch(at, steps, metrics, jnp.copy(state.skipped_in_row))
+        if behind is not None:
+            began = _record(behind, began, config, tracker, pace)
+        behind = sent
+        if stop or pace.save_due:
+            break
+    if behind is not None:
+        _record(behind, began, config, tracker, pace)
+    return state
+
+
+def _record(sent: Dispatch, began: float, config: Config, tracker: Tracker, pace: Pace) -> float:
+    """Record the metrics of a dispatch that began at ``began``; returns when they were there."""
+    values = {name: float(value) for name, value in sent.metrics.items()}
+    now = time.monotonic()
+    seconds = max(now - began, 1e-9)
+    pace.took(sent.steps, seconds)
+    tracker.train(sent.at, values)
+    speed = sent.steps * config.train.batch_size / seconds
+    tracker.progress(sent.at, loss=values["loss"], images_per_second=speed)
+    in_row = int(sent.skipped_in_row) if values["skipped"] else 0
+    if math.isnan(values["loss"]) and values["skipped"] == sent.steps and in_row <= sent.steps:
+        tracker.message(f"step {sent.at}: no update of this dispatch had a finite loss and gradient")
+    if in_row >= config.train.max_nonfinite:
+        raise Stopped(
+            f"{in_row} updates in a row had no finite loss or gradient (step {sent.at}): stopped; "
+            "lower --optim.learning-rate, or set --optim.clip-norm, and start in a new --workdir"
+        )
+    return now

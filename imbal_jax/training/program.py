@@ -1,0 +1,78 @@
+"""What is compiled of a training. Runs with equal static parts share one compilation in a process."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from imbal_jax.config import Optim
+from imbal_jax.data.feeding.pipeline import Pipeline
+from imbal_jax.engine import parallel
+from imbal_jax.engine.parallel import Backend
+from imbal_jax.engine.state import TrainState
+from imbal_jax.engine.step import TrainStep, make_train_step
+from imbal_jax.methods import Method
+from imbal_jax.tasks import Task
+from imbal_jax.training.network import Network, SecondStageNetwork
+from imbal_jax.training.optimizer import make_optimizer
+from imbal_jax.training.second_stage import FeaturePipeline
+
+
+@dataclass(frozen=True)
+class Program:
+    """The static parts of a training; counts, priors, weights, plans and seeds are arrays that it is called with.
+
+    method: its static part (``methods.static_part``). rate_change: from which step on, and by how much, the
+    learning rate is multiplied.
+    """
+
+    network: Network | SecondStageNetwork
+    task: Task
+    method: Method
+    optim: Optim
+    total_steps: int
+    rate_change: tuple[int, float]
+    uncertain: str
+    pipeline: Pipeline | FeaturePipeline
+    mesh: Mesh
+    backend: Backend
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimiser over the steps of this training."""
+        loss = self.method.loss_row
+        return make_optimizer(self.optim, self.total_steps, self.rate_change, loss.optimizer)
+
+    def step(self) -> TrainStep:
+        """The pure step of one device."""
+        optim, total = self.optim, self.total_steps
+        return make_train_step(
+            self.network.apply,
+            self.optimizer(),
+            self.task.objective(self.method, label_smoothing=optim.label_smoothing, uncertain=self.uncertain),
+            None if self.backend == "jit" else parallel.AXIS,
+            ema_decay=optim.ema_decay,
+            average_from=round(optim.swa_start * total) if optim.swa_start < 1 else None,
+        )
+
+
+@lru_cache(maxsize=8)
+def resident_steps(program: Program) -> Callable[[TrainState, Any, int], tuple[TrainState, Any]]:
+    """``(state, resident arrays, count) -> (state, metrics)``: so many steps in one dispatch."""
+    return parallel.scan_steps(program.step(), program.pipeline.from_device, program.mesh, program.backend)
+
+
+@lru_cache(maxsize=8)
+def fed_step(program: Program) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
+    """``(state, raw batch) -> (state, metrics)``: one step on a batch that the host gathered."""
+    step, pipeline = program.step(), program.pipeline
+    assert isinstance(pipeline, Pipeline)  # features are always resident
+
+    def fed(state: TrainState, batch: Mapping[str, Any]) -> tuple[TrainState, Mapping[str, jax.Array]]:
+        raw = {name: value for name, value in batch.items() if name != "shared"}
+        return step(state, pipeline.inputs(raw, batch["shared"], state.step))
+
+    return parallel.parallelize(fed, program.mesh, program.backend)

@@ -1,0 +1,84 @@
+"""Stopping between two dispatches: signals that ask for it, and how long a dispatch may take."""
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What schedulers send before they take a machine away."""
+
+DISPATCH_SECONDS = 10.0
+"""A dispatch may not be interrupted: of slow steps fewer are taken at once."""
+
+
+class StopRequest:
+    """Notes SIGTERM and SIGUSR1 while its ``with`` block runs, so that training ends at the next safe moment.
+
+    Outside the main thread, where handlers cannot be installed, nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {each: signal.signal(each, self._note) for each in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each, before in self._before.items():
+            signal.signal(each, before)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+
+    @property
+    def reason(self) -> str:
+        """What ended the run, for people."""
+        return f"stopped by {self.received.name}" if self.received else ""
+
+    def __bool__(self) -> bool:
+        return self.received is not None
+
+
+class Pace:
+    """How many steps the next dispatch takes, and whether it is time to save.
+
+    most: steps of a dispatch where they are fast. save_minutes: between two saves; 0 is never.
+    """
+
+    def __init__(self, most: int, save_minutes: float) -> None:
+        self._most = most
+        self._save_seconds = 60 * save_minutes
+        self._saved = time.monotonic()
+        self._step_seconds = 0.0
+        self._seen = 0
+
+    @property
+    def steps(self) -> int:
+        """At most so many."""
+        if self._step_seconds * self._most <= DISPATCH_SECONDS:
+            return self._most
+        return max(1, int(DISPATCH_SECONDS / self._step_seconds))
+
+    def took(self, steps: int, seconds: float) -> None:
+        """A dispatch of so many steps took so long; the first is not counted, as it compiles."""
+        self._seen += 1
+        if self._seen > 1:
+            each = seconds / steps
+            self._step_seconds = min(self._step_seconds or each, each)
+
+    @property
+    def save_due(self) -> bool:
+        """Whether the last save is too long ago."""
+        return 0 < self._save_seconds <= time.monotonic() - self._saved
+
+    def saved(self) -> None:
+        """The state was saved now."""
+        self._saved = time.monotonic()
