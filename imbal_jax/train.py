@@ -74,11 +74,11 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     InputError for wrong input, and Terminated after SIGTERM or SIGUSR1, once the state is saved.
     """
     with locked(workdir):
-        return fit_methods(config, workdir, console or make_console())
+        return fit_runs(config, workdir, console or make_console())
 
 
-def fit_methods(config: Config, workdir: Path, console: Console) -> list[RunResult]:
-    """``fit`` in a workdir that is locked."""
+def fit_runs(config: Config, workdir: Path, console: Console) -> list[RunResult]:
+    """``fit`` in a workdir that this process holds."""
     check_claim(workdir, config)
     discard_other_phantoms(config, workdir)
     say(console, f"{config.title or config.name}: {workdir}")
@@ -207,8 +207,8 @@ def train(
     pace = Pace(options.steps_per_dispatch, options.save_minutes)
     if criterion.smoothed > (planned := max(1, -(-total // every))):
         tracker.message(
-            f"{method.name}: smoothed {criterion.smoothed} needs as many evaluations, and the run has {planned}: "
-            "its last is taken"
+            f"{run_title(job.config, method.name)}: smoothed {criterion.smoothed} needs as many evaluations, and the "
+            f"run has {planned}: its last is taken"
         )
 
     # A head in closed form takes no step, and is evaluated once

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from jax.sharding import Mesh
 
 from imbal_jax.decisions.operating_point import OperatingPoint, decide
-from imbal_jax.engine.parallel import replicate
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Inputs
@@ -55,12 +53,8 @@ class Ensemble:
         return self.members[0].deployment.inputs
 
     def predict(self, mesh: Mesh, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        """``images [N, H, W, channels] -> calibrated probabilities float64 [N, C]``, compiled once for all seeds."""
-        compiled = self.members[0].compiled(mesh, batch_size)
-        networks = [
-            (member.deployment, partial(compiled, replicate(member.variables, mesh)))
-            for member in self.members
-        ]
+        """``images [N, H, W, channels] -> calibrated probabilities float64 [N, C]``."""
+        networks = [(member.deployment, member.predict(mesh, batch_size)) for member in self.members]
 
         def probabilities(images: np.ndarray) -> np.ndarray:
             return np.mean(

@@ -48,13 +48,9 @@ class Deployed:
 
     def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
         """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
-        return partial(self.compiled(mesh, batch_size), replicate(self.variables, mesh))
-
-    def compiled(self, mesh: Mesh, batch_size: int) -> Callable[[Mapping[str, Any], np.ndarray], np.ndarray]:
-        """The same for any variables of this network: ``(variables, images) -> outputs``."""
         inputs = self.deployment.inputs
         run = evaluator(self.network, self.task, static_part(self.method), mesh, batch_size, inputs.mirror)
-        return lambda variables, images: run(variables, inputs.statistics, images)
+        return partial(run, replicate(self.variables, mesh), inputs.statistics)
 
     def outputs(self, images: jax.Array) -> jax.Array:
         """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""

@@ -49,7 +49,7 @@ def test_all_images_of_another_place_are_scored_at_the_stored_thresholds(
         rows = [line.split(",") for line in (elsewhere / "labels.csv").read_text().split()[1:]]
         files = {name: int(label == "bright") for name, _, label in rows}
         images = np.stack([np.asarray(Image.open(elsewhere / name))[..., None] for name in sorted(files)])
-        expected = deployment.probabilities(deployed.scorer(make_mesh(1), 64)(images))
+        expected = deployment.probabilities(deployed.predict(make_mesh(1), 64)(images))
         np.testing.assert_allclose(result.scores, expected, atol=1e-6)
         np.testing.assert_array_equal(result.labels, [files[name] for name in sorted(files)])
     page = (tmp_path / "out" / "report.html").read_text()
