@@ -12,6 +12,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, trained_methods
 from imbal_jax.runs.address import find_run
 from imbal_jax.runs.claim import claim, read_claim, read_methods
+from imbal_jax.training import stage
 
 NOWHERE = Path("pictures")
 
@@ -136,9 +137,9 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
     monkeypatch.undo()
     before = contents(work / "ce" / "seed0")
     wider = replace(config.model, options={"width": 8, "stages": 2})
-    real = train.build
+    real = stage.build_network
     monkeypatch.setattr(
-        train, "build", lambda config, method, data: real(replace(config, model=wider), method, data)
+        stage, "build_network", lambda config, method, data: real(replace(config, model=wider), method, data)
     )
     with pytest.raises(
         InputError,
