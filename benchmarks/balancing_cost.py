@@ -38,13 +38,14 @@ def main() -> None:
 
     from imbal_jax.config import Config, Model, Train
     from imbal_jax.data.dataset import Dataset
-    from imbal_jax.data.feeding.pipeline import Pipeline, resident_arrays
+    from imbal_jax.data.feeding.pipeline import Pipeline, Resident
     from imbal_jax.engine import parallel
     from imbal_jax.engine.state import init_state
     from imbal_jax.engine.step import make_train_step
     from imbal_jax.methods import find_method
     from imbal_jax.tasks import ONE_LABEL
-    from imbal_jax.training.build import augmentation, build_network, compose
+    from imbal_jax.training.build import build_network
+    from imbal_jax.training.composition import augmentation, compose
     from imbal_jax.transforms.augment import Augment
 
     rng = np.random.default_rng(0)
@@ -64,7 +65,7 @@ def main() -> None:
         network, variables = build_network(config, method, data)
         step = make_train_step(network.apply, optax.sgd(1e-3, momentum=0.9), ONE_LABEL.objective(method))
         state = parallel.replicate(init_state(variables, step.optimizer, jax.random.key(0)), mesh)
-        resident = parallel.replicate(resident_arrays(images, labels, plans, shared), mesh)
+        resident = parallel.place_resident(Resident(images, labels, plans, shared), mesh)
         many = parallel.scan_steps(step, Pipeline(augmentation(config, method)).from_device, mesh)
         state, metrics = many(state, resident, 1)
         jax.block_until_ready(metrics)

@@ -19,21 +19,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import jax
 import numpy as np
-import optax
 from environment import environment
 
 from imbal_jax.config import Config, Model, Train
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.feeding.pipeline import Pipeline
+from imbal_jax.data.load import Splits
 from imbal_jax.engine import parallel
-from imbal_jax.engine.state import init_state
-from imbal_jax.engine.step import make_train_step
 from imbal_jax.methods import find_method
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.train import make_advance
-from imbal_jax.training.build import augmentation, build_network, compose
+from imbal_jax.training.stage import first_stage
 
 STEPS = 100
 
@@ -86,12 +81,9 @@ def make_run(config: Config, data: Dataset) -> Callable[[int], None]:
     """``count -> None``: so many training steps, warmed up, the result awaited at each dispatch."""
     method = find_method("stratified")
     mesh = parallel.make_mesh(1)
-    plans, shared = compose(config, method, ONE_LABEL, data, 1, 10_000)
-    network, variables = build_network(config, method, data)
-    step = make_train_step(network.apply, optax.sgd(1e-2, momentum=0.9), ONE_LABEL.objective(method))
-    carried: list[Any] = [parallel.replicate(init_state(variables, step.optimizer, jax.random.key(0)), mesh)]
-    pipeline = Pipeline(augmentation(config, method))
-    advance = make_advance(config, pipeline, step, mesh, data.images, data.labels, plans, shared)
+    stage = first_stage(config, method, ONE_LABEL, Splits(data, data, data, table=[]), mesh)
+    carried: list[Any] = [parallel.replicate(stage.state, mesh)]
+    advance = stage.advance
 
     def run(count: int) -> None:
         while count > 0:

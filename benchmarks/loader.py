@@ -37,7 +37,7 @@ from absl import flags
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from environment import environment
 
-from imbal_jax.data.feeding.pipeline import Plans
+from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.stream import AHEAD, THREADS, HostBatches, read_ahead, stream_steps
 from imbal_jax.data.records.array_records import parse, read_folder_info
 from imbal_jax.data.records.label_index import write_index

@@ -10,9 +10,20 @@ class InputError(ValueError):
     ``ValueError``. Anything else that escapes is a defect of ours and keeps its traceback.
     """
 
+    status = 2
+    """Of the process, where this ends it."""
+
 
 class Stopped(InputError):
     """A run that began well and cannot go on (a full disk, no finite gradient): exit status 1."""
+
+    status = 1
+
+
+class Terminated(Stopped):
+    """A signal asked the run to end; its state is saved: exit status 143, as a shell gives for SIGTERM."""
+
+    status = 143
 
 
 def text_labels(labels: Any, expected: str) -> str:

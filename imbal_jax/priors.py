@@ -1,4 +1,4 @@
-"""From labels to class counts, priors and weights; plain numpy, computed once, fed to the step as arrays."""
+"""Class counts, priors and weights from labels: plain numpy, computed once."""
 
 from typing import overload
 

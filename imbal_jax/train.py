@@ -12,8 +12,8 @@ from rich.console import Console
 
 from imbal_jax.config import Config
 from imbal_jax.console import duration, make_console, say
-from imbal_jax.data.load import (Splits, load)
-from imbal_jax.data.splits.patient_split import (row_line)
+from imbal_jax.data.load import Splits, load
+from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop
 from imbal_jax.engine import parallel
@@ -24,11 +24,15 @@ from imbal_jax.metrics import flat_metrics
 from imbal_jax.report import RunResult
 from imbal_jax.report.use import few_positives, split_gaps
 from imbal_jax.runs.address import RunAddress, run_title
+from imbal_jax.runs.claim import check_claim, claim
+from imbal_jax.runs.clock import Clock
+from imbal_jax.runs.data_claim import claim_geometry, claim_splits, discard_other_phantoms
 from imbal_jax.runs.deployment_choice import check_deploy
 from imbal_jax.runs.evaluate import report_workdir, run_result, score_run, use_priors
+from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import Scored
 from imbal_jax.runs.restore import restore_state
-from imbal_jax.runs.workdir import Clock, check_claim, claim, claim_geometry, claim_splits, claim_training
+from imbal_jax.runs.training_claim import claim_training
 from imbal_jax.tasks import Task, task_for
 from imbal_jax.training import stage as stages
 from imbal_jax.training.build import make_mesh
@@ -69,8 +73,14 @@ def fit(config: Config, workdir: Path, console: Console | None = None) -> list[R
     Returns the results in the order of ``config.methods``, of each method in the order of the seeds. Raises
     InputError for wrong input, and Terminated after SIGTERM or SIGUSR1, once the state is saved.
     """
-    console = console or make_console()
+    with locked(workdir):
+        return fit_runs(config, workdir, console or make_console())
+
+
+def fit_runs(config: Config, workdir: Path, console: Console) -> list[RunResult]:
+    """``fit`` in a workdir that this process holds."""
     check_claim(workdir, config)
+    discard_other_phantoms(config, workdir)
     say(console, f"{config.title or config.name}: {workdir}")
 
     # Data
@@ -197,8 +207,8 @@ def train(
     pace = Pace(options.steps_per_dispatch, options.save_minutes)
     if criterion.smoothed > (planned := max(1, -(-total // every))):
         tracker.message(
-            f"{method.name}: smoothed {criterion.smoothed} needs as many evaluations, and the run has {planned}: "
-            "its last is taken"
+            f"{run_title(job.config, method.name)}: smoothed {criterion.smoothed} needs as many evaluations, and the "
+            f"run has {planned}: its last is taken"
         )
 
     # A head in closed form takes no step, and is evaluated once

@@ -71,7 +71,7 @@ def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(
     )
     assert re.search(r"split test .*bright 20 \(25 %\)", trained)
     # the constraint is the operating point, since none was given; and its patients are counted
-    point = Deployment.read(tmp_path / "run" / "ce").points[0]
+    point = Deployment.read(tmp_path / "run" / "ce" / "seed0").points[0]
     assert point.rule == "sensitivity >= 0.95"
     assert point.positive_patients < point.n_positive
 

@@ -23,12 +23,15 @@ from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.listing import Listing
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
+from imbal_jax.runs.address import find_run
+from imbal_jax.runs.claim import read_claim
+from imbal_jax.runs.clock import Clock
+from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.export import export_run
 from imbal_jax.runs.outputs import Scored
 from imbal_jax.runs.predict import predict
 from imbal_jax.runs.restore import restore_deployed
-from imbal_jax.runs.workdir import Clock, claim_splits, read_claim
 from imbal_jax.training.tracking import read_history
 
 MARKER = "ZZMARKERZZ"
@@ -198,7 +201,7 @@ def test_a_picture_that_is_not_there_is_not_named(finished_runs: Path, tmp_path:
 
 
 def test_an_exported_model_holds_no_path_of_this_machine(finished_runs: Path, tmp_path: Path) -> None:
-    export_run(restore_deployed(finished_runs / "ce", make_mesh(1)), tmp_path)
+    export_run(restore_deployed(find_run(finished_runs / "ce"), make_mesh(1)), tmp_path)
     for path in tmp_path.iterdir():
         content = path.read_bytes()
         for text in (str(finished_runs), str(Path(cli.__file__).parent), str(Path.home())):
@@ -208,7 +211,7 @@ def test_an_exported_model_holds_no_path_of_this_machine(finished_runs: Path, tm
 
 
 def test_a_checkpoint_holds_no_path_of_the_workdir(finished_runs: Path) -> None:
-    for path in (finished_runs / "ce" / "checkpoints").rglob("*"):
+    for path in (finished_runs / "ce" / "seed0" / "checkpoints").rglob("*"):
         if path.is_file():
             assert str(finished_runs).encode() not in path.read_bytes(), path
 
@@ -253,15 +256,15 @@ def test_the_names_of_classes_are_no_markup_anywhere(
 
 
 def read_clock(run: Path) -> object:
-    return Clock(run / "ce", fresh=False)
+    return Clock(run / "ce" / "seed0", fresh=False)
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "ce/test_scores.npz": lambda run: Scored.read(run / "ce"),
-    "ce/result.json": lambda run: Scored.read(run / "ce"),
-    "ce/deployment.json": lambda run: Deployment.read(run / "ce"),
-    "ce/metrics.jsonl": lambda run: read_history(run / "ce"),
-    "ce/clock.json": read_clock,
+    "ce/seed0/test_scores.npz": lambda run: Scored.read(run / "ce" / "seed0"),
+    "ce/seed0/result.json": lambda run: Scored.read(run / "ce" / "seed0"),
+    "ce/seed0/deployment.json": lambda run: Deployment.read(run / "ce" / "seed0"),
+    "ce/seed0/metrics.jsonl": lambda run: read_history(run / "ce" / "seed0"),
+    "ce/seed0/clock.json": read_clock,
     "config.json": read_claim,
     "splits.json": lambda run: claim_splits(run, {"test": (np.zeros(2, int), np.arange(2))}),
 }
@@ -286,7 +289,7 @@ def test_a_damaged_file_of_a_run_is_one_line_with_the_remedy(
         finished_runs, run, ignore=shutil.ignore_patterns("pictures", "crt", "checkpoints", "tensorboard")
     )
     (run / name).write_bytes(DAMAGES[damage]((run / name).read_bytes()))
-    if name == "ce/metrics.jsonl" and damage != "another object":
+    if name == "ce/seed0/metrics.jsonl" and damage != "another object":
         assert isinstance(READERS[name](run), list)  # its last line is torn, as a kill leaves it
         return
     with pytest.raises(InputError) as raised:
@@ -312,8 +315,8 @@ def test_a_damaged_file_of_a_run_is_one_line_with_the_remedy(
 def test_arrays_of_a_run_that_cannot_be_right_are_damage(
     finished_runs: Path, tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    shutil.copy(finished_runs / "ce" / "result.json", tmp_path)
-    with np.load(finished_runs / "ce" / "test_scores.npz") as stored:
+    shutil.copy(finished_runs / "ce" / "seed0" / "result.json", tmp_path)
+    with np.load(finished_runs / "ce" / "seed0" / "test_scores.npz") as stored:
         arrays = dict(stored)
     np.savez(tmp_path / "test_scores.npz", **{**arrays, name: change(arrays[name])})
     with pytest.raises(InputError, match=r"test_scores\.npz is damaged .*run again$"):
@@ -328,14 +331,14 @@ def test_arrays_of_a_run_that_cannot_be_right_are_damage(
 def test_a_deployment_that_contradicts_itself_is_damage(
     finished_runs: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    values = json.loads((finished_runs / "ce" / "deployment.json").read_text())
+    values = json.loads((finished_runs / "ce" / "seed0" / "deployment.json").read_text())
     (tmp_path / "deployment.json").write_text(json.dumps({**values, **change}))
     with pytest.raises(InputError, match=r"deployment\.json is damaged"):
         Deployment.read(tmp_path)
 
 
 def test_no_output_replaces_a_file_of_a_run(finished_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for out in (finished_runs, finished_runs / "ce", finished_runs / "config.json"):
+    for out in (finished_runs, finished_runs / "ce" / "seed0", finished_runs / "config.json"):
         words = [
             "evaluate",
             str(finished_runs),
@@ -346,7 +349,7 @@ def test_no_output_replaces_a_file_of_a_run(finished_runs: Path, capsys: pytest.
         ]
         assert cli.main(words) == 2
         assert capsys.readouterr().err.count("\n") == 1
-    for path in (finished_runs / "config.json", finished_runs / "ce" / "result.json"):
+    for path in (finished_runs / "config.json", finished_runs / "ce" / "seed0" / "result.json"):
         kept = path.read_bytes()
         words = ["compare", str(finished_runs / "ce"), str(finished_runs / "crt"), "--csv", str(path)]
         assert cli.main(words) == 2

@@ -106,8 +106,8 @@ def test_every_clause_chooses_what_numpy_does_in_a_run_that_was_stopped(
         train.fit(config, tmp_path, QUIET)
     monkeypatch.undo()
     train.fit(config, tmp_path, QUIET)
-    assert len(history(tmp_path / "stratified")) == EVALUATIONS
-    assert_chosen(tmp_path / "stratified", CLAUSES[select])
+    assert len(history(tmp_path / "stratified" / "seed0")) == EVALUATIONS
+    assert_chosen(tmp_path / "stratified" / "seed0", CLAUSES[select])
 
 
 def test_all_clauses_together_through_the_installed_command_killed_and_resumed(
@@ -116,7 +116,7 @@ def test_all_clauses_together_through_the_installed_command_killed_and_resumed(
     select = "-loss where specificity lower bound 95 % >= 0.01 smoothed 2 within 1 standard error"
     config = written(of(pictures, select), tmp_path / "c.py")
     words = [str(COMMAND), "train", str(config), "--workdir", str(tmp_path / "w")]
-    folder = tmp_path / "w" / "stratified"
+    folder = tmp_path / "w" / "stratified" / "seed0"
     first = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=os.environ)
     while first.poll() is None:
         if (folder / "metrics.jsonl").is_file() and (folder / "metrics.jsonl").read_text().count("best") >= 3:
@@ -139,7 +139,7 @@ def test_a_run_that_stops_early_has_kept_what_it_chooses(pictures: Path, tmp_pat
     config = of(pictures, "auroc smoothed 2", patience=2)
     config = replace(config, optim=replace(config.optim, learning_rate=1e-9))
     train.fit(config, tmp_path, QUIET)
-    folder = tmp_path / "stratified"
+    folder = tmp_path / "stratified" / "seed0"
     assert len(history(folder)) == 4  # the best is the first of a whole mean, the second evaluation
     assert_chosen(folder, lambda folder: earliest_best(means(column(folder, "auroc"), 2)))
 

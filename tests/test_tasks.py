@@ -1,16 +1,18 @@
 """Tasks: the objective of every method, against the same formula in numpy."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_arrays import shared_arrays
 
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS, Method, find_method
-from imbal_jax.tasks import MANY_LABELS, ONE_LABEL, class_arrays, task_for
+from imbal_jax.tasks import MANY_LABELS, ONE_LABEL, task_for
 
 COUNTS = np.array([90, 8, 2])
 LABELS = np.repeat([0, 1, 2], COUNTS).astype(np.int32)
@@ -25,7 +27,7 @@ def log_softmax(z: np.ndarray) -> np.ndarray:
 
 
 def loss_of(method: Method, smoothing: float = 0.0, stream: np.ndarray = COUNTS) -> float:
-    batch: dict[str, Any] = {"labels": BATCH_LABELS, "shared": class_arrays(method, LABELS, 3, stream)}
+    batch: dict[str, Any] = {"labels": BATCH_LABELS, "shared": shared_arrays(method, LABELS, 3, stream)}
     loss, _ = ONE_LABEL.objective(method, label_smoothing=smoothing)(LOGITS, batch, None)
     return float(loss)
 
@@ -85,12 +87,12 @@ MULTI = np.array([[1, 0, 0]] * 6 + [[0, 1, 0]] * 3 + [[-1, 0, 1]] + [[0, 0, 0]] 
 
 def test_many_labels_skip_the_unknown_and_weight_the_positives() -> None:
     logits = RNG.normal(size=(20, 3)).astype(np.float32)
-    shared = class_arrays(METHODS["weighted_ce"], MULTI, 3, MULTI.sum(0))
-    np.testing.assert_allclose(shared["class_weights"], [13 / 6, 17 / 3, 19 / 1])
+    shared = shared_arrays(METHODS["weighted_ce"], MULTI, 3, MULTI.sum(0))
+    np.testing.assert_allclose(shared.arrays.class_weights, [13 / 6, 17 / 3, 19 / 1])
     objective = MANY_LABELS.objective(METHODS["weighted_ce"])
     loss, _ = objective(logits, {"labels": MULTI, "shared": shared}, None)
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    values = -(shared["class_weights"] * (MULTI == 1) * np.log(p) + (MULTI == 0) * np.log(1 - p))
+    values = -(shared.arrays.class_weights * (MULTI == 1) * np.log(p) + (MULTI == 0) * np.log(1 - p))
     assert float(loss) == pytest.approx(values[MULTI >= 0].sum() / (MULTI >= 0).sum(), rel=1e-5)
 
 
@@ -101,16 +103,16 @@ def test_many_labels_skip_the_unknown_and_weight_the_positives() -> None:
 def test_counts_and_weights_are_of_what_uncertain_labels_are_trained_as(policy, positives, negatives) -> None:
     column = np.array([1] * 4 + [0] * 6 + [-1] * 5 + [-2] * 3, np.int8)
     labels = np.stack([column, column == 1], axis=1).astype(np.int8)
-    shared = class_arrays(METHODS["weighted_ce"], labels, 2, labels.sum(0), uncertain=policy)
-    assert shared["counts"][0] == pytest.approx(positives)
-    assert shared["known"].tolist() == [pytest.approx(positives + negatives), 18]
-    assert shared["class_weights"].tolist() == pytest.approx([negatives / positives, 14 / 4])
+    shared = shared_arrays(METHODS["weighted_ce"], labels, 2, labels.sum(0), uncertain=policy)
+    assert shared.arrays.counts[0] == pytest.approx(positives)
+    assert shared.arrays.known.tolist() == [pytest.approx(positives + negatives), 18]
+    assert shared.arrays.class_weights.tolist() == pytest.approx([negatives / positives, 14 / 4])
 
 
 @pytest.mark.parametrize("name", ["pairwise_auc", "partial_auc", "smooth_ap"])
 def test_ranking_takes_soft_uncertain_labels_as_positives_and_no_smoothing(name) -> None:
     logits = RNG.normal(size=(20, 3)).astype(np.float32)
-    batch = {"labels": MULTI, "shared": class_arrays(METHODS[name], MULTI, 3, MULTI.sum(0))}
+    batch = {"labels": MULTI, "shared": shared_arrays(METHODS[name], MULTI, 3, MULTI.sum(0))}
 
     def loss(**options):
         return float(MANY_LABELS.objective(METHODS[name], **options)(logits, batch, None)[0])
@@ -137,7 +139,7 @@ def test_the_labels_decide_the_task() -> None:
     assert task_for(Dataset(images, LABELS[:20], np.arange(20), ("a", "b", "c"))) is ONE_LABEL
 
 
-RANDOM = {"step_key": np.asarray(jax.random.key_data(jax.random.key(0))), "blend": np.float32(1)}
+RANDOM = {"loss_key": np.asarray(jax.random.key_data(jax.random.key(0))), "blend": np.float32(1)}
 
 
 def outputs_of(method: Method, logits: Any, classes: int = 3) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def test_every_method_of_the_catalogue_has_a_finite_loss_and_gradient_on_its_tas
     method = METHODS[name]
     one = method.loss in ONE_LABEL.losses
     task, labels, every = (ONE_LABEL, BATCH_LABELS, LABELS) if one else (MANY_LABELS, MULTI[:12], MULTI)
-    shared = class_arrays(method, every, 3, COUNTS) | RANDOM
+    shared = replace(shared_arrays(method, every, 3, COUNTS), **RANDOM)
     batch = {"labels": labels, "shared": shared}
     if method.mixing != "none":
         batch |= {"partner_labels": labels[::-1], "share": np.linspace(0, 1, 12, dtype=np.float32)}
@@ -175,12 +177,12 @@ def test_every_method_of_the_catalogue_has_a_finite_loss_and_gradient_on_its_tas
 
 def test_mixed_labels_share_the_loss_and_the_weights() -> None:
     method = find_method("mixup,weights=inverse")
-    shared = class_arrays(method, LABELS, 3, COUNTS)
+    shared = shared_arrays(method, LABELS, 3, COUNTS)
     share, partner = np.linspace(0, 1, 12).astype(np.float32), BATCH_LABELS[::-1]
     batch = {"labels": BATCH_LABELS, "partner_labels": partner, "share": share, "shared": shared}
     logp = log_softmax(LOGITS)
     own, other = -logp[np.arange(12), BATCH_LABELS], -logp[np.arange(12), partner]
-    w = shared["class_weights"]
+    w = shared.arrays.class_weights
     weights = np.concatenate([share * w[BATCH_LABELS], (1 - share) * w[partner]])
     expected = (weights * np.concatenate([own, other])).sum()
     found, _ = ONE_LABEL.objective(method)(LOGITS, batch, None)
@@ -197,7 +199,7 @@ def test_deferred_weights_and_losses_blend_in() -> None:
 
     def at(text: str, blend: float) -> float:
         method = find_method(text)
-        shared = {**class_arrays(method, LABELS, 3, COUNTS), "blend": np.float32(blend)}
+        shared = replace(shared_arrays(method, LABELS, 3, COUNTS), blend=np.float32(blend))
         batch = {"labels": BATCH_LABELS, "shared": shared}
         return float(ONE_LABEL.objective(method)(LOGITS, batch, None)[0])
 
@@ -213,7 +215,7 @@ def test_deferred_weights_and_losses_blend_in() -> None:
 def test_hard_negatives_keep_the_three_worst_for_each_positive() -> None:
     method = METHODS["hard_negatives"]
     labels = np.array([0] * 10 + [1] * 2, np.int32)
-    batch = {"labels": labels, "shared": class_arrays(method, LABELS, 3, COUNTS)}
+    batch = {"labels": labels, "shared": shared_arrays(method, LABELS, 3, COUNTS)}
     ce = -log_softmax(LOGITS)[np.arange(12), labels]
     kept = np.concatenate([np.sort(ce[:10])[-6:], ce[10:]])
     assert float(ONE_LABEL.objective(method)(LOGITS, batch, None)[0]) == pytest.approx(kept.mean(), rel=1e-5)
@@ -222,7 +224,7 @@ def test_hard_negatives_keep_the_three_worst_for_each_positive() -> None:
 def test_a_cosine_head_is_scaled_alike_in_the_loss_and_in_the_prediction() -> None:
     cosine = np.clip(LOGITS, -1, 1)
     method = find_method("head=cosine")
-    batch = {"labels": BATCH_LABELS, "shared": class_arrays(method, LABELS, 3, COUNTS)}
+    batch = {"labels": BATCH_LABELS, "shared": shared_arrays(method, LABELS, 3, COUNTS)}
     expected = picked(log_softmax(30 * cosine)).mean()
     assert float(ONE_LABEL.objective(method)(cosine, batch, None)[0]) == pytest.approx(expected, rel=1e-5)
     for name in ("head=cosine", "ldam"):
@@ -253,7 +255,7 @@ def test_many_labels_refuse_what_is_made_for_one() -> None:
 
 def test_uncertain_labels_are_trained_as_the_policy_says() -> None:
     logits = RNG.normal(size=(20, 3)).astype(np.float32)
-    shared = class_arrays(METHODS["ce"], MULTI, 3, MULTI.sum(0))
+    shared = shared_arrays(METHODS["ce"], MULTI, 3, MULTI.sum(0))
     batch = {"labels": MULTI, "shared": shared}
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
     for policy, target in (("zeros", 0.0), ("ones", 1.0), ("soft", 0.7)):
@@ -264,14 +266,14 @@ def test_uncertain_labels_are_trained_as_the_policy_says() -> None:
 
 
 def test_predictions_are_probabilities() -> None:
-    np.testing.assert_allclose(np.asarray(ONE_LABEL.predict(LOGITS)).sum(1), 1, rtol=1e-6)
-    assert np.asarray(MANY_LABELS.predict(np.float32([[-1e4, 0, 1e4]]))).tolist() == [[0, 0.5, 1]]
+    np.testing.assert_allclose(np.asarray(ONE_LABEL.probabilities(LOGITS)).sum(1), 1, rtol=1e-6)
+    assert np.asarray(MANY_LABELS.probabilities(np.float32([[-1e4, 0, 1e4]]))).tolist() == [[0, 0.5, 1]]
 
 
 def test_views_for_the_contrast_are_not_classified_and_the_others_not_contrasted() -> None:
     method = METHODS["balanced_contrastive"]
     labels = np.tile(np.array([0, 1, 2, 0], np.int32), 3)  # four images, three views
-    shared = class_arrays(method, LABELS, 3, COUNTS) | RANDOM
+    shared = replace(shared_arrays(method, LABELS, 3, COUNTS), **RANDOM)
     rng = np.random.default_rng(5)
     projection = rng.normal(size=(12, 8)).astype(np.float32)
     projection /= np.linalg.norm(projection, axis=1, keepdims=True)
@@ -295,7 +297,7 @@ def test_equalization_spares_classes_below_half_of_an_equal_share() -> None:
     """Tan et al. 2020 choose lambda for 1,200 classes; of C classes it is 1 / (2 C): 0.005 for 100, as published."""
     method = find_method("equalization,gamma=1")
     labels = np.repeat([0, 1, 2], [70, 25, 5])
-    shared = class_arrays(method, labels, 3, np.array([70, 25, 5])) | RANDOM
+    shared = replace(shared_arrays(method, labels, 3, np.array([70, 25, 5])), **RANDOM)
     z, y = LOGITS[:4].astype(np.float64), np.array([0, 1, 2, 0], np.int32)
     w = np.ones((4, 3))
     w[np.arange(4) != 2, 2] = 0  # only class 2 is below 1 / 6

@@ -14,16 +14,17 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
-from small_runs import QUIET, small, write_pictures
+from small_runs import QUIET, begun, small, write_pictures
 
 from imbal_jax import train
 from imbal_jax.config import Data, Optim, Train, to_json
-from imbal_jax.data.load import load as sources
+from imbal_jax.data import load as sources
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.runs import evaluate
-from imbal_jax.runs.workdir import claim, claim_splits, read_claim
+from imbal_jax.runs.claim import claim, read_claim
+from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.tasks import ONE_LABEL
 from imbal_jax.training import build as recipe
 
@@ -42,13 +43,13 @@ def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arrays(workdir: Path, method: str) -> dict[str, np.ndarray]:
-    with np.load(workdir / method / "test_scores.npz") as read:
+    with np.load(workdir / method / "seed0" / "test_scores.npz") as read:
         return dict(read)
 
 
 def test_a_run_leaves_checkpoints_metrics_events_and_a_report(finished: Path) -> None:
     for method in ("ce", "stratified"):
-        folder = finished / method
+        folder = finished / method / "seed0"
         assert len(list((folder / "checkpoints").iterdir())) in (2, 3)
         assert list((folder / "tensorboard").iterdir())
         kinds = [json.loads(line)["kind"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -69,11 +70,11 @@ def test_the_rare_class_is_learned(finished: Path) -> None:
 def test_a_finished_run_is_not_trained_again_and_gives_the_same_results(
     finished: Path, pictures: Path
 ) -> None:
-    before = (finished / "ce" / "metrics.jsonl").read_bytes()
+    before = (finished / "ce" / "seed0" / "metrics.jsonl").read_bytes()
     config = small(pictures, methods=(METHODS["ce"], METHODS["stratified"]))
     again = train.fit(config, finished, QUIET)
     assert [result.method for result in again] == ["ce", "stratified"]
-    assert (finished / "ce" / "metrics.jsonl").read_bytes() == before
+    assert (finished / "ce" / "seed0" / "metrics.jsonl").read_bytes() == before
 
 
 def test_evaluate_scores_the_chosen_checkpoint_to_the_same_numbers(finished: Path) -> None:
@@ -89,7 +90,7 @@ import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from small_runs import QUIET, small
+from small_runs import QUIET, begun, small
 from imbal_jax import train
 train.fit(small(Path({pictures!r})), Path(sys.argv[1]), QUIET)
 """
@@ -106,7 +107,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(pictures: Path, tmp_
     killed_at = []
     for lines in (1, 8, 12):
         process = run_in_a_process(pictures, tmp_path / "killed")
-        metrics = tmp_path / "killed" / "stratified" / "metrics.jsonl"
+        metrics = tmp_path / "killed" / "stratified" / "seed0" / "metrics.jsonl"
         while process.poll() is None:
             if metrics.is_file() and metrics.read_bytes().count(b"\n") >= lines:
                 process.send_signal(signal.SIGKILL)
@@ -121,12 +122,12 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(pictures: Path, tmp_
     straight.communicate()
 
     for name in ("metrics.jsonl",):
-        first, second = (tmp_path / run / "stratified" / name for run in ("straight", "killed"))
+        first, second = (tmp_path / run / "stratified" / "seed0" / name for run in ("straight", "killed"))
         assert first.read_bytes() == second.read_bytes()
     one, other = arrays(tmp_path / "straight", "stratified"), arrays(tmp_path / "killed", "stratified")
     np.testing.assert_array_equal(one["scores"], other["scores"])
     digests = [
-        sorted(p.read_text() for p in (tmp_path / run).glob("stratified/checkpoints/*/digest/metadata"))
+        sorted(p.read_text() for p in (tmp_path / run).glob("stratified/seed0/checkpoints/*/digest/metadata"))
         for run in ("straight", "killed")
     ]
     assert digests[0] == digests[1] != []
@@ -141,20 +142,20 @@ def test_a_run_resumed_on_another_number_of_devices_agrees_to_float_tolerance(
     class StopHere(Exception):
         pass
 
-    real, calls = train.measure, []
+    real, calls = train.evaluation, []
 
     def stop_at_the_second(*arguments: object) -> dict[str, float]:
         calls.append(1)
-        if len(calls) == 3:  # the first is the check before training
+        if len(calls) == 2:
             raise StopHere
         return real(*arguments)
 
-    train.measure = stop_at_the_second
+    train.evaluation = stop_at_the_second
     try:
         with pytest.raises(StopHere):
             train.fit(config, tmp_path / "other", QUIET)
     finally:
-        train.measure = real
+        train.evaluation = real
     four = replace(config, train=replace(config.train, devices=4))
     resumed = train.fit(four, tmp_path / "other", QUIET)[0]
     assert resumed.best_step == whole.best_step
@@ -225,6 +226,7 @@ def test_a_workdir_of_another_config_is_refused_by_the_name_of_what_differs(
     pictures: Path, tmp_path: Path
 ) -> None:
     claim(tmp_path, small(pictures))
+    begun(tmp_path, "stratified")
     other = small(pictures, seed=3, optim=Optim(learning_rate=1e-2, ema_decay=0.5))
     with pytest.raises(
         InputError, match=r"holds a run of another config \(differs in optim.ema_decay, seed\)"
@@ -237,6 +239,7 @@ def test_a_workdir_whose_images_were_split_otherwise_is_refused(pictures: Path, 
     groups = np.array(["a", "a", "b", "c"])
     parts = {"train": (np.array([0, 1]), groups[:2]), "test": (np.array([1, 0]), groups[2:])}
     claim_splits(tmp_path, parts)
+    begun(tmp_path, "ce")
     renamed = {name: (labels, np.char.add("x", patients)) for name, (labels, patients) in parts.items()}
     claim_splits(tmp_path, renamed)  # other names of the same patients in the same order
     with pytest.raises(InputError, match=r"on another split \(test differ\)"):
@@ -259,6 +262,7 @@ def test_evaluating_a_run_after_its_folder_has_changed_is_refused(
 
 def test_a_damaged_config_json_is_named(pictures: Path, tmp_path: Path) -> None:
     claim(tmp_path, small(pictures))
+    begun(tmp_path, "stratified")
     (tmp_path / "config.json").write_text(json.dumps(to_json(small(pictures)))[:50])
     with pytest.raises(InputError, match=r"config.json is damaged"):
         claim(tmp_path, small(pictures))
@@ -276,7 +280,7 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
     config = small(pictures)
     whole = train.fit(config, tmp_path / "whole", QUIET)[0]
     train.fit(config, tmp_path / "hurt", QUIET)
-    folder = tmp_path / "hurt" / "stratified"
+    folder = tmp_path / "hurt" / "stratified" / "seed0"
     (folder / "result.json").unlink()
     last = max(int(p.name) for p in (folder / "checkpoints").iterdir())
     for path in (folder / "checkpoints" / str(last) / "state").rglob("*"):
@@ -294,7 +298,7 @@ def hurt_run(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run of "stratified", which now has its scores to make again."""
     workdir = tmp_path / "hurt"
     shutil.copytree(finished, workdir)
-    (workdir / "stratified" / "result.json").unlink()
+    (workdir / "stratified" / "seed0" / "result.json").unlink()
     return workdir
 
 
@@ -308,7 +312,7 @@ def test_a_damaged_history_changes_no_choice_and_is_told(
     pictures: Path, finished: Path, tmp_path: Path, damage: str
 ) -> None:
     workdir = hurt_run(finished, tmp_path)
-    path = workdir / "stratified" / "metrics.jsonl"
+    path = workdir / "stratified" / "seed0" / "metrics.jsonl"
     lines = [line for line in path.read_text().splitlines() if '"validation"' in line]
     if damage == "gone":
         path.unlink()
@@ -318,7 +322,7 @@ def test_a_damaged_history_changes_no_choice_and_is_told(
         records = [json.loads(line) for line in lines]
         records[0]["loss"] = 123.0
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    whole = json.loads((finished / "stratified" / "result.json").read_text())["best_step"]
+    whole = json.loads((finished / "stratified" / "seed0" / "result.json").read_text())["best_step"]
     result, text = continued(pictures, workdir)
     assert result.best_step == whole
     assert "metrics.jsonl was shortened or changed" in text
@@ -328,8 +332,8 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_next_best_and_is_told(
     pictures: Path, finished: Path, tmp_path: Path
 ) -> None:
     workdir = hurt_run(finished, tmp_path)
-    folder = workdir / "stratified" / "checkpoints"
-    best = json.loads((finished / "stratified" / "result.json").read_text())["best_step"]
+    folder = workdir / "stratified" / "seed0" / "checkpoints"
+    best = json.loads((finished / "stratified" / "seed0" / "result.json").read_text())["best_step"]
     kept = sorted(int(p.name) for p in folder.iterdir())
     assert len(kept) > 1
     for path in (folder / str(best) / "state").rglob("*"):
@@ -358,13 +362,18 @@ def test_second_stages_share_one_first_stage_and_leave_its_features_alone(
     splits = sources.load(config, tmp_path, lambda _: None)
     mesh = parallel.make_mesh(1)
     first = train.restore_state(
-        config, METHODS["ce"], splits.train, tmp_path / "ce", mesh, best_of(tmp_path / "ce")
+        config,
+        METHODS["ce"],
+        splits.train,
+        tmp_path / "ce" / "seed0",
+        mesh,
+        best_of(tmp_path / "ce" / "seed0"),
     )[1]
     trained = first.evaluation_variables["params"]
     for method, result, rescored in zip(methods, results, again, strict=True):
         np.testing.assert_allclose(rescored.scores, result.scores, atol=1e-6)
         assert result.table["macro"]["auroc"] > 0.7
-        folder = tmp_path / method.name
+        folder = tmp_path / method.name / "seed0"
         state = train.restore_state(config, method, splits.train, folder, mesh, best_of(folder))[1]
         kept = state.evaluation_variables["frozen"]
         jax.tree.map(np.testing.assert_array_equal, kept, trained)

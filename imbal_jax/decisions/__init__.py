@@ -1,4 +1,4 @@
-"""Decisions on probabilities: which checkpoint, which threshold, which calibration, which prevalence."""
+"""Decisions on probabilities: checkpoint selection, thresholds, calibration, prior correction."""
 
 from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.decisions.criterion_text import parse_criterion

@@ -1,4 +1,4 @@
-"""Calibration: logits scaled and shifted so that their probabilities are frequencies; fitted on validation.
+"""Calibration: scale and shift logits so that probabilities match frequencies; fitted on validation.
 
 One label of C classes, softmax(a z + b), by maximum likelihood:
 
@@ -204,11 +204,11 @@ def _fit(
         if moved <= 1e-9 * max(1.0, np.abs(_affine(logits, basis @ theta)).max()):
             theta = theta - step
             return theta[:scales], theta[scales:]
-        # The likelihood stands still while the logits still move by much: it is highest at infinity
+        # The likelihood has stalled while the logits still move: its maximum is at infinity
         flat = flat + 1 if cases * decrement < 1e-6 and moved > 0.1 else 0
         if flat == 5:
             break
-        # A step that moves no logit by more than 1/2 descends (Bach, Electronic Journal of Statistics 2010)
+        # A step that moves no logit by more than 1/2 is a descent step (Bach, Electronic Journal of Statistics 2010)
         size = 1.0
         while size * moved > 0.5 and loss(theta - size * step) > loss(theta) - 1e-4 * size * decrement:
             size /= 2

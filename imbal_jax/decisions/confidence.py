@@ -1,4 +1,4 @@
-"""Chance in a criterion: lower bounds and the standard error, which an evaluation adds to the history."""
+"""Lower bounds and the standard error that a criterion reads from an evaluation."""
 
 from collections.abc import Callable, Sequence
 
@@ -68,7 +68,7 @@ def standard_error(
     groups: ArrayLike | None = None,
     samples: int = 100,
 ) -> dict[str, float]:
-    """``{STANDARD_ERROR: of the sum of the terms}`` where ``criterion`` has ``within``, else nothing.
+    """``{STANDARD_ERROR: standard error of the sum of the terms}`` where ``criterion`` has ``within``, else ``{}``.
 
     Half the interval of 68 % of a bootstrap over patients (``groups`` [N]) of ``measure(labels, scores)``,
     the metrics of some cases, in the same ``samples`` replicates each time: 100 tell it to about a tenth.

@@ -11,8 +11,8 @@ With few positives the best of many evaluations is the luckiest. Three clauses a
 
 - ``auroc smoothed 3``: every metric, a constraint's too, is its mean over the last 3 evaluations. The first 2
   have no such mean and are never chosen; a run of fewer than 3 takes its last.
-- ``auroc within 1 standard error``: of the evaluations at most so many standard errors below the best, which
-  chance does not tell from it, the latest. It is the rule of Breiman, Friedman, Olshen and Stone
+- ``auroc within 1 standard error``: the latest of the evaluations that are at most so many standard errors below
+  the best, a difference that chance explains. It is the rule of Breiman, Friedman, Olshen and Stone
   (Classification and Regression Trees, 1984) that ties go to the simplest choice: here the end of the
   training, which a run that selects nothing takes. Where training goes on for too long that costs up to the
   margin. The standard error is that of one evaluation, more than that of a difference on the same cases.
@@ -27,10 +27,10 @@ from dataclasses import dataclass
 
 from imbal_jax.errors import InputError
 
-# Every evaluation that violates a constraint scores at most FLOOR; every one that satisfies all, more.
+# Merit of an evaluation that violates a constraint: at most FLOOR; of one that satisfies all: more.
 FLOOR = -1e6
 
-STANDARD_ERROR = "standard_error"  # of the terms' sum, in the history of a criterion with ``within``
+STANDARD_ERROR = "standard_error"  # history key: standard error of the sum of the terms, for ``within``
 
 Metrics = Mapping[str, float | None]
 Evaluation = Mapping[str, float]  # where an undefined metric is NaN, never None

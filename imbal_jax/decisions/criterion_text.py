@@ -1,4 +1,4 @@
-"""The text of a criterion: its grammar, its parser, and the bounds that it may ask for."""
+"""Parser of the criterion text: grammar, terms, constraints, clauses."""
 
 import math
 import re

@@ -1,6 +1,6 @@
-"""Operating points: a threshold chosen by a rule on validation cases, and what its decisions are worth.
+"""Operating points: a threshold chosen by a rule on validation cases, with the rates that it reached.
 
-Rules are lines of text such as ``sensitivity >= 0.95 with 95 % confidence``: see ``decision_rules``.
+Rules are lines of text such as ``sensitivity >= 0.95 with 95 % confidence``: see ``threshold_rules``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -139,7 +139,7 @@ def decide(scores: ArrayLike, points: Sequence[OperatingPoint], negative: int | 
     return called
 
 
-# What decisions are worth
+# Value of decisions
 
 
 class PredictiveValues(NamedTuple):

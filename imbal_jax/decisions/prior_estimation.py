@@ -1,4 +1,4 @@
-"""The priors of the place of use, estimated from scores alone: no label is needed there."""
+"""Class priors at deployment, estimated from scores without labels."""
 
 from dataclasses import dataclass
 

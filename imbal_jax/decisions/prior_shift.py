@@ -1,4 +1,4 @@
-"""From the class frequencies that a model was trained on to those where it is used; numpy, on the host.
+"""Prior correction: probabilities at the training priors become probabilities at deployment priors.
 
 A model fitted by cross-entropy gives p(class | image) under the priors of its training stream, which
 balancing has made artificial. Where only the priors differ from the place of use, and not what an image of a

@@ -1,4 +1,4 @@
-"""Which checkpoint is best, and when to stop: pure functions of the metrics of every evaluation.
+"""Checkpoint selection and early stopping: pure functions of the evaluation history.
 
 A history holds one mapping an evaluation, oldest first, with the metrics and "step".
 
@@ -25,7 +25,7 @@ def best_step(history: Sequence[Metrics], criterion: Criterion) -> int:
     best = _highest(merits, criterion)
     floor = FLOOR if criterion.constraints else -math.inf
     if criterion.constraints and -math.inf < merits[best] <= floor:
-        # equally far from what is asked: the one that trained longest
+        # equally far from the constraints: take the one that trained longest
         best = max(n for n in range(best, len(merits)) if merits[n] == merits[best])
     error = evaluations[best].get(STANDARD_ERROR, math.nan)
     if merits[best] > floor and math.isfinite(error):
@@ -87,7 +87,7 @@ def _highest(merits: Sequence[float], criterion: Criterion) -> int:
 def unmet(history: Sequence[Metrics], criterion: Criterion, step: int | None = None) -> str:
     """One line on the constraints that no checkpoint reached; empty where the chosen one satisfies every constraint.
 
-    step: of the checkpoint that is used; None: the chosen one. Says too where the criterion is undefined in every
+    step: step of the checkpoint in use; None: the chosen one. Also reports a criterion that is undefined in every
     evaluation, so that nothing was chosen.
     """
     if not history:

@@ -1,4 +1,4 @@
-"""Threshold moving: multipliers of the class probabilities, chosen on validation cases, that move argmax.
+"""Threshold moving: class multipliers, chosen on validation cases, that shift the argmax.
 
 The decision argmax_c p_c t_c trades the classes against each other without training again. On probabilities
 that are right, t_c = 1 / prior_c is best for balanced accuracy (Provost, AAAI 2000 workshop; Collell et al.,
@@ -15,7 +15,7 @@ from imbal_jax import metrics
 from imbal_jax.decisions.probabilities import softmax_scores
 from imbal_jax.metrics.labels import known_cases
 
-# Of a class: (hits, cases decided for it, cases that it has) to a number; arrays of one shape.
+# Per class: (hits, cases decided for it, cases that it has) -> a number; arrays of one shape.
 Term = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -33,7 +33,7 @@ OBJECTIVES = {
         ((1.0, lambda hits, decided, cases: 2 * hits / (cases + decided)),),
         metrics.f_beta,
     ),
-    # a class without a hit makes it 0: such classes become fewer before the recalls of the others count
+    # zero if any class has no hit: the number of such classes is compared first
     "geometric_mean": Objective(
         (
             (1.0, lambda hits, decided, cases: np.log(np.maximum(hits, 1) / cases)),
@@ -76,10 +76,10 @@ def class_multipliers(
     if (support > 0).sum() < 2:
         raise ValueError(f"the labels hold {(support > 0).sum()} class: multipliers trade two or more")
     ones = np.ones(len(support))
-    # a class without cases has nothing to win: its start is the least of the others
+    # a class without cases cannot gain: it starts at the minimum of the others
     inverse = support.max() / np.where(support > 0, support, support.max())
     ends = [ones, *(_ascend(labels, scores, support, start, terms) for start in (ones, inverse))]
-    return max(ends, key=lambda t: metric(labels, scores * t))  # of equals the first
+    return max(ends, key=lambda t: metric(labels, scores * t))  # the first on ties
 
 
 def _ascend(
@@ -149,7 +149,7 @@ def _best_interval(turns: np.ndarray, values: np.ndarray, present: float) -> tup
     """The largest value over the intervals between turns, and the middle of that nearest to ``present``."""
     edges = np.concatenate([[0.0], turns, [np.inf]])
     low, high = edges[:-1], edges[1:]
-    # there must be room for t_c, so that rounding does not decide
+    # leave room for t_c, so that rounding does not decide
     room = np.flatnonzero((high > low * (1 + 1e-9)) & np.isfinite(low))
     low, high, values = low[room], high[room], values[room]
     low = np.where(low == 0, np.minimum(high, 2) / 4, low)

@@ -1,4 +1,4 @@
-"""Rules that choose a threshold, each one line of text::
+"""Threshold rules, each one line of text::
 
     sensitivity >= 0.95                         the largest threshold that reaches it
     specificity >= 0.9                          the smallest threshold that reaches it
@@ -149,7 +149,7 @@ class AtLeast:
             of = side.of[below:] if sensitivity else side.of[:below]
             return shows(np.bincount(of, minlength=len(images)), images, self.target, confidence)
 
-        first, last = 0, len(thresholds)  # of the thresholds from the safest on, how many show it
+        first, last = 0, len(thresholds)  # how many thresholds show it, counted from the safest
         while first < last:
             middle = (first + last) // 2
             if shown(middle if sensitivity else len(thresholds) - 1 - middle):

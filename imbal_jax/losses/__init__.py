@@ -1,4 +1,4 @@
-"""Losses for imbalanced data: pure, unreduced, one value for each example or label; and one reduction."""
+"""Losses for imbalanced data: pure and unreduced, one value per example or label; and one reduction."""
 
 from imbal_jax.losses.contrastive import balanced_contrastive, has_positive, sup_con
 from imbal_jax.losses.margin import class_dependent_temperature, ldam, vector_scaling

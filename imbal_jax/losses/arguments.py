@@ -1,4 +1,4 @@
-"""Checks of what a loss is given: shapes always, values where they are known while tracing."""
+"""Argument checks of the losses: shapes always, values where they are known while tracing."""
 
 from typing import Literal
 

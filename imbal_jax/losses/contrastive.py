@@ -1,4 +1,4 @@
-"""Contrastive losses with labels: an example is drawn to those of its class and away from the others.
+"""Supervised contrastive losses: examples of one class attract each other, all others repel.
 
 They take features [B, V, D] of V views (augmentations) of each example, or [B, D] of one view, of unit length
 (``models.projection``), and class indices [B], and return one value an example, [B], the mean over its views.

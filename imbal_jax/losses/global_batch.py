@@ -1,4 +1,4 @@
-"""The global batch as one device sees it: every example, with its gradient, and pairs in blocks.
+"""The global batch on one device: all examples with their gradients, and pairs in blocks.
 
 A loss over pairs is not a sum over examples: what a device's examples cost depends on the examples of the
 others. Each device takes its own examples as anchors and the gathered ones as what they are compared with, so

@@ -1,4 +1,4 @@
-"""One label of C classes: cross-entropy whose logits have margins or temperatures set by the class counts.
+"""Cross-entropy for one label, with margins or temperatures from the class counts.
 
 Logits, labels, the dtype of the result and an index outside the classes are as in softmax.py. Counts matter
 only relative to each other, so priors do as well. Counts, margins and exponents may be traced: a sweep does
@@ -71,7 +71,7 @@ def ldam(
     own = at_labels(logits, labels) - (top[..., 0] if are_indices(labels) else top)
     gap = others - own + scale * at_labels(margins, labels)
     if not are_indices(labels):
-        gap = finite_or_zero(gap, labels)  # of a logit of -inf it is inf
+        gap = finite_or_zero(gap, labels)  # inf for a logit of -inf
     # log(1 + exp(gap)) is the cross-entropy, and has its digits also where it is tiny.
     return expectation(jax.nn.softplus(gap), labels, known)
 

@@ -1,4 +1,4 @@
-"""Which negatives of a batch count: the hardest, so many for each positive."""
+"""Hard negative mining: keep the negatives with the largest loss, a fixed number per positive."""
 
 import jax
 import jax.numpy as jnp

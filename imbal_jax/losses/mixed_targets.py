@@ -1,4 +1,4 @@
-"""The label of a mixed image: a blend of the labels of the two images in it."""
+"""Targets of mixed images: a blend of the labels of the two images."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Many labels, weighed by which of them an item has and how frequent those are.
+"""Losses for many labels that weigh a label by the other labels of its item and by their frequency.
 
 Targets, masks, soft targets and dtypes are those of ``losses.sigmoid``. The last axis is the labels of one
 item. A label hidden by the mask neither counts nor tells about the others. Weights are constants: no gradient

@@ -1,4 +1,4 @@
-"""Segmentation: losses of the overlap between probabilities and truth, of each image and class.
+"""Segmentation losses: overlap of probabilities and truth, per image and class.
 
 Every loss here takes probabilities [B, *space, C] (after a softmax, or after sigmoids where classes may overlap),
 one-hot targets of the same shape (0, 1, or between) and an optional mask broadcastable to [B, *space], nonzero where
@@ -34,7 +34,7 @@ from imbal_jax.losses.arguments import (
     known_values,
 )
 
-_LEAST = 1e-7  # of a probability whose logarithm is taken
+_LEAST = 1e-7  # lower limit of probabilities before the logarithm
 _ROUNDING = 1e-2  # in half precision; logits are further outside
 
 
@@ -284,7 +284,7 @@ def _checked(
         kept = as_mask(mask, shape[:-1])[..., None]
         probabilities, targets = jnp.where(kept, probabilities, 0), jnp.where(kept, targets, 0)
         known = kept.astype(dtype)
-    # Of logits every loss here is a number that looks like a loss, often a perfect 0.
+    # Given logits, every loss here returns a plausible number, often a perfect 0.
     sound = jnp.all(_between(probabilities) & _between(targets), axis=range(1, len(shape)), keepdims=True)
     return jnp.where(sound, probabilities, jnp.nan), targets, known
 

@@ -42,7 +42,7 @@ def mean_over_pairs(
     """[C], mean over all positives of the sum over the keys [K, C] of weights times the surrogate."""
     if batch.scores.size == 0:
         return jnp.zeros(batch.scores.shape[1], keys.dtype)
-    keys = jnp.where(weights == 0, 0, keys)  # of no account, infinity included
+    keys = jnp.where(weights == 0, 0, keys)  # unused, and may be infinite
     size = min(_ANCHORS_AT_ONCE, max(1, _PAIRS_AT_ONCE // max(1, keys.size)))
     own = jnp.sum(batch.positive, axis=0)
     blocks = jnp.max((own + size - 1) // size)
@@ -123,12 +123,12 @@ def highest(
     and weights with sum 1. All scores equal to the last share its place: it is their mean, and weighs less."""
     candidates = jnp.where(present, scores, -jnp.inf)
     highest, _ = jax.lax.top_k(candidates, size)
-    # the least of those allowed, not read by its index, for which XLA would sort where that is a constant
+    # the lowest allowed score; not by index, because XLA would sort for a constant index
     allowed_ranks = jnp.arange(size, dtype=scores.dtype) < jnp.maximum(allowed, 1)
     last = jnp.min(highest, where=allowed_ranks, initial=jnp.inf)
     last = jax.lax.stop_gradient(last)
     above, equal = ~(highest <= last), present & (scores == last)
-    # the mean as a sum that is exactly 0, which leaves the value without rounding
+    # adds exactly 0, so the value is not rounded; only the gradient becomes that of the mean
     last += jnp.sum(jnp.where(equal, scores - last, 0)) / jnp.maximum(jnp.sum(equal, dtype=scores.dtype), 1)
     keys = jnp.where(above, highest, last)
     ties = highest == last

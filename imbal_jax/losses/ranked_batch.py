@@ -1,4 +1,4 @@
-"""A batch that is ranked: its scores, positives and negatives, and how many the global batch has of each class."""
+"""A checked batch for ranking losses: scores, positives, negatives, and the class counts of the global batch."""
 
 from functools import partial
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Losses of the order of the scores: surrogates of AUROC, of partial AUROC and of average precision.
+"""Ranking losses: surrogates of AUROC, partial AUROC and average precision.
 
 They take scores h and binary targets, [B] or [B, C], and return a scalar: a rank depends on the whole batch,
 so there is nothing per example to return. Of [B, C], each class is ranked by itself, and the result is the
@@ -58,7 +58,7 @@ def auc_margin(
     set to 0 here. Where p is the share of positives in the batch, it is p (1 - p) times the first form. The
     prior is that of the examples as drawn: 0.5 in batches half of which are positive.
 
-    Optimise with ``minimax.pesg``. Yuan et al., ICCV 2021, who take h from a sigmoid, in [0, 1]; their
+    Optimise with ``engine.pesg``. Yuan et al., ICCV 2021, who take h from a sigmoid, in [0, 1]; their
     library calls the form with prior v1 and the one without v2.
 
     Args:
@@ -85,7 +85,7 @@ def auc_margin(
     margin = jnp.asarray(margin, dtype)
     a, b, alpha = (each_class(n, v, batch) for n, v in (("a", a), ("b", b), ("alpha", alpha)))
     if prior is None:
-        # the terms without h are shared out over the positives, as any set with total weight 1 would do
+        # terms without h are spread over the positives; any set of total weight 1 would do
         of_positives = class_means(
             (h - a) ** 2 + 2 * alpha * (margin - h) - alpha**2, batch.positive, axis_name
         )
@@ -247,7 +247,7 @@ def soft_partial_auc(
     batch = prepare(scores, targets, mask, axis_name)
     temperature, margin = (jnp.asarray(x, batch.scores.dtype) for x in (temperature, margin))
     keys = gather_batch(batch.scores, axis_name)
-    # a class without negatives is left out of the result; over no keys at all its gradient would be NaN
+    # a class without negatives is left out of the result; with no keys at all its gradient would be NaN
     present = gather_batch(batch.negative, axis_name) | ~batch.both_kinds[None]
     log_count = jnp.log(jnp.maximum(batch.num_negative, 1).astype(keys.dtype))
 
@@ -256,7 +256,9 @@ def soft_partial_auc(
         log_sum = jax.nn.logsumexp(costs / temperature, axis=0, where=present)
         return temperature * (log_sum - log_count)
 
-    anchors = jnp.where(batch.positive, batch.scores, 0)  # of others a cost that overflows is no matter
+    anchors = jnp.where(
+        batch.positive, batch.scores, 0
+    )  # costs of other rows may overflow, they are not used
     values = map_anchors(of_anchor, anchors, keys.size, batch.positive.any(axis=1))
     return mean_of_classes(class_means(values, batch.positive, axis_name), batch.both_kinds, batch)
 

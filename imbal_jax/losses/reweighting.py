@@ -1,4 +1,4 @@
-"""One label of C classes: cross-entropy whose terms count more or less, by class, by example, or by chance.
+"""Cross-entropy for one label, with terms reweighted by class, by example or at random.
 
 Logits, labels, the dtype of the result and an index outside the classes are as in softmax.py. For labels that
 are probabilities t, the loss is sum_c t_c times the loss of the label c, unless its docstring says otherwise.
@@ -45,7 +45,7 @@ def equalization(
 
         loss = -z_y + log sum_k w_k exp(z_k),   w_k = 1 - beta_k [n_k / N < threshold] [k != y]
 
-    with beta_k = 1 of probability gamma, drawn anew for each example and class. Tan et al., CVPR 2020, the
+    with beta_k = 1 of probability gamma, drawn afresh for each example and class. Tan et al., CVPR 2020, the
     softmax equalization loss. gamma = 0 is ``cross_entropy``. The defaults are those of Zhang et al., AAAI
     2021 (BagofTricks-LT, CIFAR-100-LT at 1:100); the threshold divides the classes of one data set, so choose
     it for yours: where every class is above it, this is ``cross_entropy``.
@@ -75,7 +75,7 @@ def equalization(
     counts = per_class("counts", counts, logits.shape[-1], logits.dtype, bound="zero or above")
     rare = counts < jnp.asarray(threshold, logits.dtype) * jnp.sum(counts)
     spared = along_classes(rare, logits) & _bernoulli(key, gamma, logits.shape)
-    # Not -inf for what is left out: were nothing else in the sum, its gradient would be NaN.
+    # Not -inf for excluded terms: if nothing else were in the sum, the gradient would be NaN.
     lowest = jnp.finfo(logits.dtype).min
     if are_indices(labels):
         spared &= one_hot(labels, logits) == 0
@@ -349,7 +349,7 @@ def _(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[
 def _sum_of_possible(logits: jax.Array, top: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sum over the logits above -inf of logits - top, and their number. Where the batch holds no -inf, which
     the sum of all of them tells, masks are left out: half the time of the loss."""
-    # Not logits - top: the softmax has that too, and XLA would write it out for the two of them.
+    # Not logits - top: the softmax uses it too, and XLA would materialise it for both.
     total = jnp.sum(logits + -top, axis=-1, keepdims=True)
 
     def masked(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

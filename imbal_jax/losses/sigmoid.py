@@ -1,4 +1,4 @@
-"""Many labels: each is a yes or no of its own, and some are unknown.
+"""Losses for many labels: one sigmoid per label; labels may be unknown.
 
 Every loss here takes logits [..., C], targets of the same shape (0, 1, or between) and an optional mask,
 and returns [..., C], float32 (float64 for float64 logits). ``losses.multilabel`` holds those that weigh a
@@ -40,7 +40,7 @@ from imbal_jax.losses.single_label import along_classes
 # Mixing targets in half precision may leave [0, 1] by a rounding; -1, the usual mark of an unknown label,
 # is far outside.
 _ROUNDING = 1e-2
-LARGEST = 1e30  # of a logit whose product with 0 is taken
+LARGEST = 1e30  # logits are clipped to this: 0 * inf is NaN
 
 
 def binary_cross_entropy(

@@ -1,4 +1,4 @@
-"""What the losses of one label share: checked labels, values at the label, log probabilities.
+"""Shared parts of the losses for one label: checked labels, values at the label, log probabilities.
 
 A loss is a value of the label. For class indices it is computed at the label alone, [...]; for probabilities at
 every class, [..., C], then weighted with them and summed.
@@ -179,7 +179,7 @@ def log_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
     probability: 0 * -inf is NaN. Only there: the gradient with respect to a label that is 0 is -log p."""
     top, log_total = normalizer(logits)
     if are_indices(labels):
-        # Gathered from the logits themselves: XLA would write logits - top out to gather from it.
+        # Gathered from the logits: gathering from logits - top would make XLA materialise it.
         return at_labels(logits, labels) - top[..., 0] - log_total[..., 0]
     return finite_or_zero(logits - top - log_total, labels)
 
@@ -191,7 +191,7 @@ def finite_or_zero(values: jax.Array, labels: jax.Array) -> jax.Array:
 
 def log_sum_of_others(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """log sum_{k != c} exp(z_k), for c the class index [...], or for every class [..., C]."""
-    # Not -inf for what is left out: were nothing else in the sum, its gradient would be NaN.
+    # Not -inf for excluded terms: if nothing else were in the sum, the gradient would be NaN.
     lowest = jnp.finfo(logits.dtype).min
     if are_indices(labels):
         return jax.nn.logsumexp(jnp.where(one_hot(labels, logits) == 1, lowest, logits), axis=-1)

@@ -1,4 +1,4 @@
-"""One label of C classes: cross-entropy, and its kin that balance by weights or by moving the logits.
+"""Cross-entropy for one label, and variants that balance by weights or by logit offsets.
 
 Every loss here takes logits [..., C] and labels of one of two kinds, told apart by their rank:
 

@@ -1,4 +1,4 @@
-"""Uncertain and missing labels: which target each becomes, and which are left out."""
+"""Uncertain and missing labels: the target of each, and the mask."""
 
 from collections.abc import Sequence
 from typing import Literal

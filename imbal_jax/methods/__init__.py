@@ -1,4 +1,4 @@
-"""A balancing method is a value; the catalogue names those of the literature; any others are combinations."""
+"""Balancing methods as values: a catalogue from the literature, and combinations."""
 
 from imbal_jax.methods.catalogue import METHODS
 from imbal_jax.methods.combination import find_method, known_methods, trained_methods

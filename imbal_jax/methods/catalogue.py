@@ -1,4 +1,4 @@
-"""The named recipes, each with its paper, its hyper-parameters there, and when to use it."""
+"""Named methods: each with its paper, the published hyper-parameters, and when to use it."""
 
 from imbal_jax.methods.method import Method
 
@@ -103,7 +103,7 @@ _RECIPES = (
     Method(
         name="vector_scaling",
         loss="vector_scaling",
-        options=(("tau", 1.25), ("gamma", 0.15)),  # of the paper for CIFAR-10-LT at 1:100
+        options=(("tau", 1.25), ("gamma", 0.15)),  # the paper's values for CIFAR-10-LT at 1:100
         summary="Logits moved and scaled by class: logit adjustment with one more parameter, where validation "
         "data suffice to tune it.",
         paper="Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, "
@@ -112,7 +112,7 @@ _RECIPES = (
     Method(
         name="class_dependent_temperature",
         loss="class_dependent_temperature",
-        options=(("gamma", 0.2),),  # of the paper for CIFAR-10-LT at 1:100
+        options=(("gamma", 0.2),),  # the paper's values for CIFAR-10-LT at 1:100
         summary="Rare classes must be right by a larger factor while training: where features over-fit the rare.",
         paper="Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning, 2020",
     ),
@@ -149,7 +149,7 @@ _RECIPES = (
         second_epochs=10.0,
         second_steps=100,
         second_loss="label_aware_smoothing",
-        second_loss_options=(("head", 0.3), ("tail", 0.0)),  # of the authors' code for CIFAR-10-LT at 1:100
+        second_loss_options=(("head", 0.3), ("tail", 0.0)),  # from the authors' code for CIFAR-10-LT at 1:100
         summary="Plain training, then the head goes on with softer targets for commoner classes: calibrated "
         "probabilities.",
         paper="Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021",
@@ -221,7 +221,7 @@ _RECIPES = (
         loss="logit_adjusted",
         deferred=("loss",),
         defer=0.8,
-        summary="Logit adjustment in the last fifth: to mend a long training run at its end.",
+        summary="Logit adjustment in the last fifth: to repair a long training run at its end.",
         paper=_ZHANG,
     ),
     # Composition of the batches
@@ -398,7 +398,7 @@ _RECIPES = (
         second_epochs=10.0,
         second_steps=100,
         second_loss="label_aware_smoothing",
-        second_loss_options=(("head", 0.3), ("tail", 0.0)),  # of the authors' code for CIFAR-10-LT at 1:100
+        second_loss_options=(("head", 0.3), ("tail", 0.0)),  # from the authors' code for CIFAR-10-LT at 1:100
         summary="Mixup, then the head goes on with label-aware smoothing: accuracy with calibrated probabilities.",
         paper="Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021",
     ),
@@ -452,7 +452,7 @@ _RECIPES = (
     Method(
         name="asymmetric",
         loss="asymmetric",
-        options=(("gamma_pos", 0.0),),  # of the authors' training; 4 for negatives, clip 0.05
+        options=(("gamma_pos", 0.0),),  # as the authors trained; 4 for negatives, clip 0.05
         normalize="count",
         summary="Easy negatives vanish from the loss: many labels an image, each rare.",
         paper="Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021",

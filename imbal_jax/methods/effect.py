@@ -1,4 +1,4 @@
-"""Which parts of a method change nothing on the data at hand, and why: a run of it would be plain cross-entropy's."""
+"""Parts of a method that have no effect on the given data, and why."""
 
 import numpy as np
 

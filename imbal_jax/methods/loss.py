@@ -33,10 +33,10 @@ class ClassArrays(NamedTuple):
 class Scene:
     """What a loss may look at: one batch, as one device sees it.
 
-    outputs: of the network: ``logits`` [B, C], and what else ``Loss.reads`` and ``Loss.variables`` ask for.
+    outputs: network outputs: ``logits`` [B, C], and those that ``Loss.reads`` and ``Loss.variables`` ask for.
     targets: int [B] or soft [B, C]. mask: bool, shaped like the targets, or None.
-    options: of the loss, all of them. beta: ``Method.beta``, of the effective number of images.
-    key: a PRNG key of this step and device, or None. axis_name: of the devices, or None.
+    options: all options of the loss. beta: ``Method.beta``, for the effective number of images.
+    key: PRNG key of this step and device, or None. axis_name: mesh axis of the devices, or None.
     """
 
     outputs: Mapping[str, Any]

@@ -206,7 +206,7 @@ _ROWS = (
             s.options["relative_threshold"] / s.logits.shape[-1],
             s.options["gamma"],
         ),
-        options={"relative_threshold": 0.5, "gamma": 0.9},  # of an equal share, 1 / C
+        options={"relative_threshold": 0.5, "gamma": 0.9},  # the threshold is relative to 1 / C
         reads=("counts", "key"),
         idle=_at_no_rare_class,
     ),

@@ -1,4 +1,4 @@
-"""One remedy for imbalance, or several combined, as a frozen value that the trainer reads."""
+"""A balancing method: a frozen value that says how to sample, weigh, mix, train and correct."""
 
 import json
 from collections.abc import Mapping
@@ -30,51 +30,52 @@ class Method:
 
     What a batch holds
       composition: natural, balanced, sqrt, reversed, progressive, repeat_factor, or a share for each class.
-      resample: which items the batches are drawn from: all (none), a fixed random subset with as many of
-        each class as the rarest has (under), or copies until every class has as many as the commonest (over).
-      epoch: how many images make one: as many as there are (all), or as many of each class as the rarest has
-        (rarest). The latter with a balanced composition is undersampling with a fresh subset every epoch.
+      resample: the items that batches are drawn from: all (none), a fixed random subset with as many items per
+        class as the rarest has (under), or copies until every class has as many as the commonest (over).
+      epoch: the number of images in an epoch: all of them (all), or as many per class as the rarest has (rarest).
+        The latter with a balanced composition is undersampling with a fresh subset every epoch.
       perturb_repeats: an image that is drawn r times as often as one of the commonest class is perturbed
         1 - 1/r further than the configured augmentation (twice as far in the limit).
-      mixing: of each image with a partner (mixing.py): none, mixup, cutmix, remix, balanced_mixup, cmo.
-      mixing_alpha: of the Beta distribution that the shares are drawn from; None: that of the paper.
-      mixing_probability: the share of images that are mixed at all.
-      mixing_span: from which share of the run to which.
-      views: how often each image is in its batch, every time perturbed anew: two for the contrasts of the papers.
-      contrast_views: how many of these views only the contrast sees, and the loss of the labels does not; the others
-        only the loss sees. 0: both see all views.
+      mixing: how an image is mixed with a partner (transforms/mixing.py): none, mixup, cutmix, remix,
+        balanced_mixup, cmo.
+      mixing_alpha: parameter of the Beta distribution of the shares; None: the published value.
+      mixing_probability: share of images that are mixed at all.
+      mixing_span: share of the run at which mixing starts, and at which it ends.
+      views: how often each image is in its batch, with a different augmentation each time: two for the contrastive
+        losses of the papers.
+      contrast_views: how many of these views only the contrastive loss sees; the others only the label loss sees.
+        0: both see all views.
 
     What is minimised
       weights: scheme of ``priors.class_weights`` on the class counts of the training split; for many labels,
-        that scheme's weight on the positives. beta, power: its parameters.
-      normalize: the weighted sum of losses is divided by the sum of the weights (as PyTorch does) or by the
+        the weight that this scheme gives the positives. beta, power: its parameters.
+      normalize: divide the weighted sum of losses by the sum of the weights (as PyTorch does) or by the
         number of items (as Cui et al. do).
       loss: a key of ``LOSSES``. logit_adjusted, balanced_softmax and vector_scaling correct for the priors of
         the batches as they are drawn, not of the data: with a balanced composition nothing is left to correct.
-      options: of the loss, name and value; the rest are as in ``LOSSES``.
-      hard_negatives: of the negative class, only so many per other item count in the loss: those with the
-        largest loss. 0: all.
-      head: of the network, linear or cosine (which ldam wants).
+      options: options of the loss, name and value; the others keep the defaults of ``LOSSES``.
+      hard_negatives: how many negatives per other item count in the loss: those with the largest loss. 0: all.
+      head: last layer of the network, linear or cosine (which ldam wants).
       auxiliary: a contrastive loss on a projection of the features, added with ``auxiliary_weight``; its
         temperature is ``auxiliary_temperature``.
 
     When
-      deferred: what waits: the weights, the composition, the loss (plain cross-entropy until then).
-      defer: for how long, as a share of the run. ramp: the share of the run over which weights and loss then
-        come in, linearly; 0 is at once.
-      rate_after: what the learning rate is multiplied by once the wait of ``defer`` is over.
+      deferred: parts that start late: the weights, the composition, the loss (plain cross-entropy until then).
+      defer: the share of the run after which they start. ramp: the share of the run over which weights and loss
+        then grow linearly; 0: at once.
+      rate_after: factor on the learning rate once ``defer`` is over.
 
     Afterwards
-      second_stage: with the features frozen, a new head is trained on balanced batches (retrain), in which rarer
-        classes are filled up with synthetic features (smote, smoothed_bootstrap); or a factor for each class is
-        trained (scale), or that and the head itself (head_and_scale); or the head's columns are brought to one
-        length (tau_norm), or replaced by the class means (nearest_mean).
-      second_epochs: its length in epochs of the training split, whatever the length of the first stage: as many
-        images as the split holds, drawn balanced. second_steps: at least so many steps, for a small data set.
-      second_loss: of the trained kinds. second_loss_options: name and value; the rest are as in ``LOSSES``.
-      correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), to
-        the priors of the data from those that training made up (prior), to the priors that the test images
-        themselves suggest (em), or by factors that balance the accuracies on validation (threshold).
+      second_stage: with the features frozen, train a new head on balanced batches (retrain), in which synthetic
+        features fill up the rarer classes (smote, smoothed_bootstrap); or train a factor for each class (scale), or
+        that and the head itself (head_and_scale); or scale the head's columns to one length (tau_norm), or replace
+        them by the class means (nearest_mean).
+      second_epochs: length in epochs of the training split, whatever the length of the first stage: as many
+        images as the split holds, drawn balanced. second_steps: minimum number of steps, for a small data set.
+      second_loss: loss of the trained kinds. second_loss_options: name and value; the others keep the defaults.
+      correction: of the predicted probabilities: by the log priors (logit_adjusted, with correction_tau), from
+        the training priors to the priors of the data (prior) or to priors estimated on the test images (em), or by
+        factors that balance the accuracies on validation (threshold).
     """
 
     name: str
@@ -192,7 +193,7 @@ class Method:
 
 
 def definition(method: Method) -> dict[str, Any]:
-    """What decides how ``method`` trains, as plain JSON values: all but its words, with every default written out.
+    """Everything that decides how ``method`` trains, as plain JSON values: all but its words, with every default.
 
     Two methods of one definition train alike, whatever version of the catalogue they come from.
     """
@@ -207,9 +208,9 @@ def definition(method: Method) -> dict[str, Any]:
 
 
 def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
-    """What is trained before ``method``'s second stage; named as in ``catalogue`` where that has it.
+    """The method that trains the first stage of ``method``; named as in ``catalogue`` where that has it.
 
-    Methods with the same first stage so find each other's: it is trained once in a workdir.
+    Methods with the same first stage thus share it: it is trained once in a workdir.
     """
     left_out = (
         "second_stage",
@@ -242,5 +243,7 @@ def static_part(method: Method) -> Method:
         "second_loss_options", "correction", "correction_tau",
     )  # fmt: skip
     beta = method.beta if "beta" in method.loss_row.reads else Method.beta
-    bare = {f.name: f.default for f in fields(method) if f.name in runtime}
-    return replace(method, **{**bare, "name": "static", "beta": beta})
+    bare: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in runtime}
+    deferred = tuple(part for part in method.deferred if part != "composition")  # that only changes the plans
+    bare |= {"name": "static", "beta": beta, "deferred": deferred, "defer": 1.0 if deferred else 0.0}
+    return replace(method, **bare)

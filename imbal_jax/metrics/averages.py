@@ -1,4 +1,4 @@
-"""Means over classes that leave out what is undefined, and say so."""
+"""Averages over classes that skip undefined values and report how many they cover."""
 
 import numpy as np
 from numpy.typing import ArrayLike

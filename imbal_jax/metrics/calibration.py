@@ -1,4 +1,4 @@
-"""Calibration errors: how far probabilities are from frequencies.
+"""Calibration errors: the distance between probabilities and frequencies.
 
 A finding of one case in a thousand is calibrated almost perfectly by a model that calls everything negative:
 the negatives decide. Look at the classes one by one, at bins of equal mass, and at ``brier`` among positives.
@@ -14,7 +14,7 @@ from imbal_jax.metrics.cases import Cases, average_over_columns, check_cases
 
 BINNINGS = ("equal_width", "equal_mass")
 AMONG = ("all", "positives", "negatives")
-_ROUNDING = 1e-6  # of a float32 softmax or sigmoid above 1
+_ROUNDING = 1e-6  # a float32 softmax or sigmoid may exceed 1 by this
 
 
 def expected_calibration_error(
@@ -31,7 +31,7 @@ def expected_calibration_error(
     """sum_b (n_b / N) |mean outcome of bin b - mean probability of bin b| (Naeini et al., AAAI 2015).
 
     Of one label, the probability is that of the class decided for and the outcome whether it is right, which
-    gives one number whatever the average (Guo et al., ICML 2017); ``class_wise``, as of a binary problem
+    gives one number whatever the average (Guo et al., ICML 2017); ``class_wise``, like a binary problem
     and of many labels, it is that of each class and the outcome is that class (Kull et al., NeurIPS 2019).
 
     Args:
@@ -78,7 +78,7 @@ def brier(
     """Mean of (p - y)^2, y the outcome, 0 or 1, and p its probability (Brier 1950).
 
     Of one label, the mean over the cases of the sum over the C classes, 0 to 2, as Brier has it, which gives
-    one number whatever the average; ``class_wise``, as of a binary problem and of many labels, the mean of
+    one number whatever the average; ``class_wise``, like a binary problem and of many labels, the mean of
     each class. ``among`` "positives" or "negatives" leaves out the others of each class (the stratified Brier
     score of Wallace and Dahabreh, ICDM 2012). With a ``prevalence`` q, q times the mean of the positives and 1 - q
     times that of the negatives, as where the positives are q of the cases. NaN without a case. Raises

@@ -1,4 +1,4 @@
-"""Labels and scores, checked where they arrive, and taken apart class by class."""
+"""Labels and scores: checked, and split class by class."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Whose a case is: patients are drawn and counted, not their images."""
+"""Patients: cases are grouped, resampled and counted by patient."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-# What programs write where there is nothing, in lower case: pandas' own list of read_csv, and NaT.
+# Spellings of missing values, in lower case: the list of pandas.read_csv, and NaT.
 MISSING_WORDS = frozenset(
     (
         "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na",
@@ -94,10 +94,8 @@ def classes_held(labels: np.ndarray, patients: np.ndarray) -> np.ndarray:
         holds = np.zeros((number, classes.size), bool)
         holds[patients, label] = True
         return holds
-    if labels.ndim == 2:
-        positive = labels == 1
-    else:
-        positive = (labels > 0).reshape(len(labels), -1).any(axis=1, keepdims=True)
+    found = labels == 1 if labels.ndim == 2 else (labels > 0).reshape(len(labels), -1)
+    positive = found if labels.ndim == 2 else found.any(axis=1, keepdims=True)
     holds = np.zeros((number, positive.shape[1]), bool)
     np.logical_or.at(holds, patients, positive)
     return holds

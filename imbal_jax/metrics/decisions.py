@@ -1,4 +1,4 @@
-"""Metrics of decisions: what a threshold, or the largest score, calls positive."""
+"""Decision metrics: sensitivity, specificity and others, at a threshold or by the highest score."""
 
 from collections.abc import Callable
 from numbers import Real

@@ -1,4 +1,4 @@
-"""Guarantees of a rate: one-sided lower confidence bounds that count patients, not their images.
+"""Guaranteed rates: one-sided lower confidence bounds that count patients, not images.
 
 Images of one patient succeed and fail together, so a hundred images of ten patients show about what ten patients
 show. A rule's "with 95 % confidence" and a criterion's "lower bound 95 %" are these bounds; the intervals in tables
@@ -17,7 +17,7 @@ from imbal_jax.metrics.intervals import check_confidence
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(96)
 PANELS = 6
-CHUNK = 256  # of distinct counts, in memory at a time
+CHUNK = 256  # distinct counts in memory at a time
 CERTAIN = 40.0  # standard deviations: farther out the probability is below 1e-15
 
 

@@ -1,4 +1,4 @@
-"""Intervals of rates: of sensitivity, specificity, predictive values, accuracy.
+"""Confidence intervals of rates such as sensitivity, specificity and predictive values.
 
 ``confidence`` is the share of repeated studies whose interval covers the truth, 0.95 unless told. The
 intervals are two-sided; the bound of a one-sided interval of 95 % is that of a two-sided one of 90 %.

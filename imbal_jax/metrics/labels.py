@@ -1,4 +1,4 @@
-"""What labels say: one class a case or many, and each class against the rest.
+"""Labels: one class per case or many labels, and each class against the rest.
 
 Every function returns its values as an array on the host, or raises ValueError naming the first that is wrong.
 """
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from imbal_jax.metrics.cases import refuse_signs
 
-THRESHOLD = 0.5  # of each of many labels, where there is no operating point
+THRESHOLD = 0.5  # decision threshold of each label where there is no operating point
 
 
 def is_exclusive(labels: ArrayLike) -> bool:

@@ -91,7 +91,7 @@ def iou(
     )
 
 
-OVERLAP_WEIGHTS = {dice: 2, iou: 1}  # of the true positives
+OVERLAP_WEIGHTS = {dice: 2, iou: 1}  # weight of the true positives
 
 
 def _overlap(

@@ -1,4 +1,4 @@
-"""Metrics of rank: they see the order of the scores and nothing else."""
+"""Ranking metrics: functions of the order of the scores alone."""
 
 from collections.abc import Callable
 from numbers import Real

@@ -1,4 +1,4 @@
-"""A metric of many resamples of the same cases, each told by how often a patient was drawn."""
+"""A metric on many resamples of the same cases, each given by how often a patient was drawn."""
 
 import inspect
 from collections.abc import Callable

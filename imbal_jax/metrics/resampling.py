@@ -1,4 +1,4 @@
-"""Bootstrap intervals of any metric: patients are drawn with replacement, and rare classes survive.
+"""Bootstrap intervals of any metric, stratified by class and clustered by patient.
 
 A replicate draws as many patients as there are, from each stratum as many as it holds (a patient's stratum is
 the rarest class that he has: of a binary problem, positive or negative). So no replicate is without the rare
@@ -20,7 +20,7 @@ from imbal_jax.metrics.replicates import Evaluate, Metric, replicates_of
 
 METHODS = ("percentile", "bca")
 _CHUNK = 2**17  # counts in flight: they stay in the processor's cache
-_BLOCKS = 200  # of patients, left out in turn: enough for the skewness, few for N evaluations
+_BLOCKS = 200  # jackknife blocks of patients: enough to estimate the skewness, far fewer than N evaluations
 
 
 class PairedBootstrap(NamedTuple):
@@ -51,13 +51,13 @@ def bootstrap(
     and ``iou`` of images without counting pixels again; also as ``functools.partial(dice, spatial=2)``.
 
     Args:
-      metric: of labels and scores, to a float or [K]; called with the cases of a replicate.
+      metric: function of labels and scores that returns a float or [K]; called on the cases of a replicate.
       labels: [N], [N, L] or [N, *space].
       scores: [N, ...].
       groups: [N], whose a case is; None where every case has its own patient.
       samples: replicates.
       seed: the same gives the same replicates, also of another metric or other scores.
-      confidence: of the interval.
+      confidence: coverage of the interval.
       method: "percentile", the quantiles of the replicates; or "bca", bias-corrected and accelerated (Efron,
         JASA 1987), the acceleration by a jackknife over at most 200 blocks of patients a stratum.
       stratified: False draws from all patients alike: a replicate may be without the rare class.

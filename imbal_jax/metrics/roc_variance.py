@@ -1,4 +1,4 @@
-"""The variance of the area under the ROC curve, and of the difference of two on the same cases."""
+"""Variance of the AUROC, and of the difference between two on the same cases (DeLong)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -54,7 +54,7 @@ def delong(
     Args:
       labels, scores, mask: as in the package's docstring; each class against the rest.
       groups: [N], whose a case is; None where every case has its own patient.
-      confidence: of the interval.
+      confidence: coverage of the interval.
       scale: "logit", symmetric in log(A / (1 - A)), with Student's quantile at the degrees of freedom of
         Satterthwaite (Biometrics Bulletin 1946), as Brunner and Munzel (Biometrical Journal 2000) have them for
         the same variance: it never leaves (0, 1), and covers better near 1 and with few positives. Or
@@ -179,7 +179,7 @@ def _beaten(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _variance(placed: _Placed, contrast: np.ndarray) -> tuple[float, float]:
-    """Of ``contrast`` @ areas, and its degrees of freedom; NaN where they cannot be known."""
+    """Variance of ``contrast`` @ areas, and its degrees of freedom; NaN where they cannot be estimated."""
     held = np.array([placed.with_positive, placed.with_negative])
     if held.min() < 2:
         return np.nan, np.nan

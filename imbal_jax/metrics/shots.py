@@ -1,4 +1,4 @@
-"""Long-tailed data: the classes by how many training cases they have had."""
+"""Many-, medium- and few-shot classes: long-tailed results grouped by training count."""
 
 from collections.abc import Mapping
 

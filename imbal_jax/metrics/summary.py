@@ -1,4 +1,4 @@
-"""Every metric of every class in one table, as reports and selection read it."""
+"""One table with every metric of every class, for reports and model selection."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Tables of decisions, and the formulas over them: [..., 2, 2], or matrices [..., C, C]."""
+"""Decision tables [..., 2, 2] and confusion matrices [..., C, C], and the formulas on them."""
 
 import numpy as np
 from numpy.typing import ArrayLike

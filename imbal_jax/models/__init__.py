@@ -1,4 +1,4 @@
-"""Linen modules by name. All are called ``(images, train)`` and return float32 logits."""
+"""Linen modules by name. All are called with ``(images, train)`` and return float32 logits."""
 
 import inspect
 from collections.abc import Callable

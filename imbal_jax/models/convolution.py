@@ -16,7 +16,7 @@ from jax import Array, lax
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 NHWC_HWOI = ("NHWC", "HWOI", "NHWC")
-SLICE_PIXELS = 4096  # of the output, per matrix product: 64 channels of them are 1 MB, half of an L2 cache
+SLICE_PIXELS = 4096  # output pixels per matrix product: 64 channels of them are 1 MB, half of an L2 cache
 
 Pair = tuple[int, int]
 
@@ -102,7 +102,7 @@ def _conv_by_slices(x: Array, kernel: Array, strides: Pair, pads: tuple[Pair, Pa
     # [rows, out, columns * in]: the order in which XLA calls its fast matrix product in the backward pass.
     row_kernels = jnp.swapaxes(kernel.reshape(rows, columns * channels, out), 1, 2)
 
-    # Nothing is saved but x: its shifted copies are made again, slice by slice, in the backward pass.
+    # Only x is saved: its shifted copies are recomputed, slice by slice, in the backward pass.
     @partial(jax.checkpoint, prevent_cse=False)
     def one_slice(x: Array) -> Array:
         x = jnp.pad(x, ((0, 0), *pads, (0, 0)))

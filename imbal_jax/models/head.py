@@ -1,4 +1,4 @@
-"""The last layer: from features to logits."""
+"""The last layer of a network: linear or cosine, from features to logits."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Group and batch normalisation over NHWC images, in few passes over memory."""
+"""Group and batch normalisation of NHWC images, in few passes over memory."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""From the features of a network to the unit sphere, where contrastive losses compare them."""
+"""Projection head: maps features to the unit sphere for contrastive losses."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class ProjectionHead(nn.Module):
     Attributes:
       num_features: width of the result; theirs is 128.
       hidden: width between the two layers, None for that of the input, as theirs.
-      dtype: of the dense layers, float32 or bfloat16; parameters are ``param_dtype``, the result float32.
+      dtype: dtype of the dense layers, float32 or bfloat16; parameters are ``param_dtype``, the result float32.
     """
 
     num_features: int = 128

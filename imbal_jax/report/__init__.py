@@ -1,4 +1,4 @@
-"""report.html: what a run found and missed, for a clinician and for an engineer, in one file.
+"""report.html: one file with what a run found and missed, for clinicians and engineers.
 
 The file loads nothing from anywhere: styles, plots (SVG) and thumbnails are inside it. It names no
 patient, file or folder.

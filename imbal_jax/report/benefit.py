@@ -1,4 +1,4 @@
-"""The section on use: predictive values and net benefit where the finding is rarer or more frequent."""
+"""Section on clinical use: predictive values and net benefit at other prevalences."""
 
 from html import escape
 
@@ -160,7 +160,7 @@ def _predictive_table(study: Study, i: int, k: int, prevalence: float) -> str:
                 bracket(
                     float(value.npv),
                     Interval(float(low.npv), float(high.npv)),
-                    places=max(3, decimals(1 - low.npv) - 1),  # two digits of what is missing to 1
+                    places=max(3, decimals(1 - float(low.npv)) - 1),  # two digits of what is missing to 1
                 ),
                 figures(float(value.number_needed_to_review)),
                 figures(1000 * (s * q + (1 - c) * (1 - q))),

@@ -1,4 +1,4 @@
-"""The section on what was taken for what."""
+"""Section with confusion matrices and counts per label."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ MATRIX_CLASSES = 20  # beyond, a list of the most frequent confusions reads bett
 
 def confusions(study: Study) -> str:
     first, classes = study.decided[0], study.classes
-    if first.many_labels:
+    if not first.exclusive:
         text = f"Per label, called by {study.rule}; images of unknown label are left out."
         return f"<p>{text}</p>{_by_method(study, _label_counts)}"
     many = len(classes) > MATRIX_CLASSES
@@ -42,7 +42,9 @@ def _by_method(study: Study, draw: Callable[[Decisions], str]) -> str:
 def confusion(here: Decisions) -> np.ndarray:
     """Counts int64 [C, C] of one label: rows the truth."""
     known = here.truth[:, 0] >= 0
-    return count_decisions(here.truth[known].argmax(axis=1), here.taken_for[known], len(here.classes))
+    return count_decisions(
+        here.truth[known].argmax(axis=1), np.asarray(here.taken_for)[known], len(here.classes)
+    )
 
 
 def _shaded_matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:

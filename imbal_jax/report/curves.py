@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves of one class, and the bands of their replicates."""
+"""ROC and precision-recall curves of one class, with bootstrap bands."""
 
 from typing import NamedTuple
 

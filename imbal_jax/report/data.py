@@ -1,6 +1,7 @@
-"""The section on data and split: patients, counts and prevalence."""
+"""Section on data and split: patients, counts and prevalence."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def _flat(row: Mapping[str, object], classes: Sequence[str]) -> Iterator[tuple[s
         yield f"{name} prevalence", percent(share)
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""Who was called what: truth and decision, class by class."""
+"""Truth and decision of each image, class by class."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,10 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from imbal_jax.decisions.operating_point import decide as called_at
-from imbal_jax.metrics.labels import one_against_rest
+from imbal_jax.metrics.labels import THRESHOLD, decided_by_default, is_exclusive, one_against_rest
 from imbal_jax.report.result import RunResult
-
-THRESHOLD = 0.5  # many labels: the decision of metrics.classification_summary
 
 
 class Counts(NamedTuple):
@@ -54,8 +52,9 @@ class Decisions:
     shown: tuple[int, ...]
 
     @property
-    def many_labels(self) -> bool:
-        return self.taken_for is None
+    def exclusive(self) -> bool:
+        """Whether an image has exactly one class."""
+        return self.taken_for is not None
 
     @property
     def rule(self) -> str:
@@ -63,9 +62,9 @@ class Decisions:
         if self.at_points:
             return "the operating point of each class"
         return (
-            f"a probability of {THRESHOLD} or more"
-            if self.many_labels
-            else "the class of the highest probability"
+            "the class of the highest probability"
+            if self.exclusive
+            else f"a probability of {THRESHOLD} or more"
         )
 
     def counts(self, k: int) -> Counts:
@@ -85,19 +84,15 @@ def decide(run: RunResult, classes: tuple[str, ...], negative_class: str | None)
     scores = probabilities(run.scores)
     order = np.argsort((truth == 1).sum(axis=0), kind="stable")
     shown = tuple(int(k) for k in order if classes[k] != negative_class)
-    many_labels = np.ndim(run.labels) == 2
-    taken_for = None if many_labels else scores.argmax(axis=1)
+    called = decided_by_default(run.labels, scores)
+    taken_for = scores.argmax(axis=1) if is_exclusive(run.labels) else None
     if run.points is not None:
         negative = classes.index(negative_class) if negative_class in classes else None
         called = called_at(scores, run.points, negative)
-        if not many_labels:
+        if taken_for is not None:
             thresholds = np.array([max(point.threshold, 1e-12) for point in run.points])
             excess = np.where(called, np.maximum(scores, 1e-12) / thresholds, 0)
             taken_for = np.where(called.any(axis=1), excess.argmax(axis=1), taken_for)
-    elif many_labels:
-        called = scores >= THRESHOLD
-    else:
-        called = taken_for[:, None] == np.arange(len(classes))
     return Decisions(truth, scores, called & (truth >= 0), taken_for, run.points is not None, classes, shown)
 
 

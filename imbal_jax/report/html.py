@@ -1,4 +1,4 @@
-"""Numbers, tables and names as HTML."""
+"""HTML for numbers, tables and method names."""
 
 import math
 import re

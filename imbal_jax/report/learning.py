@@ -1,8 +1,10 @@
-"""The section on learning: the loss, and the history of the criterion that chose the checkpoint."""
+"""Section on learning: training loss, and the criterion at each evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from html import escape
+from typing import Any
 
 import numpy as np
 from matplotlib.ticker import LogLocator
@@ -49,19 +51,15 @@ def _losses(runs: Sequence[RunResult]) -> str:
 
 def _criteria(runs: Sequence[RunResult]) -> str:
     """The terms without the constraints, which would tear the scale."""
-    scores = [
-        series(
-            run.history, "validation", lambda record, run=run: _terms(parse_criterion(run.criterion), record)
-        )
-        for run in runs
-    ]
-    if not any(len(steps) for steps, _ in scores):
+    values_of = [partial(_terms, parse_criterion(run.criterion)) for run in runs]
+    chosen_by = [series(run.history, "validation", of) for run, of in zip(runs, values_of, strict=True)]
+    if not any(len(steps) for steps, _ in chosen_by):
         return ""
     criterion = parse_criterion(runs[0].criterion)
     names = [NAMES.get(term.name, term.name) for term in criterion.terms]
     figure, axes = draw("step", f"validation {' + '.join(names)}"[:60])
-    for i, (steps, values) in enumerate(scores):
-        few = {"marker": ".", "markersize": 5} if len(steps) <= 30 else {}
+    for i, (steps, values) in enumerate(chosen_by):
+        few: dict[str, Any] = {"marker": ".", "markersize": 5} if len(steps) <= 30 else {}
         axes.plot(*thinned(steps, values), **line(runs, i), **few)
         chosen = steps == runs[i].best_step
         axes.plot(steps[chosen], values[chosen], **dot(runs, i))

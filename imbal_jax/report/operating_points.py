@@ -1,4 +1,4 @@
-"""The section on operating points: chosen on validation, kept on test?"""
+"""Section on operating points: thresholds chosen on validation, and their rates on the test set."""
 
 import math
 from html import escape
@@ -97,7 +97,9 @@ def _on_validation(run: RunResult, k: int, point: OperatingPoint, classes: int) 
         found[rate] = Interval(math.nan, math.nan)
         if math.isfinite(value):
             found[rate] = wilson(round(value * cases), cases)
-        if run.validation_scores is None or run.validation_groups is None or not math.isfinite(value):
+        if run.validation_labels is None or run.validation_scores is None or run.validation_groups is None:
+            continue
+        if not math.isfinite(value):
             continue
         truth = one_against_rest(run.validation_labels, classes)[:, k]
         among = truth == (rate == "sensitivity")
@@ -108,17 +110,17 @@ def _on_validation(run: RunResult, k: int, point: OperatingPoint, classes: int) 
 
 
 def _validation_areas(run: RunResult, classes: int) -> np.ndarray | None:
-    if run.validation_scores is None:
+    if run.validation_labels is None or run.validation_scores is None:
         return None
     truth = one_against_rest(run.validation_labels, classes)
-    return auroc(truth, probabilities(run.validation_scores), average="none")
+    return np.asarray(auroc(truth, probabilities(run.validation_scores), average="none"))
 
 
 def _out_of_reach(study: Study, i: int, k: int) -> str:
     """The name of the class where the test contradicts the rule, else empty."""
     points = study.runs[i].points
     target = None if points is None else _target(points[k])
-    if target is None:
+    if points is None or target is None:
         return ""
     value, interval = rates(study, i, k)[target.rate]
     if not interval.high < target.target:  # NaN included

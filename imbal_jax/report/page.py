@@ -1,4 +1,4 @@
-"""The page: its sections in order, in one file."""
+"""The page: all sections in order, in one file."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -18,6 +18,7 @@ from imbal_jax.report.pictures import pictures
 from imbal_jax.report.ranking import score_curves
 from imbal_jax.report.reliability import calibration
 from imbal_jax.report.result import RunResult, check_results
+from imbal_jax.report.seeds import first_seeds, over_seeds, seed_places
 from imbal_jax.report.setup import setup
 from imbal_jax.report.study import Study, study_of
 from imbal_jax.report.style import STYLE
@@ -40,7 +41,7 @@ def write_report(
 
     Args:
       path: the file to write.
-      runs: one per method, all on the same test images; the first is the reference of comparisons.
+      runs: one per method and seed, all on the same test images; the first method is the reference of comparisons.
       classes: names of the C classes or labels.
       negative_class: the class that means "nothing found"; left out of curves and pictures.
       images: uint8 [M, H, W, channels], the test images; only the thumbnails shown are stored.
@@ -56,15 +57,16 @@ def write_report(
       InputError: the file cannot be written.
     """
     check_results(runs, classes, images)
-    study = study_of(runs, classes, negative_class, images)
+    whole = study_of(runs, classes, negative_class, images)
+    study, means = first_seeds(whole), over_seeds(whole)
     sections = [
-        ("summary", "Summary", summary(study)),
+        ("summary", "Summary", summary(study, means)),
         (
             "data",
             "Data and split",
             data(split_table, classes, unknown=bool((study.decided[0].truth < 0).any())),
         ),
-        ("methods", "Methods compared" if len(runs) > 1 else "Method", comparison(study)),
+        ("methods", "Methods compared" if len(runs) > 1 else "Method", comparison(means)),
         ("curves", "Learning curves", learning_curves(study)),
         ("roc", "ROC and precision-recall", score_curves(study)),
         ("points", "Operating points", operating_points(study)),
@@ -75,7 +77,7 @@ def write_report(
         ("pictures", "Pictures", pictures(study)),
         ("setup", "Configuration and environment", setup(config, environment)),
     ]
-    page = _page(title, study, [section for section in sections if section[2]])
+    page = _page(title, whole, [section for section in sections if section[2]])
     path = Path(path)
     write_text(path, page)
     return path
@@ -86,7 +88,10 @@ def _page(title: str, study: Study, sections: Sequence[tuple[str, str, str]]) ->
     body = "".join(
         f'<section id="{key}"><h2>{heading}</h2>{html}</section>' for key, heading, html in sections
     )
-    methods = "1 method" if len(study.runs) == 1 else f"{len(study.runs)} methods"
+    count = len(seed_places(study.runs))
+    methods = "1 method" if count == 1 else f"{count} methods"
+    if count < len(study.runs):
+        methods += f" trained {len(study.runs)} times"
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

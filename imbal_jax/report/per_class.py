@@ -1,4 +1,4 @@
-"""The table of every class of each method, with intervals."""
+"""Table of metrics per class and method, with intervals."""
 
 import math
 from html import escape

@@ -1,4 +1,4 @@
-"""The section of pictures: the worst misses and false alarms, with what moved the network, and the surest finds."""
+"""Section with images: the worst misses and false alarms, and the surest finds, with saliency maps."""
 
 import base64
 import io
@@ -17,8 +17,8 @@ from imbal_jax.report.study import Study
 THUMBNAIL = 160  # pixels
 SMALL = 64  # images up to this side are shown pixel by pixel
 THUMBNAILS = 6  # per class and kind
-PICTURE_BYTES = 600_000  # of thumbnails in one report
-BLUR = 48  # of the side of an image, the standard deviation of the smoothing of a map: single pixels speckle
+PICTURE_BYTES = 600_000  # budget for thumbnails in one report
+BLUR = 48  # a map is smoothed by 1 / 48 of its side (standard deviation), because single pixels speckle
 HEAT = 0.65  # how much of the image the hottest pixel covers
 
 
@@ -105,7 +105,7 @@ def _caption(here: Decisions, place: int, k: int) -> str:
     true = [name for name, positive in zip(here.classes, here.truth[place] == 1, strict=True) if positive]
     truth = f"<b>{escape(', '.join(true)) or 'none'}</b>"
     highest = int(here.scores[place].argmax())
-    if not here.many_labels and highest != k:
+    if here.exclusive and highest != k:
         probability += f"<br>{escape(here.classes[highest])} {here.scores[place, highest]:.3g}"
     return f"true: {truth}<br>{probability}"
 
@@ -124,7 +124,7 @@ class _Album:
             return ""
         image = np.asarray(self._images[place])
         if image.dtype == np.uint16:
-            image = np.uint8(image >> 8)
+            image = (image >> 8).astype(np.uint8)
         picture = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0])
         text = escape(re.sub(r"<[^>]*>", " ", caption), quote=True).replace("&amp;", "&")
         shown = _embedded(picture, text)

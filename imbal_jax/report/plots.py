@@ -1,9 +1,10 @@
-"""Plots as SVG inside the page, in its font and colours."""
+"""Plots as inline SVG, in the font and colours of the page."""
 
 import io
 import re
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 from zlib import crc32
 
 import matplotlib
@@ -21,7 +22,7 @@ WIDTH, BAND = 1.7, 0.16
 TICKS = np.array([m * 10.0**e for e in range(-5, 0) for m in (1, 2, 5)])
 
 
-def line(runs: Sequence[RunResult], i: int) -> dict[str, object]:
+def line(runs: Sequence[RunResult], i: int) -> dict[str, Any]:
     dash = [float(length) / 2.5 for length in DASHES[place(runs, i) % len(DASHES)].split()]
     return {
         "color": f"#0a00{place(runs, i) % METHOD_COLOURS:02x}",
@@ -30,11 +31,11 @@ def line(runs: Sequence[RunResult], i: int) -> dict[str, object]:
     }
 
 
-def fill(runs: Sequence[RunResult], i: int) -> dict[str, object]:
+def fill(runs: Sequence[RunResult], i: int) -> dict[str, Any]:
     return {"color": line(runs, i)["color"], "alpha": BAND, "linewidth": 0}
 
 
-def dot(runs: Sequence[RunResult], i: int) -> dict[str, object]:
+def dot(runs: Sequence[RunResult], i: int) -> dict[str, Any]:
     return {
         "marker": "osD^"[place(runs, i) % 4],
         "markersize": 7,
@@ -76,7 +77,8 @@ def thinned(steps: np.ndarray, values: np.ndarray, *, mean: bool = False) -> tup
         return steps, values
     if mean:
         parts = np.array_split(np.arange(len(steps)), POINTS)
-        return tuple(np.array([x[part].mean() for part in parts]) for x in (steps, values))
+        steps, values = (np.array([x[part].mean() for part in parts]) for x in (steps, values))
+        return steps, values
     length = np.concatenate([[0.0], np.cumsum(np.hypot(*(_unit_steps(x) for x in (steps, values))))])
     chosen = np.unique(np.searchsorted(length, np.linspace(0, length[-1], POINTS)).clip(0, len(steps) - 1))
     return steps[chosen], values[chosen]
@@ -89,7 +91,7 @@ def _unit_steps(values: np.ndarray) -> np.ndarray:
 def svg(figure: Figure, caption: str, about: str = "") -> str:
     """The figure inline, with its caption; ``about`` says for listeners of what class it is."""
     stored = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": caption, "font.size": 9.5, "path.simplify": True}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": caption, "font.size": 9.5, "path.simplify": True}
     with matplotlib.rc_context(settings):
         nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
         figure.savefig(stored, format="svg", transparent=True, metadata=nothing)

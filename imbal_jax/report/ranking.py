@@ -1,4 +1,4 @@
-"""The section of ROC and precision-recall curves, with bands and operating points."""
+"""Section with ROC and precision-recall curves, bands and operating points."""
 
 from html import escape
 
@@ -46,7 +46,9 @@ def _rule(study: Study) -> str:
     if any(decided.at_points for decided in study.decided):
         return "the operating point, chosen on validation"
     aside = (
-        "" if study.decided[0].many_labels or len(study.classes) < 3 else ", which need not lie on the curve"
+        ""
+        if not study.decided[0].exclusive or len(study.classes) < 3
+        else ", which need not lie on the curve"
     )
     return study.rule + aside
 

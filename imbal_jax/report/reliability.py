@@ -1,4 +1,4 @@
-"""The section on calibration: are the probabilities frequencies, before and after they were corrected?"""
+"""Section on calibration: reliability diagrams and errors, before and after correction."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,7 +16,7 @@ from imbal_jax.report.study import Study
 
 DIAGRAM_CLASSES = 6
 PARTS, FEW_PARTS = 10, 5
-FEW = 50  # of fewer positives, bins are larger
+FEW = 50  # with fewer positives, bins are larger
 SMALLEST_BIN = 25  # images; fewer say little of a frequency
 
 
@@ -162,7 +162,9 @@ def _numbers(truth: np.ndarray, scores: np.ndarray, prevalence: float | None) ->
         mean = float(prevalence * scores[truth == 1].mean() + (1 - prevalence) * scores[truth == 0].mean())
     return [
         percent(mean),
-        figures(expected_calibration_error(truth, scores, binning="equal_mass", prevalence=prevalence)),
-        figures(brier(truth, scores, prevalence=prevalence)),
-        figures(brier(truth, scores, among="positives")),
+        figures(
+            float(expected_calibration_error(truth, scores, binning="equal_mass", prevalence=prevalence))
+        ),
+        figures(float(brier(truth, scores, prevalence=prevalence))),
+        figures(float(brier(truth, scores, among="positives"))),
     ]

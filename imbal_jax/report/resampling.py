@@ -75,7 +75,7 @@ def macro(values: np.ndarray) -> np.ndarray:
 
 
 def percentile_interval(values: np.ndarray) -> Interval:
-    """Of replicates [R, ...], along the first axis; those that are NaN are left out, NaN where all are."""
+    """Percentile interval of replicates [R, ...], along the first axis; NaN is left out, NaN where all are."""
     tail = (1 - CONFIDENCE) / 2
     ordered = np.sort(values, axis=0)  # NaN last
     known = (~np.isnan(ordered)).sum(axis=0)

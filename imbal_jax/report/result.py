@@ -1,7 +1,8 @@
-"""What a report is made of: one finished run."""
+"""The result of one finished run, as the report reads it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class RunResult:
     """One method trained and tested. What is None is left out of the report.
 
     Attributes:
-      method: its name; names of the runs of one report differ.
+      method: its name; no two runs of one report have the same method and seed.
       summary: what it does, one sentence.
       history: records of metrics.jsonl, as ``tracking.read_history`` gives them.
       criterion: the validation metric that chose the checkpoint.
@@ -26,6 +27,7 @@ class RunResult:
       scores: probabilities [M, C]; calibrated, where that was done.
       seconds: training time.
       skipped_steps: steps left out because a gradient was not finite.
+      seed: of the initial weights, the order of the batches and the augmentation.
       points: one a class or label, chosen on validation; they decide what is called, where they are given.
       groups: [M], the patient of each test image: intervals are clustered by patient.
       validation_labels, validation_scores, validation_groups: as ``labels``, ``scores`` and ``groups``, of the
@@ -46,6 +48,7 @@ class RunResult:
     scores: np.ndarray
     seconds: float
     skipped_steps: int = 0
+    seed: int = 0
     points: tuple[OperatingPoint, ...] | None = None
     groups: np.ndarray | None = None
     validation_labels: np.ndarray | None = None
@@ -58,11 +61,27 @@ class RunResult:
     prevalence_source: str = ""
 
 
+class Addressed(Protocol):
+    """A run that says its method, by name, and its seed."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+def run_names(runs: Sequence[Addressed]) -> list[str]:
+    """What each run is called beside the others: its method, and its seed where the method has several runs."""
+    methods = [run.method for run in runs]
+    return [f"{run.method}, seed {run.seed}" if methods.count(run.method) > 1 else run.method for run in runs]
+
+
 def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: np.ndarray) -> None:
-    """ValueError unless the runs have names of their own and arrays that fit the same images and classes."""
-    names = [run.method for run in runs]
+    """ValueError unless the runs differ in method or seed and their arrays fit the same images and classes."""
+    names = [(run.method, run.seed) for run in runs]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"a report needs one run or more, of different names; got {names}")
+        raise ValueError(f"a report needs one run or more, of different methods or seeds; got {names}")
     for run in runs:
         labels, scores = np.shape(run.labels), np.shape(run.scores)
         if scores != (len(images), len(classes)) or labels not in ((scores[0],), scores):
@@ -71,7 +90,7 @@ def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: n
                 f"and {len(classes)} classes"
             )
         if not np.array_equal(run.labels, runs[0].labels):
-            raise ValueError(f"{run.method}: its labels are not those of {names[0]}: other test images")
+            raise ValueError(f"{run.method}: its labels are not those of {runs[0].method}: other test images")
         _check_optional(run, classes)
 
 
@@ -85,9 +104,8 @@ def _check_optional(run: RunResult, classes: tuple[str, ...]) -> None:
             raise ValueError(f"{run.method}: {name} have shape {np.shape(value)}, expected {shape}")
     if (run.validation_labels is None) != (run.validation_scores is None):
         raise ValueError(f"{run.method}: give both validation_labels and validation_scores, or neither")
-    if run.validation_scores is None:
+    if run.validation_labels is None or run.validation_scores is None:
         return
     labels, scores = np.shape(run.validation_labels), np.shape(run.validation_scores)
-    many = np.ndim(run.labels) == 2
-    if scores[1:] != (len(classes),) or labels != (scores if many else scores[:1]):
+    if scores[1:] != (len(classes),) or labels != (*scores[:1], *np.shape(run.labels)[1:]):
         raise ValueError(f"{run.method}: validation labels {labels} and scores {scores} do not fit")

@@ -1,4 +1,4 @@
-"""The table that ends a run in the terminal: one line a method for each class."""
+"""The results table of the terminal: one line per method and class."""
 
 import math
 from collections.abc import Mapping
@@ -24,14 +24,20 @@ COLUMNS = {
 }
 
 
-def results_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]], width: int = WIDE) -> Table:
+Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Method -> row (class or "macro") -> metric -> value."""
+
+
+def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None = None) -> Table:
     """The end of a run as a rich table: for each row (classes, then "macro") one line per method.
 
     Args:
       tables: method -> row -> metrics, as ``metrics.classification_summary`` gives them. The best method
         of each column is bold in the macro rows; undefined numbers are a dash, with a footnote.
       width: of the console, characters; on a narrow one the headings are short, with a footnote.
+      deviations: of methods with several seeds, whose ``tables`` are means over them, the standard deviations.
     """
+    deviations = deviations or {}
     table = Table(title="Results on the test set, at its own prevalence")
     table.add_column("class")
     table.add_column("method")
@@ -52,14 +58,34 @@ def results_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]], width
                     lacking = "negative" if metrics.get("positives", 0) > 0 else "positive"
                     footnotes.add(f"{UNDEFINED} undefined: no {lacking} example")
                 best = row == "macro" and method in best_methods(tables, key)
-                cells.append(Text(number(value), style="bold" if best else ""))
+                text = number(value)
+                if method in deviations:
+                    text += f" ± {number(deviations[method].get(row, {}).get(key, math.nan))}"
+                cells.append(Text(text, style="bold" if best else ""))
             table.add_row(Text(row), Text(method), *cells, _positives(metrics))
         table.add_section()
     if width < WIDE:
         footnotes.add(
             ", ".join(f"{SHORT[key]} {COLUMNS[key]}" for key in SHORT if SHORT[key] != COLUMNS[key])
         )
+    if deviations:
+        footnotes.add("± standard deviation over the seeds")
     table.caption = "\n".join(sorted(footnotes)) or None
+    return table
+
+
+def seeds_table(tables: Tables, steps: Mapping[str, int], width: int = WIDE) -> Table:
+    """Each run of methods with several seeds: its checkpoint's step and its macro metrics.
+
+    tables: run -> row -> metrics. steps: of the same runs.
+    """
+    table = Table(title="Each seed, macro values on the test set")
+    table.add_column("run")
+    for heading in ("step", *(COLUMNS if width >= WIDE else SHORT).values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run, summary in tables.items():
+        values = [number(summary.get("macro", {}).get(key, math.nan)) for key in COLUMNS]
+        table.add_row(Text(run), f"{steps[run]:,}", *values)
     return table
 
 

@@ -1,4 +1,4 @@
-"""The section on method, configuration and environment, with every path left out."""
+"""Section with configuration and environment, paths removed."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from imbal_jax.report.html import table
 
 def setup(config: Mapping[str, object], environment: Mapping[str, str]) -> str:
     shown = json.dumps(without_paths(config), indent=2, default=str, ensure_ascii=False)
-    rows = [[key, str(value)] for key, value in without_paths(environment).items()]
+    rows = [[key, str(without_paths(value, key))] for key, value in environment.items()]
     return (
         f"<details><summary>Configuration</summary><pre>{escape(shown)}</pre></details>"
         f"<details><summary>Environment</summary>{table(['', 'version'], rows, kind='')}</details>"

@@ -1,4 +1,4 @@
-"""Everything that the sections of a report read, computed once."""
+"""Shared data of the report sections, computed once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -63,6 +63,18 @@ class Study:
         """The prevalence at which predictive values and calibration of a class are given."""
         return use_of(self.runs[0], k, len(self.classes))
 
+    def seeds(self, i: int) -> tuple[RunResult, ...]:
+        """The runs that run ``i`` stands for: itself, or those of all seeds of its method."""
+        return (self.runs[i],)
+
+    def spread(self, i: int, key: str, row: str = "macro") -> float:
+        """The standard deviation of a metric over those runs; NaN of a single one."""
+        return math.nan
+
+    def tables_of(self, i: int) -> tuple[Table, ...]:
+        """The tables of those runs."""
+        return (self.tables[i],)
+
     def value(self, i: int, key: str, row: str = "macro") -> float:
         """A metric of a run, as called; NaN where its table has no such number."""
         value = self.tables[i].get(row, {}).get(key)
@@ -70,17 +82,17 @@ class Study:
 
     @cached_property
     def replicates(self) -> list[dict[str, np.ndarray]]:
-        """Of each run and metric, the values of every class in the replicates, [R, C]."""
+        """For each run and metric: the values of every class in the replicates, [R, C]."""
         return [self._replicates(decided) for decided in self.decided]
 
     @cached_property
     def aurocs(self) -> list[list[tuple[float, Interval]]]:
-        """Of each run and class, with DeLong's interval."""
+        """AUROC for each run and class, with DeLong's interval."""
         cohort = self.cohort
         found = [delong(cohort.truth, d.scores[cohort.kept], groups=cohort.patients) for d in self.decided]
         return [
-            [(float(a), Interval(low, high)) for a, low, high in zip(d.auroc, d.low, d.high, strict=True)]
-            for d in found
+            [(float(a), Interval(low, high)) for a, low, high in zip(*of_classes, strict=True)]
+            for of_classes in (map(np.atleast_1d, (d.auroc, d.low, d.high)) for d in found)
         ]
 
     def _replicates(self, decided: Decisions) -> dict[str, np.ndarray]:
@@ -103,7 +115,13 @@ def study_of(
     cohort = cohort_of(decided[0].truth, groups)
     tables = tuple(_table(run, d, cohort) for run, d in zip(runs, decided, strict=True))
     return Study(
-        tuple(runs), decided, tables, images, cohort, groups is not None, *_winner(runs[0].criterion, tables)
+        tuple(runs),
+        decided,
+        tables,
+        images,
+        cohort,
+        groups is not None,
+        *winner_of(runs[0].criterion, tables),
     )
 
 
@@ -118,7 +136,8 @@ def _table(run: RunResult, decided: Decisions, cohort: Cohort) -> Table:
     table = {name: dict(run.table.get(name, {})) for name in (*decided.classes, "macro")}
     found = {key: formula(counted) for key, formula in DECISION_METRICS.items()}
     if run.raw_scores is not None:
-        found |= {key: metric(decided.truth, decided.scores, average="none") for key, metric in RANKS.items()}
+        for key, metric in RANKS.items():
+            found[key] = np.asarray(metric(decided.truth, decided.scores, average="none"))
     for key, values in found.items():
         table["macro"][key] = macro_mean(values[list(decided.shown)])[0]
         for name, value in zip(decided.classes, values, strict=True):
@@ -126,7 +145,7 @@ def _table(run: RunResult, decided: Decisions, cohort: Cohort) -> Table:
     return table
 
 
-def _winner(criterion: str, tables: Sequence[Table]) -> tuple[int, str]:
+def winner_of(criterion: str, tables: Sequence[Table]) -> tuple[int, str]:
     """The run of the highest macro value on the test set, and of which metric.
 
     The metric is the criterion where that names one metric, else the next one that is defined.
@@ -134,8 +153,8 @@ def _winner(criterion: str, tables: Sequence[Table]) -> tuple[int, str]:
     terms = parse_criterion(criterion).terms
     chosen = terms[0].name if len(terms) == 1 and terms[0].coefficient > 0 else ""
     for key in (chosen, "balanced_accuracy", "average_precision", "auroc", "specificity"):
-        values = [table.get("macro", {}).get(key) for table in tables]
-        values = np.array([math.nan if value is None else value for value in values], float)
+        given = [table.get("macro", {}).get(key) for table in tables]
+        values = np.array([math.nan if value is None else value for value in given], float)
         if key in NAMES and np.isfinite(values).any():
             return int(np.nanargmax(values)), key
     return 0, "balanced_accuracy"

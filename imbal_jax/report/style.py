@@ -1,4 +1,4 @@
-"""The style sheet of a report: light and dark, phone, desk and paper."""
+"""Style sheet of the report: light and dark, phone, desktop and print."""
 
 # Colours of the methods: grey for the reference, then hues. Of the first four, and of two that share a dash, the
 # colour-blind see different ones too (simulated as Machado, Oliveira and Fernandes, IEEE TVCG 2009, have it).

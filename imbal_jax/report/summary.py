@@ -1,5 +1,6 @@
-"""The first section: two sentences, what was found of each class, and what to beware of."""
+"""First section: the result in two sentences, what was found per class, and caveats."""
 
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -10,6 +11,8 @@ from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.decisions import Counts
 from imbal_jax.report.html import alarms, bracket, colour, figures, images, method
 from imbal_jax.report.resampling import macro, percentile_interval
+from imbal_jax.report.result import run_names
+from imbal_jax.report.seeds import SeedStudy
 from imbal_jax.report.study import NAMES, Study
 from imbal_jax.report.use import first_said, shared_cautions
 
@@ -17,24 +20,33 @@ FEW = 50  # below so many positives one image moves the sensitivity by more than
 CARDS = 6
 
 
-def summary(study: Study) -> str:
+def summary(study: Study, means: Study | None = None) -> str:
+    """The section.
+
+    study: a run of each method, whose decisions are counted. means: where methods have several seeds, the same with
+    the means over them, which the first sentence gives.
+    """
+    means = means or study
     first, total = study.decided[0], len(study.images)
     counted = [(k, first.counts(k)) for k in study.shown]
     present = [(k, counts) for k, counts in counted if counts.positives]
-    first_of_all = _first_of_all(study)
+    first_of_all = _first_of_all(study, means)
     if not present:
         return (
             f"{first_of_all}<p class=lead>The {total:,} test images hold no positive example: what share of "
             "the positives a method finds is undefined. Only the specificity can be read from this report.</p>"
         )
-    lead = f"<p class=lead>{_reached(study, present)} {_counted(study, present[0][0])}</p>"
+    counted_in = replace(study, winner=means.winner, key=means.key)
+    lead = f"<p class=lead>{_reached(means, present)} {_counted(counted_in, present[0][0])}</p>"
     return first_of_all + lead + _found(study, present) + _cautions(study, present)
 
 
-def _first_of_all(study: Study) -> str:
+def _first_of_all(study: Study, means: Study) -> str:
     """What nobody should miss: constraints that no checkpoint met, thresholds that rest on a handful of patients."""
     negative = next((name for k, name in enumerate(study.classes) if k not in study.shown), None)
-    lines = [line for run in study.runs for line in first_said(run)]
+    runs = [run for i in range(len(means.runs)) for run in means.seeds(i)]
+    named = zip(runs, run_names(runs), strict=True)
+    lines = [line for run, name in named for line in first_said(replace(run, method=name))]
     lines += shared_cautions(study.runs[0], study.classes, negative)
     if not lines:
         return ""
@@ -58,7 +70,9 @@ def _reached(study: Study, present: list[tuple[int, Counts]]) -> str:
     prevalence = f"at the prevalence of the test set ({', '.join(parts)})"
     of = f" of {study.cohort.size:,} patients" if study.has_groups else ""
     value = study.value(study.winner, key)
-    reached = f"<b>{bracket(value, macro_interval(study, study.winner, key))}</b>"
+    reached = (
+        f"<b>{bracket(value, macro_interval(study, study.winner, key))}</b>{_seeds(study, study.winner, key)}"
+    )
     start = f"On {len(study.images):,} test images{of} <b>{escape(best.method)}</b> reached "
     if len(study.runs) == 1:
         return f"{start}a macro {NAMES[key]} of {reached} {prevalence}."
@@ -72,6 +86,12 @@ def _reached(study: Study, present: list[tuple[int, Counts]]) -> str:
     )
 
 
+def _seeds(study: Study, i: int, key: str) -> str:
+    """The number of seeds that a mean is taken over, and their standard deviation; nothing of one."""
+    seeds = len(study.seeds(i))
+    return f" (mean of {seeds} seeds, sd {figures(study.spread(i, key))})" if seeds > 1 else ""
+
+
 def _rival(study: Study) -> int:
     """What the winner is compared with: the first run, or the next best where the first won."""
     others = [i for i in range(len(study.runs)) if i != study.winner]
@@ -83,10 +103,9 @@ def _rival(study: Study) -> int:
 def _counted(study: Study, rarest: int) -> str:
     now = study.decided[study.winner].counts(rarest)
     at = "At the operating points, of" if study.decided[study.winner].at_points else "Of"
-    text = (
-        f"{at} {now.positives:,} {escape(study.classes[rarest])} image{'' if now.positives == 1 else 's'} it found "
-        f"<b>{now.found:,}</b>"
-    )
+    who = escape(study.runs[study.winner].method) if isinstance(study, SeedStudy) else "it"
+    plural = "" if now.positives == 1 else "s"
+    text = f"{at} {now.positives:,} {escape(study.classes[rarest])} image{plural} {who} found <b>{now.found:,}</b>"
     if len(study.runs) == 1:
         return f"{text}, with {alarms(now.false_alarms)} in {now.negatives:,} others."
     before = study.decided[_rival(study)].counts(rarest)

@@ -1,4 +1,4 @@
-"""What the numbers of a run rest on, and the prevalence at which they hold: lines for terminal and report."""
+"""Caveats of a run and the prevalence at which its numbers hold, for terminal and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from imbal_jax.metrics.guarantees import patient_lower
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.result import RunResult
 
-# Patients with the finding. Of fewer, a threshold that finds every one is not even shown, with 95 % confidence, to
-# find three in four new ones: 0.05 ** (1 / 10) = 0.74.
+# Patients with the finding. With fewer, even a threshold that finds all of them is not shown, with 95 % confidence,
+# to find three in four new ones: 0.05 ** (1 / 10) = 0.74.
 FEW_PATIENTS = 10
 APART = 3.0  # times: prevalences that differ by as much are different populations, or an artificial draw
 
@@ -111,6 +111,8 @@ def few_positives(
 
 def different_prevalence(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
     """What is to be said where the prevalence on validation and on test differs by ``APART`` times or more."""
+    if run.validation_labels is None:
+        return []
     truth = [one_against_rest(labels, len(classes)) for labels in (run.validation_labels, run.labels)]
     used: dict[str, list[str]] = {}
     for k, name in enumerate(classes):

@@ -16,6 +16,8 @@ from imbal_jax.console import UNDEFINED, make_console, number, percent, say
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_csv, write_json
 from imbal_jax.metrics.labels import one_against_rest
+from imbal_jax.runs.address import RunAddress, find_runs, shortest_paths
+from imbal_jax.runs.claim import CLAIM, CONFIG_REMEDY, read_claim
 from imbal_jax.runs.deployment import FILE as DEPLOYED
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import RESULT, SCORES, Scored
@@ -30,7 +32,6 @@ from imbal_jax.runs.paired_difference import (
     differences,
     seed_spread,
 )
-from imbal_jax.runs.workdir import CONFIG_REMEDY
 
 ALPHA = 0.05
 FEW = 20  # positives: with as many, 95 % intervals of the bootstrap cover 90 % (metrics.bootstrap)
@@ -79,51 +80,54 @@ def compare(
 
 def read_runs(paths: Sequence[Path], console: Console) -> list[Run]:
     """The finished runs that ``paths`` name, in that order; InputError for fewer than two, or one twice."""
-    folders: list[Path] = []
+    found: list[RunAddress] = []
     for path in map(Path, paths):
-        for folder in [path] if present(path / RESULT) else _finished(path, console):
-            if folder.resolve() in folders:
-                raise InputError(f"{folder} is named twice: name each run once")
-            folders.append(folder.resolve())
-    if len(folders) < 2:
+        for address in find_runs(path):
+            if address in found:
+                raise InputError(f"{address.folder} is named twice: name each run once")
+            found.append(address)
+        if present(path / CLAIM):
+            _say_unfinished(path, console)
+    if len(found) < 2:
         raise InputError(
-            f"compare needs two finished runs or more, got {len(folders)}: "
-            "imbal-jax compare RUN RUN ..., each a WORKDIR/METHOD, or a WORKDIR for all that are finished there"
+            f"compare needs two finished runs or more, got {len(found)}: imbal-jax compare RUN RUN ..., each a "
+            "WORKDIR/METHOD, or a WORKDIR for all that are finished there"
         )
-    ends = [
-        ["/".join(f.parts[-n:]) for f in folders] for n in range(1, 1 + max(len(f.parts) for f in folders))
-    ]
-    names = next(end for end in ends if len(set(end)) == len(folders))  # the shortest that tell them apart
-    return [_read(folder, name) for folder, name in zip(folders, names, strict=True)]
+    return [_read(address, name) for address, name in zip(found, shortest_names(found), strict=True)]
 
 
-def _finished(workdir: Path, console: Console) -> list[Path]:
-    """The finished methods of a workdir, in the order of its config."""
-    if not present(workdir / "config.json"):
-        raise InputError(f"{workdir} is no finished run: name a WORKDIR or WORKDIR/METHOD trained to its end")
-    names = [method["name"] for method in _config(workdir)["methods"]]
-    finished = [name for name in names if present(workdir / name / RESULT)]
-    if not finished:
-        raise InputError(f"no run in {workdir} is finished: train it to its end first")
-    if len(finished) < len(names):
-        say(console, f"left out, not finished: {', '.join(n for n in names if n not in finished)}")
-    return [workdir / name for name in finished]
+def _say_unfinished(workdir: Path, console: Console) -> None:
+    named = [method.name for method in read_claim(workdir).methods]
+    finished = {address.method for address in find_runs(workdir)}
+    if left := [name for name in named if name not in finished]:
+        say(console, f"left out, not finished: {', '.join(left)}")
 
 
-def _read(folder: Path, name: str) -> Run:
-    config = _config(folder.parent)
+def shortest_names(found: Sequence[RunAddress]) -> list[str]:
+    """The shortest ends of the runs' folders that tell them apart; of a method with one seed, without the seed."""
+    folders = shortest_paths(found)
+    deepest = max(len(folder.parts) for folder in folders)
+    ends = [["/".join(f.parts[-n:]) for f in folders] for n in range(1, 1 + deepest)]
+    if any(f.name.startswith("seed") for f in folders):
+        ends = ends[1:]
+    return next(end for end in ends if len(set(end)) == len(folders))
+
+
+def _read(address: RunAddress, name: str) -> Run:
+    folder = address.folder
+    config = {**_config(address.workdir), "seed": address.seed}
     scored, deployment = Scored.read(folder), Deployment.read(folder)
-    assert scored is not None  # read_runs looked
+    assert scored is not None  # find_runs looked
     if scored.classes != deployment.classes:
         raise DamagedError(
-            f"{folder / DEPLOYED} is of other classes than {folder / SCORES}: imbal-jax evaluate {folder.parent} "
+            f"{folder / DEPLOYED} is of other classes than {folder / SCORES}: imbal-jax evaluate {address.workdir} "
             "writes both anew"
         )
     of = list(deployment.findings)
     probabilities = deployment.probabilities(scored.outputs)
     return Run(
         name=name,
-        method=folder.name,
+        method=address.method,
         config=config,
         labels=scored.labels,
         truth=one_against_rest(scored.labels, len(scored.classes))[:, of],

@@ -57,10 +57,19 @@ def deploy(config: Config, scored: Scored) -> Deployment:
     )
     probabilities = blank.probabilities(scored.validation_outputs)
     rules = rules_of(config.deploy, classes, config.select)
-    truth = one_against_rest(scored.validation_labels, len(classes))
-    groups = scored.validation_groups
-    points = tuple(_point(truth[:, c], probabilities[:, c], rule, groups) for c, rule in enumerate(rules))
+    points = choose_points(rules, scored.validation_labels, probabilities, scored.validation_groups)
     return replace(blank, points=points)
+
+
+def choose_points(
+    rules: Sequence[Rule], labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None
+) -> tuple[OperatingPoint, ...]:
+    """The operating point of each class, by its rule, on validation images.
+
+    labels: [V] or [V, C]. probabilities: [V, C]. groups: [V], the patient of each image; None: each is one.
+    """
+    truth = one_against_rest(labels, len(rules))
+    return tuple(_point(truth[:, c], probabilities[:, c], rule, groups) for c, rule in enumerate(rules))
 
 
 def rules_of(options: Deploy, classes: Sequence[str], select: str = "") -> list[Rule]:

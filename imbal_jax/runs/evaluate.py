@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,26 @@ from rich.console import Console
 from rich.text import Text
 
 import imbal_jax
-from imbal_jax import priors
 from imbal_jax.config import Config, to_json
 from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import standardize
+from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.load import Splits, load
 from imbal_jax.engine.step import ApplyFn
-from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError
-from imbal_jax.methods import Method
+from imbal_jax.methods import Method, static_part
 from imbal_jax.report import RunResult, write_report
-from imbal_jax.report.results_table import results_table
+from imbal_jax.report.result import run_names
+from imbal_jax.report.results_table import results_table, seeds_table
+from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
 from imbal_jax.report.use import first_said, shared_cautions
+from imbal_jax.runs.address import RunAddress, find_runs
+from imbal_jax.runs.claim import claim
+from imbal_jax.runs.data_claim import claim_geometry, claim_splits
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_deploy, deploy
+from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import (
     RESULT,
     SCORES,
@@ -38,14 +44,14 @@ from imbal_jax.runs.outputs import (
     with_deployment_priors,
 )
 from imbal_jax.runs.points_table import points_table
-from imbal_jax.runs.restore import finished_methods, restore_state
+from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
-from imbal_jax.runs.workdir import claim, claim_geometry, claim_splits
-from imbal_jax.tasks import score, task_for
-from imbal_jax.training.build import compose, make_mesh, steps_of
-from imbal_jax.training.correction import apply_correction, correction_factors, training_priors
-from imbal_jax.training.inference import Scorer, make_scorer
+from imbal_jax.tasks import Task, task_for
+from imbal_jax.training.build import make_mesh
+from imbal_jax.training.composition import compose, steps_of
+from imbal_jax.training.correction import apply_correction, correction_factors
+from imbal_jax.training.inference import evaluator
 from imbal_jax.training.tracking import read_history
 from imbal_jax.transforms.augment import intensities
 
@@ -53,19 +59,20 @@ from imbal_jax.transforms.augment import intensities
 def score_run(
     config: Config,
     method: Method,
+    task: Task,
     splits: Splits,
-    shared: Mapping[str, Any],
-    scorer: Scorer,
-    variables: Mapping[str, Any],
+    shared: Shared,
+    predictions: Callable[[Dataset], np.ndarray],
     *,
     step: int,
     seconds: float,
     skipped: int,
 ) -> Scored:
     """The scores of the test and validation images, and what they are to be read with."""
-    seen, outputs = (scorer(variables, part.images) for part in (splits.validation, splits.test))
-    given = (method, shared, data_priors(config, splits), splits.validation.labels, seen)
-    source, correction = training_priors(method, shared), np.log(correction_factors(*given))
+    seen, outputs = predictions(splits.validation), predictions(splits.test)
+    source = task.training_priors(method, shared.arrays)
+    fitted_on = (use_priors(config, task, splits), splits.validation.labels, seen)
+    correction = np.log(correction_factors(method, source, *fitted_on))
     return Scored(
         best_step=step,
         seconds=seconds,
@@ -80,8 +87,8 @@ def score_run(
         validation_groups=patient_codes(splits.validation.groups),
         training_priors=source,
         correction=correction,
-        mean=np.asarray(shared["mean"]),
-        deviation=np.asarray(shared["deviation"]),
+        mean=np.asarray(shared.mean),
+        deviation=np.asarray(shared.deviation),
         image_shape=np.array(splits.test.images.shape[1:]),
         image_bits=np.array(8 * splits.test.images.dtype.itemsize),
         geometry=splits.train.geometry,
@@ -89,32 +96,47 @@ def score_run(
     )
 
 
-def data_priors(config: Config, splits: Splits) -> np.ndarray | None:
-    """The class priors where the model will be used: those of the config, or of the training split.
-
-    Of many labels the prevalence of each, or None where the config gives none. InputError for what is none.
-    """
-    given = deployment_priors(config, splits.classes, many_labels=splits.train.many_labels)
-    if given is not None or splits.train.many_labels:
-        return given
-    return priors.class_priors(priors.class_counts(splits.train.labels, len(splits.classes)))
+def use_priors(config: Config, task: Task, splits: Splits) -> np.ndarray | None:
+    """The class priors where the model will be used (``Task.use_priors``): those of the config, or of training."""
+    return task.use_priors(config.data.deployment_priors, splits.train.labels, splits.classes)
 
 
-def deployment_priors(config: Config, classes: tuple[str, ...], *, many_labels: bool) -> np.ndarray | None:
+def given_priors(config: Config, task: Task, classes: tuple[str, ...]) -> np.ndarray | None:
     """``data.deployment_priors`` [C], checked: InputError unless they fit the classes; None where none are given."""
     given = config.data.deployment_priors
-    if given is None:
-        return None
-    fits = len(given) == len(classes) and min(given) > 0
-    if not fits or (max(given) >= 1 if many_labels else not np.isclose(sum(given), 1)):
-        asked, end = (
-            ("prevalences above 0 and below 1", "") if many_labels else ("shares above 0", ", with sum 1")
-        )
-        raise InputError(
-            f"data.deployment-priors are {' '.join(map(str, given))}: give {len(classes)} {asked}, "
-            f"one for each of {', '.join(classes)}{end}"
-        )
-    return np.asarray(given)
+    return None if given is None else task.use_priors(given, np.zeros(0, np.int32), classes)
+
+
+def report_workdir(
+    config: Config,
+    workdir: Path,
+    splits: Splits,
+    mesh: Mesh,
+    console: Console,
+    known: Sequence[RunResult] = (),
+) -> None:
+    """Print and report the results of all finished runs in ``workdir``, whenever they were trained.
+
+    known: the results that are at hand already.
+    """
+    at_hand = {(result.method, result.seed): result for result in known}
+    results = []
+    for address in find_runs(workdir):
+        result = at_hand.get((address.method, address.seed))
+        if result is None:
+            scored = Scored.read(address.folder)
+            assert scored is not None  # the run is finished
+            of_seed = replace(config, seed=address.seed)
+            result = run_result(of_seed, address.definition(), splits, address.folder, scored, mesh)
+        results.append(result)
+    finished = replace(config, methods=trained_in(workdir))
+    report = write_run_report(finished, workdir / "report.html", results, splits)
+    print_results(config, results, splits.classes, report, console)
+
+
+def trained_in(workdir: Path) -> tuple[Method, ...]:
+    """The methods of ``workdir`` with a finished run."""
+    return tuple({address.method: address.definition() for address in find_runs(workdir)}.values())
 
 
 def run_result(
@@ -183,11 +205,12 @@ def result_of(
         history=read_history(folder),
         criterion=config.select,
         best_step=step,
-        table=score(test.labels, own_scores, test.classes, config.data.negative_class),
+        table=task_for(test).table(test.labels, own_scores, test.classes, config.data.negative_class),
         labels=test.labels,
         scores=deployment.probabilities(outputs),
         seconds=scored.seconds,
         skipped_steps=scored.skipped,
+        seed=config.seed,
         points=deployment.points,
         groups=patients,
         validation_labels=scored.validation_labels,
@@ -245,38 +268,60 @@ def print_results(
     negative = config.data.negative_class
     for line in shared_cautions(results[0], classes, negative):
         warn(line)
-    for result in results:
-        for line in first_said(result):
+    names = run_names(results)
+    for name, result in zip(names, results, strict=True):
+        for line in first_said(replace(result, method=name)):
             warn(line)
-    console.print(results_table({r.method: r.table for r in results}, console.width))
+    tables, deviations = {}, {}
+    for method, places in seed_places(results).items():
+        of_seeds = [results[i].table for i in places]
+        label = f"{method}, {len(places)} seeds" if len(places) > 1 else method
+        tables[label] = mean_of(of_seeds)
+        if len(places) > 1:
+            deviations[label] = deviation_of(of_seeds)
+    console.print(results_table(tables, console.width, deviations))
+    if deviations:
+        each = {name: result.table for name, result in zip(names, results, strict=True)}
+        steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
+        console.print(seeds_table(each, steps, console.width))
     console.print(points_table(results, classes, config.data.negative_class, console.width))
     say(console, f"report: {report}")
 
 
 def rescore(
-    config: Config, workdir: Path, console: Console | None = None, methods: Sequence[str] | None = None
+    config: Config,
+    workdir: Path,
+    console: Console | None = None,
+    runs: Sequence[RunAddress] | None = None,
 ) -> list[RunResult]:
     """Score the chosen checkpoint of each finished run in ``workdir`` on the test split again; print and report.
 
-    methods: names of those that are scored again; None: all. The operating points and the calibration of all are
+    runs: those that are scored again; None: all. The operating points and the calibration of all are
     those that ``config.deploy`` asks for now. Raises InputError where no run is finished or a checkpoint is damaged.
     """
-    console = console or make_console()
-    finished = finished_methods(config, workdir)
+    with locked(workdir):
+        return _rescore(config, workdir, console or make_console(), runs)
+
+
+def _rescore(
+    config: Config, workdir: Path, console: Console, runs: Sequence[RunAddress] | None
+) -> list[RunResult]:
+    finished = find_runs(workdir)
     splits = load(config, workdir, partial(say, console))
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
-    target = deployment_priors(config, splits.classes, many_labels=splits.train.many_labels)
+    target = given_priors(config, task_for(splits.train), splits.classes)
     claim(workdir, config, trained=True)  # what is deployed may have changed
     mesh = make_mesh(config)
     results = []
-    for method in finished:
-        folder = workdir / method.name
-        if methods is None or method.name in methods:
-            _score_again(config, method, splits, folder, mesh).write(folder)
+    for address in finished:
+        folder, method = address.folder, address.definition()
+        of_seed = replace(config, seed=address.seed)
+        if runs is None or address in runs:
+            _score_again(of_seed, method, splits, folder, mesh).write(folder)
         scored = with_deployment_priors(method, Scored.read(folder), target)
-        results.append(run_result(config, method, splits, folder, scored, mesh))
+        results.append(run_result(of_seed, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)
     return results
@@ -287,9 +332,18 @@ def _score_again(config: Config, method: Method, splits: Splits, folder: Path, m
     network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
     task, total = task_for(splits.train), steps_of(config, method, splits.train)
     _, shared = compose(config, method, task, splits.train, mesh.size, total)
-    predict = task.predictor(method)
-    scorer = make_scorer(
-        network.apply, predict, mesh, shared, 4 * config.train.batch_size, config.train.mirror_scores
+    run = evaluator(
+        network,
+        task,
+        static_part(method),
+        mesh,
+        4 * config.train.batch_size,
+        config.train.mirror_scores,
     )
+
+    def predictions(data: Dataset) -> np.ndarray:
+        labels = data.labels if task.reads_labels else None
+        return run(state.evaluation_variables, shared.statistics, data.images, labels)
+
     numbers = {"step": before["best_step"], "seconds": before["seconds"], "skipped": before["skipped"]}
-    return score_run(config, method, splits, shared, scorer, state.evaluation_variables, **numbers)
+    return score_run(config, method, task, splits, shared, predictions, **numbers)

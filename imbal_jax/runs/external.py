@@ -20,8 +20,12 @@ from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
 from imbal_jax.report import RunResult
+from imbal_jax.report.result import run_names
+from imbal_jax.runs.address import RunAddress
+from imbal_jax.runs.claim import CLAIM
+from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment_choice import deploy
-from imbal_jax.runs.evaluate import deployment_priors, print_results, result_of, write_run_report
+from imbal_jax.runs.evaluate import given_priors, print_results, result_of, write_run_report
 from imbal_jax.runs.outputs import (
     RESULT,
     Scored,
@@ -31,7 +35,6 @@ from imbal_jax.runs.outputs import (
     with_deployment_priors,
 )
 from imbal_jax.runs.restore import Deployed, restore_deployed
-from imbal_jax.runs.workdir import CLAIM, claim_splits
 from imbal_jax.training.build import make_mesh
 
 Part = Literal["all", "train", "validation", "test"]
@@ -40,7 +43,7 @@ PARTS = ("all", *SPLITS)
 
 def validate(
     config: Config,
-    runs: Sequence[Path],
+    runs: Sequence[RunAddress],
     out: Path,
     *,
     part: Part = "all",
@@ -50,10 +53,10 @@ def validate(
 ) -> list[RunResult]:
     """Score the ``runs`` on the data set of ``config.data``; print, and write the report to ``out``.
 
-    config: of the runs, with the ``data`` of the other place. runs: folders WORKDIR/METHOD. part: of the data set,
-    split as for training, or all of it. step: of the checkpoints, instead of the chosen ones, whose calibration,
-    thresholds and correction they are read with. refit: choose the
-    calibration and the thresholds anew, as ``config.deploy`` says, on the validation images of the training.
+    config: of the runs, with the ``data`` of the other place. runs: finished ones of one workdir. part: of the data
+    set, split as for training, or all of it. step: of the checkpoints, instead of the chosen ones, whose
+    calibration, thresholds and correction they are read with. refit: choose the calibration and the thresholds
+    anew, as ``config.deploy`` says, on the validation images of the training.
 
     Raises InputError for images or classes that the runs do not know, and as ``sources.load``.
     """
@@ -61,10 +64,11 @@ def validate(
     check_out(out)
     mesh = make_mesh(config)
     models = [restore_deployed(run, mesh, step) for run in runs]
-    for model in models:
-        if (chosen := read_result(model.folder)["best_step"]) != model.step:
+    names = run_names(runs)
+    for name, model in zip(names, models, strict=True):
+        if (chosen := read_result(model.address.folder)["best_step"]) != model.step:
             console.print(
-                f"{model.method.name}: the checkpoint is that of step {model.step}; calibration, thresholds and the "
+                f"{name}: the checkpoint is that of step {model.step}; calibration, thresholds and the "
                 f"method's own correction are those of the chosen one, step {chosen}",
                 markup=False,
                 highlight=False,
@@ -75,10 +79,10 @@ def validate(
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
     title = f"{config.title or config.name}: {part} of {config.data.source}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
-    for model, result in zip(models, results, strict=True):
+    for name, result in zip(names, results, strict=True):
         arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
         arrays["classes"] = np.array(classes)
-        write_npz(out / f"{model.method.name}.npz", arrays, compressed=True)
+        write_npz(out / f"{name.replace(', seed ', '-seed')}.npz", arrays, compressed=True)
     print_results(config, results, classes, report, console)
     return results
 
@@ -108,9 +112,9 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
     else:
         here, there = (_split_of(data) for data in (config.data, model.config.data))
         # the run's own images are where it left them
-        splits = load(config, model.folder.parent if here == there else out, tell, geometry)
+        splits = load(config, model.address.workdir if here == there else out, tell, geometry)
         if replace(here, dir=None) == replace(there, dir=None):
-            claim_splits(model.folder.parent, splits.members)
+            claim_splits(model.address.workdir, splits.members)
         data = getattr(splits, part)
     data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
     if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
@@ -186,16 +190,16 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
 
 
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
-    scored = Scored.read(model.folder)
+    scored = Scored.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
     if refit:
-        target = deployment_priors(config, scored.classes, many_labels=scored.many_labels)
+        target = given_priors(config, model.task, scored.classes)
         scored = with_deployment_priors(model.method, scored, target)
-    outputs = model.scorer(mesh, 4 * config.train.batch_size)(test.images)
+    outputs = model.predict(mesh, 4 * config.train.batch_size)(test.images)
     return result_of(
-        config,
+        replace(config, seed=model.address.seed),
         model.method,
-        model.folder,
+        model.address.folder,
         scored,
         deploy(config, scored) if refit else model.deployment,
         test,

@@ -23,7 +23,7 @@ from imbal_jax.metrics import (
     paired_bootstrap,
 )
 from imbal_jax.metrics.averages import average_of, ratio
-from imbal_jax.runs.workdir import DEFINITIONS
+from imbal_jax.runs.claim import DEFINITIONS
 
 METRICS = {
     "auroc": "AUROC",
@@ -247,7 +247,7 @@ def seed_spread(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _settings(run: Run) -> str:
     """The config as text, less what differs between seeds of a method and where its data lie."""
-    left_out = {"seed", "name", "title", "methods", DEFINITIONS}
+    left_out = {"seed", "seeds", "name", "title", "methods", DEFINITIONS}
     values = {key: value for key, value in run.config.items() if key not in left_out}
     values["data"] = {k: v for k, v in values["data"].items() if k not in ("dir", "download")}
     values["train"] = {k: v for k, v in values["train"].items() if k != "devices"}

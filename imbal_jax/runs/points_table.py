@@ -10,15 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from imbal_jax.console import UNDEFINED, WIDE, number, percent
-from imbal_jax.decisions.operating_point import OperatingPoint, decide, predictive_values
+from imbal_jax.decisions.operating_point import decide, predictive_values
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report import RunResult
 from imbal_jax.report.resampling import rate_interval
+from imbal_jax.report.seeds import seed_places
 from imbal_jax.report.use import Use, use_of
 
 HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "called of 1,000")
 SHORT = ("from", "sens.", "spec.", "PPV", "per 1,000")
 CONFIDENCE = "with confidence: a one-sided lower bound on validation, by patient"
+SEEDS = "of several seeds the mean ± standard deviation over them (the means of their interval bounds)"
 JOINT = 0.975  # sensitivity and specificity are both within theirs in 95 studies of 100 (Bonferroni)
 BOUNDS = len("(0.00–1.00)")  # of an interval, which may stand in a second line
 
@@ -27,6 +29,8 @@ def points_table(
     results: Sequence[RunResult], classes: Sequence[str], negative_class: str | None, width: int = WIDE
 ) -> Table:
     """One row a class, but the negative one, and method; rates with two-sided 95 % intervals, by patient.
+
+    Several seeds of one method are one row, their mean.
 
     width: of the console, characters; on a narrow one the headings are short. The results have operating points.
     Raises ValueError where one has none.
@@ -41,21 +45,24 @@ def points_table(
     for heading in HEADINGS if width >= WIDE else SHORT:
         table.add_column(heading, justify="right", min_width=BOUNDS if heading in rates else None)
     rules: dict[str, list[str]] = {}
-    values = {result.method: point_values(result, classes, negative_class) for result in results}
-    for c, name in enumerate(classes):
-        if name == negative_class:
-            continue
-        for result in results:
-            point = result.points[c]
-            rules.setdefault(point.rule, []).append(name)
-            table.add_row(Text(name), Text(result.method), *_cells(values[result.method][name], point))
+    values = [point_values(result, classes, negative_class) for result in results]
+    methods = seed_places(results)
+    for name in values[0] if values else ():
+        for method, places in methods.items():
+            of_seeds = [values[i][name] for i in places]
+            for one in of_seeds:
+                rules.setdefault(one.rule, []).append(name)
+            label = f"{method}, {len(places)} seeds" if len(places) > 1 else method
+            table.add_row(Text(name), Text(label), *_cells(of_seeds))
         table.add_section()
     asked = [f"{rule}: {', '.join(dict.fromkeys(names))}" for rule, names in rules.items()]
     lines = asked if len(rules) > 1 else list(rules)
     if any("confidence" in rule for rule in rules):
         lines.append(CONFIDENCE)
-    elsewhere = {}
-    for name, value in next(iter(values.values()), {}).items():
+    if len(methods) < len(results):
+        lines.append(SEEDS)
+    elsewhere: dict[str, list[str]] = {}
+    for name, value in (values[0] if values else {}).items():
         if not value.use.own:
             elsewhere.setdefault(value.use.source, []).append(f"{name} {percent(value.use.prevalence)}")
     for source, names in elsewhere.items():
@@ -66,8 +73,8 @@ def points_table(
     return table
 
 
-def threshold_text(point: OperatingPoint) -> str:
-    return "nobody" if point.threshold > 1 else f"{point.threshold:.3g}"
+def threshold_text(threshold: float) -> str:
+    return "nobody" if threshold > 1 else f"{threshold:.3g}"
 
 
 class Rate(NamedTuple):
@@ -138,15 +145,21 @@ def _in_use(sensitivity: Rate, specificity: Rate, prevalence: float) -> tuple[Ra
     return Rate(*ppv), 1000 * called
 
 
-def _cells(values: PointValues, point: OperatingPoint) -> list[str]:
-    rates = (values.sensitivity, values.specificity, values.ppv)
-    return [threshold_text(point), *map(_rate_text, rates), number(values.called, 0)]
+def _cells(of_seeds: Sequence[PointValues]) -> list[str]:
+    """Threshold, rates and calls of one run, or the range of the thresholds and the means of several."""
+    thresholds = sorted(values.threshold for values in of_seeds)
+    texts = dict.fromkeys(map(threshold_text, (thresholds[0], thresholds[-1])))
+    rates = [[getattr(values, name) for values in of_seeds] for name in ("sensitivity", "specificity", "ppv")]
+    called = float(np.mean([values.called for values in of_seeds]))
+    return [" to ".join(texts), *map(_rate_text, rates), number(called, 0)]
 
 
-def _rate_text(rate: Rate) -> str:
-    if not math.isfinite(rate.value):
+def _rate_text(rates: Sequence[Rate]) -> str:
+    mean = Rate(*np.mean(rates, axis=0).tolist())
+    if not math.isfinite(mean.value):
         return UNDEFINED
-    return f"{number(rate.value, 2)} ({_bound(rate.low)}–{_bound(rate.high)})"
+    spread = f" ± {number(float(np.std([r.value for r in rates], ddof=1)), 2)}" if len(rates) > 1 else ""
+    return f"{number(mean.value, 2)}{spread} ({_bound(mean.low)}–{_bound(mean.high)})"
 
 
 def _bound(value: float) -> str:

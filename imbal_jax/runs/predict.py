@@ -25,9 +25,10 @@ from imbal_jax.data.records.record_set import RecordSet, open_records
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.files import CsvFile
-from imbal_jax.runs.deployment import Deployment
+from imbal_jax.runs.address import find_runs
+from imbal_jax.runs.deployment import Inputs
+from imbal_jax.runs.ensemble import Ensemble, ensemble_of
 from imbal_jax.runs.points_table import threshold_text
-from imbal_jax.runs.restore import Deployed, restore_deployed
 
 AHEAD = 4  # images a thread reads before they are scored
 
@@ -74,12 +75,14 @@ def predict(
     devices: int | None = None,
     console: Console | None = None,
 ) -> Prediction:
-    """Score what is at ``path`` with the finished run ``run`` and write a row an image to ``out``, as it goes.
+    """Score what is at ``path`` with a finished run and write a row an image to ``out``, as it goes.
 
     Columns: ``id``; for each finding ``probability/NAME``, calibrated, and ``called/NAME``, 1 where it reaches the
     stored operating point; ``flags``, what to know of the image's quality. Files that cannot be read or are passed
     over are listed with the reason in ``out`` with the ending ``.unreadable.csv``.
 
+    run: WORKDIR/METHOD/seedN; or WORKDIR/METHOD, for the mean of the calibrated probabilities of all its seeds, with
+        thresholds chosen on the mean of their validation probabilities; or WORKDIR, where it holds one method.
     path: a DICOM, PNG, JPEG, TIFF or BMP file, a folder of such, or a folder of records.
     key_file: what files' ids are made with, of their paths below ``path``; made where there is none; ``out`` with
         the ending ``.key`` if left out. Records keep the ids they have.
@@ -93,25 +96,25 @@ def predict(
         raise InputError("there is no file or folder at the PATH to score: give one that exists")
     check_places(path, out, key_file, names)
     mesh = make_mesh(devices)
-    deployed = restore_deployed(run, mesh)
-    count, images, passed = _images(path, deployed, out, key_file, workers, console)
+    model = ensemble_of(find_runs(run), mesh)
+    count, images, passed = _images(path, model.inputs, out, key_file, workers, console)
     found = Prediction()
-    say(console, _opening(deployed))
-    score = deployed.scorer(mesh, batch_size)
+    say(console, _opening(model))
+    score = model.predict(mesh, batch_size)
     unread = unreadable_file(out)
     with ExitStack() as stack:
         advance = stack.enter_context(progress(console, "scored", "images", count))
         linked = stack.enter_context(CsvFile(names, private=True))
         listed = stack.enter_context(CsvFile(unread))
         table = stack.enter_context(CsvFile(out))
-        table.row(heading(deployed.deployment))
+        table.row(heading(model))
         listed.row(("id", "reason"))
         linked.row(("id", "path"))
         for batch in _batches(images, batch_size):
             good = [read for read in batch if read.pixels is not None]
             if good:
-                outputs = score(np.stack([read.pixels for read in good]))
-                for row in rows(deployed.deployment, good, outputs, found):
+                probabilities = score(np.stack([read.pixels for read in good]))
+                for row in rows(model, good, probabilities, found):
                     table.row(row)
             for read in batch:
                 if read.pixels is None:
@@ -128,7 +131,7 @@ def predict(
             table.discard()
     if not (found.refused or passed.reads):
         unread.unlink()
-    say(console, _ending(deployed.deployment, found, out, passed))
+    say(console, _ending(model, found, out, passed))
     if not found.scored:
         raise InputError(f"not one of {count} files that were given could be read: see {unread}")
     return found
@@ -160,22 +163,21 @@ def check_places(path: Path, out: Path, key_file: Path | None, names: Path | Non
                 raise InputError(f"{what} and {other} are one file, {file}: name another")
 
 
-def heading(deployment: Deployment) -> list[str]:
-    names = [deployment.classes[c] for c in deployment.findings]
+def heading(model: Ensemble) -> list[str]:
+    names = [model.classes[c] for c in model.findings]
     return ["id", *(f"{what}/{name}" for name in names for what in ("probability", "called")), "flags"]
 
 
 def rows(
-    deployment: Deployment, images: Sequence[Read], outputs: np.ndarray, found: Prediction
+    model: Ensemble, images: Sequence[Read], probabilities: np.ndarray, found: Prediction
 ) -> Iterator[list[str]]:
     """The rows of scored images, which are counted in ``found``."""
-    probabilities = deployment.probabilities(outputs)
-    called = deployment.called(probabilities)
+    called = model.called(probabilities)
     for read, p, decided in zip(images, probabilities, called, strict=True):
         cells = [read.id]
-        for c in deployment.findings:
+        for c in model.findings:
             cells += [f"{p[c]:.6g}", str(int(decided[c]))]
-            found.called[deployment.classes[c]] += int(decided[c])
+            found.called[model.classes[c]] += int(decided[c])
         found.scored += 1
         found.colour_dropped += COLOUR_DROPPED in read.flags
         yield [*cells, " ".join(read.flags)]
@@ -189,11 +191,10 @@ def unreadable_file(out: Path) -> Path:
 
 
 def _images(
-    path: Path, deployed: Deployed, out: Path, key_file: Path | None, workers: int, console: Console
+    path: Path, inputs: Inputs, out: Path, key_file: Path | None, workers: int, console: Console
 ) -> tuple[int, Iterator[Read], Passed]:
     """How many there are, each of them, in order, and what was passed over; only those about to be scored are in
     memory."""
-    inputs = deployed.deployment.inputs
     geometry = inputs.geometry
     if path.is_dir() and prepared_folders(path):
         records = open_records(path)
@@ -268,21 +269,20 @@ def _batches(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
 # What is said
 
 
-def _opening(deployed: Deployed) -> str:
-    deployment = deployed.deployment
-    lines = [f"{deployed.method.name}, checkpoint of step {deployed.step}"]
-    if deployment.inputs.geometry is not None:
-        lines.append(f"pictures: {deployment.inputs.geometry}")
-    for c in deployment.findings:
-        point = deployment.points[c]
+def _opening(model: Ensemble) -> str:
+    lines = [model.title]
+    if model.inputs.geometry is not None:
+        lines.append(f"pictures: {model.inputs.geometry}")
+    for c in model.findings:
+        point = model.points[c]
         lines.append(
-            f"{deployment.classes[c]}: called at {threshold_text(point)} ({point.rule}); probabilities hold at a "
-            f"prevalence of {percent(deployment.prevalence[c])}"
+            f"{model.classes[c]}: called at {threshold_text(point.threshold)} ({point.rule}); probabilities hold "
+            f"at a prevalence of {percent(model.prevalence[c])}"
         )
     return "\n".join(lines)
 
 
-def _ending(deployment: Deployment, found: Prediction, out: Path, passed: Passed) -> str:
+def _ending(model: Ensemble, found: Prediction, out: Path, passed: Passed) -> str:
     lines = [
         f"unreadable {count:,}: {reason}: {REASONS[reason]}"
         for reason, count in sorted(found.refused.items())
@@ -293,8 +293,6 @@ def _ending(deployment: Deployment, found: Prediction, out: Path, passed: Passed
     if found.colour_dropped:
         lines.append(f"{found.colour_dropped:,} colour pictures made grey, which is what the network takes")
     if found.scored:
-        called = [
-            f"{deployment.classes[c]} {found.called[deployment.classes[c]]:,}" for c in deployment.findings
-        ]
+        called = [f"{model.classes[c]} {found.called[model.classes[c]]:,}" for c in model.findings]
         lines.append(f"{found.scored:,} images, called {', '.join(called)}: {out}")
     return "\n".join(lines)

@@ -12,89 +12,61 @@ from jax.sharding import Mesh
 
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.engine import keys
 from imbal_jax.engine.parallel import replicate
 from imbal_jax.engine.state import TrainState, init_state
-from imbal_jax.errors import InputError
-from imbal_jax.files import present
-from imbal_jax.methods import Method
+from imbal_jax.methods import Method, static_part
+from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Deployment
-from imbal_jax.runs.outputs import RESULT, read_result
-from imbal_jax.runs.workdir import read_claim, read_methods
-from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
-from imbal_jax.training.build import build, make_optimizer
+from imbal_jax.runs.outputs import read_result
+from imbal_jax.tasks import MANY_LABELS, ONE_LABEL, Task
+from imbal_jax.training.build import build
 from imbal_jax.training.checkpoint import Checkpoints
-from imbal_jax.training.inference import make_scorer, shard_scorer
+from imbal_jax.training.inference import evaluator, shard_predict
 from imbal_jax.training.network import Network, SecondStageNetwork
+from imbal_jax.training.optimizer import make_optimizer
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """folder: the run's, WORKDIR/METHOD. step: of the checkpoint that ``variables`` are from."""
+    """address: which run. step: of the checkpoint that ``variables`` are from."""
 
+    address: RunAddress
     config: Config
     method: Method
-    folder: Path
     deployment: Deployment
     network: Network | SecondStageNetwork
     variables: Mapping[str, Any]
     step: int
 
-    def scorer(self, mesh: Mesh, batch_size: int) -> Outputs:
+    @property
+    def task(self) -> Task:
+        """What kind of labels the network was trained for."""
+        return MANY_LABELS if self.deployment.many_labels else ONE_LABEL
+
+    def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
         """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
         inputs = self.deployment.inputs
-        scorer = make_scorer(
-            self.network.apply, self._predict, mesh, inputs.statistics, batch_size, inputs.mirror
-        )
-        return partial(scorer, replicate(self.variables, mesh))
+        run = evaluator(self.network, self.task, static_part(self.method), mesh, batch_size, inputs.mirror)
+        return partial(run, replicate(self.variables, mesh), inputs.statistics)
 
     def outputs(self, images: jax.Array) -> jax.Array:
         """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""
         inputs = self.deployment.inputs
-        pure = shard_scorer(self.network.apply, self._predict, inputs.statistics, inputs.mirror)
+        predictor = self.task.predictor(self.method)
+        pure = shard_predict(self.network.apply, predictor, inputs.statistics, inputs.mirror)
         return pure(self.variables, images)
 
-    def _predict(self, outputs: Any) -> jax.Array:
-        task = MANY_LABELS if self.deployment.many_labels else ONE_LABEL
-        return task.predictor(self.method)(outputs)
 
-
-def finished_methods(config: Config, workdir: Path) -> list[Method]:
-    """Those of the config that were trained to their end; InputError where none was."""
-    finished = [method for method in config.methods if present(workdir / method.name / RESULT)]
-    if not finished:
-        raise InputError(f"no run in {workdir} is finished: train it to its end first")
-    return finished
-
-
-def find_run(path: Path) -> tuple[Config, Method, Path]:
-    """The config, the method and the folder of the run that ``path`` names.
-
-    path: WORKDIR/METHOD, or WORKDIR where only one of its runs is finished. Raises InputError where none is, or
-    several are.
-    """
-    if not present(path / RESULT):
-        config = read_claim(path)
-        finished = finished_methods(config, path)
-        if len(finished) > 1:
-            runs = ", ".join(str(path / method.name) for method in finished)
-            raise InputError(f"{path} holds several runs: name one of {runs}")
-        return config, finished[0], path / finished[0].name
-    config = read_claim(path.parent)
-    known = read_methods(path.parent)
-    if path.name not in known:  # a first stage may not be named in the config
-        raise InputError(f"{path} is no run of {path.parent}: its config has {', '.join(known)}")
-    return config, known[path.name], path
-
-
-def restore_deployed(path: Path, mesh: Mesh, step: int | None = None) -> Deployed:
-    """What ``find_run`` finds at ``path``, ready for use.
+def restore_deployed(address: RunAddress, mesh: Mesh, step: int | None = None) -> Deployed:
+    """The finished run at ``address``, ready for use.
 
     step: of one of the checkpoints that were kept, instead of the chosen one; the calibration and the thresholds
-    remain those of the chosen one. Raises InputError for a damaged or absent checkpoint, or as ``find_run``.
+    remain those of the chosen one. Raises InputError for a damaged or absent checkpoint.
     """
-    config, method, folder = find_run(path)
+    config, method, folder = address.config(), address.definition(), address.folder
     deployment = Deployment.read(folder)
     step = read_result(folder)["best_step"] if step is None else step
     classes = len(deployment.classes)
@@ -106,7 +78,7 @@ def restore_deployed(path: Path, mesh: Mesh, step: int | None = None) -> Deploye
     )
     network, state = restore_state(config, method, like, folder, mesh, step)
     variables = jax.device_get(state.evaluation_variables)
-    return Deployed(config, method, folder, deployment, network, variables, step)
+    return Deployed(address, config, method, deployment, network, variables, step)
 
 
 def restore_state(
@@ -117,7 +89,8 @@ def restore_state(
     like: a data set of the training images' shape and classes; it may be empty.
     """
     network, variables = build(config, method, like)
-    optimizer = make_optimizer(config.optim, 1, method)
-    empty = init_state(variables, optimizer, jax.random.key(config.seed), ema=config.optim.averages)
+    own = method.loss_row.optimizer if method.second_stage == "none" else None
+    optimizer = make_optimizer(config.optim, 1, own=own)
+    empty = init_state(variables, optimizer, keys.run(config.seed), ema=config.optim.averages)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        return network, checkpoints.restore(replicate(empty, mesh), step)
+        return network, checkpoints.restore_step(replicate(empty, mesh), step)

@@ -36,7 +36,7 @@ def _run(config: Config, result: RunResult, classes: Sequence[str], split: str) 
     points = point_values(result, classes, config.data.negative_class)
     return {
         "method": result.method,
-        "seed": config.seed,
+        "seed": result.seed,
         "step": result.best_step,
         "split": split,
         "rows": result.table,

@@ -1,4 +1,4 @@
-"""Layout: the place of each draw within a batch and within a pass, and what a stream draws in 2^i steps."""
+"""Layout: the order of the draws within a batch and within a pass, and the draws of a stream in 2^i steps."""
 
 import numpy as np
 

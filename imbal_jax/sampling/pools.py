@@ -1,4 +1,4 @@
-"""Pools of items that batches draw from: one for each class, with repeats and resampling."""
+"""Pools: the items that batches draw from, one pool per class, with repeats and resampling."""
 
 import numpy as np
 from jax.typing import ArrayLike

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from imbal_jax import losses, priors
-from imbal_jax.data.labels import (UNCERTAIN)
-from imbal_jax.data.dataset import (Dataset)
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.labels import UNCERTAIN
 from imbal_jax.decisions.prior_shift import effective_prevalence
 from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, ClassArrays, Method

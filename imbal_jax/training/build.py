@@ -24,6 +24,8 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
         "axis_name": None if config.train.backend == "jit" else parallel.AXIS,
         **config.model.options,
     }
+    if config.model.dropout and method.views > 1:
+        options["views"] = method.views
     if method.head != "linear":
         options["head"] = method.head
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)

@@ -13,7 +13,7 @@ from imbal_jax.data.feeding.pipeline import Pipeline, Resident
 from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import HostBatches, stream_steps
-from imbal_jax.data.load import (Splits)
+from imbal_jax.data.load import Splits
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.engine import keys, parallel
 from imbal_jax.engine.state import TrainState, init_state

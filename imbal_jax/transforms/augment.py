@@ -1,4 +1,4 @@
-"""Random perturbation of images on the device, inside the jitted step."""
+"""Random augmentation of images, on device, inside the jitted step."""
 
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -90,7 +90,7 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     draws = jax.random.uniform(draws_key, (10,), minval=-1.0)
     flip, dy, dx, angle, zoom, brightness, contrast, cy, cx, stretch = draws
     mirror = (flip < 0) & (strength > 0) & config.flip
-    # Of the image as it came: averaging the warped image makes XLA warp it twice.
+    # Mean of the original image: averaging the warped one makes XLA warp it twice.
     mean = intensities(image).mean()
 
     if config.rotation or config.zoom or config.stretch:

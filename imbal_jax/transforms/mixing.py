@@ -1,4 +1,4 @@
-"""Two images become one, and so do their labels: mixup, CutMix and their kin, inside the jitted step.
+"""Image and label mixing (mixup, CutMix and variants), inside the jitted step.
 
 Every image has a partner, the image in the same place of a second batch, whose composition ``PARTNER`` names.
 With x, y the image and its label, x', y' those of the partner, and B a Beta distribution:
@@ -13,7 +13,7 @@ With x, y the image and its label, x', y' those of the partner, and B a Beta dis
 
     share L(z, y) + (1 - share) L(z, y'),
 
-which for losses linear in the target, cross-entropy first, is L(z, ``mixed_targets``).
+which for losses linear in the target, cross-entropy first, is L(z, ``losses.mixed_targets.mixed_targets``).
 """
 
 import math
@@ -40,7 +40,7 @@ PARTNER: Mapping[str, str] = MappingProxyType(
         "cmo": "balanced",
     }
 )
-"""The composition (``sampling.make_plan``) of the partners' batch; "same" is that of the images, drawn anew.
+"""The composition (``sampling.make_plan``) of the partners' batch; "same" is that of the images, another draw.
 
 CMO: as in the authors' code, which gives each *item* the weight 1 / n_c and so draws all classes alike; the paper's
 text gives each *class* that share, which would be ``reversed``.
@@ -51,7 +51,7 @@ ALPHA: Mapping[str, float] = MappingProxyType(
 )
 """What ``alpha=None`` stands for: mixup as on ImageNet (1 on CIFAR), the others as published."""
 
-_NODES = 4097  # of the table of quantiles: what is drawn then is right to 1e-5 for alpha from 0.05 to 100
+_NODES = 4097  # size of the quantile table: draws are accurate to 1e-5 for alpha from 0.05 to 100
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Mixing:
     """How images are mixed. Static and hashable.
 
     kind: none, mixup, cutmix, remix, balanced_mixup, cmo.
-    alpha: of the Beta distribution, above 0; towards 0 images stay apart. None for ``ALPHA[kind]``.
+    alpha: parameter of the Beta distribution, above 0; near 0, images are hardly mixed. None for ``ALPHA[kind]``.
     probability: how many of the images are mixed at all (CutMix on CIFAR and CMO: 0.5).
-    kappa: of remix: how many times commoner than the other one class must be, 1 or more, for the rarer one to
+    kappa: for remix, how many times commoner than the other one class must be, 1 or more, for the rarer one to
         take the whole label.
-    tau: of remix: the share of the commoner class's image, in [0, 1], below which that happens.
+    tau: for remix, the share of the commoner class's image, in [0, 1], below which that happens.
 
     Raises InputError for an unknown kind or a value out of its range.
     """
@@ -108,7 +108,7 @@ def mix(
         others than those of ``augment``.
       images: [B, H, W, C], floating point: in [0, 1] or standardised, mixing commutes with both.
       labels: int [B], or multi-hot [B, L].
-      partner_images, partner_labels: of the same shapes. None for kind none.
+      partner_images, partner_labels: arrays of the same shapes. None for kind none.
       counts: [C], n, of the training split; may be traced. Only remix reads them, else None will do.
       config: static.
 

@@ -1,4 +1,4 @@
-"""New examples of rare classes, made in feature space: SMOTE and the smoothed bootstrap (ROSE).
+"""Synthetic features of rare classes: SMOTE and the smoothed bootstrap (ROSE).
 
 What they need of the whole data set is computed once, on the host: ``nearest_neighbours`` and
 ``kernel_deviations``. The draws themselves are pure and jittable, with one key an example, so that a result

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from method_arrays import class_arrays
 
 from imbal_jax.methods import find_method, without_effect
-from imbal_jax.tasks import class_arrays
 
 EVEN, RARE = np.repeat([0, 1], [50, 50]), np.repeat([0, 1], [990, 10])
 LONG = np.repeat(np.arange(10), [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])  # CIFAR-10-LT at 1:100

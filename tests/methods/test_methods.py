@@ -6,7 +6,7 @@ import pytest
 
 from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, find_method, first_stage
-from imbal_jax.tasks import second_stage
+from imbal_jax.training.composition import second_stage_method
 
 
 def test_every_method_says_when_to_use_it_and_who_proposed_it() -> None:
@@ -190,6 +190,6 @@ def test_parts_that_exclude_each_other_are_refused(changes: dict, said: str) -> 
 def test_the_second_loss_takes_options():
     method = find_method("crt,second_loss=focal,second_loss.gamma=1")
     assert method.second_loss_options == (("gamma", 1.0),)
-    assert second_stage(method).loss_options == {"gamma": 1.0}
+    assert second_stage_method(method).loss_options == {"gamma": 1.0}
     with pytest.raises(InputError, match="loss cross_entropy has no option 'gamma'"):
         Method(name="x", second_loss_options=(("gamma", 1.0),))

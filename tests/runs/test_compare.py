@@ -44,11 +44,13 @@ CLASSES = ("normal", "nodule", "effusion")
 def write_run(
     folder: Path, labels: np.ndarray, scores: np.ndarray, *, config: Config | None = None, **stored: object
 ) -> Path:
-    """What a finished run of ``folder.name`` leaves, WORKDIR/METHOD: a class is called at a probability of 0.5."""
-    folder.mkdir(parents=True)
+    """What a finished run of ``folder.name`` leaves in WORKDIR/METHOD: a class is called at a probability of 0.5."""
     config = config or Config(name="x", methods=(METHODS["ce"], METHODS["stratified"]))
     config = replace(config, data=replace(config.data, negative_class=CLASSES[0]))
+    folder.mkdir(parents=True)
     (folder.parent / "config.json").write_text(json.dumps(to_json(config)))
+    own = folder / f"seed{config.seed}"
+    own.mkdir()
     size, number = scores.shape
     classes = tuple(stored.pop("classes", CLASSES[:number]))
     scored = Scored(
@@ -70,11 +72,11 @@ def write_run(
         classes=classes,
         **{"groups": np.arange(size), "digests": np.arange(size, dtype=np.uint64), **stored},
     )
-    scored.write(folder)
+    scored.write(own)
     point = OperatingPoint(0.5, "by hand", 1.0, 1.0, 1, 1)
     one, inputs = LogitScaling((1.0,), (0.0,)), Inputs((16, 16, 1), 8, (0.0,), (1.0,), False, None)
     many = labels.ndim == 2
-    Deployment(classes, 0, many, one, (point,) * number, (0.1,) * number, "none", inputs).write(folder)
+    Deployment(classes, 0, many, one, (point,) * number, (0.1,) * number, "none", inputs).write(own)
     return folder
 
 
@@ -523,21 +525,21 @@ def test_one_run_twice_alone_unfinished_or_absent_is_refused(pair: list[Path]) -
         compare([ce], QUIET)
     with pytest.raises(InputError, match="two finished runs or more, got 0"):
         compare([], QUIET)
-    with pytest.raises(InputError, match="ce is named twice"):
+    with pytest.raises(InputError, match="ce/seed0 is named twice"):
         compare([ce, stratified, ce.parent / "." / "ce"], QUIET)
-    with pytest.raises(InputError, match="ce is named twice"):
+    with pytest.raises(InputError, match="ce/seed0 is named twice"):
         compare([ce.parent, ce], QUIET)
-    (stratified / "result.json").unlink()
-    with pytest.raises(InputError, match="stratified is no finished run"):
+    (stratified / "seed0" / "result.json").unlink()
+    with pytest.raises(InputError, match=r"no run in .*stratified is finished"):
         compare([ce, stratified], QUIET)
     with pytest.raises(InputError, match="two finished runs or more, got 1"):
         compare([ce.parent], QUIET)
-    with pytest.raises(InputError, match="nowhere is no finished run"):
+    with pytest.raises(InputError, match="there is no method nowhere in"):
         compare([ce, ce.parent / "nowhere"], QUIET)
 
 
 def test_damaged_scores_are_refused(pair: list[Path]) -> None:
-    (pair[1] / "test_scores.npz").write_bytes(b"torn")
+    (pair[1] / "seed0" / "test_scores.npz").write_bytes(b"torn")
     with pytest.raises(InputError, match=r"test_scores\.npz is damaged"):
         compare(pair, QUIET)
 
@@ -576,7 +578,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_runs_that_were_trained_can_be_compared_at_their_operating_points(trained: Path) -> None:
     found = by(compare([trained], QUIET))
     for place, method in enumerate(("ce", "stratified")):
-        scored, deployment = Scored.read(trained / method), Deployment.read(trained / method)
+        scored, deployment = (
+            Scored.read(trained / method / "seed0"),
+            Deployment.read(trained / method / "seed0"),
+        )
         truth, p = scored.labels == 1, deployment.probabilities(scored.outputs)[:, 1]
         called = p >= deployment.points[1].threshold
         expected = {

@@ -14,6 +14,7 @@ from imbal_jax.config import Deploy
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
+from imbal_jax.runs.address import find_run
 from imbal_jax.runs.export import export_run
 from imbal_jax.runs.restore import restore_deployed
 from imbal_jax.train import fit
@@ -39,12 +40,12 @@ def run_elsewhere(folder: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 def agrees(run: Path, folder: Path, number: int) -> None:
     """The program gives what the restored run gives, for a batch that is no multiple of anything."""
     mesh = make_mesh(1)
-    deployed = restore_deployed(run, mesh)
+    deployed = restore_deployed(find_run(run), mesh)
     export_run(deployed, folder)
     inputs = deployed.deployment.inputs
     images = np.random.default_rng(0).integers(0, 256, (number, *inputs.shape)).astype(inputs.dtype)
     out = run_elsewhere(folder, images)
-    expected = deployed.deployment.probabilities(deployed.scorer(mesh, 8)(images))
+    expected = deployed.deployment.probabilities(deployed.predict(mesh, 8)(images))
     np.testing.assert_allclose(out["probabilities"], expected, atol=1e-5)
     thresholds = np.array([point.threshold for point in deployed.deployment.points])
     clear = (np.abs(expected - thresholds) > 1e-5).all(axis=1)
@@ -77,6 +78,6 @@ def test_many_labels_mirrored_scores_and_vectors_of_scales_are_exported_too(tmp_
 
 def test_a_folder_that_cannot_be_written_is_named(finished_runs: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    deployed = restore_deployed(finished_runs / "ce", make_mesh(1))
+    deployed = restore_deployed(find_run(finished_runs / "ce"), make_mesh(1))
     with pytest.raises(InputError, match=r"cannot write .*file"):
         export_run(deployed, tmp_path / "file")

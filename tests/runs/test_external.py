@@ -13,10 +13,11 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.metrics import sensitivity
+from imbal_jax.runs.address import RunAddress, find_run, find_runs
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.external import aligned, validate
 from imbal_jax.runs.outputs import Scored
-from imbal_jax.runs.restore import find_run, restore_deployed
+from imbal_jax.runs.restore import restore_deployed
 
 
 @pytest.fixture
@@ -37,17 +38,18 @@ def of(finished_runs: Path, **data: object):
 def test_all_images_of_another_place_are_scored_at_the_stored_thresholds(
     finished_runs: Path, elsewhere: Path, tmp_path: Path
 ) -> None:
-    runs = [finished_runs / "ce", finished_runs / "crt"]
+    runs = find_runs(finished_runs)
+    assert [run.method for run in runs] == ["ce", "crt"]
     first, second = validate(of(finished_runs, dir=elsewhere), runs, tmp_path / "out", console=QUIET)
     assert len(first.labels) == 40
     for run, result in zip(runs, (first, second), strict=True):
-        deployment = Deployment.read(run)
+        deployment = Deployment.read(run.folder)
         assert result.points == deployment.points
         deployed = restore_deployed(run, make_mesh(1))
         rows = [line.split(",") for line in (elsewhere / "labels.csv").read_text().split()[1:]]
         files = {name: int(label == "bright") for name, _, label in rows}
         images = np.stack([np.asarray(Image.open(elsewhere / name))[..., None] for name in sorted(files)])
-        expected = deployment.probabilities(deployed.scorer(make_mesh(1), 64)(images))
+        expected = deployment.probabilities(deployed.predict(make_mesh(1), 64)(images))
         np.testing.assert_allclose(result.scores, expected, atol=1e-6)
         np.testing.assert_array_equal(result.labels, [files[name] for name in sorted(files)])
     page = (tmp_path / "out" / "report.html").read_text()
@@ -61,25 +63,30 @@ def test_the_test_split_of_the_same_data_gives_the_scores_of_training(
     finished_runs: Path, tmp_path: Path
 ) -> None:
     (result,) = validate(
-        of(finished_runs), [finished_runs / "ce"], tmp_path / "out", part="test", console=QUIET
+        of(finished_runs), find_runs(finished_runs / "ce"), tmp_path / "out", part="test", console=QUIET
     )
-    scored = Scored.read(finished_runs / "ce")
+    scored = Scored.read(finished_runs / "ce" / "seed0")
     np.testing.assert_allclose(result.raw_scores, scored.outputs, atol=1e-6)
     np.testing.assert_array_equal(result.labels, scored.labels)
 
 
 def test_any_checkpoint_that_was_kept_can_be_scored(finished_runs: Path, tmp_path: Path) -> None:
-    steps = sorted(int(p.name) for p in (finished_runs / "ce" / "checkpoints").iterdir())
+    steps = sorted(int(p.name) for p in (finished_runs / "ce" / "seed0" / "checkpoints").iterdir())
     scores = [
         validate(
-            of(finished_runs), [finished_runs / "ce"], tmp_path / str(s), part="test", step=s, console=QUIET
+            of(finished_runs),
+            find_runs(finished_runs / "ce"),
+            tmp_path / str(s),
+            part="test",
+            step=s,
+            console=QUIET,
         )[0].raw_scores
         for s in steps
     ]
     assert len(steps) >= 2
     assert np.abs(scores[0] - scores[-1]).max() > 1e-3
     with pytest.raises(InputError, match="no checkpoint of step 1 "):
-        validate(of(finished_runs), [finished_runs / "ce"], tmp_path / "x", step=1, console=QUIET)
+        validate(of(finished_runs), find_runs(finished_runs / "ce"), tmp_path / "x", step=1, console=QUIET)
 
 
 def test_thresholds_are_chosen_anew_on_validation_where_that_is_asked(
@@ -87,9 +94,13 @@ def test_thresholds_are_chosen_anew_on_validation_where_that_is_asked(
 ) -> None:
     config = of(finished_runs, dir=elsewhere)
     config = replace(config, deploy=replace(config.deploy, points=("max f2",)))
-    (result,) = validate(config, [finished_runs / "crt"], tmp_path / "out", refit=True, console=QUIET)
+    (result,) = validate(
+        config, find_runs(finished_runs / "crt"), tmp_path / "out", refit=True, console=QUIET
+    )
     assert result.points[1].rule == "max f2"
-    assert Deployment.read(finished_runs / "crt").points[1].rule == "youden", "the run itself is left alone"
+    assert Deployment.read(finished_runs / "crt" / "seed0").points[1].rule == "youden", (
+        "the run itself is left alone"
+    )
 
 
 def test_images_of_another_size_or_class_are_refused_with_what_is_allowed(
@@ -100,14 +111,16 @@ def test_images_of_another_size_or_class_are_refused_with_what_is_allowed(
     ):
         validate(
             of(finished_runs, dir=elsewhere, image_size=24),
-            [finished_runs / "ce"],
+            find_runs(finished_runs / "ce"),
             tmp_path / "o",
             console=QUIET,
         )
     table = elsewhere / "labels.csv"
     table.write_text(table.read_text().replace("bright", "mass"))
     with pytest.raises(InputError, match="its label is not one of normal, bright"):
-        validate(of(finished_runs, dir=elsewhere), [finished_runs / "ce"], tmp_path / "o", console=QUIET)
+        validate(
+            of(finished_runs, dir=elsewhere), find_runs(finished_runs / "ce"), tmp_path / "o", console=QUIET
+        )
 
 
 # Labels
@@ -143,16 +156,18 @@ def test_labels_that_the_set_lacks_are_missing() -> None:
 def test_a_run_is_named_by_its_folder_or_by_the_workdir_that_holds_it_alone(
     finished_runs: Path, tmp_path: Path
 ) -> None:
-    config, method, folder = find_run(finished_runs / "crt")
-    assert (config.name, method.name, folder) == ("small", "crt", finished_runs / "crt")
+    found = find_run(finished_runs / "crt")
+    assert found == RunAddress(finished_runs, "crt", 0) == find_run(finished_runs / "crt" / "seed0")
+    assert (found.config().name, found.definition().name) == ("small", "crt")
+    assert found.folder == finished_runs / "crt" / "seed0"
     with pytest.raises(InputError, match=r"holds several runs: name one of .*ce, .*crt"):
         find_run(finished_runs)
     for name in ("config.json", "ce"):
         (shutil.copytree if (finished_runs / name).is_dir() else shutil.copy)(
             finished_runs / name, tmp_path / name
         )
-    assert find_run(tmp_path)[2] == tmp_path / "ce"
-    (tmp_path / "ce" / "result.json").unlink()
+    assert find_run(tmp_path).folder == tmp_path / "ce" / "seed0"
+    (tmp_path / "ce" / "seed0" / "result.json").unlink()
     with pytest.raises(InputError, match=r"no run in .* is finished"):
         find_run(tmp_path)
     with pytest.raises(InputError, match="no run in"):

@@ -14,6 +14,7 @@ from rich.console import Console
 from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
+from imbal_jax.runs.address import find_run
 from imbal_jax.runs.predict import predict
 from imbal_jax.runs.restore import restore_deployed
 
@@ -47,11 +48,11 @@ def test_a_folder_gives_a_row_an_image_with_the_scores_that_evaluation_gives(
     rows = table(out)
     assert found.scored == len(rows) == 120
     assert list(rows[0]) == ["id", "probability/bright", "called/bright", "flags"]
-    deployed = restore_deployed(finished_runs / "ce", make_mesh(1))
+    deployed = restore_deployed(find_run(finished_runs / "ce"), make_mesh(1))
     paths = {row["id"]: row["path"] for row in table(tmp_path / "n.csv")}
     files = [finished_runs / "pictures" / paths[row["id"]] for row in rows]
     images = np.stack([np.asarray(Image.open(file))[..., None] for file in files])
-    expected = deployed.deployment.probabilities(deployed.scorer(make_mesh(1), 64)(images))[:, 1]
+    expected = deployed.deployment.probabilities(deployed.predict(make_mesh(1), 64)(images))[:, 1]
     given = np.array([float(row["probability/bright"]) for row in rows])
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-6)
     called = np.array([row["called/bright"] == "1" for row in rows])
@@ -109,8 +110,8 @@ def test_records_keep_their_ids_and_score_as_the_same_pixels(finished_runs: Path
     folder = prepare(tmp_path / "set", images, np.arange(20) % 2, None, splits)
     found = predict(finished_runs / "ce", folder, tmp_path / "out.csv", batch_size=8)
     assert found.scored == 20
-    deployed = restore_deployed(finished_runs / "ce", make_mesh(1))
-    expected = deployed.deployment.probabilities(deployed.scorer(make_mesh(1), 8)(images))[:, 1]
+    deployed = restore_deployed(find_run(finished_runs / "ce"), make_mesh(1))
+    expected = deployed.deployment.probabilities(deployed.predict(make_mesh(1), 8)(images))[:, 1]
     given = np.array([float(row["probability/bright"]) for row in table(tmp_path / "out.csv")])
     np.testing.assert_allclose(np.sort(given), np.sort(expected), rtol=1e-4, atol=1e-6)
     assert not (tmp_path / "out.key").exists()

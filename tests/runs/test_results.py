@@ -15,9 +15,10 @@ from small_runs import COMMAND, QUIET, small, write_pictures, written
 from imbal_jax import train
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.runs import evaluate
+from imbal_jax.runs.address import find_runs
+from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.external import validate
 from imbal_jax.runs.outputs import Scored
-from imbal_jax.runs.workdir import read_claim
 
 
 def command(*words: object) -> str:
@@ -86,7 +87,7 @@ def test_evaluate_gives_the_numbers_of_train_for_every_correction(tmp_path: Path
             assert_same(run, found[name])
     # the corrections do something here, or the test would be empty
     for name in CORRECTIONS:
-        scored = Scored.read(work / name)
+        scored = Scored.read(work / name / "seed0")
         assert np.abs(scored.scores - scored.outputs).max() > 0.01, name
 
 
@@ -96,7 +97,7 @@ def test_the_numbers_are_those_of_the_stored_scores_by_an_independent_formula(fi
     assert [run["method"] for run in values["runs"]] == ["ce", "crt"]
     for run in values["runs"]:
         assert set(run) == {"method", "seed", "step", "split", "rows", "operating_points"}
-        scored = Scored.read(finished_runs / run["method"])
+        scored = Scored.read(finished_runs / run["method"] / "seed0")
         assert (run["seed"], run["step"], run["split"]) == (0, scored.best_step, "test")
         assert set(run["rows"]) == {"normal", "bright", "macro"}
         bright, called = scored.labels == 1, scored.scores.argmax(axis=1) == 1
@@ -104,7 +105,7 @@ def test_the_numbers_are_those_of_the_stored_scores_by_an_independent_formula(fi
         assert row["auroc"] == pytest.approx(roc_auc_score(bright, scored.scores[:, 1]))
         assert row["sensitivity"] == pytest.approx(called[bright].mean())
         assert row["specificity"] == pytest.approx((~called[~bright]).mean())
-        deployment = json.loads((finished_runs / run["method"] / "deployment.json").read_text())
+        deployment = json.loads((finished_runs / run["method"] / "seed0" / "deployment.json").read_text())
         point = run["operating_points"]["bright"]
         assert set(run["operating_points"]) == {"bright"}
         assert point["threshold"] == deployment["points"][1]["threshold"]
@@ -126,7 +127,7 @@ def test_what_is_undefined_is_null(tmp_path: Path) -> None:
     for name in [path.name for path in elsewhere.glob("*.png") if path.name not in table.read_text()]:
         (elsewhere / name).unlink()
     config = replace(config, data=replace(config.data, dir=elsewhere))
-    validate(config, [workdir / "ce"], tmp_path / "out", console=QUIET)
+    validate(config, find_runs(workdir / "ce"), tmp_path / "out", console=QUIET)
     text = (tmp_path / "out" / "results.json").read_text()
     assert "NaN" not in text
     (run,) = json.loads(text)["runs"]
@@ -149,14 +150,16 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
         given = read_claim(where)
         given = replace(given, data=replace(given.data, deployment_priors=(0.5, 0.5)))
         if where == work:
-            validate(given, [work / "stratified_corrected"], tmp_path / "out", part="test", refit=True)
+            validate(
+                given, find_runs(work / "stratified_corrected"), tmp_path / "out", part="test", refit=True
+            )
         else:
-            evaluate.rescore(given, where, QUIET, methods=["ce"])  # the other is not scored again
+            evaluate.rescore(given, where, QUIET, find_runs(where / "ce"))  # the other is not scored again
     one, other = (runs(p)["stratified_corrected"] for p in (tmp_path / "out", tmp_path / "copy"))
     assert_same(one, other)
     before = runs(work)["stratified_corrected"]
     assert one["rows"]["bright"]["sensitivity"] >= before["rows"]["bright"]["sensitivity"]
-    scored = Scored.read(work / "stratified_corrected")
+    scored = Scored.read(work / "stratified_corrected" / "seed0")
     # balanced batches, corrected to equal priors: nothing is left of the correction
     np.testing.assert_allclose(scored.training_priors, 0.5)
 
@@ -167,7 +170,7 @@ def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path)
     config = replace(base, train=replace(base.train, epochs=1, evaluations=1))
     train.fit(config, tmp_path / "work", QUIET)
     folder = tmp_path / "work" / method.name
-    validate(read_claim(tmp_path / "work"), [folder], tmp_path / "out", part="test", console=QUIET)
+    validate(read_claim(tmp_path / "work"), find_runs(folder), tmp_path / "out", part="test", console=QUIET)
     assert_same(runs(tmp_path / "work")[method.name], runs(tmp_path / "out")[method.name])
     scored = Scored.read(folder)
     assert np.abs(scored.scores - scored.outputs).max() > 0.01

@@ -11,7 +11,9 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.methods import METHODS, TRAINED, find_method
 from imbal_jax.sampling import batch_indices, plan_counts
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
-from imbal_jax.training.build import build, compose, make_optimizer, second_steps_of
+from imbal_jax.training.build import build
+from imbal_jax.training.composition import compose, second_steps_of
+from imbal_jax.training.optimizer import make_optimizer, rate_change_of
 
 LABELS = np.repeat([0, 1], [90, 10]).astype(np.int32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 1)).astype(np.uint8)
@@ -61,9 +63,9 @@ def test_plans_hold_what_the_method_says(name: str) -> None:
     if name == "ce_drs":
         assert plan_counts(plans.before).tolist() == [18, 2]
         assert plan_counts(plans.plan).tolist() == [10, 10]
-        assert shared["switch"].tolist() == [8, 0]
-        np.testing.assert_allclose(shared["priors_before"], [0.9, 0.1])
-        np.testing.assert_allclose(shared["priors"], [0.5, 0.5])
+        assert shared.switch.tolist() == [8, 0]
+        np.testing.assert_allclose(shared.arrays.priors_before, [0.9, 0.1])
+        np.testing.assert_allclose(shared.arrays.priors, [0.5, 0.5])
     else:
         assert plan_counts(plans.partner).tolist() == expected[name]
         assert not np.array_equal(batch_indices(plans.partner, 3), batch_indices(plans.plan, 3))
@@ -115,7 +117,7 @@ def test_the_rate_drops_at_the_switch_of_a_method_that_says_so() -> None:
     options = Optim(
         optimizer="sgd", learning_rate=0.1, schedule="constant", warmup=0.0, momentum=0.0, weight_decay=0.0
     )
-    optimizer = make_optimizer(options, 100, METHODS["influence_balanced"])
+    optimizer = make_optimizer(options, 100, rate_change_of(METHODS["influence_balanced"], 100))
     params = {"w": np.zeros((1, 1), np.float32)}
     state, seen = optimizer.init(params), []
     for _ in range(100):
@@ -127,7 +129,7 @@ def test_the_rate_drops_at_the_switch_of_a_method_that_says_so() -> None:
 def test_influence_balanced_weights_are_inverse_counts_that_sum_to_the_classes() -> None:
     _, shared = compose(CONFIG, METHODS["influence_balanced"], ONE_LABEL, DATA, 1, total_steps=10)
     inverse = 1 / np.array([90, 10])
-    np.testing.assert_allclose(shared["class_weights"], 2 * inverse / inverse.sum(), rtol=1e-4)
+    np.testing.assert_allclose(shared.arrays.class_weights, 2 * inverse / inverse.sum(), rtol=1e-4)
 
 
 def test_class_balanced_focal_begins_at_one_over_the_number_of_classes() -> None:

@@ -72,7 +72,7 @@ def test_the_best_survives_a_restart(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state(50), 0.05)
         assert checkpoints.steps() == [20, 40, 50]
-        assert int(checkpoints.restore(state(0), 20).step) == 20
+        assert int(checkpoints.restore_step(state(0), 20).step) == 20
 
 
 @pytest.mark.parametrize("ema", [False, True])
@@ -146,7 +146,7 @@ def test_a_whole_checkpoint_that_cannot_be_read_is_kept(
             monkeypatch.setattr(checkpoints, "_read", read)
         for step in (None, 20):
             with pytest.raises(Stopped, match=r"step 20 .* nothing was deleted") as raised:
-                checkpoints.restore(like, step)
+                checkpoints.restore(like) if step is None else checkpoints.restore_step(like, step)
             assert "\n" not in str(raised.value)
         assert checkpoints.steps() == [10, 20]
     assert said == []
@@ -185,7 +185,7 @@ def test_no_flipped_bit_is_read_silently(tmp_path: Path) -> None:
         path.write_bytes(content)
         with Checkpoints(tmp_path) as checkpoints:
             try:
-                read = digest(checkpoints.restore(state(0), 10))
+                read = digest(checkpoints.restore_step(state(0), 10))
             except InputError:
                 refused += 1
             else:
@@ -198,7 +198,7 @@ def test_nothing_saved_is_nothing_restored(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(state(0)) is None
         with pytest.raises(InputError, match="no checkpoint of step 3"):
-            checkpoints.restore(state(0), 3)
+            checkpoints.restore_step(state(0), 3)
 
 
 def test_a_full_disk_is_reported_and_the_earlier_checkpoint_stays_whole(tmp_path: Path) -> None:

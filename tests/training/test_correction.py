@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from method_arrays import class_arrays
 
 from imbal_jax.methods import METHODS, find_method
-from imbal_jax.tasks import class_arrays
-from imbal_jax.training.correction import make_corrector, training_priors
+from imbal_jax.tasks import ONE_LABEL
+from imbal_jax.training.correction import correct
 
 COUNTS = np.array([900, 90, 10])
 LABELS = np.repeat([0, 1, 2], COUNTS).astype(np.int32)
@@ -25,8 +26,8 @@ EVEN = np.full(3, 1 / 3)
 
 def corrected(name, scores, stream=COUNTS):
     method = METHODS[name] if name in METHODS else find_method(name)
-    shared = class_arrays(method, LABELS, 3, stream)
-    return make_corrector(method, shared, DATA, LABELS, scores)(scores)
+    source = ONE_LABEL.training_priors(method, class_arrays(method, LABELS, 3, stream))
+    return correct(method, source, DATA, LABELS, scores)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +45,11 @@ def corrected(name, scores, stream=COUNTS):
 )
 def test_the_priors_that_training_made_up(name, stream, expected):
     method = find_method(name)
-    shared = class_arrays(method, LABELS, 3, stream)
+    arrays = class_arrays(method, LABELS, 3, stream)
     if expected is None:
-        expected = DATA * shared["class_weights"]
+        expected = DATA * arrays.class_weights
         expected /= expected.sum()
-    np.testing.assert_allclose(training_priors(method, shared), expected, atol=1e-6)
+    np.testing.assert_allclose(ONE_LABEL.training_priors(method, arrays), expected, atol=1e-6)
 
 
 def test_no_correction_returns_the_very_scores():

@@ -8,11 +8,11 @@ import pytest
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.methods import METHODS
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.training.inference import make_scorer
+from imbal_jax.training.inference import make_predict
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 4, 6, 1)).astype(np.uint8)
 KERNEL = np.random.default_rng(1).normal(size=(24, 3)).astype(np.float32)
-SHARED = {"mean": np.float32(0.4), "deviation": np.float32(0.2)}
+STATISTICS = {"mean": np.float32(0.4), "deviation": np.float32(0.2)}
 
 
 def linear(variables, inputs, *, train, rngs):
@@ -26,11 +26,11 @@ def by_hand(images):
 
 @pytest.mark.parametrize(("devices", "batch"), [(1, 3), (1, 64), (4, 2), (4, 8)])
 def test_neither_devices_nor_padding_change_the_scores(devices, batch):
-    scorer = make_scorer(linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(devices), SHARED, batch)
-    np.testing.assert_allclose(scorer({"params": KERNEL}, IMAGES), by_hand(IMAGES), atol=1e-5)
+    predict = make_predict(linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(devices), batch)
+    np.testing.assert_allclose(predict({"params": KERNEL}, STATISTICS, IMAGES), by_hand(IMAGES), atol=1e-5)
 
 
 def test_mirrored_scores_are_the_mean_of_both_views():
-    scorer = make_scorer(linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(2), SHARED, 8, mirror=True)
+    predict = make_predict(linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(2), 8, mirror=True)
     expected = (by_hand(IMAGES) + by_hand(IMAGES[:, :, ::-1])) / 2
-    np.testing.assert_allclose(scorer({"params": KERNEL}, IMAGES), expected, atol=1e-5)
+    np.testing.assert_allclose(predict({"params": KERNEL}, STATISTICS, IMAGES), expected, atol=1e-5)

@@ -15,7 +15,7 @@ from imbal_jax.engine.parallel import make_mesh, replicate
 from imbal_jax.methods import METHODS
 from imbal_jax.metrics import auroc, average_precision, confusion_matrix, sensitivity
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.training.inference import make_scorer
+from imbal_jax.training.inference import make_predict
 
 NUMBER = 37  # no multiple of a batch, of the devices or of the processes: the last batch is mostly padding
 
@@ -31,9 +31,9 @@ def measured(devices: int | None, batch: int) -> dict[str, Any]:
     labels = (np.arange(NUMBER) % 6 == 0).astype(int)
     variables = {"params": rng.normal(size=(16, 2)).astype(np.float32)}
     mesh = make_mesh(devices)
-    shared = {"mean": np.float32(0.5), "deviation": np.float32(0.3)}
-    scorer = make_scorer(linear, ONE_LABEL.predictor(METHODS["ce"]), mesh, shared, batch)
-    scores = scorer(replicate(variables, mesh), images)
+    statistics = {"mean": np.float32(0.5), "deviation": np.float32(0.3)}
+    predict = make_predict(linear, ONE_LABEL.predictor(METHODS["ce"]), mesh, batch)
+    scores = predict(replicate(variables, mesh), statistics, images)
     return {
         "number": len(scores),
         "confusion": confusion_matrix(labels, scores).tolist(),

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imbal_jax.data.feeding.pipeline import Resident
+from imbal_jax.data.feeding.plans import Plans
+from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.errors import InputError
 from imbal_jax.sampling import make_plan
 from imbal_jax.training.second_stage import (
@@ -55,16 +58,11 @@ def test_batches_keep_originals_as_often_as_filling_up_to_the_commonest_class_wo
     labels = np.repeat([0, 1], [30, 10]).astype(np.int32)
     features = RNG.normal(size=(40, 4)).astype(np.float32) + np.repeat([[0], [6]], [30, 10], axis=0)
     pipeline = FeaturePipeline(kind)
-    shared = {"augment_key": np.asarray(jax.random.key_data(jax.random.key(1)))}
+    shared = Shared(None, images_key=np.asarray(jax.random.key_data(jax.random.key(1))))
 
     def batch(shards, shard, step=3):
-        arrays = {
-            "images": features,
-            "labels": labels,
-            "plan": make_plan(labels, 16, "balanced", num_shards=shards),
-            "shared": shared,
-            **pipeline.arrays(features, labels, 2),
-        }
+        plans = Plans(plan=make_plan(labels, 16, "balanced", num_shards=shards))
+        arrays = Resident(features, labels, plans, shared, pipeline.arrays(features, labels, 2))
         return pipeline.from_device(jax.tree.map(jnp.asarray, arrays), jnp.int32(step), shard)
 
     whole = batch(1, None)

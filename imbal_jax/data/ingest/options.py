@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from imbal_jax.config import parse_columns
+from imbal_jax.arguments import parse_columns
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.errors import InputError
 

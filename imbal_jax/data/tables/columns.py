@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from imbal_jax.config import parse_columns
+from imbal_jax.arguments import parse_columns
 from imbal_jax.data.tables.cells import label_value, patient_name, split_name
 from imbal_jax.data.tables.csv_table import TextTable, spelling
 from imbal_jax.data.tables.headings import (

@@ -5,7 +5,7 @@ All are spelled as ``csv_table.spelling`` gives them: without case, space, hyphe
 
 import re
 
-from imbal_jax.config import COLUMN_ROLES
+from imbal_jax.arguments import COLUMN_ROLES
 
 # The first of each role is the documented one.
 SPELLINGS = {

@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imbal_jax.data.feeding.pipeline import Pipeline, Plans, pixel_statistics, resident_arrays
+from imbal_jax.data.feeding.pipeline import Pipeline, Resident
+from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
+from imbal_jax.data.feeding.plans import Plans
+from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import HostBatches
+from imbal_jax.methods import ClassArrays
 from imbal_jax.sampling import make_plan
 from imbal_jax.transforms.augment import Augment
 from imbal_jax.transforms.mixing import Mixing
@@ -19,18 +23,26 @@ LABELS = np.repeat([0, 1], [45, 5]).astype(np.int32)
 AUGMENT = Augment(flip=True, shift=0.2, rotation=10, noise=0.1)
 
 
-def shared() -> dict[str, Any]:
-    return {**pixel_statistics(IMAGES), "augment_key": np.asarray(jax.random.key_data(jax.random.key(3)))}
+def shared(**changes: Any) -> Shared:
+    """arrays: of ``ClassArrays``, by name; the rest of ``Shared``."""
+    arrays = {name: changes.pop(name) for name in ClassArrays._fields if name in changes}
+    key = np.asarray(jax.random.key_data(jax.random.key(3)))
+    return Shared(
+        ClassArrays(**{"class_weights": None, "counts": None} | arrays),
+        **pixel_statistics(IMAGES),
+        images_key=key,
+        **changes,
+    )
 
 
-def host_batches(plans: Plans, switch: int = 0) -> HostBatches:
-    return HostBatches(images=IMAGES, labels=LABELS, plans=plans, switch=switch)
+def host_batches(plans: Plans) -> HostBatches:
+    return HostBatches(images=IMAGES, labels=LABELS, plans=plans)
 
 
 def resident(shards: int, items: np.ndarray | None = None) -> Any:
     labels = LABELS if items is None else LABELS[items]
     plans = Plans(plan=make_plan(labels, 16, "balanced", num_shards=shards), items=items)
-    arrays = resident_arrays(IMAGES, LABELS, plans, shared())
+    arrays = Resident(IMAGES, LABELS, plans, shared())
     return jax.tree.map(jnp.asarray, arrays)
 
 
@@ -45,7 +57,7 @@ def test_the_batch_and_its_perturbation_do_not_depend_on_the_number_of_shards() 
 
 def test_two_steps_and_two_copies_of_an_image_are_perturbed_differently() -> None:
     pipeline = Pipeline(AUGMENT)
-    raw = {"images": jnp.asarray(IMAGES[[7, 7]]), "labels": jnp.zeros(2, jnp.int32), "slots": jnp.arange(2)}
+    raw = {"images": jnp.asarray(IMAGES[[7, 7]]), "labels": jnp.zeros(2, jnp.int32), "places": jnp.arange(2)}
     one = np.asarray(pipeline.inputs(raw, shared(), jnp.int32(0))["inputs"])
     other = np.asarray(pipeline.inputs(raw, shared(), jnp.int32(1))["inputs"])
     assert not np.allclose(one[0], one[1])
@@ -89,10 +101,10 @@ def test_the_host_and_the_device_gather_the_same_items() -> None:
 
 
 def test_an_image_is_perturbed_as_far_as_its_class_says() -> None:
-    values = {**shared(), "strength": np.array([0.0, 1.0], np.float32)}
-    raw = {"images": jnp.asarray(IMAGES[:2]), "labels": jnp.array([0, 1]), "slots": jnp.arange(2)}
+    values = shared(strength=np.array([0.0, 1.0], np.float32))
+    raw = {"images": jnp.asarray(IMAGES[:2]), "labels": jnp.array([0, 1]), "places": jnp.arange(2)}
     found = np.asarray(Pipeline(AUGMENT).inputs(raw, values, jnp.int32(0))["inputs"])
-    plain = (IMAGES[:2] / 255 - values["mean"]) / values["deviation"]
+    plain = (IMAGES[:2] / 255 - values.mean) / values.deviation
     np.testing.assert_allclose(found[0], plain[0], atol=1e-5)
     assert not np.allclose(found[1], plain[1], atol=0.1)
 
@@ -102,8 +114,8 @@ def mixed_arrays(shards: int) -> Any:
         plan=make_plan(LABELS, 16, "natural", num_shards=shards),
         partner=make_plan(LABELS, 16, "balanced", num_shards=shards, seed=1),
     )
-    values = {**shared(), "counts": np.array([45, 5], np.float32), "mixing_steps": np.array([2, 8], np.int32)}
-    return jax.tree.map(jnp.asarray, resident_arrays(IMAGES, LABELS, plans, values)), plans, values
+    values = shared(counts=np.array([45, 5], np.float32), mixing_steps=np.array([2, 8], np.int32))
+    return jax.tree.map(jnp.asarray, Resident(IMAGES, LABELS, plans, values)), plans, values
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix", "remix", "balanced_mixup", "cmo"])
@@ -145,15 +157,20 @@ def test_two_views_are_two_perturbations_of_each_image_and_the_first_is_the_only
 
 
 def test_a_deferred_composition_changes_at_its_step_on_device_and_host() -> None:
-    plans = Plans(plan=make_plan(LABELS, 20, "balanced"), before=make_plan(LABELS, 20, "natural"))
-    values = {**shared(), "switch": np.array([6, 0], np.int32)}
-    values |= {"priors": np.array([0.5, 0.5], np.float32), "priors_before": np.array([0.9, 0.1], np.float32)}
-    arrays = jax.tree.map(jnp.asarray, resident_arrays(IMAGES, LABELS, plans, values))
+    plans = Plans(
+        plan=make_plan(LABELS, 20, "balanced"), before=make_plan(LABELS, 20, "natural"), switch=np.int32(6)
+    )
+    values = shared(
+        switch=np.array([6, 0], np.int32),
+        priors=np.array([0.5, 0.5], np.float32),
+        priors_before=np.array([0.9, 0.1], np.float32),
+    )
+    arrays = jax.tree.map(jnp.asarray, Resident(IMAGES, LABELS, plans, values))
     for step, positives, rare in ((5, 2, 0.1), (6, 10, 0.5), (7, 10, 0.5)):
         batch = Pipeline(Augment()).from_device(arrays, jnp.int32(step), None)
         assert int(batch["labels"].sum()) == positives
-        assert float(batch["shared"]["priors"][1]) == pytest.approx(rare)
-        raw = host_batches(plans, switch=6)[step]
+        assert float(batch["shared"].arrays.priors[1]) == pytest.approx(rare)
+        raw = host_batches(plans)[step]
         np.testing.assert_array_equal(raw["labels"], batch["labels"])
 
 
@@ -163,9 +180,7 @@ def test_a_deferred_composition_changes_at_its_step_on_device_and_host() -> None
 def test_what_is_deferred_comes_in_at_once_or_linearly(
     switch: tuple[int, int], expected: list[float]
 ) -> None:
-    values = {**shared(), "switch": np.array(switch, np.int32)}
-    raw = {"images": jnp.asarray(IMAGES[:2]), "labels": jnp.array([0, 1]), "slots": jnp.arange(2)}
-    found = [
-        float(Pipeline(Augment()).inputs(raw, values, jnp.int32(t))["shared"]["blend"]) for t in range(7)
-    ]
+    values = shared(switch=np.array(switch, np.int32))
+    raw = {"images": jnp.asarray(IMAGES[:2]), "labels": jnp.array([0, 1]), "places": jnp.arange(2)}
+    found = [float(Pipeline(Augment()).inputs(raw, values, jnp.int32(t))["shared"].blend) for t in range(7)]
     np.testing.assert_allclose(found, expected)

@@ -22,14 +22,17 @@ from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.data import load as sources
 from imbal_jax.data.dataset import check_dataset
-from imbal_jax.data.feeding.pipeline import SAMPLE, Pipeline, Plans, pixel_statistics, resident_arrays
+from imbal_jax.data.feeding.pipeline import Pipeline, Resident
+from imbal_jax.data.feeding.pixel_statistics import SAMPLE, pixel_statistics
+from imbal_jax.data.feeding.plans import Plans
+from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import AHEAD, DRAWN, STEPS, HostBatches, read_ahead, slices
 from imbal_jax.data.load import load
 from imbal_jax.data.records.record_set import RecordImages, open_records
 from imbal_jax.errors import InputError
-from imbal_jax.methods import find_method
+from imbal_jax.methods import ClassArrays, find_method
 from imbal_jax.report.pictures import _Album
-from imbal_jax.runs.workdir import claim
+from imbal_jax.runs.claim import claim
 from imbal_jax.sampling import batch_indices, make_plan, resample
 from imbal_jax.transforms.augment import Augment
 
@@ -68,8 +71,8 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the same set be read whole."""
     on_disk = sources._records
 
-    def whole(where: Path, say: object) -> object:
-        data, indices = on_disk(where, say)
+    def whole(*arguments: object) -> object:
+        data, indices = on_disk(*arguments)
         return replace(data, images=data.images[:]), indices
 
     monkeypatch.setattr(sources, "_records", whole)
@@ -81,10 +84,11 @@ def host_batches(images: object, places: np.ndarray | None = None) -> tuple[Host
     plans = Plans(
         plan=make_plan(labels[items], 8, "balanced", seed=1, num_shards=2),
         before=make_plan(labels[items], 8, "natural", seed=1, num_shards=2),
+        switch=np.int32(5),
         partner=make_plan(labels[items], 8, "reversed", seed=2, num_shards=2),
         items=items,
     )
-    return HostBatches(images=images, labels=labels, plans=plans, switch=5, places=places), plans
+    return HostBatches(images=images, labels=labels, plans=plans, places=places), plans
 
 
 # Batches
@@ -97,25 +101,25 @@ def test_batches_from_disk_are_those_from_memory_bit_for_bit(folder: Path) -> No
         drawn = np.asarray(batch_indices(plans.before if step < 5 else plans.plan, step))
         partners = np.asarray(batch_indices(plans.partner, step))
         for batch in (streamed[step], resident[step]):
-            assert set(batch) == {"images", "labels", "slots", "partner_images", "partner_labels"}
+            assert set(batch) == {"images", "labels", "places", "partner_images", "partner_labels"}
             np.testing.assert_array_equal(batch["images"], IMAGES[plans.items[drawn]])
             np.testing.assert_array_equal(batch["labels"], LABELS[plans.items[drawn]])
             np.testing.assert_array_equal(batch["partner_images"], IMAGES[plans.items[partners]])
             np.testing.assert_array_equal(batch["partner_labels"], LABELS[plans.items[partners]])
-            np.testing.assert_array_equal(batch["slots"], np.arange(8))
+            np.testing.assert_array_equal(batch["places"], np.arange(8))
 
 
 def test_the_inputs_of_a_step_are_those_that_the_device_makes_of_resident_data(folder: Path) -> None:
     streamed, plans = host_batches(open_records(folder).images.select(SPLITS["train"]))
     labels = LABELS[SPLITS["train"]]
-    shared = {
+    shared = Shared(
+        ClassArrays(class_weights=None, counts=np.bincount(labels)),
         **pixel_statistics(IMAGES[:60]),
-        "augment_key": np.asarray(jax.random.key_data(jax.random.key(3))),
-        "switch": np.array([5, 0], np.int32),
-        "counts": np.bincount(labels),
-        "mixing_steps": np.array([0, 100], np.int32),
-    }
-    resident = jax.tree.map(jnp.asarray, resident_arrays(IMAGES[:60], labels, plans, shared))
+        images_key=np.asarray(jax.random.key_data(jax.random.key(3))),
+        switch=np.array([5, 0], np.int32),
+        mixing_steps=np.array([0, 100], np.int32),
+    )
+    resident = jax.tree.map(jnp.asarray, Resident(IMAGES[:60], labels, plans, shared))
     pipeline = Pipeline(Augment(flip=True, shift=0.2), find_method(METHOD).image_mixing)
     for step in (2, 7):
         expected = pipeline.from_device(resident, jnp.int32(step), None)
@@ -215,18 +219,18 @@ def test_a_run_that_was_stopped_goes_on_from_its_step_alone(
     class StopHere(Exception):
         pass
 
-    real, calls = train.measure, []
+    real, calls = train.evaluation, []
 
     def stop_at_the_second(*arguments: object) -> dict[str, float]:
         calls.append(0)
-        if len(calls) == 3:  # the first is the check before any step
+        if len(calls) == 2:
             raise StopHere
         return real(*arguments)
 
-    monkeypatch.setattr(train, "measure", stop_at_the_second)
+    monkeypatch.setattr(train, "evaluation", stop_at_the_second)
     with pytest.raises(StopHere):
         train.fit(options, tmp_path / "other", QUIET)
-    monkeypatch.setattr(train, "measure", real)
+    monkeypatch.setattr(train, "evaluation", real)
     resumed = train.fit(options, tmp_path / "other", QUIET)[0]
     np.testing.assert_array_equal(resumed.scores, whole.scores)
     assert resumed.best_step == whole.best_step

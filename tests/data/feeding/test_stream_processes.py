@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from prepared import prepare
 
 from imbal_jax.config import Config, Train
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.feeding.stream import AHEAD, HostBatches
+from imbal_jax.data.feeding.pipeline import Pipeline
+from imbal_jax.data.feeding.stream import AHEAD, HostBatches, stream_steps
 from imbal_jax.data.records.record_set import RecordImages, open_records
 from imbal_jax.engine import parallel
 from imbal_jax.engine.state import init_state
@@ -24,8 +26,7 @@ from imbal_jax.engine.step import make_train_step
 from imbal_jax.methods import find_method
 from imbal_jax.sampling import batch_indices
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.train import Pipeline, make_advance
-from imbal_jax.training.build import compose
+from imbal_jax.training.composition import compose
 from imbal_jax.transforms.augment import Augment
 
 LABELS = (np.arange(64) % 8 == 0).astype(np.int32)
@@ -59,9 +60,16 @@ def trained(folder: Path) -> dict[str, Any]:
     variables = {"params": {"weights": jnp.zeros((64, 2))}}
     step = make_train_step(linear, optax.sgd(1e-2), ONE_LABEL.objective(method))
     state = init_state(variables, step.optimizer, jax.random.key(0))
-    state = parallel.replicate(state.replace(step=jnp.int32(STEPS[0])), mesh)
+    state = parallel.replicate(replace(state, step=jnp.int32(STEPS[0])), mesh)
     pipeline = Pipeline(Augment(flip=True), method.image_mixing)
-    advance = make_advance(config, pipeline, step, mesh, images, data.labels, plans, shared)
+
+    def fed(state: Any, batch: Any) -> Any:
+        raw = {name: value for name, value in batch.items() if name != "shared"}
+        return step(state, pipeline.inputs(raw, batch["shared"], state.step))
+
+    own = HostBatches(images=images, labels=data.labels, plans=plans, places=parallel.local_places(8, mesh))
+    shared = parallel.replicate(shared, mesh)
+    advance = stream_steps(parallel.parallelize(fed, mesh), own, mesh, shared=shared)
     state, metrics, _ = advance(state, STEPS[1] - STEPS[0])
     places = parallel.local_places(8, mesh)
     batches = HostBatches(images=records.images, labels=data.labels, plans=plans, places=places)

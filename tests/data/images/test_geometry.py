@@ -19,9 +19,9 @@ from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.load import load
 from imbal_jax.data.records.record_set import open_records
 from imbal_jax.errors import InputError
+from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import Scored
-from imbal_jax.runs.workdir import read_claim
 
 FITS = ("pad", "squeeze", "crop")
 
@@ -202,8 +202,8 @@ def predicted(out: Path, name: str) -> dict[str, float]:
 
 
 def test_scores(workdir: Path) -> tuple[np.ndarray, Scored]:
-    scored = Scored.read(workdir / "stratified")
-    return Deployment.read(workdir / "stratified").probabilities(scored.outputs)[:, 1], scored
+    scored = Scored.read(workdir / "stratified" / "seed0")
+    return Deployment.read(workdir / "stratified" / "seed0").probabilities(scored.outputs)[:, 1], scored
 
 
 test_scores.__test__ = False

@@ -17,8 +17,7 @@ from imbal_jax.data.ingest.reading import Job, Task
 from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.errors import InputError
 
-__all__ = ["hospital", "marked_hospital"]
-marked_hospital = leak.hospital
+__all__ = ["hospital"]
 
 pytestmark = pytest.mark.filterwarnings("default")  # Beam's own are many
 

@@ -387,7 +387,7 @@ def test_no_tensorflow_is_imported(tensors, tmp_path):
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise RuntimeError('tensorflow was imported')\n")
     program = (
-        "import sys; from pathlib import Path; from imbal_jax.data.sources.catalogue import open_named\n"
+        "import sys; from pathlib import Path; from imbal_jax.data.sources.tfds_set import open_named\n"
         f"assert len(open_named('lesions', Path({str(tensors)!r}), AskedGeometry(size=12)).labels) == 30\n"
         "assert 'tensorflow' not in sys.modules"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imbal_jax.data.tables.columns import parse_columns
+from imbal_jax.arguments import parse_columns
 from imbal_jax.data.tables.labels_table import read_table
 from imbal_jax.data.tables.row_matching import match_names
 from imbal_jax.errors import InputError

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import QUIET, StopHere, small, stopped_after, write_pictures
+from small_runs import QUIET, StopHere, begun, small, stopped_after, write_pictures
 
 from imbal_jax import train
 from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, trained_methods
-from imbal_jax.runs.restore import find_run
-from imbal_jax.runs.workdir import claim, read_claim, read_methods
+from imbal_jax.runs.address import find_run
+from imbal_jax.runs.claim import claim, read_claim, read_methods
 
 NOWHERE = Path("pictures")
 
@@ -40,6 +40,7 @@ def test_another_definition_under_the_same_name_is_refused(
     name: str, changes: dict, said: str, tmp_path: Path
 ) -> None:
     claim(tmp_path, of(METHODS[name]))
+    begun(tmp_path, name)
     before = contents(tmp_path)
     with pytest.raises(
         InputError, match=rf"holds another method called {name} \(.*{said}.*\): give this"
@@ -60,6 +61,7 @@ def test_words_and_defaults_that_are_written_out_change_nothing(tmp_path: Path) 
 
 def test_a_method_stays_claimed_while_others_are_added(tmp_path: Path) -> None:
     claim(tmp_path, of(METHODS["ce"]))
+    begun(tmp_path, "ce")
     claim(tmp_path, of(METHODS["focal"]))
     assert [method.name for method in read_claim(tmp_path).methods] == ["ce", "focal"]
     with pytest.raises(InputError, match="another method called ce"):
@@ -70,6 +72,7 @@ def test_a_default_of_the_package_that_has_changed_is_another_definition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim(tmp_path, of(METHODS["focal"]))
+    begun(tmp_path, "focal")
     monkeypatch.setitem(LOSSES, "focal", replace(LOSSES["focal"], options={"gamma": 1.0}))
     with pytest.raises(InputError, match=r"options.gamma is 2.0 there and 1.0 here"):
         claim(tmp_path, of(METHODS["focal"]))
@@ -80,6 +83,7 @@ def test_a_first_stage_is_never_another_method_of_the_same_name(tmp_path: Path) 
     assert set(trained_methods((METHODS["crt"],))) == {"ce", "crt"}
     assert trained_methods((edited, METHODS["crt"])).keys() == {"ce", "crt", "crt_first_stage"}
     claim(tmp_path, of(METHODS["crt"]))
+    begun(tmp_path, "ce")
     with pytest.raises(InputError, match="another method called ce"):
         claim(tmp_path, of(edited))
     of_its_name = replace(edited, name="crt_first_stage")
@@ -97,7 +101,7 @@ def test_a_first_stage_is_read_back_as_it_was_trained(finished_runs: Path, tmp_p
         "none",
         definition(trained_methods((mine,))[name]),
     )
-    assert find_run(finished_runs / "ce")[1].name == "ce"
+    assert find_run(finished_runs / "ce").method == "ce"
 
 
 def test_runs_finished_or_not_are_left_alone_by_an_edited_method(
@@ -130,7 +134,7 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
     with pytest.raises(StopHere):
         train.fit(config, work, QUIET)
     monkeypatch.undo()
-    before = contents(work / "ce")
+    before = contents(work / "ce" / "seed0")
     wider = replace(config.model, options={"width": 8, "stages": 2})
     real = train.build
     monkeypatch.setattr(
@@ -142,7 +146,7 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
     ) as caught:
         train.fit(config, work, QUIET)
     assert "\n" not in str(caught.value)
-    assert contents(work / "ce") == before
+    assert contents(work / "ce" / "seed0") == before
 
 
 def test_the_report_covers_every_run_of_the_workdir(tmp_path: Path) -> None:

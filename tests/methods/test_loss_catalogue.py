@@ -78,6 +78,8 @@ def test_a_loss_reads_all_that_its_row_says(name: str) -> None:
                 without = replace(whole, outputs={"logits": whole.logits})
             elif read == "key":
                 without = replace(whole, key=None)
+            elif read == "beta":
+                without = replace(whole, beta=0.5)
             else:
                 without = replace(whole, arrays=whole.arrays._replace(**{read: None}))
             try:
@@ -106,7 +108,7 @@ def test_the_power_of_the_priors_that_a_loss_removes(
 
 
 def test_options_and_what_a_loss_reads_name_what_exists() -> None:
-    known = {*ClassArrays._fields, "features", "key"}
+    known = {*ClassArrays._fields, "features", "key", "beta"}
     for row in LOSSES.values():
         assert row.one_label or row.many_labels
         assert set(row.reads) <= known

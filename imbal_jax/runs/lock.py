@@ -1,0 +1,93 @@
+"""The lock of a workdir: one process at a time trains or evaluates there."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from imbal_jax.errors import InputError
+from imbal_jax.files import cannot_write
+
+FILE = "lock.json"
+_held: set[str] = set()  # by this process, whose own locks the system does not refuse
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Hold ``workdir`` while the block runs; the folder is made where it is absent.
+
+    ``lock.json`` names the process and its host, and the system locks it. That lock ends with the process, so a file
+    that a killed process of this host left is taken over. One of another host is not, since locks may not
+    reach from host to host. Raises InputError, which names process and host, where another process holds the
+    workdir.
+    """
+    path = workdir / FILE
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        handle = _acquire(path)
+    except OSError as error:
+        raise cannot_write(workdir, error) from None
+    try:
+        yield
+    finally:
+        _held.discard(os.path.realpath(path))
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _acquire(path: Path) -> int:
+    """A handle of the locked file, which holds our name."""
+    if os.path.realpath(path) in _held:
+        raise _busy(path, _owner())
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = _read(handle)
+            os.close(handle)
+            raise _busy(path, owner) from None
+        if _is(path, handle):
+            break
+        os.close(handle)  # its owner has just deleted it
+    owner = _read(handle)
+    if owner.get("host", socket.gethostname()) != socket.gethostname():
+        os.close(handle)
+        raise _busy(path, owner)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, (json.dumps(_owner()) + "\n").encode(), 0)
+    _held.add(os.path.realpath(path))
+    return handle
+
+
+def _is(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _owner() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _read(handle: int) -> dict[str, Any]:
+    """Who holds or held the lock; empty where the file does not say."""
+    try:
+        owner = json.loads(os.pread(handle, 4096, 0))
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _busy(path: Path, owner: dict[str, Any]) -> InputError:
+    who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown host')}"
+    return InputError(
+        f"{path.parent} is in use by {who}: wait until it ends, or choose another --workdir; if that process is no "
+        f"longer there, delete {path}"
+    )
