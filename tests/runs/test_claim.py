@@ -158,3 +158,29 @@ def test_the_report_covers_every_run_of_the_workdir(tmp_path: Path) -> None:
     assert [result.method for result in later] == ["stratified"]
     values = json.loads((tmp_path / "w" / "results.json").read_text())
     assert [run["method"] for run in values["runs"]] == ["ce", "stratified"]
+
+
+def test_a_claim_without_a_checkpoint_is_replaced(tmp_path: Path) -> None:
+    claim(tmp_path, of(METHODS["ce"], METHODS["focal"]))
+    mended = replace(of(METHODS["ce"]), seed=3)
+    claim(tmp_path, mended)
+    assert read_claim(tmp_path).seed == 3
+    assert [method.name for method in read_claim(tmp_path).methods] == ["ce"]
+    begun(tmp_path, "ce")
+    with pytest.raises(
+        InputError, match="ask for further seeds of the same config with --seeds 0 in place of --seed"
+    ):
+        claim(tmp_path, of(METHODS["ce"]))
+    # a method that has no checkpoint may still be defined otherwise
+    claim(tmp_path, replace(mended, methods=(METHODS["focal"],)))
+    claim(tmp_path, replace(mended, methods=(replace(METHODS["focal"], options=(("gamma", 1.0),)),)))
+    begun(tmp_path, "focal")
+    with pytest.raises(InputError, match="another method called focal"):
+        claim(tmp_path, replace(mended, methods=(METHODS["focal"],)))
+
+
+def test_the_seeds_of_a_workdir_may_grow(tmp_path: Path) -> None:
+    claim(tmp_path, replace(of(METHODS["ce"]), seeds=(2, 1)))
+    begun(tmp_path, "ce")
+    claim(tmp_path, replace(of(METHODS["ce"]), seeds=(5,)))
+    assert read_claim(tmp_path).seeds == (1, 2, 5)
