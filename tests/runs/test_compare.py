@@ -525,9 +525,9 @@ def test_damaged_scores_are_refused(pair: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--xml", "a"], "compare does not know --xml"),
-        (["--csv"], "--csv needs a value"),
-        (["--csv", "no/such/folder/a.csv"], "there is no folder no/such/folder"),
+        (["w", "--xml", "a"], "compare does not know --xml"),
+        (["w", "--csv"], "Missing value for argument '--csv'"),
+        (["w", "--csv", "no/such/folder/a.csv"], "there is no folder no/such/folder"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_computed(words: list[str], message: str) -> None:

@@ -40,10 +40,10 @@ def test_the_interval_is_that_of_the_mean_and_not_of_a_single_seed() -> None:
     row = by(arm_differences(first, arm, samples=400))["auroc", "nodule"]
 
     def mean_auroc(labels: np.ndarray, scores: np.ndarray) -> float:
-        return float(np.mean([roc_auc_score(labels, column) for column in scores.T]))
+        return float(np.mean([roc_auc_score(labels[:, 0], column) for column in scores.T]))
 
     sides = [np.concatenate([run.probabilities for run in side.runs], axis=1) for side in (arm, first)]
-    expected = paired_bootstrap(mean_auroc, first.first.truth[:, 0], *sides, samples=400)
+    expected = paired_bootstrap(mean_auroc, np.tile(first.first.truth, (1, 2)), *sides, samples=400)
     assert (row.low, row.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
     assert row.p_value == pytest.approx(expected.p_value)
 
