@@ -143,8 +143,8 @@ def differences(
         for name, metric in RANKED.items():
             parts = zip(bootstrap(metric, *pair), found[name], strict=True)
             found[name] = tuple(np.append(macro, each) for macro, each in parts)
-    decided = bootstrap(_decided, first.truth, _evidence(run), _evidence(first))
-    found |= {name: tuple(part[m] for part in decided) for m, name in enumerate((*DECIDED, "brier"))}
+    of_calls = bootstrap(decided, first.truth, evidence_of(run), evidence_of(first))
+    found |= {name: tuple(part[m] for part in of_calls) for m, name in enumerate((*DECIDED, "brier"))}
 
     one, other = metrics_of(first), metrics_of(run)
     return [
@@ -169,16 +169,16 @@ def metrics_of(run: Run) -> dict[str, np.ndarray]:
         name: _with_mean(metric(run.truth, run.probabilities, average="none"))
         for name, metric in RANKED.items()
     }
-    return ranked | dict(zip((*DECIDED, "brier"), _decided(run.truth, _evidence(run)), strict=True))
+    return ranked | dict(zip((*DECIDED, "brier"), decided(run.truth, evidence_of(run)), strict=True))
 
 
-def _evidence(run: Run) -> np.ndarray:
+def evidence_of(run: Run) -> np.ndarray:
     """[N, K, 2]: what was called, and the squared error of the probability."""
     return np.stack([run.called, (run.probabilities - (run.truth == 1)) ** 2], axis=-1)
 
 
-def _decided(truth: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """Metrics of decisions, then the mean squared error, [5, rows], of cases of ``_evidence``."""
+def decided(truth: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """Metrics of decisions, then the mean squared error, [5, rows], of cases of ``evidence_of``."""
     called, known = evidence[..., 0] > 0, truth >= 0
     counts = [((truth == t) & (called == c)).sum(axis=0) for t in (0, 1) for c in (False, True)]
     tables = np.stack(counts, axis=-1).reshape(-1, 2, 2)

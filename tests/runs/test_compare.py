@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rich.console import Console
 from scipy import stats
+from scored_runs import binary_run, by
 from sklearn import metrics as sklearn_metrics
 from small_runs import QUIET, small, write_pictures
 
@@ -31,7 +32,6 @@ from imbal_jax.runs.paired_difference import (
     MACRO,
     SAMPLES,
     Difference,
-    Run,
     adjusted,
     differences,
     holm,
@@ -80,24 +80,6 @@ def write_run(
     return folder
 
 
-def binary_run(truth: np.ndarray, scores: np.ndarray, name: str = "run") -> Run:
-    """Of one finding, called at 0.5."""
-    truth = np.asarray(truth, np.int8)[:, None]
-    scores = np.asarray(scores, np.float64)[:, None]
-    return Run(
-        name,
-        name,
-        {},
-        truth[:, 0],
-        truth,
-        scores,
-        scores >= 0.5,
-        ("nodule",),
-        np.arange(len(truth)),
-        np.arange(len(truth)),
-    )
-
-
 def one_label(rng: np.random.Generator, size: int = 90) -> tuple[np.ndarray, list[np.ndarray]]:
     """Labels of ``CLASSES``, and the probabilities of a poor and of a good model."""
     labels = np.arange(size) % 9
@@ -108,10 +90,6 @@ def one_label(rng: np.random.Generator, size: int = 90) -> tuple[np.ndarray, lis
 
 def wide() -> Console:
     return Console(width=200, file=io.StringIO())
-
-
-def by(rows: list[Difference]) -> dict[tuple[str, str], Difference]:
-    return {(row.metric, row.finding): row for row in rows}
 
 
 @pytest.fixture
