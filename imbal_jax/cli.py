@@ -222,14 +222,14 @@ def evaluate(words: list[str]) -> int:
 
         rescore(config, workdir, runs=runs)
         return 0
+    from imbal_jax.runs.evaluation_name import evaluation_name
     from imbal_jax.runs.external import validate
 
     part = options.split or ("all" if other else "test")
-    place = f"{config.data.source}-{part}" + (f"-step{options.step}" if options.step else "")
     validate(
         config,
         runs,
-        options.out or workdir / "evaluations" / place.replace(":", "-").replace("/", "-"),
+        options.out or workdir / "evaluations" / evaluation_name(config, part, options.step),
         part=part,
         step=options.step,
         refit=any(flag.startswith(("--deploy.", PRIORS)) for flag in flags),

@@ -12,7 +12,7 @@ Saliency = Callable[[np.ndarray, int], np.ndarray]
 """``(indices int [n] of test images, class) -> maps [n, H, W]``, zero or above."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """One method trained and tested. What is None is left out of the report.
 
@@ -35,6 +35,7 @@ class RunResult:
       raw_scores: [M, C], the scores before calibration.
       calibration: what was done to them, in words.
       prevalence: [C], where the model is used; prevalence_source: whose that is, such as "validation".
+      predict: images [N, H, W, C], as the test images are -> calibrated probabilities [N, C].
       saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
     """
 
@@ -59,6 +60,11 @@ class RunResult:
     saliency: Saliency | None = None
     prevalence: tuple[float, ...] | None = None
     prevalence_source: str = ""
+    predict: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        macro = {name: round(value, 4) for name, value in self.table.get("macro", {}).items()}
+        return f"RunResult({self.method}, seed {self.seed}, step {self.best_step}, macro {macro})"
 
 
 class Addressed(Protocol):

@@ -44,7 +44,7 @@ from imbal_jax.runs.outputs import (
     with_deployment_priors,
 )
 from imbal_jax.runs.points_table import points_table
-from imbal_jax.runs.restore import restore_state
+from imbal_jax.runs.restore import restore_deployed, restore_state
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
 from imbal_jax.tasks import Task, task_for
@@ -156,7 +156,11 @@ def run_result(
         network, state = restore_state(config, method, splits.train, folder, mesh, scored.best_step)
         return network.apply, jax.device_get(state.evaluation_variables)
 
-    return result_of(
+    def predict(images: np.ndarray) -> np.ndarray:
+        address = RunAddress(folder.parent.parent, method.name, config.seed)
+        return restore_deployed(address, mesh).probabilities(images, mesh)
+
+    result = result_of(
         config,
         method,
         folder,
@@ -170,6 +174,7 @@ def run_result(
         restored=restored,
         prevalence=deployment.prevalence,
     )
+    return replace(result, predict=predict)
 
 
 def result_of(

@@ -26,6 +26,7 @@ from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment_choice import deploy
 from imbal_jax.runs.evaluate import given_priors, print_results, result_of, write_run_report
+from imbal_jax.runs.evaluation_name import data_name
 from imbal_jax.runs.outputs import (
     RESULT,
     Scored,
@@ -77,7 +78,7 @@ def validate(
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
-    title = f"{config.title or config.name}: {part} of {config.data.source}"
+    title = f"{config.title or config.name}: {part} of {data_name(config.data)}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for name, result in zip(names, results, strict=True):
         arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}

@@ -15,6 +15,7 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.engine import keys
 from imbal_jax.engine.parallel import replicate
 from imbal_jax.engine.state import TrainState, init_state
+from imbal_jax.errors import InputError
 from imbal_jax.methods import Method, static_part
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Deployment
@@ -51,6 +52,19 @@ class Deployed:
         inputs = self.deployment.inputs
         run = evaluator(self.network, self.task, static_part(self.method), mesh, batch_size, inputs.mirror)
         return partial(run, replicate(self.variables, mesh), inputs.statistics)
+
+    def probabilities(self, images: np.ndarray, mesh: Mesh, batch_size: int = 64) -> np.ndarray:
+        """Calibrated probabilities float64 [N, C]. images: uint8 or uint16 [N, H, W, C], as the training images were.
+
+        Raises InputError for images of another shape or type.
+        """
+        inputs = self.deployment.inputs
+        if np.shape(images)[1:] != inputs.shape or images.dtype != inputs.dtype:
+            raise InputError(
+                f"images are {images.dtype} {list(np.shape(images))}, the network takes {inputs.dtype} "
+                f"[N, {', '.join(map(str, inputs.shape))}]"
+            )
+        return self.deployment.probabilities(self.predict(mesh, batch_size)(images))
 
     def outputs(self, images: jax.Array) -> jax.Array:
         """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""

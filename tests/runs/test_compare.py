@@ -571,7 +571,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train=replace(config.train, epochs=1, evaluations=1),
         optim=replace(config.optim, learning_rate=1e-3),
     )
-    train.fit(config, workdir, QUIET)
+    train.fit(config, workdir, console=QUIET)
     return workdir
 
 

@@ -72,7 +72,7 @@ def test_many_labels_mirrored_scores_and_vectors_of_scales_are_exported_too(tmp_
         train=replace(config.train, epochs=1, evaluations=1, mirror_scores=True),
         deploy=Deploy(points=("max f1",)),
     )
-    fit(config, tmp_path / "run", QUIET)
+    fit(config, tmp_path / "run", console=QUIET)
     agrees(tmp_path / "run", tmp_path, 5)
 
 

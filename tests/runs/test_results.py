@@ -119,7 +119,7 @@ def test_what_is_undefined_is_null(tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     config = small(write_pictures(tmp_path / "here"), methods=(METHODS["ce"],))
     config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
-    train.fit(config, workdir, QUIET)
+    train.fit(config, workdir, console=QUIET)
     elsewhere = write_pictures(tmp_path / "elsewhere", patients=13)
     table = elsewhere / "labels.csv"
     lines = [line for line in table.read_text().split() if not line.endswith(",bright")]
@@ -144,7 +144,7 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
     pictures, work = write_pictures(tmp_path / "pictures"), tmp_path / "work"
     config = small(pictures, methods=(METHODS["stratified_corrected"], METHODS["ce"]))
     config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
-    train.fit(config, work, QUIET)
+    train.fit(config, work, console=QUIET)
     shutil.copytree(work, tmp_path / "copy")
     for where in (work, tmp_path / "copy"):
         given = read_claim(where)
@@ -168,7 +168,7 @@ def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path)
     method = find_method("lws,second_epochs=1,second_steps=1,correction=prior")
     base = small(write_pictures(tmp_path / "pictures"), methods=(method,))
     config = replace(base, train=replace(base.train, epochs=1, evaluations=1))
-    train.fit(config, tmp_path / "work", QUIET)
+    train.fit(config, tmp_path / "work", console=QUIET)
     folder = tmp_path / "work" / method.name
     validate(read_claim(tmp_path / "work"), find_runs(folder), tmp_path / "out", part="test", console=QUIET)
     assert_same(runs(tmp_path / "work")[method.name], runs(tmp_path / "out")[method.name])
