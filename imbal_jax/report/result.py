@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from imbal_jax.data.dataset import Images
 from imbal_jax.decisions.operating_point import OperatingPoint
 
 Saliency = Callable[[np.ndarray, int], np.ndarray]
@@ -83,7 +84,7 @@ def run_names(runs: Sequence[Addressed]) -> list[str]:
     return [f"{run.method}, seed {run.seed}" if methods.count(run.method) > 1 else run.method for run in runs]
 
 
-def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: np.ndarray) -> None:
+def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: Images) -> None:
     """ValueError unless the runs differ in method or seed and their arrays fit the same images and classes."""
     names = [(run.method, run.seed) for run in runs]
     if not names or len(set(names)) < len(names):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
@@ -200,8 +201,9 @@ def result_of(
     """
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
-        pixels = intensities(np.asarray(test.images[indices]))
-        inputs = np.asarray(standardize(pixels, **deployment.inputs.statistics))
+        pixels = intensities(jnp.asarray(test.images[indices]))
+        mean, deviation = (jnp.asarray(v) for v in deployment.inputs.statistics.values())
+        inputs = np.asarray(standardize(pixels, mean, deviation))
         return saliency_maps(*restored(), inputs, cls, many_labels=test.many_labels)
 
     return RunResult(
@@ -325,7 +327,9 @@ def _rescore(
         of_seed = replace(config, seed=address.seed)
         if runs is None or address in runs:
             _score_again(of_seed, method, splits, folder, mesh).write(folder)
-        scored = with_deployment_priors(method, Scored.read(folder), target)
+        scored = Scored.read(folder)
+        assert scored is not None  # the run is finished
+        scored = with_deployment_priors(method, scored, target)
         results.append(run_result(of_seed, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)

@@ -81,7 +81,8 @@ def validate(
     title = f"{config.title or config.name}: {part} of {data_name(config.data)}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for name, result in zip(names, results, strict=True):
-        arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
+        groups = np.arange(len(result.labels)) if result.groups is None else result.groups
+        arrays = {"labels": result.labels, "probabilities": result.scores, "groups": groups}
         arrays["classes"] = np.array(classes)
         write_npz(out / f"{name.replace(', seed ', '-seed')}.npz", arrays, compressed=True)
     print_results(config, results, classes, report, console)
@@ -105,7 +106,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
     geometry = deployment.inputs.geometry
     check_asked(config.data, model.config.data, geometry)
     if config.data.label_kind == "auto":
-        kind = "many" if deployment.many_labels else "one"
+        kind: Literal["one", "many"] = "many" if deployment.many_labels else "one"
         config = replace(config, data=replace(config.data, label_kind=kind))
     if part == "all":
         whole = replace(config.data, split="patient")  # the set's own split is not asked for

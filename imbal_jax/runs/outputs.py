@@ -88,10 +88,14 @@ class Scored:
             made = json.loads(str(stored["geometry"]))
         except (ValueError, RecursionError):
             raise DamagedError(f"{folder / SCORES} is damaged (its geometry is no JSON): {remedy}") from None
-        if not stored["validation_groups"].size:
-            stored["validation_groups"] = None
-        stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
-        return Scored(**{**stored, "classes": tuple(map(str, stored["classes"]))}, **values)
+        groups = stored["validation_groups"]
+        fitting: dict[str, Any] = {
+            **stored,
+            "classes": tuple(map(str, stored["classes"])),
+            "validation_groups": groups if groups.size else None,
+            "geometry": made and Geometry.from_json(made, folder / SCORES),
+        }
+        return Scored(**fitting, **values)
 
 
 def _wrong(stored: Mapping[str, np.ndarray]) -> str:
@@ -151,7 +155,7 @@ _NUMBERS = ("best_step", "seconds", "skipped")
 def pixel_digests(images: Images) -> np.ndarray:
     """uint64 [M] of images [M, H, W, C]: equal for equal pixels."""
     digests = [
-        blake2b(np.ascontiguousarray(image), digest_size=8).digest()
+        blake2b(np.ascontiguousarray(image).data, digest_size=8).digest()
         for part in slices(images, DIGESTED)
         for image in part
     ]

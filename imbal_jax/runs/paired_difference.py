@@ -135,7 +135,7 @@ def differences(
     bootstrap = partial(paired_bootstrap, groups=groups, samples=samples)
     pair = (first.truth, run.probabilities, first.probabilities)
     change, _, *chance = delong_difference(*pair, groups=groups)
-    found = {
+    found: dict[str, Sequence[Any]] = {
         "auroc": (change, *chance),
         "average_precision": bootstrap(partial(average_precision, average="none"), *pair),
     }
@@ -143,24 +143,28 @@ def differences(
         for name, metric in RANKED.items():
             parts = zip(bootstrap(metric, *pair), found[name], strict=True)
             found[name] = tuple(np.append(macro, each) for macro, each in parts)
-    of_calls = bootstrap(decided, first.truth, evidence_of(run), evidence_of(first))
+    of_calls: Any = bootstrap(decided, first.truth, evidence_of(run), evidence_of(first))
     found |= {name: tuple(part[m] for part in of_calls) for m, name in enumerate((*DECIDED, "brier"))}
 
     one, other = metrics_of(first), metrics_of(run)
-    return [
-        Difference(
+
+    def row(name: str, r: int, finding: str) -> Difference:
+        difference, low, high, p_value = (float(part[r]) for part in found[name])
+        return Difference(
             run.name,
             finding,
             name,
             float(one[name][r]),
             float(other[name][r]),
-            *(float(part[r]) for part in found[name]),
+            difference,
+            low,
+            high,
+            p_value,
             method="DeLong" if name == "auroc" and finding != MACRO else "bootstrap",
             p_holm=np.nan,
         )
-        for name in METRICS
-        for r, finding in enumerate(first.rows)
-    ]
+
+    return [row(name, r, finding) for name in METRICS for r, finding in enumerate(first.rows)]
 
 
 def metrics_of(run: Run) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from imbal_jax.config import Config
-from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.engine import keys
 from imbal_jax.engine.parallel import replicate
 from imbal_jax.engine.state import TrainState, init_state
@@ -27,7 +27,7 @@ from imbal_jax.training.inference import evaluator, shard_predict
 from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.training.optimizer import make_optimizer
 
-Outputs = Callable[[np.ndarray], np.ndarray]
+Outputs = Callable[[Images], np.ndarray]
 
 
 @dataclass(frozen=True)
