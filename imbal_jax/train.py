@@ -32,7 +32,7 @@ from imbal_jax.runs.deployment_choice import check_deploy
 from imbal_jax.runs.evaluate import report_workdir, run_result, score_run, use_priors
 from imbal_jax.runs.fit_results import FitResults
 from imbal_jax.runs.lock import locked
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.training_claim import claim_training
 from imbal_jax.tasks import Task, task_for
@@ -142,7 +142,7 @@ def train_run(job: Job, method: Method) -> RunResult:
     """
     config, splits, task = job.config, job.splits, job.task
     folder, title = job.address(method).folder, run_title(config, method.name)
-    if (finished := Scored.read(folder)) is not None:
+    if (finished := RunOutputs.read(folder)) is not None:
         say(job.console, f"{title}: finished before, not trained again")
         return run_result(config, method, splits, folder, finished, job.mesh)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import softmax
 
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.paired_difference import Difference, Run
 
 CLASSES = ("normal", "nodule", "effusion")
@@ -14,10 +14,10 @@ CLASSES = ("normal", "nodule", "effusion")
 TRAINING = np.array([1 / 3, 1 / 3, 1 / 3])
 
 
-def scored(labels: np.ndarray, outputs: np.ndarray, **changes: object) -> Scored:
+def scored(labels: np.ndarray, outputs: np.ndarray, **changes: object) -> RunOutputs:
     """The same images as validation and test."""
     size, number = outputs.shape
-    base = Scored(
+    base = RunOutputs(
         best_step=1,
         seconds=1.0,
         skipped=0,

@@ -21,7 +21,7 @@ from imbal_jax.runs.address import RunAddress, find_runs, shortest_paths
 from imbal_jax.runs.claim import CLAIM, CONFIG_REMEDY, read_claim
 from imbal_jax.runs.deployment import FILE as DEPLOYED
 from imbal_jax.runs.deployment import Deployment
-from imbal_jax.runs.outputs import RESULT, SCORES, Scored
+from imbal_jax.runs.outputs import RESULT, SCORES, RunOutputs
 from imbal_jax.runs.paired_difference import (
     MACRO,
     METRICS,
@@ -128,7 +128,7 @@ def shortest_names(found: Sequence[RunAddress]) -> list[str]:
 def _read(address: RunAddress, name: str) -> Run:
     folder = address.folder
     config = {**_config(address.workdir), "seed": address.seed}
-    scored, deployment = Scored.read(folder), Deployment.read(folder)
+    scored, deployment = RunOutputs.read(folder), Deployment.read(folder)
     assert scored is not None  # find_runs looked
     if scored.classes != deployment.classes:
         raise DamagedError(

@@ -22,7 +22,7 @@ from imbal_jax.decisions.threshold_rules import AtLeast, Rule, parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.deployment import Deployment, Inputs, log_outputs
-from imbal_jax.runs.outputs import Scored, patient_codes
+from imbal_jax.runs.outputs import RunOutputs, patient_codes
 
 HAIR = 1e-5  # of a probability; between one number of devices and another it was seen to differ by 1e-6
 # Where validation tells the classes apart without an error, lacks one, or ranks them wrong
@@ -33,7 +33,7 @@ FITS = {
 }
 
 
-def deploy(config: Config, scored: Scored) -> Deployment:
+def deploy(config: Config, scored: RunOutputs) -> Deployment:
     """What ``config.deploy`` asks, fitted and chosen on the validation images of ``scored``."""
     scaling, prevalence, how = _calibrate(config, scored)
     classes = scored.classes
@@ -126,7 +126,7 @@ def check_deploy(
                 raise InputError(f"{source}, {classes[c]}, on validation: {error}") from None
 
 
-def _calibrate(config: Config, scored: Scored) -> tuple[LogitScaling, np.ndarray, str]:
+def _calibrate(config: Config, scored: RunOutputs) -> tuple[LogitScaling, np.ndarray, str]:
     """The scaling, the prevalence at which its probabilities hold, and what was done."""
     kind: str = config.deploy.calibration
     many = scored.many_labels

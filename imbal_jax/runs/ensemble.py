@@ -11,7 +11,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Inputs
 from imbal_jax.runs.deployment_choice import choose_points, rules_of
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import Deployed, restore_deployed
 
 
@@ -82,7 +82,7 @@ def ensemble_of(runs: Sequence[RunAddress], mesh: Mesh) -> Ensemble:
     first = members[0].deployment
     if len(members) == 1:
         return Ensemble(members, first.points, first.prevalence)
-    stored = [Scored.read(run.folder) for run in runs]
+    stored = [RunOutputs.read(run.folder) for run in runs]
     seen = [outputs for outputs in stored if outputs is not None]  # finished runs have them
     for member, outputs in zip(members, seen, strict=True):
         if member.deployment.classes != first.classes or not np.array_equal(

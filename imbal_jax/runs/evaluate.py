@@ -38,7 +38,7 @@ from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import (
     RESULT,
     SCORES,
-    Scored,
+    RunOutputs,
     patient_codes,
     pixel_digests,
     read_result,
@@ -68,13 +68,13 @@ def score_run(
     step: int,
     seconds: float,
     skipped: int,
-) -> Scored:
+) -> RunOutputs:
     """The scores of the test and validation images, and what they are to be read with."""
     seen, outputs = predictions(splits.validation), predictions(splits.test)
     source = task.training_priors(method, shared.arrays)
     fitted_on = (use_priors(config, task, splits), splits.validation.labels, seen)
     correction = np.log(correction_factors(method, source, *fitted_on))
-    return Scored(
+    return RunOutputs(
         best_step=step,
         seconds=seconds,
         skipped=skipped,
@@ -125,7 +125,7 @@ def report_workdir(
     for address in find_runs(workdir):
         result = at_hand.get((address.method, address.seed))
         if result is None:
-            scored = Scored.read(address.folder)
+            scored = RunOutputs.read(address.folder)
             assert scored is not None  # the run is finished
             of_seed = replace(config, seed=address.seed)
             result = run_result(of_seed, address.definition(), splits, address.folder, scored, mesh)
@@ -141,7 +141,7 @@ def trained_in(workdir: Path) -> tuple[Method, ...]:
 
 
 def run_result(
-    config: Config, method: Method, splits: Splits, folder: Path, scored: Scored, mesh: Mesh
+    config: Config, method: Method, splits: Splits, folder: Path, scored: RunOutputs, mesh: Mesh
 ) -> RunResult:
     """Everything the report shows of one finished run; what it deploys is written to its folder."""
     if scored.classes != splits.classes or len(scored.labels) != len(splits.test):
@@ -182,7 +182,7 @@ def result_of(
     config: Config,
     method: Method,
     folder: Path,
-    scored: Scored,
+    scored: RunOutputs,
     deployment: Deployment,
     test: Dataset,
     *,
@@ -327,7 +327,7 @@ def _rescore(
         of_seed = replace(config, seed=address.seed)
         if runs is None or address in runs:
             _score_again(of_seed, method, splits, folder, mesh).write(folder)
-        scored = Scored.read(folder)
+        scored = RunOutputs.read(folder)
         assert scored is not None  # the run is finished
         scored = with_deployment_priors(method, scored, target)
         results.append(run_result(of_seed, method, splits, folder, scored, mesh))
@@ -336,7 +336,7 @@ def _rescore(
     return results
 
 
-def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> Scored:
+def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> RunOutputs:
     before = read_result(folder)
     network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
     task, total = task_for(splits.train), steps_of(config, method, splits.train)

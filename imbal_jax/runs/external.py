@@ -29,7 +29,7 @@ from imbal_jax.runs.evaluate import given_priors, print_results, result_of, writ
 from imbal_jax.runs.evaluation_name import data_name
 from imbal_jax.runs.outputs import (
     RESULT,
-    Scored,
+    RunOutputs,
     own_scores,
     patient_codes,
     read_result,
@@ -192,7 +192,7 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
 
 
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
-    scored = Scored.read(model.address.folder)
+    scored = RunOutputs.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
     if refit:
         target = given_priors(config, model.task, scored.classes)

@@ -27,7 +27,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
 from imbal_jax.runs.compare import compare
 from imbal_jax.runs.deployment import Deployment, Inputs
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.paired_difference import (
     MACRO,
     SAMPLES,
@@ -53,7 +53,7 @@ def write_run(
     own.mkdir()
     size, number = scores.shape
     classes = tuple(stored.pop("classes", CLASSES[:number]))
-    scored = Scored(
+    scored = RunOutputs(
         best_step=1,
         seconds=1.0,
         skipped=0,
@@ -557,7 +557,7 @@ def test_runs_that_were_trained_can_be_compared_at_their_operating_points(traine
     found = by(compare([trained], QUIET))
     for place, method in enumerate(("ce", "stratified")):
         scored, deployment = (
-            Scored.read(trained / method / "seed0"),
+            RunOutputs.read(trained / method / "seed0"),
             Deployment.read(trained / method / "seed0"),
         )
         truth, p = scored.labels == 1, deployment.probabilities(scored.outputs)[:, 1]

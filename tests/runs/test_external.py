@@ -16,7 +16,7 @@ from imbal_jax.metrics import sensitivity
 from imbal_jax.runs.address import RunAddress, find_run, find_runs
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.external import aligned, validate
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import restore_deployed
 
 
@@ -65,7 +65,7 @@ def test_the_test_split_of_the_same_data_gives_the_scores_of_training(
     (result,) = validate(
         of(finished_runs), find_runs(finished_runs / "ce"), tmp_path / "out", part="test", console=QUIET
     )
-    scored = Scored.read(finished_runs / "ce" / "seed0")
+    scored = RunOutputs.read(finished_runs / "ce" / "seed0")
     np.testing.assert_allclose(result.raw_scores, scored.outputs, atol=1e-6)
     np.testing.assert_array_equal(result.labels, scored.labels)
 

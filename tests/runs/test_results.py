@@ -18,7 +18,7 @@ from imbal_jax.runs import evaluate
 from imbal_jax.runs.address import find_runs
 from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.external import validate
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 
 
 def command(*words: object) -> str:
@@ -87,7 +87,7 @@ def test_evaluate_gives_the_numbers_of_train_for_every_correction(tmp_path: Path
             assert_same(run, found[name])
     # the corrections do something here, or the test would be empty
     for name in CORRECTIONS:
-        scored = Scored.read(work / name / "seed0")
+        scored = RunOutputs.read(work / name / "seed0")
         assert np.abs(scored.scores - scored.outputs).max() > 0.01, name
 
 
@@ -97,7 +97,7 @@ def test_the_numbers_are_those_of_the_stored_scores_by_an_independent_formula(fi
     assert [run["method"] for run in values["runs"]] == ["ce", "crt"]
     for run in values["runs"]:
         assert set(run) == {"method", "seed", "step", "split", "rows", "operating_points"}
-        scored = Scored.read(finished_runs / run["method"] / "seed0")
+        scored = RunOutputs.read(finished_runs / run["method"] / "seed0")
         assert (run["seed"], run["step"], run["split"]) == (0, scored.best_step, "test")
         assert set(run["rows"]) == {"normal", "bright", "macro"}
         bright, called = scored.labels == 1, scored.scores.argmax(axis=1) == 1
@@ -159,7 +159,7 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
     assert_same(one, other)
     before = runs(work)["stratified_corrected"]
     assert one["rows"]["bright"]["sensitivity"] >= before["rows"]["bright"]["sensitivity"]
-    scored = Scored.read(work / "stratified_corrected" / "seed0")
+    scored = RunOutputs.read(work / "stratified_corrected" / "seed0")
     # balanced batches, corrected to equal priors: nothing is left of the correction
     np.testing.assert_allclose(scored.training_priors, 0.5)
 
@@ -172,5 +172,5 @@ def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path)
     folder = tmp_path / "work" / method.name
     validate(read_claim(tmp_path / "work"), find_runs(folder), tmp_path / "out", part="test", console=QUIET)
     assert_same(runs(tmp_path / "work")[method.name], runs(tmp_path / "out")[method.name])
-    scored = Scored.read(folder)
+    scored = RunOutputs.read(folder)
     assert np.abs(scored.scores - scored.outputs).max() > 0.01

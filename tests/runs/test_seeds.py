@@ -15,7 +15,7 @@ from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.methods import METHODS
 from imbal_jax.runs.address import find_runs
 from imbal_jax.runs.ensemble import ensemble_of
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.predict import predict
 from imbal_jax.runs.restore import restore_deployed
 
@@ -43,7 +43,7 @@ def results(workdir: Path) -> dict[tuple[str, int], dict]:
 
 def test_every_seed_is_a_run_of_its_own_and_a_second_stage_builds_on_its_seed(workdir: Path) -> None:
     assert set(results(workdir)) == {("ce", 0), ("ce", 1), ("crt", 0), ("crt", 1)}
-    scores = {(run.method, run.seed): Scored.read(run.folder).outputs for run in find_runs(workdir)}
+    scores = {(run.method, run.seed): RunOutputs.read(run.folder).outputs for run in find_runs(workdir)}
     assert np.abs(scores["ce", 0] - scores["ce", 1]).max() > 1e-4
     mesh = make_mesh(1)
     for seed in (0, 1):
@@ -62,7 +62,7 @@ def _leaves(tree: object) -> list[np.ndarray]:
 def test_a_seed_gives_the_run_of_that_seed_alone(workdir: Path, tmp_path: Path) -> None:
     config = replace(config_of(workdir), methods=(METHODS["ce"],), seeds=(), seed=1)
     alone = train.fit(config, tmp_path, console=QUIET)[0]
-    np.testing.assert_array_equal(alone.raw_scores, Scored.read(workdir / "ce" / "seed1").scores)
+    np.testing.assert_array_equal(alone.raw_scores, RunOutputs.read(workdir / "ce" / "seed1").scores)
 
 
 def test_the_report_shows_mean_and_spread_and_the_terminal_each_seed(
@@ -102,8 +102,8 @@ def test_predict_averages_calibrated_probabilities_and_chooses_thresholds_on_the
 def test_compare_takes_methods_by_their_seeds(workdir: Path, tmp_path: Path) -> None:
     assert cli.main(["compare", str(workdir), "--json", str(tmp_path / "c.json")]) == 0
     found = json.loads((tmp_path / "c.json").read_text())
-    assert (found["first"], {row["run"] for row in found["differences"]}) == ("ce", {"crt"})
+    assert (found["first"], {row["run"] for row in found["differences"]}) == ("crt", {"ce"})
     assert [spread["runs"] for spread in found["seeds"]] == [
-        ["ce/seed0", "ce/seed1"],
         ["crt/seed0", "crt/seed1"],
+        ["ce/seed0", "ce/seed1"],
     ]
