@@ -133,6 +133,28 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(pictures: Path, tmp_
     assert digests[0] == digests[1] != []
 
 
+def test_a_run_that_is_asked_to_stop_saves_at_once_and_goes_on_to_the_same_bits(
+    pictures: Path, tmp_path: Path
+) -> None:
+    process = run_in_a_process(pictures, tmp_path / "stopped")
+    metrics = tmp_path / "stopped" / "stratified" / "seed0" / "metrics.jsonl"
+    while process.poll() is None:
+        if metrics.is_file() and metrics.read_bytes().count(b"\n") >= 2:
+            process.send_signal(signal.SIGTERM)
+            break
+        time.sleep(0.005)
+    _, said = process.communicate()
+    assert "stopped by SIGTERM at step" in said.decode()
+    kept = [path.name for path in (metrics.parent / "checkpoints").iterdir() if path.name.isdigit()]
+    assert len(kept) >= 1
+    for run in ("stopped", "straight"):
+        last = run_in_a_process(pictures, tmp_path / run)
+        _, said = last.communicate()
+        assert last.returncode == 0, said.decode()
+    one, other = arrays(tmp_path / "stopped", "stratified"), arrays(tmp_path / "straight", "stratified")
+    np.testing.assert_array_equal(one["scores"], other["scores"])
+
+
 def test_a_run_resumed_on_another_number_of_devices_agrees_to_float_tolerance(
     pictures: Path, tmp_path: Path
 ) -> None:
