@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import json
 import re
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -318,6 +319,7 @@ def check_config(config: Config) -> None:
     require(train.devices is None or train.devices >= 1, "train.devices", train.devices, "1 or more")
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
+    require(train.save_minutes >= 0, "train.save-minutes", train.save_minutes, "0 or more")
     check_criterion(config.select)
     require(config.deploy.points != (), "deploy.points", "empty", "give a rule, such as youden")
     for text in config.deploy.points or ():
@@ -360,6 +362,11 @@ def load_config(path: Path | str) -> Config:
         config = module.get_config()
     except (TypeError, InputError) as error:  # a field that does not exist, or a value out of its range
         raise InputError(f"{path}: {error}") from error
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        raise InputError(
+            f"{path}: get_config() raised {type(error).__name__}: {error} (line {line})"
+        ) from error
     if not isinstance(config, Config):
         raise InputError(
             f"{path}: get_config() returned {type(config).__name__}, expected imbal_jax.config.Config"

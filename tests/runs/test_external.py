@@ -170,5 +170,5 @@ def test_a_run_is_named_by_its_folder_or_by_the_workdir_that_holds_it_alone(
     (tmp_path / "ce" / "seed0" / "result.json").unlink()
     with pytest.raises(InputError, match=r"no run in .* is finished"):
         find_run(tmp_path)
-    with pytest.raises(InputError, match="no run in"):
+    with pytest.raises(InputError, match="there is no method nowhere in"):
         find_run(tmp_path / "nowhere")

@@ -172,5 +172,5 @@ def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path)
     folder = tmp_path / "work" / method.name
     validate(read_claim(tmp_path / "work"), find_runs(folder), tmp_path / "out", part="test", console=QUIET)
     assert_same(runs(tmp_path / "work")[method.name], runs(tmp_path / "out")[method.name])
-    scored = RunOutputs.read(folder)
+    scored = RunOutputs.read(folder / "seed0")
     assert np.abs(scored.scores - scored.outputs).max() > 0.01
