@@ -3,7 +3,7 @@
     imbal-jax train configs/chest_xray_nih.py --data.dir DIR
 
 Source: Wang et al. 2017, nihcc.app.box.com/v/ChestXray-NIHCC: Data_Entry_2017_v2020.csv and any of the archives
-images_001.tar.gz to images_012.tar.gz (MD5 of each in imbal_jax/data/public.py), or the condensed nih1000_64.npz
+images_001.tar.gz to images_012.tar.gz (MD5 of each in imbal_jax/data/sources/nih.py), or the condensed nih1000_64.npz
 (SHA-256 b70b5690...e4e1ff5924) that the numbers below were seen on: 1,000 images of 264 patients, half of them
 abnormal, which is not the true prevalence. Split 64/16/20 by patient.
 

@@ -28,10 +28,17 @@ _SUBMODULES = (
     "transforms",
 )
 
-__all__ = ["Dataset", "__version__", *_SUBMODULES]
+_NAMES = {  # where each public name is
+    "Config": "imbal_jax.config",
+    "Dataset": "imbal_jax.data.dataset",
+    "METHODS": "imbal_jax.methods",
+    "Method": "imbal_jax.methods",
+    "fit": "imbal_jax.train",
+    "load_config": "imbal_jax.config",
+}
 
 
-_NAMES = {"Dataset": "imbal_jax.data.dataset"}  # where each public class is
+__all__ = ["__version__", *_NAMES, *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,11 @@
 """Words of a command line become a dataclass; a mistake is one line."""
 
 import contextlib
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast, get_type_hints
 
 import tyro
 
@@ -13,6 +14,10 @@ from imbal_jax.errors import InputError
 T = TypeVar("T")
 COLUMN_ROLES = ("file", "accession", "patient", "label", "split")
 
+_UNFIT = re.compile(
+    r"^Error parsing (--\S+): no type matching (?:\{None\}\|)?(\S+) could be .* from \[(.*?)\]\..*$"
+)
+
 
 def parse(kind: type[T], words: Sequence[str], *, prog: str, default: T | None = None) -> T:
     """The dataclass ``kind`` that ``words`` describe, typed; ``default`` gives what they leave out.
@@ -20,7 +25,7 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, default: T | None =
     Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all options
     and raises SystemExit(0).
     """
-    given = {} if default is None else {"default": default}
+    given: Any = {} if default is None else {"default": default}
     if "--help" in words or "-h" in words:
         return tyro.cli(kind, args=["--help"], prog=prog, **given)
     captured = io.StringIO()
@@ -42,7 +47,65 @@ def one_line(text: str) -> str:
             lines = lines[:place]
             break
     message = re.sub(r"\s+", " ", " ".join(lines)).replace("Error parsing Config: ", "").strip()
+    message = _UNFIT.sub(r"\1 is \3, expected \2", message)
     return message or "the options could not be read, see --help"
+
+
+def parse_command(kind: type[T], words: Sequence[str], *, name: str, also: str = "") -> T:
+    """The options of the command ``name``, a dataclass ``kind``; InputError names what is missing or unknown.
+
+    also: other options that the command takes, for the message.
+    """
+    if "--help" in words or "-h" in words:
+        return parse(kind, words, prog=f"imbal-jax {name}")
+    hints = get_type_hints(kind, include_extras=True)
+    positional: list[dataclasses.Field[Any]] = []
+    flags: list[dataclasses.Field[Any]] = []
+    for field in dataclasses.fields(cast(Any, kind)):
+        hint = str(hints[field.name])
+        (positional if "Positional" in hint else flags).append(field)
+    known = [f"--{field.name.replace('_', '-')}" for field in flags]
+    allowed = [*known, *(f"--no-{flag[2:]}" for flag in known)]
+    given = [word.split("=")[0] for word in words if word.startswith("--")]
+    for flag in given:
+        if flag.replace("_", "-") not in allowed:
+            options = ", ".join([*known, *([also] if also else [])])
+            raise InputError(f"{name} does not know {flag}: its options are {options}")
+        if given.count(flag) > 1:
+            raise InputError(f"{name} takes {flag} once")
+    needed = [field for field in positional if field.default is dataclasses.MISSING]
+    if needed and (not words or words[0].startswith("-")):
+        shown = " ".join(_metavar(hints[field.name], field.name) for field in positional)
+        raise InputError(f"{name} needs {shown}: see imbal-jax {name} --help")
+    return parse(kind, words, prog=f"imbal-jax {name}")
+
+
+def split_words(words: Sequence[str], prefixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The options that begin with one of ``prefixes``, each with its values; and the other words."""
+    chosen: list[str] = []
+    others: list[str] = []
+    into = others
+    for word in words:
+        if word.startswith("-") and not _is_number(word):
+            into = chosen if word.startswith(prefixes) else others
+        if into is chosen and "=" in word and word.startswith(prefixes) and word.startswith("--workdir="):
+            chosen += ["--workdir", word.split("=", 1)[1]]
+        else:
+            into.append(word)
+    return chosen, others
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _metavar(hint: Any, name: str) -> str:
+    settings = [each for each in getattr(hint, "__metadata__", ()) if getattr(each, "metavar", None)]
+    return settings[0].metavar if settings else name.upper()
 
 
 def parse_columns(words: Sequence[str]) -> dict[str, str]:

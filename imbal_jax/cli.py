@@ -4,48 +4,144 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from imbal_jax import __version__
+from imbal_jax.arguments import parse_command, split_words
+from imbal_jax.console import encode_or_spell, make_console
+from imbal_jax.errors import InputError
+
+Positional = tyro.conf.Positional
+PRIORS = "--data.deployment-priors"  # of the place of use: no other data, and no other training
+BROKEN_PIPE = 141  # what a shell gives for a process that SIGPIPE ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score the chosen checkpoints of finished runs again, or score them on other images.
+
+    With --deploy.* the calibration and the operating points change. With --data.*, --split or --step the images or
+    the checkpoint are others, and the report goes to OUT. --train.devices is understood too.
+    """
+
+    # A workdir, WORKDIR/METHOD, or WORKDIR/METHOD/seedN.
+    run: Annotated[Path, Positional, tyro.conf.arg(metavar="WORKDIR")]
+    # The only method that is scored.
+    method: str | None = None
+    # The step of a checkpoint that was kept, instead of the chosen one.
+    step: int | None = None
+    # The part of the data set: test, or all where --data.* names another one.
+    split: Literal["all", "train", "validation", "test"] | None = None
+    # The folder of the report on other images; WORKDIR/evaluations/NAME if left out.
+    out: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Write the calibrated probabilities and the calls of a finished run for a folder, a file or records.
+
+    Of WORKDIR/METHOD with several seeds, the mean of their probabilities.
+    """
+
+    # A workdir with one method, WORKDIR/METHOD, or WORKDIR/METHOD/seedN.
+    run: Annotated[Path, Positional, tyro.conf.arg(metavar="RUN")]
+    # Pictures or DICOM files at any depth, one file, or a data set of records.
+    path: Annotated[Path, Positional, tyro.conf.arg(metavar="PATH")]
+    # The table to write.
+    out: Path = Path("predictions.csv")
+    # The secret of the keyed ids of files; OUT.key if left out.
+    key_file: Path | None = None
+    # A second table, readable by its owner only, from ids to paths.
+    names: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a finished run as StableHLO, with a description of its inputs and outputs."""
+
+    # WORKDIR/METHOD, or WORKDIR/METHOD/seedN where there are several seeds.
+    run: Annotated[Path, Positional, tyro.conf.arg(metavar="RUN")]
+    # The folder to make; the run's own, export/, if left out.
+    out: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Differences between finished runs on one test set, with intervals over its patients and corrected p-values."""
+
+    # Workdirs, WORKDIR/METHOD or WORKDIR/METHOD/seedN; the first is what the others are compared with.
+    runs: Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="RUN")]
+    # Write the differences as a table, too.
+    csv: Path | None = None
+    # Write them as JSON, too.
+    json: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Methods:
+    """List the methods of the catalogue, or what one of them is."""
+
+    # One method, by its name, or a combination as loss=focal,composition=balanced.
+    name: Annotated[str | None, Positional, tyro.conf.arg(metavar="NAME")] = None
+
 
 USAGE = """usage: imbal-jax COMMAND ...
 
-  imbal-jax train configs/NAME.py [--workdir DIR] [--optim.learning-rate 1e-3 ...]
+  imbal-jax train configs/NAME.py [--workdir DIR] [--seeds 0 1 2] [--optim.learning-rate 1e-3 ...]
   imbal-jax evaluate WORKDIR [--deploy.points 'sensitivity >= 0.95' ...] [--data.dir DIR ...]
-  imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
-  imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
   imbal-jax predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]
   imbal-jax export RUN [--out DIR]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
-  imbal-jax methods
+  imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
+  imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
+  imbal-jax methods [NAME]
+  imbal-jax --version
 
-train CONFIG --help lists every option of that config with its value; ingest --help and prepare --help their own."""
-
-
-PRIORS = "--data.deployment-priors"  # of the place of use: no other data, and no other training
+COMMAND --help lists the options of a command; train CONFIG --help those of that config, with its values.
+A RUN is WORKDIR/METHOD, all its seeds, or WORKDIR/METHOD/seedN."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 stopped, 2 wrong input, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0 if words else 2
-    name, *rest = words
-    from imbal_jax.errors import InputError
+    """Run one command; returns the exit status.
 
+    0 done, 1 stopped, 2 wrong input, 130 interrupted, 141 nobody reads the output, 143 a signal asked to stop.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    encode_or_spell(sys.stdout, sys.stderr)
     try:
-        if name not in COMMANDS:
-            raise InputError(f"unknown command {name!r}: one of {', '.join(COMMANDS)}")
-        return COMMANDS[name](rest)
+        return _run(words)
     except InputError as error:
         print(f"imbal-jax: {error}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        return BROKEN_PIPE
     except OSError as error:
-        print(f"imbal-jax: {os_error(error, rest)}", file=sys.stderr)
+        print(f"imbal-jax: {os_error(error, words[1:])}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("imbal-jax: interrupted; the same command goes on where train and ingest were", file=sys.stderr)
         return 130
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        status = 0 if words else 2
+    elif words[0] == "--version":
+        print(f"imbal-jax {__version__}")
+        status = 0
+    elif words[0] not in COMMANDS:
+        raise InputError(f"unknown command {words[0]!r}: one of {', '.join(COMMANDS)}")
+    else:
+        status = COMMANDS[words[0]](words[1:])
+    sys.stdout.flush()
+    return status
 
 
 def os_error(error: OSError, words: Sequence[str]) -> str:
@@ -75,54 +171,50 @@ def os_error(error: OSError, words: Sequence[str]) -> str:
 def train(words: list[str]) -> int:
     """``train CONFIG [--workdir DIR] [options]``"""
     from imbal_jax.config import load_config, override
-    from imbal_jax.errors import InputError
 
+    if words[:1] in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
     if not words or words[0].startswith("-"):
         raise InputError("train needs a config file: imbal-jax train configs/NAME.py")
-    path, words = Path(words[0]), words[1:]
-    workdir, words = _take(words, "--workdir")
-    config = override(load_config(path), words)
+    own, rest = split_words(words[1:], ("--workdir",))
+    if own and len(own) != 2:
+        raise InputError(
+            "--workdir needs a value" if len(own) < 2 else f"--workdir takes one value, got {own[1:]}"
+        )
+    config = override(load_config(Path(words[0])), rest)
     use_all_cores(config.train.batch_size, config.train.devices)
     from imbal_jax.train import fit
 
-    fit(config, Path(workdir) if workdir else Path("workdirs") / config.name)
+    fit(config, Path(own[1]) if own else Path("workdirs") / config.name)
     return 0
 
 
 def evaluate(words: list[str]) -> int:
     """``evaluate WORKDIR [--method NAME] [--deploy.points RULE ...]``, or on other images: ``[--data.* ...]``"""
+    changed, own = split_words(words, ("--data.", "--deploy.", "--train.devices"))
+    options = parse_command(
+        Evaluate, own, name="evaluate", also="--data.*, --deploy.* and --train.devices as of train"
+    )
     from imbal_jax.config import override
-    from imbal_jax.errors import InputError
-
-    if not words or words[0].startswith("-"):
-        raise InputError("evaluate needs a folder: imbal-jax evaluate WORKDIR")
-    workdir, words = Path(words[0]), words[1:]
-    name, words = _take(words, "--method")
-    step, words = _take(words, "--step")
-    part, words = _take(words, "--split")
-    out, words = _take(words, "--out")
-    flags = [word.split("=")[0] for word in words if word.startswith("--")]
-    wrong = [flag for flag in flags if not flag.startswith(("--data.", "--deploy.", "--train.devices"))]
-    if wrong or (words and not words[0].startswith("-")):
-        raise InputError(
-            f"evaluate does not know {wrong[0] if wrong else words[0]}: its options are --method, --step, --split, "
-            "--out, --data.*, --deploy.* and --train.devices"
-        )
     from imbal_jax.runs.address import find_runs
     from imbal_jax.runs.claim import read_claim
 
-    runs = find_runs(workdir)
+    runs = find_runs(options.run)
     workdir = runs[0].workdir
-    if name is not None:
+    if options.method is not None:
         finished = dict.fromkeys(run.method for run in runs)
-        runs = [run for run in runs if run.method == name]
+        runs = [run for run in runs if run.method == options.method]
         if not runs:
-            raise InputError(f"--method {name} is not finished in {workdir}: there are {', '.join(finished)}")
-    config = override(read_claim(workdir), words)
+            raise InputError(
+                f"--method {options.method} is not finished in {workdir}: there are {', '.join(finished)}"
+            )
+    config = override(read_claim(workdir), changed)
     use_all_cores(config.train.batch_size, config.train.devices)
+    flags = [word.split("=")[0] for word in changed if word.startswith("--")]
     other = any(flag.startswith("--data.") and flag != PRIORS for flag in flags)
-    if part is None and step is None and not other:
-        if out is not None:
+    if options.split is None and options.step is None and not other:
+        if options.out is not None:
             raise InputError(
                 "--out is for another data set or checkpoint: give --data.*, --split or --step too"
             )
@@ -130,20 +222,16 @@ def evaluate(words: list[str]) -> int:
 
         rescore(config, workdir, runs=runs)
         return 0
-    if step is not None and not step.isdigit():
-        raise InputError(f"--step {step} is no step of a checkpoint: give a whole number")
-    from imbal_jax.runs.external import PARTS, validate
+    from imbal_jax.runs.evaluation_name import evaluation_name
+    from imbal_jax.runs.external import validate
 
-    part = part or ("all" if other else "test")
-    if part not in PARTS:
-        raise InputError(f"--split is {part!r}, allowed are {', '.join(PARTS)}")
-    place = f"{config.data.source}-{part}" + (f"-step{step}" if step else "")
+    part = options.split or ("all" if other else "test")
     validate(
         config,
         runs,
-        Path(out) if out else workdir / "evaluations" / place.replace(":", "-").replace("/", "-"),
+        options.out or workdir / "evaluations" / evaluation_name(config, part, options.step),
         part=part,
-        step=int(step) if step else None,
+        step=options.step,
         refit=any(flag.startswith(("--deploy.", PRIORS)) for flag in flags),
     )
     return 0
@@ -151,28 +239,17 @@ def evaluate(words: list[str]) -> int:
 
 def predict(words: list[str]) -> int:
     """``predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]``"""
-    from imbal_jax.errors import InputError
-
-    out, words = _take(words, "--out")
-    key_file, words = _take(words, "--key-file")
-    names, words = _take(words, "--names")
-    if len(words) != 2 or any(word.startswith("-") for word in words):
-        unknown = [word for word in words if word.startswith("-")]
-        raise InputError(
-            f"predict does not know {unknown[0]}: its options are --out, --key-file and --names"
-            if unknown
-            else "predict needs a run and what to score: imbal-jax predict WORKDIR/METHOD PATH --out predictions.csv"
-        )
+    options = parse_command(Predict, words, name="predict")
     batch_size = 64
     use_all_cores(batch_size, None)
     from imbal_jax.runs.predict import predict as predict_images
 
     predict_images(
-        Path(words[0]),
-        Path(words[1]),
-        Path(out or "predictions.csv"),
-        key_file=Path(key_file) if key_file else None,
-        names=Path(names) if names else None,
+        options.run,
+        options.path,
+        options.out,
+        key_file=options.key_file,
+        names=options.names,
         batch_size=batch_size,
         workers=os.cpu_count() or 1,
     )
@@ -181,48 +258,33 @@ def predict(words: list[str]) -> int:
 
 def export(words: list[str]) -> int:
     """``export RUN [--out DIR]``"""
-    from imbal_jax.errors import InputError
-
-    out, words = _take(words, "--out")
-    if len(words) != 1 or words[0].startswith("-"):
-        raise InputError("export needs one run: imbal-jax export WORKDIR/METHOD --out DIR")
+    options = parse_command(Export, words, name="export")
     from imbal_jax.engine.parallel import make_mesh
     from imbal_jax.runs.address import find_run
     from imbal_jax.runs.export import export_run
     from imbal_jax.runs.restore import restore_deployed
 
-    deployed = restore_deployed(find_run(Path(words[0])), make_mesh(1))
-    folder = export_run(deployed, Path(out) if out else deployed.address.folder / "export")
+    deployed = restore_deployed(find_run(options.run), make_mesh(1))
+    folder = export_run(deployed, options.out or deployed.address.folder / "export")
     print(f"{folder}: model.stablehlo, model.json")
     return 0
 
 
 def compare(words: list[str]) -> int:
     """``compare RUN RUN ... [--csv FILE] [--json FILE]``"""
-    from imbal_jax.errors import InputError
-
-    out = {}
-    for kind in ("csv", "json"):
-        name, words = _take(words, f"--{kind}")
-        if name is not None:
-            out[kind] = Path(name)
-    unknown = [word for word in words if word.startswith("-")]
-    if unknown:
-        raise InputError(
-            f"compare does not know {unknown[0]}: its options are --csv FILE and --json FILE, once"
-        )
+    options = parse_command(Compare, words, name="compare")
     from imbal_jax.runs.compare import compare as compare_runs
 
-    compare_runs([Path(word) for word in words], out=out)
+    given = {"csv": options.csv, "json": options.json}
+    compare_runs(list(options.runs), out={kind: path for kind, path in given.items() if path is not None})
     return 0
 
 
 def ingest(words: list[str]) -> int:
     """``ingest DICOM_DIR --labels FILE --out DIR [options]``"""
-    from imbal_jax.arguments import parse
     from imbal_jax.data.ingest.options import IngestOptions
 
-    options = parse(IngestOptions, words, prog="imbal-jax ingest")
+    options = parse_command(IngestOptions, words, name="ingest")
     from imbal_jax.data.ingest.ingest import ingest as ingest_folder
 
     ingest_folder(options)
@@ -231,44 +293,21 @@ def ingest(words: list[str]) -> int:
 
 def prepare(words: list[str]) -> int:
     """``prepare NAME --dir DIR --out DIR [options]``: a public set as records."""
-    from imbal_jax.arguments import parse
     from imbal_jax.data.ingest.prepare import PrepareOptions
     from imbal_jax.data.ingest.prepare import prepare as prepare_set
 
-    prepare_set(parse(PrepareOptions, words, prog="imbal-jax prepare"))
+    prepare_set(parse_command(PrepareOptions, words, name="prepare"))
     return 0
 
 
 def methods(words: list[str]) -> int:
-    """``methods``: the catalogue."""
-    from rich.console import Console
-    from rich.table import Table
+    """``methods [NAME]``: the catalogue, or one method."""
+    options = parse_command(Methods, words, name="methods")
+    from imbal_jax.methods.listing import catalogue_table, describe_method
 
-    from imbal_jax.errors import InputError
-    from imbal_jax.methods import METHODS
-
-    if words:
-        raise InputError(f"methods takes no argument, got {words[0]!r}")
-    table = Table(
-        title="Methods; combine as NAME,loss=focal,composition=balanced,weights=inverse", show_lines=True
-    )
-    for heading in ("name", "settings", "when to use it", "paper"):
-        table.add_column(heading)
-    for method in METHODS.values():
-        settings = ", ".join(f"{name}={_shown(value)}" for name, value in method.settings.items())
-        table.add_row(method.name, settings, method.summary, method.paper)
-    Console().print(table)
+    console = make_console()
+    console.print(describe_method(options.name) if options.name else catalogue_table())
     return 0
-
-
-def _shown(value: object) -> str:
-    return (
-        ("+" if isinstance(value[0], str) else ":").join(map(_shown, value))
-        if isinstance(value, tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -296,20 +335,6 @@ def use_all_cores(batch_size: int, devices: int | None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = devices or max(n for n in range(1, cores + 1) if batch_size % n == 0)
     os.environ["XLA_FLAGS"] = f"{flags} {flag}={count}".strip()
-
-
-def _take(words: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """The value of ``flag`` and the words without it."""
-    from imbal_jax.errors import InputError
-
-    for place, word in enumerate(words):
-        if word == flag:
-            if place + 1 == len(words) or words[place + 1].startswith("--"):
-                raise InputError(f"{flag} needs a value")
-            return words[place + 1], words[:place] + words[place + 2 :]
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1], words[:place] + words[place + 1 :]
-    return None, words
 
 
 if __name__ == "__main__":

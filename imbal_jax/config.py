@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import json
 import re
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,73 +32,74 @@ MethodField = Annotated[Method, _MethodArgument]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which images, and how they are split.
+    """Which images, and how they are split."""
 
-    source: "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a labels.csv), or a
-        public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records",
-        which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in
-        their own size
-        and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split.
-    dir: where the files lie, or the prepared sets of the catalogue; phantoms are written there.
-    image_size: side of the square the images are resized to, pixels.
-    fit: what becomes of a picture that is not square: pad keeps its proportions, on black; squeeze scales both sides;
-        crop takes the central square. None: pad, or what a condensed copy or records were made with, which is said
-        and kept with the run. Another fit than that is refused.
-    channels: 1 (colour becomes grey, which is said) or 3. None: 1 for radiographs, 3 for sets in colour.
-    negative_class: the class that is no finding; the rest are averaged in macro scores.
-    validation_share, test_share: shares of the patients; the remainder is for training.
-    split: official, the source's own where it has one (of a folder: a column split, or folders train, validation
-        and test; refused where it shares patients), or patient, always made here.
-    imbalance: common to rare, drawn so in training and validation; the test set stays whole. Of many labels, the
-        images without a finding to those with one. None: as it is.
-    long_tail: the largest class over the smallest, drawn so in training, with the classes between by their size.
-    profile: of that: exponential, or step, in which half of the classes are rare.
-    prevalence: shares of classes, as ``pneumonia=0.001``, drawn so in training; the other classes keep their
-        proportions.
-    draw_splits: which splits the one of these three is drawn in, where other than said. Draws are by patient, and
-        a rarer one is a part of a less rare one.
-    split_seed: the split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
-    deployment_priors: share of each class, or prevalence of each of many labels, where the model will be used, for
-        methods and calibrations that correct for it; None: as in the data.
-    uncertain: what a label that is neither yes nor no (-1) is trained as: left out, a negative, a positive, or
-        "soft", the target 0.7 (losses.targets_and_mask), which losses that rank and the draw of batches count as a
-        positive. Missing labels (-2, an empty cell) are always left out.
-    labels_file, voi: of a folder: the table of labels, and the DICOM grey-scale window
-        (header, percentile or none).
-    columns: of the table, what headings mean that are not understood, ROLE=COLUMN each, as patient=subject_id
-        file=image_path label=target split=fold; the roles are file, accession, patient, label and split.
-    classes: of the table, the classes and their order, or the columns that are labels; empty: all of them.
-    label_kind: of a table with a column for each label: one label an image, many, or (auto) one where every row
-        has just one 1.
-    download: fetch a public set that is missing, where its source allows.
-    workers: processes that read records, where two threads of this one (0) are too slow.
-    """
-
+    # "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a labels.csv), or a
+    # public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or
+    # "records", which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk,
+    # in their own size and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue
+    # (tfds:patch_camelyon), in its own split.
     source: str = "phantom"
+    # Where the files lie, or the prepared sets of the catalogue; phantoms are written there.
     dir: Path | None = None
+    # Side of the square the images are resized to, pixels.
     image_size: int = 64
+    # What becomes of a picture that is not square: pad keeps its proportions, on black; squeeze scales both
+    # sides; crop takes the central square. None: pad, or what a condensed copy or records were made with,
+    # which is said and kept with the run. Another fit than that is refused.
     fit: Literal["pad", "squeeze", "crop"] | None = None
+    # 1 (colour becomes grey, which is said) or 3. None: 1 for radiographs, 3 for sets in colour.
     channels: Literal[1, 3] | None = None
+    # The class that is no finding; the rest are averaged in macro scores.
     negative_class: str | None = None
+    # Shares of the patients; the remainder is for training.
     validation_share: float = 0.16
+    # Shares of the patients; the remainder is for training.
     test_share: float = 0.20
+    # Official, the source's own where it has one (of a folder: a column split, or folders train, validation
+    # and test; refused where it shares patients), or patient, always made here.
     split: Literal["official", "patient"] = "official"
+    # Common to rare, drawn so in training and validation; the test set stays whole. Of many labels, the
+    # images without a finding to those with one. None: as it is.
     imbalance: float | None = None
+    # The largest class over the smallest, drawn so in training, with the classes between by their size.
     long_tail: float | None = None
+    # Of that: exponential, or step, in which half of the classes are rare.
     profile: Literal["exponential", "step"] = "exponential"
+    # Shares of classes, as ``pneumonia=0.001``, drawn so in training; the other classes keep their
+    # proportions.
     prevalence: tuple[str, ...] = ()
+    # Which splits the one of these three is drawn in, where other than said. Draws are by patient, and a
+    # rarer one is a part of a less rare one.
     draw_splits: tuple[Literal["train", "validation", "test"], ...] | None = None
+    # The split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
     split_seed: int = 0
+    # Share of each class, or prevalence of each of many labels, where the model will be used, for methods and
+    # calibrations that correct for it; None: as in the data.
     deployment_priors: tuple[float, ...] | None = None
+    # What a label that is neither yes nor no (-1) is trained as: left out, a negative, a positive, or "soft",
+    # the target 0.7 (losses.targets_and_mask), which losses that rank and the draw of batches count as a
+    # positive. Missing labels (-2, an empty cell) are always left out.
     uncertain: Literal["ignore", "zeros", "ones", "soft"] = "ignore"
+    # Of a folder: the table of labels, and the DICOM grey-scale window (header, percentile or none).
     labels_file: str = "labels.csv"
+    # Of the table, what headings mean that are not understood, ROLE=COLUMN each, as patient=subject_id
+    # file=image_path label=target split=fold; the roles are file, accession, patient, label and split.
     columns: tuple[str, ...] = ()
+    # Of the table, the classes and their order, or the columns that are labels; empty: all of them.
     classes: tuple[str, ...] = ()
+    # Of a table with a column for each label: one label an image, many, or (auto) one where every row has
+    # just one 1.
     label_kind: Literal["auto", "one", "many"] = "auto"
+    # Of a folder: the table of labels, and the DICOM grey-scale window (header, percentile or none).
     voi: Literal["header", "percentile", "none"] = "header"
+    # Fetch a public set that is missing, where its source allows.
     download: bool = False
+    # Processes that read records, where two threads of this one (0) are too slow.
     workers: int = 0
+    # Phantom radiographs to make.
     phantom_images: int = 8000
+    # Normal phantoms to abnormal ones.
     phantom_imbalance: float = 100.0
 
     def __post_init__(self) -> None:
@@ -106,12 +108,17 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Which network. name: a key of ``models.MODELS``; options: its other arguments, as ``key=value``."""
+    """Which network."""
 
+    # A key of ``models.MODELS``.
     name: str = "cnn"
+    # Normalisation: group, or batch, synchronised over the devices.
     norm: Literal["group", "batch"] = "group"
+    # Of the computation; parameters are float32.
     dtype: Literal["float32", "bfloat16"] = "float32"
+    # Rate on the features before the head.
     dropout: float = 0.0
+    # Other arguments of the model, as ``key=value``.
     options: dict[str, int | float | bool | str | tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -120,30 +127,35 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """How the parameters move.
+    """How the parameters move."""
 
-    learning_rate: the peak; reached after ``warmup`` (a share of the run), then a cosine to zero, constant, or
-        times ``decay`` at each of ``milestones`` (shares of the run).
-    weight_decay: not applied to biases and normalisation.
-    clip_norm: largest global norm of the gradient; 0 is no limit.
-    ema_decay: moving average of the parameters that evaluation uses; 0 is none.
-    swa_start: share of the run from which on evaluation uses the plain mean of the parameters (stochastic weight
-        averaging), in place of ema_decay; 1 is never. BatchNorm's running averages are the last ones, not the mean's.
-    label_smoothing: how far targets move towards all classes alike; losses that rank take none.
-    """
-
+    # AdamW, or SGD with momentum.
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    # The peak, reached after the warm-up.
     learning_rate: float = 1e-3
+    # After the warm-up: a cosine to zero, constant, or steps at ``milestones``.
     schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    # Of the schedule steps: shares of the run at which the rate is multiplied by ``decay``.
     milestones: tuple[float, ...] = (0.8, 0.9)
+    # Factor at each of the milestones.
     decay: float = 0.01
+    # Share of the run in which the rate rises linearly from 0.
     warmup: float = 0.05
+    # Of SGD.
     momentum: float = 0.9
+    # Nesterov's momentum, of SGD.
     nesterov: bool = True
+    # Not applied to biases and normalisation.
     weight_decay: float = 1e-4
+    # Largest global norm of the gradient; 0 is no limit.
     clip_norm: float = 1.0
+    # Moving average of the parameters that evaluation uses; 0 is none.
     ema_decay: float = 0.0
+    # Share of the run from which on evaluation uses the plain mean of the parameters (stochastic weight
+    # averaging), in place of ema_decay; 1 is never. BatchNorm's running averages are the last ones, not the
+    # mean's.
     swa_start: float = 1.0
+    # How far targets move towards all classes alike; losses that rank take none.
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -157,31 +169,31 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """How long, how often, and on what.
+    """How long, how often, and on what."""
 
-    epochs: one epoch is as many images as the training split holds, whatever the composition.
-    evaluations: how often in the run the validation split is scored and a checkpoint saved.
-    patience: evaluations without improvement after which the run stops early; 0 is never.
-    steps_per_dispatch: steps compiled into one call, with data resident on the device.
-    resident: keep the training images on the device; otherwise, and always where they are on disk, batches are
-        fed from the host.
-    max_nonfinite: the run stops after so many updates in a row without a finite loss and gradient.
-    devices: how many; None is all.
-    save_minutes: between two evaluations the state is saved as often as this; 0 is never. A run that is stopped by
-        SIGTERM or SIGUSR1 saves at once.
-    mirror_scores: score the mean of the probabilities of each image and of its mirror image.
-    """
-
+    # One epoch is as many images as the training split holds, whatever the composition.
     epochs: float = 10.0
+    # Images of the global batch.
     batch_size: int = 64
+    # How often in the run the validation split is scored and a checkpoint saved.
     evaluations: int = 10
+    # Evaluations without improvement after which the run stops early; 0 is never.
     patience: int = 0
+    # Steps compiled into one call, with data resident on the device.
     steps_per_dispatch: int = 10
+    # Keep the training images on the device; otherwise, and always where they are on disk, batches are fed
+    # from the host.
     resident: bool = True
+    # The run stops after so many updates in a row without a finite loss and gradient.
     max_nonfinite: int = 20
+    # How many; None is all.
     devices: int | None = None
+    # How steps run on several devices; the results are the same.
     backend: Literal["shard_map", "pmap", "jit"] = "shard_map"
+    # Between two evaluations the state is saved as often as this; 0 is never. A run that is stopped by
+    # SIGTERM or SIGUSR1 saves at once.
     save_minutes: float = 10.0
+    # Score the mean of the probabilities of each image and of its mirror image.
     mirror_scores: bool = False
 
     def __post_init__(self) -> None:
@@ -190,18 +202,16 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Deploy:
-    """What becomes of a trained network's outputs where it is used; it may be changed after training.
+    """What becomes of a trained network's outputs where it is used; it may be changed after training."""
 
-    points: rules that choose the threshold of each class on validation, as ``decision_rules`` spells them: one for
-        all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``). None: what the
-        constraints of ``select`` ask for (``specificity where sensitivity >= 0.95``), else youden.
-    calibration: how outputs become probabilities. prior: moved from the priors that training made up to those of
-        validation. Fitted on validation: temperature (and the same move after it), vector, bias_corrected (a
-        temperature, and a shift of each class); of many labels each is Platt's scaling of every label. none: the
-        method's own. All but none are moved on to ``data.deployment_priors`` where those are given.
-    """
-
+    # Rules that choose the threshold of each class on validation, as ``decision_rules`` spells them: one for
+    # all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``). None: what
+    # the constraints of ``select`` ask for (``specificity where sensitivity >= 0.95``), else youden.
     points: tuple[str, ...] | None = None
+    # How outputs become probabilities. prior: moved from the priors that training made up to those of
+    # validation. Fitted on validation: temperature (and the same move after it), vector, bias_corrected (a
+    # temperature, and a shift of each class); of many labels each is Platt's scaling of every label. none:
+    # the method's own. All but none are moved on to ``data.deployment_priors`` where those are given.
     calibration: Literal["none", "prior", "temperature", "vector", "bias_corrected"] = "bias_corrected"
 
     def __post_init__(self) -> None:
@@ -210,32 +220,38 @@ class Deploy:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole run; a ``configs/NAME.py`` returns one from ``get_config()``.
+    """A whole run; a ``configs/NAME.py`` returns one from ``get_config()``."""
 
-    seed: of the initial weights, the order of the batches and the augmentation.
-    seeds: each method is trained once with each of these, on the same split; none: once, with ``seed``.
-    methods: trained one after the other on the same split; names of ``METHODS``, or combinations
-        such as ``loss=focal,composition=balanced``.
-    select: which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a
-        constraint (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest
-        counts. The default ranks. Sensitivity and F-score are those of the class called: where a class is rare, plain
-        cross-entropy calls nobody for most of a run, all its evaluations tie at 0, and the first, hardly trained one
-        would stand for it. Thresholds are chosen afterwards (``deploy.points``), and for them the ranking counts.
-        AUROC says little of the few highest scores, which would be called; average precision rests on a few
-        positives: the default is their sum.
-    """
-
+    # Names the default workdir, workdirs/NAME.
     name: str
+    # Heading of the report.
     title: str = ""
+    # Of the initial weights, the order of the batches and the augmentation.
     seed: int = 0
+    # Each method is trained once with each of these, on the same split; none: once, with ``seed``.
     seeds: tuple[int, ...] = ()
+    # Trained one after the other on the same split; names of ``METHODS``, or combinations such as
+    # ``loss=focal,composition=balanced``.
     methods: tuple[MethodField, ...] = (find_method("ce"),)
+    # Which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a constraint
+    # (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest counts. The
+    # default ranks. Sensitivity and F-score are those of the class called: where a class is rare, plain
+    # cross-entropy calls nobody for most of a run, all its evaluations tie at 0, and the first, hardly
+    # trained one would stand for it. Thresholds are chosen afterwards (``deploy.points``), and for them the
+    # ranking counts. AUROC says little of the few highest scores, which would be called; average precision
+    # rests on a few positives: the default is their sum.
     select: str = "auroc + average_precision"
+    # Which images, and how they are split.
     data: Data = Data()
+    # Which network.
     model: Model = Model()
+    # How the parameters move.
     optim: Optim = Optim()
+    # How long, how often, and on what.
     train: Train = Train()
+    # How far images are perturbed.
     augment: Augment = field(default_factory=Augment)
+    # What becomes of a trained network's outputs.
     deploy: Deploy = Deploy()
 
     def __post_init__(self) -> None:
@@ -303,6 +319,7 @@ def check_config(config: Config) -> None:
     require(train.devices is None or train.devices >= 1, "train.devices", train.devices, "1 or more")
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
+    require(train.save_minutes >= 0, "train.save-minutes", train.save_minutes, "0 or more")
     check_criterion(config.select)
     require(config.deploy.points != (), "deploy.points", "empty", "give a rule, such as youden")
     for text in config.deploy.points or ():
@@ -345,6 +362,11 @@ def load_config(path: Path | str) -> Config:
         config = module.get_config()
     except (TypeError, InputError) as error:  # a field that does not exist, or a value out of its range
         raise InputError(f"{path}: {error}") from error
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        raise InputError(
+            f"{path}: get_config() raised {type(error).__name__}: {error} (line {line})"
+        ) from error
     if not isinstance(config, Config):
         raise InputError(
             f"{path}: get_config() returned {type(config).__name__}, expected imbal_jax.config.Config"

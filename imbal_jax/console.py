@@ -1,6 +1,9 @@
 """What is said to the user: the console, and numbers as people read them."""
 
+import codecs
 import math
+import unicodedata
+from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -46,3 +49,35 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+SPELLINGS = {
+    "–": "-",
+    "—": "-",
+    "≥": ">=",
+    "≤": "<=",
+    "×": "x",
+    "±": "+-",
+    "…": "...",
+    "\u2011": "-",
+    "\u00a0": " ",
+}
+
+
+def encode_or_spell(*streams: TextIO) -> None:
+    """Let streams whose encoding lacks a character write something close to it, and not fail."""
+    codecs.register_error("spell", _spelled)
+    for stream in streams:
+        encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
+        if not encoding.startswith("utf") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="spell")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = ""
+    for character in error.object[error.start : error.end]:
+        plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+        text += SPELLINGS.get(character) or plain or "?"
+    return text, error.end

@@ -40,7 +40,7 @@ def check_fields(value: Any, prefix: str = "", *, dashes: bool = True) -> None:
 
     Raises InputError that begins with ``prefix`` and the field's name, with dashes as on the command line.
     """
-    for name, annotation in _annotations(type(value)).items():
+    for name, annotation in _annotations(type(value)).items():  # type: ignore[arg-type]  # classes are hashable
         given = getattr(value, name)
         try:
             kept = _fitting(given, annotation)

@@ -197,7 +197,8 @@ def write_json(path: Path, value: Any) -> None:
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
     """``replacing`` with an NPZ file, which is never whole in memory."""
     with replacing(path) as stream:
-        (np.savez_compressed if compressed else np.savez)(stream, **arrays)
+        save: Any = np.savez_compressed if compressed else np.savez
+        save(stream, **arrays)
 
 
 def write_csv(
@@ -243,7 +244,7 @@ class CsvFile:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._file is None:
+        if self._file is None or self._path is None:
             return
         with self._explained():
             try:
@@ -275,4 +276,4 @@ class CsvFile:
         try:
             yield
         except OSError as error:
-            raise cannot_write(self._path, error) from None
+            raise cannot_write(self._path or Path(), error) from None

@@ -12,13 +12,14 @@ from rich.console import Console
 
 from imbal_jax.config import Config
 from imbal_jax.console import duration, make_console, say
-from imbal_jax.data.load import Splits, load
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.load import ARRAYS, Splits, load, split_dataset
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop
 from imbal_jax.engine import parallel
 from imbal_jax.engine.state import TrainState
-from imbal_jax.errors import Terminated
+from imbal_jax.errors import InputError, Terminated
 from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, without_effect
 from imbal_jax.metrics import flat_metrics
 from imbal_jax.report import RunResult
@@ -29,8 +30,9 @@ from imbal_jax.runs.clock import Clock
 from imbal_jax.runs.data_claim import claim_geometry, claim_splits, discard_other_phantoms
 from imbal_jax.runs.deployment_choice import check_deploy
 from imbal_jax.runs.evaluate import report_workdir, run_result, score_run, use_priors
+from imbal_jax.runs.fit_results import FitResults
 from imbal_jax.runs.lock import locked
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.training_claim import claim_training
 from imbal_jax.tasks import Task, task_for
@@ -64,27 +66,48 @@ class Job:
         return RunAddress(self.workdir, method.name, self.config.seed)
 
 
-def fit(config: Config, workdir: Path, console: Console | None = None) -> list[RunResult]:
+def fit(
+    config: Config,
+    workdir: Path | str,
+    data: Dataset | Splits | None = None,
+    *,
+    console: Console | None = None,
+) -> FitResults:
     """Train every method of ``config``, score each one's best checkpoint on the test split, write the report.
 
     workdir: receives ``config.json``, ``report.html`` and for each run a folder METHOD/seedN with ``checkpoints/``,
         ``metrics.jsonl``, ``tensorboard/`` and ``result.json``. A run that was stopped continues where its
         last checkpoint is; a finished one is not trained again.
+    data: in place of that of ``config.data``: a data set, which is split as ``config.data`` says, or splits.
     Returns the results in the order of ``config.methods``, of each method in the order of the seeds. Raises
     InputError for wrong input, and Terminated after SIGTERM or SIGUSR1, once the state is saved.
     """
+    if not isinstance(config, Config):
+        raise InputError(f"config is {config!r}: give an imbal_jax.Config, as imbal_jax.load_config returns")
+    if not isinstance(data, Dataset | Splits | None):
+        raise InputError(f"data is {type(data).__name__}: give an imbal_jax.Dataset, or Splits")
+    if data is not None:
+        config = replace(config, data=replace(config.data, source=ARRAYS))
+    workdir = Path(workdir)
     with locked(workdir):
-        return fit_methods(config, workdir, console or make_console())
+        return FitResults(fit_runs(config, workdir, data, console or make_console()), workdir)
 
 
-def fit_methods(config: Config, workdir: Path, console: Console) -> list[RunResult]:
-    """``fit`` in a workdir that is locked."""
+def fit_runs(
+    config: Config, workdir: Path, data: Dataset | Splits | None, console: Console
+) -> list[RunResult]:
+    """``fit`` in a workdir that this process holds."""
     check_claim(workdir, config)
     discard_other_phantoms(config, workdir)
     say(console, f"{config.title or config.name}: {workdir}")
 
     # Data
-    splits = load(config, workdir, partial(say, console))
+    if isinstance(data, Splits):
+        splits = data
+    elif isinstance(data, Dataset):
+        splits = split_dataset(config.data, data, say=partial(say, console))
+    else:
+        splits = load(config, workdir, partial(say, console))
     task, mesh = task_for(splits.train), make_mesh(config)
     splits = on_host(splits, mesh)
     for line in describe(config, splits):
@@ -119,7 +142,7 @@ def train_run(job: Job, method: Method) -> RunResult:
     """
     config, splits, task = job.config, job.splits, job.task
     folder, title = job.address(method).folder, run_title(config, method.name)
-    if (finished := Scored.read(folder)) is not None:
+    if (finished := RunOutputs.read(folder)) is not None:
         say(job.console, f"{title}: finished before, not trained again")
         return run_result(config, method, splits, folder, finished, job.mesh)
 
@@ -207,8 +230,8 @@ def train(
     pace = Pace(options.steps_per_dispatch, options.save_minutes)
     if criterion.smoothed > (planned := max(1, -(-total // every))):
         tracker.message(
-            f"{method.name}: smoothed {criterion.smoothed} needs as many evaluations, and the run has {planned}: "
-            "its last is taken"
+            f"{run_title(job.config, method.name)}: smoothed {criterion.smoothed} needs as many evaluations, and the "
+            f"run has {planned}: its last is taken"
         )
 
     # A head in closed form takes no step, and is evaluated once

@@ -35,5 +35,5 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     workdir = tmp_path_factory.mktemp("finished_runs")
     config = small(write_pictures(workdir / "pictures"), methods=(METHODS["ce"], METHODS["crt"]))
-    fit(config, workdir, QUIET)
+    fit(config, workdir, console=QUIET)
     return workdir

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import softmax
 
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
+from imbal_jax.runs.paired_difference import Difference, Run
 
 CLASSES = ("normal", "nodule", "effusion")
 
@@ -13,10 +14,10 @@ CLASSES = ("normal", "nodule", "effusion")
 TRAINING = np.array([1 / 3, 1 / 3, 1 / 3])
 
 
-def scored(labels: np.ndarray, outputs: np.ndarray, **changes: object) -> Scored:
+def scored(labels: np.ndarray, outputs: np.ndarray, **changes: object) -> RunOutputs:
     """The same images as validation and test."""
     size, number = outputs.shape
-    base = Scored(
+    base = RunOutputs(
         best_step=1,
         seconds=1.0,
         skipped=0,
@@ -46,3 +47,25 @@ def unbalanced(size: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     # normal features with one mean a class: under equal priors the log posterior is the product with the means
     features = 1.5 * np.eye(3)[labels] + rng.normal(size=(size, 3))
     return labels, softmax(2 * 1.5 * features, axis=1)
+
+
+def binary_run(truth: np.ndarray, scores: np.ndarray, name: str = "run") -> Run:
+    """Of one finding, called at 0.5."""
+    truth = np.asarray(truth, np.int8)[:, None]
+    scores = np.asarray(scores, np.float64)[:, None]
+    return Run(
+        name,
+        name,
+        {},
+        truth[:, 0],
+        truth,
+        scores,
+        scores >= 0.5,
+        ("nodule",),
+        np.arange(len(truth)),
+        np.arange(len(truth)),
+    )
+
+
+def by(rows: list[Difference]) -> dict[tuple[str, str], Difference]:
+    return {(row.metric, row.finding): row for row in rows}

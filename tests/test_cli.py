@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit statuses, one line for a mistake, never a traceback."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import imbal_jax
 from imbal_jax import cli
+from imbal_jax.methods import METHODS
 from imbal_jax.runs.deployment import Deployment
 
 ROOT = Path(__file__).parents[1]
@@ -96,25 +99,28 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
             ["train", "CONFIG", "--deploy.points", "mass: youden", "--workdir", "W"],
             "there is no class 'mass'",
         ),
-        (["evaluate"], "evaluate needs a folder"),
+        (["evaluate"], "evaluate needs WORKDIR"),
         (["evaluate", "RUNS", "--optim.learning-rate", "1"], "evaluate does not know --optim.learning-rate"),
         (["evaluate", "RUNS", "--method", "focal"], "--method focal is not finished in"),
         (["evaluate", "RUNS", "--out", "W"], "--out is for another data set or checkpoint"),
         (
             ["evaluate", "RUNS", "--split", "half"],
-            "--split is 'half', allowed are all, train, validation, test",
+            "invalid choice 'half' for argument '--split'",
         ),
-        (["evaluate", "RUNS", "--step", "last"], "--step last is no step"),
+        (["evaluate", "RUNS", "--step", "last"], "--step is 'last', expected INT"),
         (["evaluate", "RUNS", "--data.dir", "/nowhere"], "no folder /nowhere"),
-        (["predict", "RUNS"], "predict needs a run and what to score"),
+        (["predict", "RUNS"], "Missing from imbal-jax predict: PATH"),
         (["predict", "RUNS", "/nowhere"], "there is no file or folder at the PATH"),
         (["predict", "RUNS", "RUNS", "--threshold", "1"], "predict does not know --threshold"),
         (["predict", "RUNS", "RUNS"], "holds several runs"),
         (["export", "RUNS"], "holds several runs"),
-        (["export"], "export needs one run"),
+        (["export"], "export needs RUN"),
         (["compare", "RUNS", "--csv", "/nowhere/c.csv"], "cannot write /nowhere/c.csv: there is no folder"),
         (["evaluate", "/nowhere"], "no run in /nowhere"),
-        (["methods", "x"], "methods takes no argument"),
+        (["methods", "x"], "unknown method 'x'"),
+        (["methods", "ce", "--all"], "methods does not know --all"),
+        (["compare"], "compare needs RUN"),
+        (["compare", "RUNS", "--csv", "a", "--csv", "b"], "compare takes --csv once"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -176,6 +182,54 @@ def test_a_run_that_cannot_go_on_ends_with_status_1(
     words = "--optim.optimizer sgd --optim.learning-rate 1e30 --optim.warmup 0 --train.epochs 40 --optim.clip-norm 0"
     assert cli.main(["train", str(config), *words.split(), "--workdir", str(tmp_path)]) == 1
     assert "updates in a row had no finite loss or gradient" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "predict", "export", "compare", "ingest", "prepare", "methods"]
+)
+def test_every_command_has_help_with_a_line_for_each_option(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        cli.main([command, "--help"])
+    assert leaving.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: imbal-jax {command}" in shown
+    options = [line for line in shown.splitlines() if " --" in line]
+    assert options or command == "methods", shown
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"imbal-jax {imbal_jax.__version__}\n"
+
+
+def test_the_package_is_a_command_and_output_is_spelled_where_it_cannot_be_encoded() -> None:
+    for encoding in ("latin-1", "cp437", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-m", "imbal_jax", "methods", "ldam"],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(b"ldam")
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(config: Path) -> None:
+    line = f"{sys.executable} -m imbal_jax train {config} --help | head -1"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("usage")
+    assert done.stderr == ""
+
+
+def test_methods_are_listed_whole_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["methods"]) == 0
+    words = capsys.readouterr().out.split()
+    assert set(METHODS) <= set(words)
 
 
 def test_methods_lists_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(
     pictures: Path, tmp_path: Path
 ) -> None:
     console = Console(width=160, file=io.StringIO())
-    train.fit(config(pictures), tmp_path / "run", console)
+    train.fit(config(pictures), tmp_path / "run", console=console)
     trained = console.file.getvalue()
     console = Console(width=160, file=io.StringIO())
     evaluate.rescore(config(pictures), tmp_path / "run", console)
@@ -86,7 +86,7 @@ def test_a_promise_that_the_patients_of_validation_cannot_show_is_refused_before
     with pytest.raises(
         InputError, match=r"8 positive patients \(16 images\) cannot show .* takes 14 positive pati"
     ):
-        train.fit(replace(whole, deploy=sure), tmp_path / "run", Console(quiet=True))
+        train.fit(replace(whole, deploy=sure), tmp_path / "run", console=Console(quiet=True))
     guarded = replace(whole, select="auroc where sensitivity/bright lower bound 95 % >= 0.8")
     with pytest.raises(InputError, match="8 positive patients"):
-        train.fit(guarded, tmp_path / "other", Console(quiet=True))
+        train.fit(guarded, tmp_path / "other", console=Console(quiet=True))

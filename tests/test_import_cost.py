@@ -55,11 +55,13 @@ def test_a_submodule_is_loaded_when_it_is_asked_for():
     assert "imbal_jax.losses" in loaded
 
 
-def test_every_listed_submodule_exists():
-    listed = set(dir(imbal_jax)) & set(imbal_jax.__all__) - {"__version__", "Dataset"}
-    assert listed == set(imbal_jax.__all__) - {"__version__", "Dataset"}
-    missing = {name for name in listed if importlib.util.find_spec(f"imbal_jax.{name}") is None}
+def test_every_listed_submodule_and_name_exists():
+    names = {"Config", "Dataset", "METHODS", "Method", "fit", "load_config"}
+    listed = set(imbal_jax.__all__) - {"__version__"}
+    assert names < listed <= set(dir(imbal_jax))
+    missing = {name for name in listed - names if importlib.util.find_spec(f"imbal_jax.{name}") is None}
     assert not missing
+    assert all(getattr(imbal_jax, name) is not None for name in names)
 
 
 def test_unknown_attribute_raises():

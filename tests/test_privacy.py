@@ -29,7 +29,7 @@ from imbal_jax.runs.clock import Clock
 from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.export import export_run
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.predict import predict
 from imbal_jax.runs.restore import restore_deployed
 from imbal_jax.training.tracking import read_history
@@ -260,8 +260,8 @@ def read_clock(run: Path) -> object:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "ce/seed0/test_scores.npz": lambda run: Scored.read(run / "ce" / "seed0"),
-    "ce/seed0/result.json": lambda run: Scored.read(run / "ce" / "seed0"),
+    "ce/seed0/test_scores.npz": lambda run: RunOutputs.read(run / "ce" / "seed0"),
+    "ce/seed0/result.json": lambda run: RunOutputs.read(run / "ce" / "seed0"),
     "ce/seed0/deployment.json": lambda run: Deployment.read(run / "ce" / "seed0"),
     "ce/seed0/metrics.jsonl": lambda run: read_history(run / "ce" / "seed0"),
     "ce/seed0/clock.json": read_clock,
@@ -320,7 +320,7 @@ def test_arrays_of_a_run_that_cannot_be_right_are_damage(
         arrays = dict(stored)
     np.savez(tmp_path / "test_scores.npz", **{**arrays, name: change(arrays[name])})
     with pytest.raises(InputError, match=r"test_scores\.npz is damaged .*run again$"):
-        Scored.read(tmp_path)
+        RunOutputs.read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,9 @@ def test_every_clause_chooses_what_numpy_does_in_a_run_that_was_stopped(
     config = of(pictures, select)
     stopped_after(3, monkeypatch)
     with pytest.raises(StopHere):
-        train.fit(config, tmp_path, QUIET)
+        train.fit(config, tmp_path, console=QUIET)
     monkeypatch.undo()
-    train.fit(config, tmp_path, QUIET)
+    train.fit(config, tmp_path, console=QUIET)
     assert len(history(tmp_path / "stratified" / "seed0")) == EVALUATIONS
     assert_chosen(tmp_path / "stratified" / "seed0", CLAUSES[select])
 
@@ -138,7 +138,7 @@ def test_all_clauses_together_through_the_installed_command_killed_and_resumed(
 def test_a_run_that_stops_early_has_kept_what_it_chooses(pictures: Path, tmp_path: Path) -> None:
     config = of(pictures, "auroc smoothed 2", patience=2)
     config = replace(config, optim=replace(config.optim, learning_rate=1e-9))
-    train.fit(config, tmp_path, QUIET)
+    train.fit(config, tmp_path, console=QUIET)
     folder = tmp_path / "stratified" / "seed0"
     assert len(history(folder)) == 4  # the best is the first of a whole mean, the second evaluation
     assert_chosen(folder, lambda folder: earliest_best(means(column(folder, "auroc"), 2)))
@@ -148,7 +148,7 @@ def test_heads_in_closed_form_are_chosen_by_any_clause(pictures: Path, tmp_path:
     select = "auroc where sensitivity lower bound 60 % >= 0.1 smoothed 2 within 1 standard error"
     config = replace(of(pictures, select), methods=(METHODS["tau_norm"], METHODS["nearest_mean"]))
     config = replace(config, train=replace(config.train, epochs=1, evaluations=2))
-    for result in train.fit(config, tmp_path, QUIET):
+    for result in train.fit(config, tmp_path, console=QUIET):
         assert np.isfinite(result.scores).all()
 
 
@@ -166,6 +166,6 @@ def test_a_clause_that_cannot_be_is_refused_before_training(
     select: str, said: str, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
-        train.fit(of(pictures, select), tmp_path, QUIET)
+        train.fit(of(pictures, select), tmp_path, console=QUIET)
     assert said in str(caught.value)
     assert not (tmp_path / "stratified").exists()

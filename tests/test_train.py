@@ -18,7 +18,7 @@ from small_runs import QUIET, begun, small, write_pictures
 
 from imbal_jax import train
 from imbal_jax.config import Data, Optim, Train, to_json
-from imbal_jax.data.load import load as sources
+from imbal_jax.data import load as sources
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
@@ -38,7 +38,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workdir of a run of two methods that nobody disturbed."""
     workdir = tmp_path_factory.mktemp("finished")
-    train.fit(small(pictures, methods=(METHODS["ce"], METHODS["stratified"])), workdir, QUIET)
+    train.fit(small(pictures, methods=(METHODS["ce"], METHODS["stratified"])), workdir, console=QUIET)
     return workdir
 
 
@@ -72,7 +72,7 @@ def test_a_finished_run_is_not_trained_again_and_gives_the_same_results(
 ) -> None:
     before = (finished / "ce" / "seed0" / "metrics.jsonl").read_bytes()
     config = small(pictures, methods=(METHODS["ce"], METHODS["stratified"]))
-    again = train.fit(config, finished, QUIET)
+    again = train.fit(config, finished, console=QUIET)
     assert [result.method for result in again] == ["ce", "stratified"]
     assert (finished / "ce" / "seed0" / "metrics.jsonl").read_bytes() == before
 
@@ -92,7 +92,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from small_runs import QUIET, begun, small
 from imbal_jax import train
-train.fit(small(Path({pictures!r})), Path(sys.argv[1]), QUIET)
+train.fit(small(Path({pictures!r})), Path(sys.argv[1]), console=QUIET)
 """
 
 
@@ -133,31 +133,53 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(pictures: Path, tmp_
     assert digests[0] == digests[1] != []
 
 
+def test_a_run_that_is_asked_to_stop_saves_at_once_and_goes_on_to_the_same_bits(
+    pictures: Path, tmp_path: Path
+) -> None:
+    process = run_in_a_process(pictures, tmp_path / "stopped")
+    metrics = tmp_path / "stopped" / "stratified" / "seed0" / "metrics.jsonl"
+    while process.poll() is None:
+        if metrics.is_file() and metrics.read_bytes().count(b"\n") >= 2:
+            process.send_signal(signal.SIGTERM)
+            break
+        time.sleep(0.005)
+    _, said = process.communicate()
+    assert "stopped by SIGTERM at step" in said.decode()
+    kept = [path.name for path in (metrics.parent / "checkpoints").iterdir() if path.name.isdigit()]
+    assert len(kept) >= 1
+    for run in ("stopped", "straight"):
+        last = run_in_a_process(pictures, tmp_path / run)
+        _, said = last.communicate()
+        assert last.returncode == 0, said.decode()
+    one, other = arrays(tmp_path / "stopped", "stratified"), arrays(tmp_path / "straight", "stratified")
+    np.testing.assert_array_equal(one["scores"], other["scores"])
+
+
 def test_a_run_resumed_on_another_number_of_devices_agrees_to_float_tolerance(
     pictures: Path, tmp_path: Path
 ) -> None:
     config = small(pictures)
-    whole = train.fit(config, tmp_path / "one", QUIET)[0]
+    whole = train.fit(config, tmp_path / "one", console=QUIET)[0]
 
     class StopHere(Exception):
         pass
 
-    real, calls = train.measure, []
+    real, calls = train.evaluation, []
 
     def stop_at_the_second(*arguments: object) -> dict[str, float]:
         calls.append(1)
-        if len(calls) == 3:  # the first is the check before training
+        if len(calls) == 2:
             raise StopHere
         return real(*arguments)
 
-    train.measure = stop_at_the_second
+    train.evaluation = stop_at_the_second
     try:
         with pytest.raises(StopHere):
-            train.fit(config, tmp_path / "other", QUIET)
+            train.fit(config, tmp_path / "other", console=QUIET)
     finally:
-        train.measure = real
+        train.evaluation = real
     four = replace(config, train=replace(config.train, devices=4))
-    resumed = train.fit(four, tmp_path / "other", QUIET)[0]
+    resumed = train.fit(four, tmp_path / "other", console=QUIET)[0]
     assert resumed.best_step == whole.best_step
     np.testing.assert_allclose(resumed.scores, whole.scores, atol=2e-4)
 
@@ -170,7 +192,7 @@ def test_feeding_from_the_host_trains_like_resident_data(
     for resident in (True, False):
         base = small(pictures).train
         options = replace(base, epochs=1, evaluations=1, resident=resident, devices=2, backend=backend)
-        results.append(train.fit(small(pictures, train=options), tmp_path / str(resident), QUIET)[0])
+        results.append(train.fit(small(pictures, train=options), tmp_path / str(resident), console=QUIET)[0])
     np.testing.assert_allclose(results[0].scores, results[1].scores, atol=1e-4)
 
 
@@ -187,7 +209,7 @@ def test_feeding_from_the_host_trains_like_resident_data(
 def test_any_method_runs_through_the_same_trainer(pictures: Path, tmp_path: Path, method: str) -> None:
     base = small(pictures).train
     config = small(pictures, methods=(find_method(method),), train=replace(base, epochs=1, evaluations=1))
-    result = train.fit(config, tmp_path, QUIET)[0]
+    result = train.fit(config, tmp_path, console=QUIET)[0]
     assert np.isfinite(result.scores).all()
 
 
@@ -195,7 +217,7 @@ def test_many_labels_train_with_unknown_ones_left_out(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "pictures", many_labels=True)
     config = small(folder, methods=(METHODS["weighted_ce"], METHODS["stratified"]), select="auroc")
     config = replace(config, data=replace(config.data, negative_class=None))
-    first, second = train.fit(config, tmp_path / "work", QUIET)
+    first, second = train.fit(config, tmp_path / "work", console=QUIET)
     assert (first.labels == -2).any()  # an empty cell is missing
     assert first.table["bright"]["auroc"] > 0.95
     assert second.table["bright"]["auroc"] > 0.95
@@ -204,7 +226,7 @@ def test_many_labels_train_with_unknown_ones_left_out(tmp_path: Path) -> None:
 def test_training_stops_early_when_validation_does_not_improve(pictures: Path, tmp_path: Path) -> None:
     options = replace(small(pictures).train, epochs=20, evaluations=20, patience=2)
     config = small(pictures, train=options, optim=Optim(learning_rate=1e-12))
-    result = train.fit(config, tmp_path, QUIET)[0]
+    result = train.fit(config, tmp_path, console=QUIET)[0]
     validations = [record for record in result.history if record["kind"] == "validation"]
     assert len(validations) == 3
 
@@ -219,7 +241,7 @@ def test_a_run_without_finite_updates_is_stopped_with_the_count_and_the_remedy(
     with pytest.raises(
         Stopped, match=r"updates in a row had no finite loss or gradient .*lower --optim.learning-rate"
     ):
-        train.fit(config, tmp_path, QUIET)
+        train.fit(config, tmp_path, console=QUIET)
 
 
 def test_a_workdir_of_another_config_is_refused_by_the_name_of_what_differs(
@@ -278,8 +300,8 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
     pictures: Path, tmp_path: Path
 ) -> None:
     config = small(pictures)
-    whole = train.fit(config, tmp_path / "whole", QUIET)[0]
-    train.fit(config, tmp_path / "hurt", QUIET)
+    whole = train.fit(config, tmp_path / "whole", console=QUIET)[0]
+    train.fit(config, tmp_path / "hurt", console=QUIET)
     folder = tmp_path / "hurt" / "stratified" / "seed0"
     (folder / "result.json").unlink()
     last = max(int(p.name) for p in (folder / "checkpoints").iterdir())
@@ -287,7 +309,7 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_the_run_ends_well(
         if path.is_file():
             path.write_bytes(path.read_bytes()[:20])
     said = Console(record=True, quiet=False, file=io.StringIO())
-    resumed = train.fit(config, tmp_path / "hurt", said)[0]
+    resumed = train.fit(config, tmp_path / "hurt", console=said)[0]
     text = said.export_text()
     assert f"the checkpoint of step {last} is damaged" in text
     assert "going on from step" in text
@@ -304,7 +326,7 @@ def hurt_run(finished: Path, tmp_path: Path) -> Path:
 
 def continued(pictures: Path, workdir: Path) -> tuple[object, str]:
     said = Console(record=True, quiet=False, file=io.StringIO(), width=400)
-    return train.fit(small(pictures), workdir, said)[0], said.export_text()
+    return train.fit(small(pictures), workdir, console=said)[0], said.export_text()
 
 
 @pytest.mark.parametrize("damage", ["shortened", "another value", "gone"])
@@ -356,7 +378,7 @@ def test_second_stages_share_one_first_stage_and_leave_its_features_alone(
         replace(METHODS[name], second_epochs=0.5 * bool(METHODS[name].second_epochs)) for name in names
     )
     config = small(pictures, methods=methods)
-    results = train.fit(config, tmp_path, QUIET)
+    results = train.fit(config, tmp_path, console=QUIET)
     assert {p.name for p in tmp_path.iterdir() if p.is_dir()} >= {"ce", *names}
     again = evaluate.rescore(config, tmp_path, QUIET)
     splits = sources.load(config, tmp_path, lambda _: None)
@@ -392,7 +414,7 @@ def test_tau_is_chosen_on_validation_where_the_last_checkpoint_counts(
 
     monkeypatch.setattr(train, "choose_tau", watched)
     config = small(pictures, methods=(METHODS["tau_norm"],), select="step")
-    result = train.fit(config, tmp_path, QUIET)[0]
+    result = train.fit(config, tmp_path, console=QUIET)[0]
     ((tau, kept, plain),) = chosen
     assert 0 <= tau <= 1
     assert 0.5 < kept <= 1  # a balanced accuracy, no step
@@ -411,7 +433,7 @@ def test_methods_of_every_kind_train_and_score_the_same_again(pictures: Path, tm
         methods=(*(METHODS[n] for n in names.split()), METHODS["threshold_moving"], METHODS["saerens_em"]),
         train=Train(epochs=3, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=2),
     )
-    results = train.fit(config, tmp_path, QUIET)
+    results = train.fit(config, tmp_path, console=QUIET)
     again = evaluate.rescore(config, tmp_path, QUIET)
     for result, rescored in zip(results, again, strict=True):
         np.testing.assert_allclose(rescored.scores, result.scores, atol=1e-6)
@@ -427,7 +449,7 @@ def test_many_labels_train_with_their_own_losses(tmp_path: Path) -> None:
         methods=(METHODS["asymmetric"], METHODS["distribution_balanced"], METHODS["smooth_ap"]),
         train=Train(epochs=2, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
     )
-    for result in train.fit(config, tmp_path / "run", QUIET):
+    for result in train.fit(config, tmp_path / "run", console=QUIET):
         assert result.scores.shape[1] == 2
         assert np.isfinite(result.scores).all()
 
@@ -444,7 +466,9 @@ def test_undersampling_takes_epochs_of_the_rarest_class(pictures: Path, tmp_path
 def test_deployment_priors_that_are_none_are_refused(pictures: Path, tmp_path: Path) -> None:
     data = replace(small(pictures).data, deployment_priors=(0.9, 0.2))
     with pytest.raises(InputError, match="give 2 shares above 0, one for each of"):
-        train.fit(small(pictures, data=data, methods=(METHODS["stratified_corrected"],)), tmp_path, QUIET)
+        train.fit(
+            small(pictures, data=data, methods=(METHODS["stratified_corrected"],)), tmp_path, console=QUIET
+        )
 
 
 @pytest.mark.slow
@@ -459,6 +483,6 @@ def test_every_method_of_the_catalogue_trains(name: str, pictures: Path, tmp_pat
         methods=(method,),
         train=Train(epochs=2, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
     )
-    result = train.fit(config, tmp_path / "run", QUIET)[0]
+    result = train.fit(config, tmp_path / "run", console=QUIET)[0]
     assert np.isfinite(result.scores).all()
     assert result.skipped_steps == 0

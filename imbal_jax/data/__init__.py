@@ -1,1 +1,1 @@
-"""Where images, labels and patients come from."""
+"""Data sets: reading, labels, splits, records and feeding."""

@@ -23,6 +23,8 @@ Say = Callable[[str], None]
 Indices = Mapping[str, np.ndarray]
 
 SPLITS = ("train", "validation", "test")
+ARRAYS = "arrays"
+"""``Data.source`` of a run on a data set that a Python program gave."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,15 @@ def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | No
     geometry: that of a run; it replaces the config's, and a set that was made by another one is refused.
     Raises InputError for data that cannot be used.
     """
-    options = config.data
-    data, given = read(options, folder, say, geometry=geometry)
+    data, given = read(config.data, folder, say, geometry=geometry)
+    return split_dataset(config.data, data, given, say)
+
+
+def split_dataset(options: Data, data: Dataset, given: Indices | None = None, say: Say = print) -> Splits:
+    """``data`` checked, split by patient and drawn as ``options`` say.
+
+    given: the split that it comes with. say, errors: as for ``load``.
+    """
     check_dataset(data)
     if options.negative_class is not None and options.negative_class not in data.classes:
         raise InputError(
@@ -138,6 +147,11 @@ def _read(
         return _tfds(options, say, asked)
     if options.source in PUBLIC:
         return PUBLIC[options.source].load(options.dir, asked, download=options.download)
+    if options.source == ARRAYS:
+        raise InputError(
+            "the run was trained on arrays that a Python program gave: give them to imbal_jax.fit again, or name "
+            "other data, --data.source folder --data.dir DIR"
+        )
     raise InputError(
         f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}"
     )

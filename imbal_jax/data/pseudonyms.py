@@ -1,6 +1,6 @@
-"""Identifiers that cannot be traced back without a key, and the file that holds the key.
+"""Pseudonyms: keyed hashes of identifiers, and the file that holds the key.
 
-An unkeyed hash hides nobody: whoever knows how a hospital numbers its patients hashes all numbers and looks.
+An unkeyed hash hides nobody: anyone who knows how a hospital numbers its patients can hash all numbers and compare.
 """
 
 import hmac
@@ -46,7 +46,7 @@ class Key:
 
     @property
     def fingerprint(self) -> str:
-        """Tells one key from another and says nothing of either."""
+        """Distinguishes keys without revealing them."""
         return self.of("key", "")
 
 
@@ -130,7 +130,7 @@ def _make(path: Path) -> None:
 
 
 def _clear_empty(path: Path) -> bool:
-    """Take away ``path`` where it is an empty file; whether it was."""
+    """Remove ``path`` where it is an empty file; returns whether it was one."""
     about = os.lstat(path)
     if not stat.S_ISREG(about.st_mode) or about.st_size:
         return False

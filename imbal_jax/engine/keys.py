@@ -7,6 +7,9 @@ run and a run on another number of devices draw the same numbers.
 import jax
 import numpy as np
 
+OF_PLACES = "dropout_of_places"
+"""Name under which a network is given the key of a step that is the same on every device."""
+
 _LOSS = 2**31 - 1  # folded in where an image's place in the batch is; no batch has so many images
 
 

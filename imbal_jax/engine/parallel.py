@@ -181,15 +181,7 @@ def scan_steps(
 
         def one(state: Any) -> tuple[Any, Any]:
             batch = make_batch(resident, state.step, shard)
-            if backend == "jit":
-                specs = _batch_specs(batch)
-                batch = jax.tree.map(
-                    lambda s, x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, s)),
-                    specs,
-                    batch,
-                    is_leaf=_is_spec,
-                )
-            return inner(state, batch)
+            return inner(state, _constrained(batch, mesh) if backend == "jit" else batch)
 
         def body(_: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             state, sums = carry
@@ -227,6 +219,16 @@ def scan_steps(
         device_axis = np.zeros((mesh.size,), np.int8)  # pmap wants one mapped argument
         return lambda state, resident, count: compiled(device_axis, state, resident, np.int32(count))
     return lambda state, resident, count: compiled(state, resident, np.int32(count))
+
+
+def _constrained(batch: Any, mesh: Mesh) -> Any:
+    """A batch made inside a compiled function, sharded over the mesh as ``shard_batch`` does."""
+    return jax.tree.map(
+        lambda spec, x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec)),
+        _batch_specs(batch),
+        batch,
+        is_leaf=_is_spec,
+    )
 
 
 def _compile(step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool) -> Callable[..., Any]:

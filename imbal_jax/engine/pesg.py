@@ -84,7 +84,7 @@ def pesg(
 class ProximalState(NamedTuple):
     """Steps taken, the reference point, and the mean of the parameters over the stage so far."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]  # the name that states of optax have; a tuple has such a method
     reference: Any
     mean: Any
 

@@ -38,17 +38,19 @@ class TrainStep:
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         axis = self.axis_name
-        rng = keys.dropout(state.rng, state.step)
+        of_places = of_device = keys.dropout(state.rng, state.step)
         params = state.params
         if axis is not None:
-            rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))
+            of_device = jax.random.fold_in(of_device, jax.lax.axis_index(axis))
             # Without this, shard_map with check_vma=True sums the gradient once by itself, and the psum
             # below makes it N times too large, silently.
             params = jax.tree.map(lambda p: jax.lax.pcast(p, axis, to="varying"), params)
 
+        rngs = {"dropout": of_device, keys.OF_PLACES: of_places}
+
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
             variables = {"params": params, **state.model_state}
-            outputs = self.apply_fn(variables, batch["inputs"], train=True, rngs={"dropout": rng})
+            outputs = self.apply_fn(variables, batch["inputs"], train=True, rngs=rngs)
             outputs, updates = outputs if isinstance(outputs, tuple) else (outputs, {})
             loss, metrics = self.objective(outputs, batch, axis)
             return loss, (updates, metrics)

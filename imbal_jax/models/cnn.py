@@ -8,6 +8,7 @@ from jax import Array
 
 from imbal_jax.errors import InputError
 from imbal_jax.models.convolution import conv_general_dilated
+from imbal_jax.models.dropout import Dropout
 from imbal_jax.models.head import HEADS, Head, Outputs, outputs_of
 from imbal_jax.models.normalization import Norm, normalization
 from imbal_jax.models.resnet import space_to_depth
@@ -26,7 +27,8 @@ class CNN(nn.Module):
       norm: "group" or "batch".
       head: "linear" or "cosine".
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
-      dropout: rate on the features before the head; needs the "dropout" key in training.
+      dropout: rate on the features before the head; by place in the batch (``models.dropout``).
+      views: how often a batch holds each image, for dropout.
       dtype: computation dtype, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
     """
 
@@ -38,6 +40,7 @@ class CNN(nn.Module):
     head: Head = "linear"
     axis_name: str | None = None
     dropout: float = 0.0
+    views: int = 1
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -78,6 +81,6 @@ class CNN(nn.Module):
         pooled = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
         dropped = pooled
         if self.dropout > 0.0 and outputs != "features":
-            dropped = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+            dropped = Dropout(self.dropout, self.axis_name, self.views)(pooled, train)
         head = HEADS[self.head](self.num_outputs, param_dtype=self.param_dtype, name="head")
         return outputs_of(head, pooled, dropped, outputs)

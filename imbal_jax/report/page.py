@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
-
+from imbal_jax.data.dataset import Images
 from imbal_jax.files import write_text
 from imbal_jax.report.benefit import in_use
 from imbal_jax.report.comparison import comparison
@@ -32,7 +31,7 @@ def write_report(
     runs: Sequence[RunResult],
     classes: tuple[str, ...],
     negative_class: str | None,
-    images: np.ndarray,
+    images: Images,
     split_table: Sequence[Mapping[str, object]],
     config: Mapping[str, object],
     environment: Mapping[str, str],

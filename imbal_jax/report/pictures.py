@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from imbal_jax.data.dataset import Images
 from imbal_jax.report.decisions import Decisions
 from imbal_jax.report.html import by_method, figures
 from imbal_jax.report.study import Study
@@ -113,7 +114,7 @@ def _caption(here: Decisions, place: int, k: int) -> str:
 class _Album:
     """Embeds images until the budget of the file is spent."""
 
-    def __init__(self, images: np.ndarray) -> None:
+    def __init__(self, images: Images) -> None:
         self._images = images
         self._left = PICTURE_BYTES
         self.full = False

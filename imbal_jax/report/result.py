@@ -6,13 +6,14 @@ from typing import Protocol
 
 import numpy as np
 
+from imbal_jax.data.dataset import Images
 from imbal_jax.decisions.operating_point import OperatingPoint
 
 Saliency = Callable[[np.ndarray, int], np.ndarray]
 """``(indices int [n] of test images, class) -> maps [n, H, W]``, zero or above."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """One method trained and tested. What is None is left out of the report.
 
@@ -35,6 +36,7 @@ class RunResult:
       raw_scores: [M, C], the scores before calibration.
       calibration: what was done to them, in words.
       prevalence: [C], where the model is used; prevalence_source: whose that is, such as "validation".
+      predict: images [N, H, W, C], as the test images are -> calibrated probabilities [N, C].
       saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
     """
 
@@ -59,6 +61,11 @@ class RunResult:
     saliency: Saliency | None = None
     prevalence: tuple[float, ...] | None = None
     prevalence_source: str = ""
+    predict: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        macro = {name: round(value, 4) for name, value in self.table.get("macro", {}).items()}
+        return f"RunResult({self.method}, seed {self.seed}, step {self.best_step}, macro {macro})"
 
 
 class Addressed(Protocol):
@@ -77,7 +84,7 @@ def run_names(runs: Sequence[Addressed]) -> list[str]:
     return [f"{run.method}, seed {run.seed}" if methods.count(run.method) > 1 else run.method for run in runs]
 
 
-def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: np.ndarray) -> None:
+def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: Images) -> None:
     """ValueError unless the runs differ in method or seed and their arrays fit the same images and classes."""
     names = [(run.method, run.seed) for run in runs]
     if not names or len(set(names)) < len(names):
@@ -107,5 +114,5 @@ def _check_optional(run: RunResult, classes: tuple[str, ...]) -> None:
     if run.validation_labels is None or run.validation_scores is None:
         return
     labels, scores = np.shape(run.validation_labels), np.shape(run.validation_scores)
-    if scores[1:] != (len(classes),) or labels != scores[: np.ndim(run.labels)]:
+    if scores[1:] != (len(classes),) or labels != (*scores[:1], *np.shape(run.labels)[1:]):
         raise ValueError(f"{run.method}: validation labels {labels} and scores {scores} do not fit")

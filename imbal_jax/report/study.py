@@ -7,6 +7,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from imbal_jax.data.dataset import Images
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.metrics import Interval, auroc, average_precision, delong
 from imbal_jax.metrics.averages import macro_mean
@@ -39,7 +40,7 @@ class Study:
     runs: tuple[RunResult, ...]
     decided: tuple[Decisions, ...]
     tables: tuple[Table, ...]
-    images: np.ndarray
+    images: Images
     cohort: Cohort
     has_groups: bool
     winner: int
@@ -108,7 +109,7 @@ class Study:
 
 
 def study_of(
-    runs: Sequence[RunResult], classes: tuple[str, ...], negative_class: str | None, images: np.ndarray
+    runs: Sequence[RunResult], classes: tuple[str, ...], negative_class: str | None, images: Images
 ) -> Study:
     decided = tuple(decide(run, classes, negative_class) for run in runs)
     groups = next((run.groups for run in runs if run.groups is not None), None)

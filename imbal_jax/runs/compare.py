@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from imbal_jax.runs.address import RunAddress, find_runs, shortest_paths
 from imbal_jax.runs.claim import CLAIM, CONFIG_REMEDY, read_claim
 from imbal_jax.runs.deployment import FILE as DEPLOYED
 from imbal_jax.runs.deployment import Deployment
-from imbal_jax.runs.outputs import RESULT, SCORES, Scored
+from imbal_jax.runs.outputs import RESULT, SCORES, RunOutputs
 from imbal_jax.runs.paired_difference import (
     MACRO,
     METRICS,
@@ -29,9 +30,9 @@ from imbal_jax.runs.paired_difference import (
     Run,
     adjusted,
     check_same_test,
-    differences,
     seed_spread,
 )
+from imbal_jax.runs.seed_means import Arm, arm_differences
 
 ALPHA = 0.05
 FEW = 20  # positives: with as many, 95 % intervals of the bootstrap cover 90 % (metrics.bootstrap)
@@ -40,9 +41,10 @@ FEW = 20  # positives: with as many, 95 % intervals of the bootstrap cover 90 % 
 def compare(
     paths: Sequence[Path], console: Console | None = None, out: Mapping[str, Path] | None = None
 ) -> list[Difference]:
-    """Print the differences of all runs from the first, and return them.
+    """Print the differences of all methods or runs from the first, and return them.
 
-    paths: of finished runs, WORKDIR/METHOD, or of a WORKDIR for all that are finished there. out: files to write,
+    paths: WORKDIR/METHOD, by the mean over its seeds; WORKDIR, for all methods that are finished there; or
+    WORKDIR/METHOD/seedN, a run by itself. out: files to write,
     by their kind: "csv", the differences; "json", those, the test set and the spread over seeds.
     Raises InputError where there are fewer than two runs or one twice, where one is of other test images or
     classes, and where a file cannot be written.
@@ -55,20 +57,21 @@ def compare(
             raise InputError(f"cannot write {path}: there is no folder {path.parent}")
         if path.exists() and (present(path.parent / RESULT) or present(path.parent / "config.json")):
             raise InputError(f"{path} is a file of a run, which would be replaced: name another")
-    runs = read_runs(paths, console)
+    arms = read_arms(paths, console)
+    runs = [run for arm in arms for run in arm.runs]
     for run in runs[1:]:
         check_same_test(runs[0], run)
     test, seeds = _test_set(runs[0]), seed_spread(runs)
 
     say(
-        console, _heading(runs[0], test), wrap=True
+        console, _heading(arms[0], test), wrap=True
     )  # before the bootstrap, which takes a while for many images
-    found = adjusted([row for run in runs[1:] for row in differences(runs[0], run, runs[0].groups)])
-    console.print(_table(runs, found))
+    found = adjusted([row for arm in arms[1:] for row in arm_differences(arms[0], arm, runs[0].groups)])
+    console.print(_table(arms, found))
     if seeds:
         console.print(_seed_table(seeds, len(runs[0].findings) > 1))
-    say(console, _notes(runs, found, test), wrap=True)
-    values = {"first": runs[0].name, "test": test, "differences": list(map(dataclasses.asdict, found))}
+    say(console, _notes(arms, found, test), wrap=True)
+    values = {"first": arms[0].name, "test": test, "differences": list(map(dataclasses.asdict, found))}
     for kind, path in out.items():
         _write(path, kind, {**values, "seeds": seeds})
         say(console, f"written: {path}")
@@ -78,22 +81,31 @@ def compare(
 # Folders
 
 
-def read_runs(paths: Sequence[Path], console: Console) -> list[Run]:
-    """The finished runs that ``paths`` name, in that order; InputError for fewer than two, or one twice."""
+def read_arms(paths: Sequence[Path], console: Console) -> list[Arm]:
+    """The methods and runs that ``paths`` name, in that order; InputError for fewer than two, or a run twice."""
     found: list[RunAddress] = []
+    arms: dict[Path, list[RunAddress]] = {}
     for path in map(Path, paths):
         for address in find_runs(path):
             if address in found:
                 raise InputError(f"{address.folder} is named twice: name each run once")
             found.append(address)
+            alone = address.folder == Path(os.path.abspath(path))
+            arms.setdefault(address.folder if alone else address.folder.parent, []).append(address)
         if present(path / CLAIM):
             _say_unfinished(path, console)
-    if len(found) < 2:
+    if len(arms) < 2:
         raise InputError(
-            f"compare needs two finished runs or more, got {len(found)}: imbal-jax compare RUN RUN ..., each a "
-            "WORKDIR/METHOD, or a WORKDIR for all that are finished there"
+            f"compare needs two finished runs or more, got {len(arms)}: imbal-jax compare RUN RUN ..., each a "
+            "WORKDIR/METHOD (all its seeds together), a WORKDIR for all methods that are finished there, or a "
+            "WORKDIR/METHOD/seedN"
         )
-    return [_read(address, name) for address, name in zip(found, shortest_names(found), strict=True)]
+    names = dict(zip(found, shortest_names(found), strict=True))
+    made = []
+    for runs in arms.values():
+        name = names[runs[0]].rpartition("/")[0] if len(runs) > 1 else names[runs[0]]
+        made.append(Arm(name, tuple(_read(address, names[address]) for address in runs)))
+    return made
 
 
 def _say_unfinished(workdir: Path, console: Console) -> None:
@@ -116,7 +128,7 @@ def shortest_names(found: Sequence[RunAddress]) -> list[str]:
 def _read(address: RunAddress, name: str) -> Run:
     folder = address.folder
     config = {**_config(address.workdir), "seed": address.seed}
-    scored, deployment = Scored.read(folder), Deployment.read(folder)
+    scored, deployment = RunOutputs.read(folder), Deployment.read(folder)
     assert scored is not None  # find_runs looked
     if scored.classes != deployment.classes:
         raise DamagedError(
@@ -164,7 +176,7 @@ def _test_set(run: Run) -> dict[str, Any]:
     return {"images": len(run.truth), "patients": len(np.unique(run.groups)), "findings": counts}
 
 
-def _heading(first: Run, test: Mapping[str, Any]) -> str:
+def _heading(first: Arm, test: Mapping[str, Any]) -> str:
     images, patients = test["images"], test["patients"]
     whose = f" of {patients:,} patients" if patients != images else ""
     counts = [
@@ -174,16 +186,16 @@ def _heading(first: Run, test: Mapping[str, Any]) -> str:
     return f"Differences from {first.name} on the same {images:,} test images{whose}; positives: {', '.join(counts)}"
 
 
-def _table(runs: Sequence[Run], rows: Sequence[Difference]) -> Table:
+def _table(arms: Sequence[Arm], rows: Sequence[Difference]) -> Table:
     """By metric, the first run's value and each other's with its difference; by finding, the AUROC alone."""
-    several = len(runs[0].findings) > 1
+    several = len(arms[0].first.findings) > 1
     headings = ["value", "difference", "95 % interval", "p"] + ["p (Holm)"] * (len(rows) > len(METRICS))
     table = _empty_table("metric, run", headings)
-    top, *findings = runs[0].rows
+    top, *findings = arms[0].first.rows
     for metric, finding in [*((m, top) for m in METRICS), *(("auroc", f) for f in findings)]:
         of = [row for row in rows if (row.metric, row.finding) == (metric, finding)]
         table.add_row(Text(METRICS[metric] + f", {finding}" * several, "italic"))
-        table.add_row(Text(f"  {runs[0].name}"), number(of[0].first_value))
+        table.add_row(Text(f"  {arms[0].name}"), number(of[0].first_value))
         for row in of:
             interval = f"{_signed(row.low)} to {_signed(row.high)}" if math.isfinite(row.low) else UNDEFINED
             cells = [f"  {row.run}", number(row.run_value), _signed(row.difference), interval]
@@ -213,9 +225,9 @@ def _empty_table(left: str, headings: Sequence[str]) -> Table:
     return table
 
 
-def _notes(runs: Sequence[Run], rows: Sequence[Difference], test: Mapping[str, Any]) -> str:
-    tests = (len(runs) - 1) * len(runs[0].findings)
-    several = len(runs[0].findings) > 1
+def _notes(arms: Sequence[Arm], rows: Sequence[Difference], test: Mapping[str, Any]) -> str:
+    findings = arms[0].first.findings
+    tests, several = (len(arms) - 1) * len(findings), len(findings) > 1
     drawn = "images" if test["patients"] == test["images"] else "patients"
     lines = [
         f"DeLong for the AUROC{' of a finding' * several}, else a paired bootstrap of {SAMPLES:,} draws of {drawn}; "
@@ -223,6 +235,10 @@ def _notes(runs: Sequence[Run], rows: Sequence[Difference], test: Mapping[str, A
         f"This is the chance in which {drawn} the test set holds, not that of training, which several seeds show.",
         "A finding is called at the run's operating point; probabilities are calibrated, both on validation.",
     ]
+    if counted := [f"{arm.name} {len(arm.runs)}" for arm in arms if len(arm.runs) > 1]:
+        lines.append(
+            f"Means over seeds ({', '.join(counted)}), for which all intervals are those of the bootstrap."
+        )
     few = [finding for finding, count in test["findings"].items() if 0 < count["positives"] <= FEW]
     if few:
         names = ", ".join(few)
@@ -234,7 +250,7 @@ def _notes(runs: Sequence[Run], rows: Sequence[Difference], test: Mapping[str, A
             f"{MACRO}: mean over the findings where it is defined. All metrics by finding: --csv, --json."
         )
     if tests > 1:
-        apart = f"; a macro mean for {len(runs) - 1}" * several
+        apart = f"; a macro mean for {len(arms) - 1}" * several
         lines.append(f"p (Holm): adjusted for the {tests} tests of a metric{apart}. Bold: below {ALPHA}.")
     else:
         lines.append(f"Bold: p below {ALPHA}, not adjusted for the number of metrics.")

@@ -53,7 +53,7 @@ class Inputs:
     @property
     def statistics(self) -> dict[str, np.ndarray]:
         """``mean`` and ``deviation`` as a scorer takes them."""
-        return {name: np.float32(getattr(self, name)) for name in ("mean", "deviation")}
+        return {name: np.asarray(getattr(self, name), np.float32) for name in ("mean", "deviation")}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from imbal_jax.decisions.threshold_rules import AtLeast, Rule, parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.deployment import Deployment, Inputs, log_outputs
-from imbal_jax.runs.outputs import Scored, patient_codes
+from imbal_jax.runs.outputs import RunOutputs, patient_codes
 
 HAIR = 1e-5  # of a probability; between one number of devices and another it was seen to differ by 1e-6
 # Where validation tells the classes apart without an error, lacks one, or ranks them wrong
@@ -33,11 +33,12 @@ FITS = {
 }
 
 
-def deploy(config: Config, scored: Scored) -> Deployment:
+def deploy(config: Config, scored: RunOutputs) -> Deployment:
     """What ``config.deploy`` asks, fitted and chosen on the validation images of ``scored``."""
     scaling, prevalence, how = _calibrate(config, scored)
     classes = scored.classes
     negative = config.data.negative_class
+    height, width, channels = map(int, scored.image_shape)
     blank = Deployment(
         classes=classes,
         negative=classes.index(negative) if negative in classes else None,
@@ -47,7 +48,7 @@ def deploy(config: Config, scored: Scored) -> Deployment:
         prevalence=tuple(map(float, prevalence)),
         calibration=how,
         inputs=Inputs(
-            shape=tuple(map(int, scored.image_shape)),
+            shape=(height, width, channels),
             bits=int(scored.image_bits),
             mean=tuple(np.atleast_1d(scored.mean).tolist()),
             deviation=tuple(np.atleast_1d(scored.deviation).tolist()),
@@ -125,9 +126,10 @@ def check_deploy(
                 raise InputError(f"{source}, {classes[c]}, on validation: {error}") from None
 
 
-def _calibrate(config: Config, scored: Scored) -> tuple[LogitScaling, np.ndarray, str]:
+def _calibrate(config: Config, scored: RunOutputs) -> tuple[LogitScaling, np.ndarray, str]:
     """The scaling, the prevalence at which its probabilities hold, and what was done."""
-    kind, many = config.deploy.calibration, scored.many_labels
+    kind: str = config.deploy.calibration
+    many = scored.many_labels
     target = None if config.data.deployment_priors is None else np.array(config.data.deployment_priors)
     labels, logs = scored.validation_labels, log_outputs(scored.validation_outputs, many)
     seen = np.array([_prevalence(truth) for truth in one_against_rest(labels, len(scored.classes)).T])
@@ -232,7 +234,7 @@ def _point(
         return replace(point, threshold=_hair_below(point.threshold, probabilities[truth >= 0]))
     except InputError:
         positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
-        whose = None, None
+        whose: tuple[int | None, int | None] = (None, None)
         if groups is not None:
             whose = len(np.unique(groups[truth == 1])), len(np.unique(groups[truth == 0]))
         if positives and negatives:

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from jax.sharding import Mesh
 
 from imbal_jax.decisions.operating_point import OperatingPoint, decide
-from imbal_jax.engine.parallel import replicate
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Inputs
 from imbal_jax.runs.deployment_choice import choose_points, rules_of
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import Deployed, restore_deployed
 
 
@@ -55,12 +53,8 @@ class Ensemble:
         return self.members[0].deployment.inputs
 
     def predict(self, mesh: Mesh, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        """``images [N, H, W, channels] -> calibrated probabilities float64 [N, C]``, compiled once for all seeds."""
-        compiled = self.members[0].compiled(mesh, batch_size)
-        networks = [
-            (member.deployment, partial(compiled, replicate(member.variables, mesh)))
-            for member in self.members
-        ]
+        """``images [N, H, W, channels] -> calibrated probabilities float64 [N, C]``."""
+        networks = [(member.deployment, member.predict(mesh, batch_size)) for member in self.members]
 
         def probabilities(images: np.ndarray) -> np.ndarray:
             return np.mean(
@@ -88,7 +82,7 @@ def ensemble_of(runs: Sequence[RunAddress], mesh: Mesh) -> Ensemble:
     first = members[0].deployment
     if len(members) == 1:
         return Ensemble(members, first.points, first.prevalence)
-    stored = [Scored.read(run.folder) for run in runs]
+    stored = [RunOutputs.read(run.folder) for run in runs]
     seen = [outputs for outputs in stored if outputs is not None]  # finished runs have them
     for member, outputs in zip(members, seen, strict=True):
         if member.deployment.classes != first.classes or not np.array_equal(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
@@ -37,14 +38,14 @@ from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import (
     RESULT,
     SCORES,
-    Scored,
+    RunOutputs,
     patient_codes,
     pixel_digests,
     read_result,
     with_deployment_priors,
 )
 from imbal_jax.runs.points_table import points_table
-from imbal_jax.runs.restore import restore_state
+from imbal_jax.runs.restore import restore_deployed, restore_state
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
 from imbal_jax.tasks import Task, task_for
@@ -67,13 +68,13 @@ def score_run(
     step: int,
     seconds: float,
     skipped: int,
-) -> Scored:
+) -> RunOutputs:
     """The scores of the test and validation images, and what they are to be read with."""
     seen, outputs = predictions(splits.validation), predictions(splits.test)
     source = task.training_priors(method, shared.arrays)
     fitted_on = (use_priors(config, task, splits), splits.validation.labels, seen)
     correction = np.log(correction_factors(method, source, *fitted_on))
-    return Scored(
+    return RunOutputs(
         best_step=step,
         seconds=seconds,
         skipped=skipped,
@@ -124,7 +125,7 @@ def report_workdir(
     for address in find_runs(workdir):
         result = at_hand.get((address.method, address.seed))
         if result is None:
-            scored = Scored.read(address.folder)
+            scored = RunOutputs.read(address.folder)
             assert scored is not None  # the run is finished
             of_seed = replace(config, seed=address.seed)
             result = run_result(of_seed, address.definition(), splits, address.folder, scored, mesh)
@@ -140,7 +141,7 @@ def trained_in(workdir: Path) -> tuple[Method, ...]:
 
 
 def run_result(
-    config: Config, method: Method, splits: Splits, folder: Path, scored: Scored, mesh: Mesh
+    config: Config, method: Method, splits: Splits, folder: Path, scored: RunOutputs, mesh: Mesh
 ) -> RunResult:
     """Everything the report shows of one finished run; what it deploys is written to its folder."""
     if scored.classes != splits.classes or len(scored.labels) != len(splits.test):
@@ -156,7 +157,11 @@ def run_result(
         network, state = restore_state(config, method, splits.train, folder, mesh, scored.best_step)
         return network.apply, jax.device_get(state.evaluation_variables)
 
-    return result_of(
+    def predict(images: np.ndarray) -> np.ndarray:
+        address = RunAddress(folder.parent.parent, method.name, config.seed)
+        return restore_deployed(address, mesh).probabilities(images, mesh)
+
+    result = result_of(
         config,
         method,
         folder,
@@ -170,13 +175,14 @@ def run_result(
         restored=restored,
         prevalence=deployment.prevalence,
     )
+    return replace(result, predict=predict)
 
 
 def result_of(
     config: Config,
     method: Method,
     folder: Path,
-    scored: Scored,
+    scored: RunOutputs,
     deployment: Deployment,
     test: Dataset,
     *,
@@ -195,8 +201,9 @@ def result_of(
     """
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
-        pixels = intensities(np.asarray(test.images[indices]))
-        inputs = np.asarray(standardize(pixels, **deployment.inputs.statistics))
+        pixels = intensities(jnp.asarray(test.images[indices]))
+        mean, deviation = (jnp.asarray(v) for v in deployment.inputs.statistics.values())
+        inputs = np.asarray(standardize(pixels, mean, deviation))
         return saliency_maps(*restored(), inputs, cls, many_labels=test.many_labels)
 
     return RunResult(
@@ -320,14 +327,16 @@ def _rescore(
         of_seed = replace(config, seed=address.seed)
         if runs is None or address in runs:
             _score_again(of_seed, method, splits, folder, mesh).write(folder)
-        scored = with_deployment_priors(method, Scored.read(folder), target)
+        scored = RunOutputs.read(folder)
+        assert scored is not None  # the run is finished
+        scored = with_deployment_priors(method, scored, target)
         results.append(run_result(of_seed, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)
     return results
 
 
-def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> Scored:
+def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> RunOutputs:
     before = read_result(folder)
     network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
     task, total = task_for(splits.train), steps_of(config, method, splits.train)

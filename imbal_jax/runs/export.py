@@ -86,7 +86,7 @@ def export_run(deployed: Deployed, folder: Path) -> Path:
         "step": deployed.step,
         **{k: v for k, v in deployment.to_json().items() if k not in ("inputs", "scaling")},
     }
-    write_bytes(folder / PROGRAM, program.serialize())
+    write_bytes(folder / PROGRAM, bytes(program.serialize()))
     write_json(folder / DESCRIPTION, description)
     return folder
 

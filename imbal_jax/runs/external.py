@@ -26,9 +26,10 @@ from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment_choice import deploy
 from imbal_jax.runs.evaluate import given_priors, print_results, result_of, write_run_report
+from imbal_jax.runs.evaluation_name import data_name
 from imbal_jax.runs.outputs import (
     RESULT,
-    Scored,
+    RunOutputs,
     own_scores,
     patient_codes,
     read_result,
@@ -77,10 +78,11 @@ def validate(
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
-    title = f"{config.title or config.name}: {part} of {config.data.source}"
+    title = f"{config.title or config.name}: {part} of {data_name(config.data)}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for name, result in zip(names, results, strict=True):
-        arrays = {"labels": result.labels, "probabilities": result.scores, "groups": result.groups}
+        groups = np.arange(len(result.labels)) if result.groups is None else result.groups
+        arrays = {"labels": result.labels, "probabilities": result.scores, "groups": groups}
         arrays["classes"] = np.array(classes)
         write_npz(out / f"{name.replace(', seed ', '-seed')}.npz", arrays, compressed=True)
     print_results(config, results, classes, report, console)
@@ -104,7 +106,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
     geometry = deployment.inputs.geometry
     check_asked(config.data, model.config.data, geometry)
     if config.data.label_kind == "auto":
-        kind = "many" if deployment.many_labels else "one"
+        kind: Literal["one", "many"] = "many" if deployment.many_labels else "one"
         config = replace(config, data=replace(config.data, label_kind=kind))
     if part == "all":
         whole = replace(config.data, split="patient")  # the set's own split is not asked for
@@ -190,7 +192,7 @@ def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Da
 
 
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
-    scored = Scored.read(model.address.folder)
+    scored = RunOutputs.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
     if refit:
         target = given_priors(config, model.task, scored.classes)

@@ -24,7 +24,7 @@ DIGESTED = 256  # images in memory at a time
 
 
 @dataclass(frozen=True)
-class Scored:
+class RunOutputs:
     """Written to and read from the run's folder. M test images, V validation images, C classes or labels.
 
     best_step, seconds, skipped: the chosen checkpoint's step; of the training; updates left out.
@@ -74,12 +74,12 @@ class Scored:
         write_json(folder / RESULT, values)  # the last file to appear says that the run is finished
 
     @staticmethod
-    def read(folder: Path) -> "Scored | None":
+    def read(folder: Path) -> "RunOutputs | None":
         """What was written to ``folder``, or None where the run did not finish."""
         if not present(folder / RESULT):
             return None
         values = read_result(folder)
-        names = [f.name for f in fields(Scored) if f.name not in _NUMBERS]
+        names = [f.name for f in fields(RunOutputs) if f.name not in _NUMBERS]
         remedy = f"delete {folder / RESULT} and run again"
         stored = read_npz(folder / SCORES, names, remedy)
         if wrong := _wrong(stored):
@@ -88,14 +88,18 @@ class Scored:
             made = json.loads(str(stored["geometry"]))
         except (ValueError, RecursionError):
             raise DamagedError(f"{folder / SCORES} is damaged (its geometry is no JSON): {remedy}") from None
-        if not stored["validation_groups"].size:
-            stored["validation_groups"] = None
-        stored["geometry"] = made and Geometry.from_json(made, folder / SCORES)
-        return Scored(**{**stored, "classes": tuple(map(str, stored["classes"]))}, **values)
+        groups = stored["validation_groups"]
+        fitting: dict[str, Any] = {
+            **stored,
+            "classes": tuple(map(str, stored["classes"])),
+            "validation_groups": groups if groups.size else None,
+            "geometry": made and Geometry.from_json(made, folder / SCORES),
+        }
+        return RunOutputs(**fitting, **values)
 
 
 def _wrong(stored: Mapping[str, np.ndarray]) -> str:
-    """What the first array of ``Scored`` that cannot be right is, or nothing."""
+    """What the first array of ``RunOutputs`` that cannot be right is, or nothing."""
     classes = stored["classes"]
     if classes.ndim != 1 or classes.dtype.kind != "U" or len(set(classes.tolist())) < max(1, classes.size):
         return "classes are no names"
@@ -151,7 +155,7 @@ _NUMBERS = ("best_step", "seconds", "skipped")
 def pixel_digests(images: Images) -> np.ndarray:
     """uint64 [M] of images [M, H, W, C]: equal for equal pixels."""
     digests = [
-        blake2b(np.ascontiguousarray(image), digest_size=8).digest()
+        blake2b(np.ascontiguousarray(image).data, digest_size=8).digest()
         for part in slices(images, DIGESTED)
         for image in part
     ]
@@ -163,13 +167,13 @@ def patient_codes(groups: np.ndarray) -> np.ndarray:
     return patient_numbers(groups, np.ones(len(groups), bool), missing="own")
 
 
-def own_scores(method: Method, scored: Scored, outputs: np.ndarray) -> np.ndarray:
+def own_scores(method: Method, scored: RunOutputs, outputs: np.ndarray) -> np.ndarray:
     """float32 [N, C]: a network's outputs for any images, corrected with what the run ``scored`` fitted."""
     corrected = apply_correction(method, scored.correction, scored.training_priors, outputs)
     return corrected.astype(np.float32)
 
 
-def with_deployment_priors(method: Method, scored: Scored, priors: np.ndarray | None) -> Scored:
+def with_deployment_priors(method: Method, scored: RunOutputs, priors: np.ndarray | None) -> RunOutputs:
     """``scored`` as it would be if ``method`` had corrected for ``priors`` [C]; None: as it is."""
     if method.correction != "prior" or priors is None:
         return scored

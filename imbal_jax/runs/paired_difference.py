@@ -135,7 +135,7 @@ def differences(
     bootstrap = partial(paired_bootstrap, groups=groups, samples=samples)
     pair = (first.truth, run.probabilities, first.probabilities)
     change, _, *chance = delong_difference(*pair, groups=groups)
-    found = {
+    found: dict[str, Sequence[Any]] = {
         "auroc": (change, *chance),
         "average_precision": bootstrap(partial(average_precision, average="none"), *pair),
     }
@@ -143,24 +143,28 @@ def differences(
         for name, metric in RANKED.items():
             parts = zip(bootstrap(metric, *pair), found[name], strict=True)
             found[name] = tuple(np.append(macro, each) for macro, each in parts)
-    decided = bootstrap(_decided, first.truth, _evidence(run), _evidence(first))
-    found |= {name: tuple(part[m] for part in decided) for m, name in enumerate((*DECIDED, "brier"))}
+    of_calls: Any = bootstrap(decided, first.truth, evidence_of(run), evidence_of(first))
+    found |= {name: tuple(part[m] for part in of_calls) for m, name in enumerate((*DECIDED, "brier"))}
 
     one, other = metrics_of(first), metrics_of(run)
-    return [
-        Difference(
+
+    def row(name: str, r: int, finding: str) -> Difference:
+        difference, low, high, p_value = (float(part[r]) for part in found[name])
+        return Difference(
             run.name,
             finding,
             name,
             float(one[name][r]),
             float(other[name][r]),
-            *(float(part[r]) for part in found[name]),
+            difference,
+            low,
+            high,
+            p_value,
             method="DeLong" if name == "auroc" and finding != MACRO else "bootstrap",
             p_holm=np.nan,
         )
-        for name in METRICS
-        for r, finding in enumerate(first.rows)
-    ]
+
+    return [row(name, r, finding) for name in METRICS for r, finding in enumerate(first.rows)]
 
 
 def metrics_of(run: Run) -> dict[str, np.ndarray]:
@@ -169,16 +173,16 @@ def metrics_of(run: Run) -> dict[str, np.ndarray]:
         name: _with_mean(metric(run.truth, run.probabilities, average="none"))
         for name, metric in RANKED.items()
     }
-    return ranked | dict(zip((*DECIDED, "brier"), _decided(run.truth, _evidence(run)), strict=True))
+    return ranked | dict(zip((*DECIDED, "brier"), decided(run.truth, evidence_of(run)), strict=True))
 
 
-def _evidence(run: Run) -> np.ndarray:
+def evidence_of(run: Run) -> np.ndarray:
     """[N, K, 2]: what was called, and the squared error of the probability."""
     return np.stack([run.called, (run.probabilities - (run.truth == 1)) ** 2], axis=-1)
 
 
-def _decided(truth: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """Metrics of decisions, then the mean squared error, [5, rows], of cases of ``_evidence``."""
+def decided(truth: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """Metrics of decisions, then the mean squared error, [5, rows], of cases of ``evidence_of``."""
     called, known = evidence[..., 0] > 0, truth >= 0
     counts = [((truth == t) & (called == c)).sum(axis=0) for t in (0, 1) for c in (False, True)]
     tables = np.stack(counts, axis=-1).reshape(-1, 2, 2)

@@ -108,7 +108,11 @@ def point_values(
     if result.points is None:
         raise ValueError(f"{result.method} has no operating points")
     truths = one_against_rest(result.labels, len(classes))
-    negative = list(classes).index(negative_class) if negative_class in classes else None
+    negative = (
+        None
+        if negative_class is None or negative_class not in classes
+        else list(classes).index(negative_class)
+    )
     calls = decide(result.scores, result.points, negative)
     groups = (
         np.arange(len(truths)) if result.groups is None else np.unique(result.groups, return_inverse=True)[1]
@@ -121,12 +125,14 @@ def point_values(
         known = truth >= 0
         rates = [(truth == 1, called), (truth == 0, ~called), (known & called, truth == 1)]
         use = use_of(result, c, len(classes))
-        sides = [_rate(right[among], groups[among]) for among, right in rates]
+        sensitivity, specificity, ppv = (_rate(right[among], groups[among]) for among, right in rates)
         per_1000 = float(1000 * called[known].mean()) if known.any() else math.nan
         if not use.own:
-            joint = [_rate(right[among], groups[among], JOINT) for among, right in rates[:2]]
-            sides[2], per_1000 = _in_use(*joint, use.prevalence)
-        found[name] = PointValues(point.threshold, point.rule, *sides, called=per_1000, use=use)
+            found_of, spared_of = (_rate(right[among], groups[among], JOINT) for among, right in rates[:2])
+            ppv, per_1000 = _in_use(found_of, spared_of, use.prevalence)
+        found[name] = PointValues(
+            point.threshold, point.rule, sensitivity, specificity, ppv, called=per_1000, use=use
+        )
     return found
 
 

@@ -4,7 +4,7 @@ import itertools
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +113,7 @@ def predict(
         for batch in _batches(images, batch_size):
             good = [read for read in batch if read.pixels is not None]
             if good:
-                probabilities = score(np.stack([read.pixels for read in good]))
+                probabilities = score(np.stack([read.pixels for read in batch if read.pixels is not None]))
                 for row in rows(model, good, probabilities, found):
                     table.row(row)
             for read in batch:
@@ -245,7 +245,8 @@ def _in_order(
     pool: ThreadPoolExecutor, read: Callable[[str], Read], files: Iterable[str], ahead: int
 ) -> Iterator[Read]:
     """As ``pool.map``, which would read all files before the first is asked for."""
-    left, waiting = iter(files), deque()
+    left = iter(files)
+    waiting: deque[Future[Read]] = deque()
     for name in itertools.islice(left, ahead):
         waiting.append(pool.submit(read, name))
     while waiting:

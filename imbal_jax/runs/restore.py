@@ -11,10 +11,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from imbal_jax.config import Config
-from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.engine import keys
 from imbal_jax.engine.parallel import replicate
 from imbal_jax.engine.state import TrainState, init_state
+from imbal_jax.errors import InputError
 from imbal_jax.methods import Method, static_part
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Deployment
@@ -26,7 +27,7 @@ from imbal_jax.training.inference import evaluator, shard_predict
 from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.training.optimizer import make_optimizer
 
-Outputs = Callable[[np.ndarray], np.ndarray]
+Outputs = Callable[[Images], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,22 @@ class Deployed:
 
     def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
         """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
-        return partial(self.compiled(mesh, batch_size), replicate(self.variables, mesh))
-
-    def compiled(self, mesh: Mesh, batch_size: int) -> Callable[[Mapping[str, Any], np.ndarray], np.ndarray]:
-        """The same for any variables of this network: ``(variables, images) -> outputs``."""
         inputs = self.deployment.inputs
         run = evaluator(self.network, self.task, static_part(self.method), mesh, batch_size, inputs.mirror)
-        return lambda variables, images: run(variables, inputs.statistics, images)
+        return partial(run, replicate(self.variables, mesh), inputs.statistics)
+
+    def probabilities(self, images: np.ndarray, mesh: Mesh, batch_size: int = 64) -> np.ndarray:
+        """Calibrated probabilities float64 [N, C]. images: uint8 or uint16 [N, H, W, C], as the training images were.
+
+        Raises InputError for images of another shape or type.
+        """
+        inputs = self.deployment.inputs
+        if np.shape(images)[1:] != inputs.shape or images.dtype != inputs.dtype:
+            raise InputError(
+                f"images are {images.dtype} {list(np.shape(images))}, the network takes {inputs.dtype} "
+                f"[N, {', '.join(map(str, inputs.shape))}]"
+            )
+        return self.deployment.probabilities(self.predict(mesh, batch_size)(images))
 
     def outputs(self, images: jax.Array) -> jax.Array:
         """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""

@@ -66,8 +66,9 @@ def saliency_maps(
     example = jax.eval_shape(lambda v: _logits(apply_fn, v, jnp.asarray(inputs[:1])), variables)
     if not 0 <= cls < example.shape[-1]:
         raise ValueError(f"class {cls} is out of range: the network has {example.shape[-1]} logits")
-    arguments = jnp.int32(cls), jnp.float32(noise), jax.random.key(seed)
-    maps = [_map(apply_fn, bool(many_labels), samples, variables, image, *arguments) for image in inputs]
+    asked = jnp.int32(cls), jnp.float32(noise)
+    key = jax.random.key(seed)
+    maps = [_map(apply_fn, bool(many_labels), samples, variables, image, asked, key) for image in inputs]
     return np.stack([np.asarray(one) for one in maps])
 
 
@@ -78,11 +79,11 @@ def _map(
     samples: int,
     variables: Mapping[str, Any],
     image: jax.Array,
-    cls: jax.Array,
-    noise: jax.Array,
+    asked: tuple[jax.Array, jax.Array],
     key: jax.Array,
 ) -> jax.Array:
-    """[H, W] of one image [H, W, channels]."""
+    """[H, W] of one image [H, W, channels]. asked: the class, and the noise as a share of the image's range."""
+    cls, noise = asked
     scale = noise * (image.max() - image.min())
     noisy = image + scale * jax.random.normal(key, (samples, *image.shape))
 

@@ -24,6 +24,8 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
         "axis_name": None if config.train.backend == "jit" else parallel.AXIS,
         **config.model.options,
     }
+    if config.model.dropout and method.views > 1:
+        options["views"] = method.views
     if method.head != "linear":
         options["head"] = method.head
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
@@ -47,8 +49,11 @@ def make_mesh(config: Config) -> Mesh:
     """The devices that the config asks for; InputError where there are fewer or the batch does not divide."""
     try:
         mesh = parallel.make_mesh(config.train.devices)
-    except ValueError as error:
-        raise InputError(f"train.devices: {error}") from error
+    except (
+        ValueError,
+        RuntimeError,
+    ) as error:  # RuntimeError: the platform that JAX was told to use is absent
+        raise InputError(f"train.devices: {str(error).splitlines()[0]}") from error
     if config.train.batch_size % mesh.size:
         raise InputError(
             f"train.batch-size {config.train.batch_size} does not divide over {mesh.size} devices: "

@@ -73,7 +73,8 @@ class Network:
 
     def features(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """The features [B, D] in evaluation mode."""
-        return self.model.apply(variables, inputs, train=False, outputs="features")
+        features: Any = self.model.apply(variables, inputs, train=False, outputs="features")
+        return features
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class SecondStageNetwork:
 
     def apply(
         self, variables: Variables, inputs: jax.Array, *, train: bool, rngs: Mapping[str, jax.Array]
-    ) -> jax.Array:
+    ) -> Any:
         """Logits [B, C]; of features [B, D], or of images through the frozen layers in evaluation mode."""
         frozen = variables["frozen"]
         if inputs.ndim == 2:

@@ -75,13 +75,13 @@ class Tracker:
     def __enter__(self) -> Self:
         if self.folder is not None:
             self._history = _open_history(self.folder, self.resume_step)
-        if self._with_tensorboard:
-            try:
-                with _explained(self.folder / "tensorboard"):
-                    self._tensorboard = _TensorBoard(self.folder / "tensorboard", self.resume_step)
-            except BaseException:
-                os.close(self._history)
-                raise
+            if self._with_tensorboard:
+                try:
+                    with _explained(self.folder / "tensorboard"):
+                        self._tensorboard = _TensorBoard(self.folder / "tensorboard", self.resume_step)
+                except BaseException:
+                    os.close(self._history)
+                    raise
         self.message(self.title)
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Progress(
@@ -121,7 +121,7 @@ class Tracker:
         status = f"loss {float(loss):.4g}  {speed} images/s"
         if math.isfinite(left):
             status += f"  {duration(left)} left"
-        if self._tensorboard is not None:
+        if self._tensorboard is not None and self.folder is not None:
             with _explained(self.folder / "tensorboard"):
                 self._tensorboard.scalars(step, "speed", {"images_per_second": images_per_second})
         if self._live is not None:
@@ -169,7 +169,7 @@ class Tracker:
         reserved = {"kind", "step", "best"} & metrics.keys()
         if reserved:
             raise ValueError(f"metrics may not be called {sorted(reserved)}: the record uses these names")
-        if self._history is None:
+        if self._history is None or self.folder is None:
             return
         record = {"kind": kind, "step": int(step), **extra}
         record |= plain_record(metrics)

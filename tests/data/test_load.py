@@ -6,9 +6,9 @@ import pytest
 from imbal_jax.config import Config, Data
 from imbal_jax.data import load as sources
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.errors import InputError
 from imbal_jax.report.data import RATIO_ERROR, data
-from imbal_jax.train import describe
 
 CLASSES = ("normal", "effusion", "hernia")
 
@@ -52,7 +52,9 @@ def test_the_table_and_the_lines_tell_the_error_of_the_split_and_a_draw_does_not
     for row, part in zip(whole.table, (whole.train, whole.validation, whole.test), strict=True):
         expected = np.abs(np.bincount(part.labels, minlength=3) / len(part) - share).mean()
         assert row["label ratio error"] == pytest.approx(expected)
-    assert f"label ratio error {whole.table[0]['label ratio error']:.2g}" in describe(whole)[0]
+    assert f"label ratio error {whole.table[0]['label ratio error']:.2g}" in row_line(
+        whole.table[0], whole.classes
+    )
     drawn = load(monkeypatch, dataset, imbalance=20.0)
     assert len(drawn.train) < len(whole.train)
     for before, after in zip(whole.table, drawn.table, strict=True):

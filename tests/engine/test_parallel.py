@@ -196,3 +196,17 @@ def test_what_cannot_run_says_so() -> None:
     short = {name: value if name == "shared" else value[:6] for name, value in batch.items()}
     with pytest.raises(ValueError, match="a batch of 6 does not divide over 4 devices"):
         parallelize(step, make_mesh(4))(state, short)
+
+
+def test_resident_arrays_are_read_from_one_copy_by_all_devices_of_a_cpu() -> None:
+    images = parallel.aligned(np.arange(4 * 2**16, dtype=np.uint8).reshape(4, -1))
+    placed = parallel.place_resident({"images": images, "few": np.arange(3)}, parallel.make_mesh(4))
+    at = {shard.data.unsafe_buffer_pointer() for shard in placed["images"].addressable_shards}
+    assert at == {images.ctypes.data}
+    np.testing.assert_array_equal(placed["images"], images)
+    np.testing.assert_array_equal(placed["few"], [0, 1, 2])
+    unaligned = np.empty(images.size + 1, np.uint8)[1:].reshape(images.shape)
+    unaligned[...] = images
+    again = parallel.place_resident(unaligned, parallel.make_mesh(4))
+    assert len({shard.data.unsafe_buffer_pointer() for shard in again.addressable_shards}) == 1
+    np.testing.assert_array_equal(again, images)

@@ -303,7 +303,7 @@ def test_space_to_depth_moves_two_by_two_pixels_into_channels() -> None:
     [
         ({"name": "resnet33", "num_outputs": 2}, "'resnet33' is unknown; choose from cnn, "),
         ({"name": "cnn", "num_outputs": 0}, "num_outputs 0 .* at least 1"),
-        ({"name": "cnn", "num_outputs": 2, "depth": 3}, "option 'depth' .* choose from .*stages, width"),
+        ({"name": "cnn", "num_outputs": 2, "depth": 3}, "option 'depth' .* choose from .*stages, .*width"),
         ({"name": "cnn", "num_outputs": 2, "norm": "layer"}, "norm 'layer' .* 'group', 'batch'"),
         ({"name": "resnet_small", "num_outputs": 2, "stem": "7x7"}, "stem '7x7' .* 'space_to_depth'"),
         ({"name": "resnet_small", "num_outputs": 2, "shortcut": "A"}, "shortcut 'A' .* 'projection'"),

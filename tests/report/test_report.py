@@ -316,7 +316,7 @@ def test_roc_corners_have_the_area_of_scikit_learn(pairs: list[tuple[bool, int]]
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, two_runs: list[RunResult]) -> None:
     with pytest.raises(ValueError, match="do not fit 3 images"):
         write(tmp_path / "report.html", two_runs, images=np.zeros((3, 8, 8, 1), np.uint8))
-    with pytest.raises(ValueError, match="different names"):
+    with pytest.raises(ValueError, match="different methods or seeds"):
         write(tmp_path / "report.html", two_runs[:1] * 2)
 
 

@@ -12,6 +12,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, trained_methods
 from imbal_jax.runs.address import find_run
 from imbal_jax.runs.claim import claim, read_claim, read_methods
+from imbal_jax.training import stage
 
 NOWHERE = Path("pictures")
 
@@ -112,16 +113,16 @@ def test_runs_finished_or_not_are_left_alone_by_an_edited_method(
     edited = replace(config, methods=(replace(METHODS["ce"], head="cosine", loss="ldam"),))
     stopped_after(1, monkeypatch)
     with pytest.raises(StopHere):
-        train.fit(config, work, QUIET)
+        train.fit(config, work, console=QUIET)
     monkeypatch.undo()
     before = contents(work)
     with pytest.raises(InputError, match="another method called ce"):
-        train.fit(edited, work, QUIET)
+        train.fit(edited, work, console=QUIET)
     assert contents(work) == before
-    train.fit(config, work, QUIET)
+    train.fit(config, work, console=QUIET)
     before = contents(work)
     with pytest.raises(InputError, match="another method called ce"):
-        train.fit(edited, work, QUIET)
+        train.fit(edited, work, console=QUIET)
     assert contents(work) == before
 
 
@@ -132,19 +133,19 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
     work = tmp_path / "work"
     stopped_after(1, monkeypatch)
     with pytest.raises(StopHere):
-        train.fit(config, work, QUIET)
+        train.fit(config, work, console=QUIET)
     monkeypatch.undo()
     before = contents(work / "ce" / "seed0")
     wider = replace(config.model, options={"width": 8, "stages": 2})
-    real = train.build
+    real = stage.build_network
     monkeypatch.setattr(
-        train, "build", lambda config, method, data: real(replace(config, model=wider), method, data)
+        stage, "build_network", lambda config, method, data: real(replace(config, model=wider), method, data)
     )
     with pytest.raises(
         InputError,
         match=r"checkpoints of another training \(.*is float32 \[.*\] there and float32 \[.*\] here",
     ) as caught:
-        train.fit(config, work, QUIET)
+        train.fit(config, work, console=QUIET)
     assert "\n" not in str(caught.value)
     assert contents(work / "ce" / "seed0") == before
 
@@ -152,8 +153,34 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
 def test_the_report_covers_every_run_of_the_workdir(tmp_path: Path) -> None:
     config = small(write_pictures(tmp_path / "pictures"), methods=(METHODS["ce"],))
     config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
-    train.fit(config, tmp_path / "w", QUIET)
-    later = train.fit(replace(config, methods=(METHODS["stratified"],)), tmp_path / "w", QUIET)
+    train.fit(config, tmp_path / "w", console=QUIET)
+    later = train.fit(replace(config, methods=(METHODS["stratified"],)), tmp_path / "w", console=QUIET)
     assert [result.method for result in later] == ["stratified"]
     values = json.loads((tmp_path / "w" / "results.json").read_text())
     assert [run["method"] for run in values["runs"]] == ["ce", "stratified"]
+
+
+def test_a_claim_without_a_checkpoint_is_replaced(tmp_path: Path) -> None:
+    claim(tmp_path, of(METHODS["ce"], METHODS["focal"]))
+    mended = replace(of(METHODS["ce"]), seed=3)
+    claim(tmp_path, mended)
+    assert read_claim(tmp_path).seed == 3
+    assert [method.name for method in read_claim(tmp_path).methods] == ["ce"]
+    begun(tmp_path, "ce")
+    with pytest.raises(
+        InputError, match="ask for further seeds of the same config with --seeds 0 in place of --seed"
+    ):
+        claim(tmp_path, of(METHODS["ce"]))
+    # a method that has no checkpoint may still be defined otherwise
+    claim(tmp_path, replace(mended, methods=(METHODS["focal"],)))
+    claim(tmp_path, replace(mended, methods=(replace(METHODS["focal"], options=(("gamma", 1.0),)),)))
+    begun(tmp_path, "focal")
+    with pytest.raises(InputError, match="another method called focal"):
+        claim(tmp_path, replace(mended, methods=(METHODS["focal"],)))
+
+
+def test_the_seeds_of_a_workdir_may_grow(tmp_path: Path) -> None:
+    claim(tmp_path, replace(of(METHODS["ce"]), seeds=(2, 1)))
+    begun(tmp_path, "ce")
+    claim(tmp_path, replace(of(METHODS["ce"]), seeds=(5,)))
+    assert read_claim(tmp_path).seeds == (1, 2, 5)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rich.console import Console
 from scipy import stats
+from scored_runs import binary_run, by
 from sklearn import metrics as sklearn_metrics
 from small_runs import QUIET, small, write_pictures
 
@@ -26,12 +27,11 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
 from imbal_jax.runs.compare import compare
 from imbal_jax.runs.deployment import Deployment, Inputs
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.paired_difference import (
     MACRO,
     SAMPLES,
     Difference,
-    Run,
     adjusted,
     differences,
     holm,
@@ -53,7 +53,7 @@ def write_run(
     own.mkdir()
     size, number = scores.shape
     classes = tuple(stored.pop("classes", CLASSES[:number]))
-    scored = Scored(
+    scored = RunOutputs(
         best_step=1,
         seconds=1.0,
         skipped=0,
@@ -80,24 +80,6 @@ def write_run(
     return folder
 
 
-def binary_run(truth: np.ndarray, scores: np.ndarray, name: str = "run") -> Run:
-    """Of one finding, called at 0.5."""
-    truth = np.asarray(truth, np.int8)[:, None]
-    scores = np.asarray(scores, np.float64)[:, None]
-    return Run(
-        name,
-        name,
-        {},
-        truth[:, 0],
-        truth,
-        scores,
-        scores >= 0.5,
-        ("nodule",),
-        np.arange(len(truth)),
-        np.arange(len(truth)),
-    )
-
-
 def one_label(rng: np.random.Generator, size: int = 90) -> tuple[np.ndarray, list[np.ndarray]]:
     """Labels of ``CLASSES``, and the probabilities of a poor and of a good model."""
     labels = np.arange(size) % 9
@@ -108,10 +90,6 @@ def one_label(rng: np.random.Generator, size: int = 90) -> tuple[np.ndarray, lis
 
 def wide() -> Console:
     return Console(width=200, file=io.StringIO())
-
-
-def by(rows: list[Difference]) -> dict[tuple[str, str], Difference]:
-    return {(row.metric, row.finding): row for row in rows}
 
 
 @pytest.fixture
@@ -547,9 +525,9 @@ def test_damaged_scores_are_refused(pair: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--xml", "a"], "compare does not know --xml"),
-        (["--csv"], "--csv needs a value"),
-        (["--csv", "no/such/folder/a.csv"], "there is no folder no/such/folder"),
+        (["w", "--xml", "a"], "compare does not know --xml"),
+        (["w", "--csv"], "Missing value for argument '--csv'"),
+        (["w", "--csv", "no/such/folder/a.csv"], "there is no folder no/such/folder"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_computed(words: list[str], message: str) -> None:
@@ -571,7 +549,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train=replace(config.train, epochs=1, evaluations=1),
         optim=replace(config.optim, learning_rate=1e-3),
     )
-    train.fit(config, workdir, QUIET)
+    train.fit(config, workdir, console=QUIET)
     return workdir
 
 
@@ -579,7 +557,7 @@ def test_runs_that_were_trained_can_be_compared_at_their_operating_points(traine
     found = by(compare([trained], QUIET))
     for place, method in enumerate(("ce", "stratified")):
         scored, deployment = (
-            Scored.read(trained / method / "seed0"),
+            RunOutputs.read(trained / method / "seed0"),
             Deployment.read(trained / method / "seed0"),
         )
         truth, p = scored.labels == 1, deployment.probabilities(scored.outputs)[:, 1]

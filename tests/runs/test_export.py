@@ -45,7 +45,7 @@ def agrees(run: Path, folder: Path, number: int) -> None:
     inputs = deployed.deployment.inputs
     images = np.random.default_rng(0).integers(0, 256, (number, *inputs.shape)).astype(inputs.dtype)
     out = run_elsewhere(folder, images)
-    expected = deployed.deployment.probabilities(deployed.scorer(mesh, 8)(images))
+    expected = deployed.deployment.probabilities(deployed.predict(mesh, 8)(images))
     np.testing.assert_allclose(out["probabilities"], expected, atol=1e-5)
     thresholds = np.array([point.threshold for point in deployed.deployment.points])
     clear = (np.abs(expected - thresholds) > 1e-5).all(axis=1)
@@ -72,7 +72,7 @@ def test_many_labels_mirrored_scores_and_vectors_of_scales_are_exported_too(tmp_
         train=replace(config.train, epochs=1, evaluations=1, mirror_scores=True),
         deploy=Deploy(points=("max f1",)),
     )
-    fit(config, tmp_path / "run", QUIET)
+    fit(config, tmp_path / "run", console=QUIET)
     agrees(tmp_path / "run", tmp_path, 5)
 
 

@@ -16,7 +16,7 @@ from imbal_jax.metrics import sensitivity
 from imbal_jax.runs.address import RunAddress, find_run, find_runs
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.external import aligned, validate
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import restore_deployed
 
 
@@ -49,7 +49,7 @@ def test_all_images_of_another_place_are_scored_at_the_stored_thresholds(
         rows = [line.split(",") for line in (elsewhere / "labels.csv").read_text().split()[1:]]
         files = {name: int(label == "bright") for name, _, label in rows}
         images = np.stack([np.asarray(Image.open(elsewhere / name))[..., None] for name in sorted(files)])
-        expected = deployment.probabilities(deployed.scorer(make_mesh(1), 64)(images))
+        expected = deployment.probabilities(deployed.predict(make_mesh(1), 64)(images))
         np.testing.assert_allclose(result.scores, expected, atol=1e-6)
         np.testing.assert_array_equal(result.labels, [files[name] for name in sorted(files)])
     page = (tmp_path / "out" / "report.html").read_text()
@@ -65,7 +65,7 @@ def test_the_test_split_of_the_same_data_gives_the_scores_of_training(
     (result,) = validate(
         of(finished_runs), find_runs(finished_runs / "ce"), tmp_path / "out", part="test", console=QUIET
     )
-    scored = Scored.read(finished_runs / "ce" / "seed0")
+    scored = RunOutputs.read(finished_runs / "ce" / "seed0")
     np.testing.assert_allclose(result.raw_scores, scored.outputs, atol=1e-6)
     np.testing.assert_array_equal(result.labels, scored.labels)
 
@@ -170,5 +170,5 @@ def test_a_run_is_named_by_its_folder_or_by_the_workdir_that_holds_it_alone(
     (tmp_path / "ce" / "seed0" / "result.json").unlink()
     with pytest.raises(InputError, match=r"no run in .* is finished"):
         find_run(tmp_path)
-    with pytest.raises(InputError, match="no run in"):
+    with pytest.raises(InputError, match="there is no method nowhere in"):
         find_run(tmp_path / "nowhere")

@@ -7,13 +7,13 @@ import pytest
 from scored_runs import scored, unbalanced
 
 from imbal_jax.errors import InputError
-from imbal_jax.runs.outputs import Scored, patient_codes, pixel_digests
+from imbal_jax.runs.outputs import RunOutputs, patient_codes, pixel_digests
 
 
 def test_what_is_written_reads_as_it_was(tmp_path: Path) -> None:
     before = scored(*unbalanced(50), best_step=7, skipped=2, seconds=1.5)
     before.write(tmp_path)
-    after = Scored.read(tmp_path)
+    after = RunOutputs.read(tmp_path)
     for name, value in vars(before).items():
         np.testing.assert_array_equal(getattr(after, name), value)
     assert after.classes == before.classes
@@ -21,14 +21,14 @@ def test_what_is_written_reads_as_it_was(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_none_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    assert Scored.read(tmp_path) is None
+    assert RunOutputs.read(tmp_path) is None
     scored(*unbalanced(50)).write(tmp_path)
     (tmp_path / "test_scores.npz").write_bytes(b"torn")
     with pytest.raises(InputError, match=r"test_scores.npz is damaged .*run again"):
-        Scored.read(tmp_path)
+        RunOutputs.read(tmp_path)
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(InputError, match=r"result.json is damaged"):
-        Scored.read(tmp_path)
+        RunOutputs.read(tmp_path)
 
 
 def test_equal_pixels_have_equal_digests_and_one_changed_pixel_another() -> None:

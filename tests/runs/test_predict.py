@@ -52,7 +52,7 @@ def test_a_folder_gives_a_row_an_image_with_the_scores_that_evaluation_gives(
     paths = {row["id"]: row["path"] for row in table(tmp_path / "n.csv")}
     files = [finished_runs / "pictures" / paths[row["id"]] for row in rows]
     images = np.stack([np.asarray(Image.open(file))[..., None] for file in files])
-    expected = deployed.deployment.probabilities(deployed.scorer(make_mesh(1), 64)(images))[:, 1]
+    expected = deployed.deployment.probabilities(deployed.predict(make_mesh(1), 64)(images))[:, 1]
     given = np.array([float(row["probability/bright"]) for row in rows])
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-6)
     called = np.array([row["called/bright"] == "1" for row in rows])
@@ -111,7 +111,7 @@ def test_records_keep_their_ids_and_score_as_the_same_pixels(finished_runs: Path
     found = predict(finished_runs / "ce", folder, tmp_path / "out.csv", batch_size=8)
     assert found.scored == 20
     deployed = restore_deployed(find_run(finished_runs / "ce"), make_mesh(1))
-    expected = deployed.deployment.probabilities(deployed.scorer(make_mesh(1), 8)(images))[:, 1]
+    expected = deployed.deployment.probabilities(deployed.predict(make_mesh(1), 8)(images))[:, 1]
     given = np.array([float(row["probability/bright"]) for row in table(tmp_path / "out.csv")])
     np.testing.assert_allclose(np.sort(given), np.sort(expected), rtol=1e-4, atol=1e-6)
     assert not (tmp_path / "out.key").exists()

@@ -18,7 +18,7 @@ from imbal_jax.runs import evaluate
 from imbal_jax.runs.address import find_runs
 from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.external import validate
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 
 
 def command(*words: object) -> str:
@@ -87,7 +87,7 @@ def test_evaluate_gives_the_numbers_of_train_for_every_correction(tmp_path: Path
             assert_same(run, found[name])
     # the corrections do something here, or the test would be empty
     for name in CORRECTIONS:
-        scored = Scored.read(work / name / "seed0")
+        scored = RunOutputs.read(work / name / "seed0")
         assert np.abs(scored.scores - scored.outputs).max() > 0.01, name
 
 
@@ -97,7 +97,7 @@ def test_the_numbers_are_those_of_the_stored_scores_by_an_independent_formula(fi
     assert [run["method"] for run in values["runs"]] == ["ce", "crt"]
     for run in values["runs"]:
         assert set(run) == {"method", "seed", "step", "split", "rows", "operating_points"}
-        scored = Scored.read(finished_runs / run["method"] / "seed0")
+        scored = RunOutputs.read(finished_runs / run["method"] / "seed0")
         assert (run["seed"], run["step"], run["split"]) == (0, scored.best_step, "test")
         assert set(run["rows"]) == {"normal", "bright", "macro"}
         bright, called = scored.labels == 1, scored.scores.argmax(axis=1) == 1
@@ -119,7 +119,7 @@ def test_what_is_undefined_is_null(tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     config = small(write_pictures(tmp_path / "here"), methods=(METHODS["ce"],))
     config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
-    train.fit(config, workdir, QUIET)
+    train.fit(config, workdir, console=QUIET)
     elsewhere = write_pictures(tmp_path / "elsewhere", patients=13)
     table = elsewhere / "labels.csv"
     lines = [line for line in table.read_text().split() if not line.endswith(",bright")]
@@ -144,7 +144,7 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
     pictures, work = write_pictures(tmp_path / "pictures"), tmp_path / "work"
     config = small(pictures, methods=(METHODS["stratified_corrected"], METHODS["ce"]))
     config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
-    train.fit(config, work, QUIET)
+    train.fit(config, work, console=QUIET)
     shutil.copytree(work, tmp_path / "copy")
     for where in (work, tmp_path / "copy"):
         given = read_claim(where)
@@ -159,7 +159,7 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
     assert_same(one, other)
     before = runs(work)["stratified_corrected"]
     assert one["rows"]["bright"]["sensitivity"] >= before["rows"]["bright"]["sensitivity"]
-    scored = Scored.read(work / "stratified_corrected" / "seed0")
+    scored = RunOutputs.read(work / "stratified_corrected" / "seed0")
     # balanced batches, corrected to equal priors: nothing is left of the correction
     np.testing.assert_allclose(scored.training_priors, 0.5)
 
@@ -168,9 +168,9 @@ def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path)
     method = find_method("lws,second_epochs=1,second_steps=1,correction=prior")
     base = small(write_pictures(tmp_path / "pictures"), methods=(method,))
     config = replace(base, train=replace(base.train, epochs=1, evaluations=1))
-    train.fit(config, tmp_path / "work", QUIET)
+    train.fit(config, tmp_path / "work", console=QUIET)
     folder = tmp_path / "work" / method.name
     validate(read_claim(tmp_path / "work"), find_runs(folder), tmp_path / "out", part="test", console=QUIET)
     assert_same(runs(tmp_path / "work")[method.name], runs(tmp_path / "out")[method.name])
-    scored = Scored.read(folder)
+    scored = RunOutputs.read(folder / "seed0")
     assert np.abs(scored.scores - scored.outputs).max() > 0.01

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from imbal_jax.errors import InputError
-from imbal_jax.report.results_table import results_table
 from imbal_jax.training import tracking
 from imbal_jax.training.tracking import Tracker, read_history
 
@@ -253,50 +252,3 @@ def test_terminal_gets_one_bar_that_says_compiling_until_the_first_result(tmp_pa
     assert "compiling" not in after
     assert "loss 0.5  1,234 images/s" in after
     assert "above" in after
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(7.4, "0:07"), (754, "12:34"), (3723, "1:02:03"), (math.nan, "–"), (59.6, "1:00")]
-)
-def test_duration_reads_as_a_clock(seconds: float, text: str) -> None:
-    assert tracking.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0.5, "50.0 %"),
-        (0.012, "1.2 %"),
-        (0.00012, "0.012 %"),
-        (0.05, "5.0 %"),
-        (0.0, "0 %"),
-        (1.0, "100 %"),
-        (math.nan, "–"),
-    ],
-)
-def test_rare_shares_keep_two_digits(share: float, text: str) -> None:
-    assert tracking.percent(share) == text
-
-
-def test_results_table_marks_the_best_and_explains_dashes() -> None:
-    row = dict.fromkeys(tracking.COLUMNS, 0.5) | {"positives": 12, "prevalence": 0.006}
-    absent = dict.fromkeys(tracking.COLUMNS, math.nan) | {"positives": 0, "prevalence": 0.0}
-    tables = {
-        "cross_entropy": {"nodule [b]": row, "hernia": absent, "macro": row},
-        "ldam_drw": {"nodule [b]": row, "hernia": absent, "macro": row | {"auroc": 0.875}},
-    }
-    console = Console(file=io.StringIO(), width=140, force_terminal=True, _environ={})
-    console.print(results_table(tables))
-    text = console.file.getvalue()
-    bold = re.findall(r"\x1b\[1m *(0\.\d+)", text)
-    assert bold == ["0.500"] * 4 + ["0.500", "0.500", "0.500", "0.875", "0.500"]
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    assert "on the test set, at its own prevalence" in plain
-    assert "nodule [b]" in plain
-    assert "12 (0.6 %)" in plain
-    assert "– undefined: no positive example" in plain
-
-
-def test_results_table_of_one_method_has_nothing_to_mark() -> None:
-    row = dict.fromkeys(tracking.COLUMNS, 0.5) | {"positives": 12, "prevalence": 0.006}
-    assert tracking.best_methods({"ldam_drw": {"nodule": row, "macro": row}}, "auroc") == set()

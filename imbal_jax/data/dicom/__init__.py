@@ -1,1 +1,1 @@
-"""DICOM files to pictures: opening with limits, decoding, grey scale."""
+"""Reads DICOM files: opening within limits, decoding, grey scale."""

@@ -1,6 +1,6 @@
-"""A file that is parsed within limits: no more bytes than there are, no more elements than a radiograph has.
+"""Limits on parsing a DICOM file: no more bytes than it has, no more elements than a radiograph has.
 
-Elements and items are counted while they are read, before they become objects. An empty item takes 8 bytes in a file,
+Elements and items are counted while they are read, before they become objects: an empty item takes 8 bytes in a file,
 a thousandth of that in a deflated file, and 300 bytes in memory.
 """
 
@@ -13,7 +13,7 @@ PIECE = 2**18  # bytes
 
 
 class TooLargeError(Exception):
-    """Raised through pydicom's reading, and not beyond the modules that read."""
+    """Too many elements. Raised inside pydicom's parser and caught in ``dicom_file``."""
 
 
 class CutError(Exception):
@@ -25,10 +25,10 @@ class DeflatedError(Exception):
 
 
 class BoundedFile(io.BufferedReader):
-    """A stream that gives no more bytes than there are, and not in more than READS_LIMIT pieces.
+    """A stream that returns no more bytes than the file has, in at most READS_LIMIT reads.
 
-    pydicom reads every element and every item in one to three pieces. spent: whether the limit was reached; pydicom
-    turns some exceptions into others.
+    pydicom takes one to three reads for every element and item. spent: whether the limit was reached, since pydicom
+    replaces some exceptions by others.
     """
 
     def __init__(self, raw: io.RawIOBase | io.BytesIO, length: int) -> None:
@@ -42,12 +42,12 @@ class BoundedFile(io.BufferedReader):
         if self.reads > READS_LIMIT:
             self.spent = True
             raise TooLargeError
-        # Python sets aside as many bytes as are asked for, and a damaged header asks for 4 GiB.
+        # Python allocates as many bytes as are asked for, and a damaged header asks for 4 GiB.
         return super().read(min(size, self.length))
 
 
 def inflate(stream: io.BufferedIOBase, limit: int) -> bytes:
-    """The rest of ``stream`` inflated, in pieces, since the size is not known beforehand."""
+    """The rest of ``stream`` inflated in pieces, since its size is not known beforehand."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     pieces, total = [], 0
     while not inflater.eof:
@@ -58,6 +58,6 @@ def inflate(stream: io.BufferedIOBase, limit: int) -> bytes:
             raise TooLargeError
         if (
             not piece and not inflater.eof
-        ):  # an empty piece draws out what the inflater holds back, which is little
+        ):  # an empty piece flushes what the inflater holds back, which is little
             raise CutError
     return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""What a compressed picture says of itself: its size, depth and end, read before any decoder sees it.
+"""Size, depth and end of a compressed picture, read from its headers before it is decoded.
 
 A decoder allocates by the compressed picture, not by the DICOM header around it; and openjpeg and libjpeg fill
 up a picture that was cut off, without an error.

@@ -1,4 +1,4 @@
-"""The stored values of one frame, whatever the compression, or the reason why not."""
+"""Decodes the stored values of one frame, whatever its compression."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -16,9 +16,9 @@ from imbal_jax.data.dicom.padding import float_padding, padding_words
 from imbal_jax.data.images.pictures import stored_jpeg
 from imbal_jax.data.images.refusal import ReadError
 
-# Who decodes what, by the middle of the transfer syntax's name: pydicom's plugin and the packages it takes. One
-# for each, so that a file gives the same pixels on every machine. libjpeg, for JPEG lossless and of 12 bits, is
-# under the GPL, so that taking it is the user's choice.
+# Decoder by a part of the transfer syntax's name: pydicom's plugin and the packages that it needs. One decoder each,
+# so that a file gives the same pixels on every machine. libjpeg, for lossless and 12-bit JPEG, is under the GPL, so
+# installing it is the user's choice.
 DECODERS = {
     "JPEG Baseline": ("pillow", "pillow"),
     "JPEG-LS": ("pyjpegls", "pyjpegls"),
@@ -51,7 +51,7 @@ def stored_values(file: pydicom.Dataset, frame: int) -> tuple[Levels, bool]:
     except Exception:
         reason = "undecodable"
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # what pylibjpeg-rle throws at damage, and no Exception
+        if type(error).__name__ != "PanicException":  # pylibjpeg-rle raises it for damage; it is no Exception
             raise
         reason = "undecodable"
     if not reason and (values is None or values.ndim != 2 or values.size == 0):
@@ -77,7 +77,7 @@ def finite_values(file: pydicom.Dataset, values: np.ndarray) -> Levels:
 
 
 def own_bits(file: pydicom.Dataset, picture: Levels) -> Levels:
-    """The picture without what lies in the bits that are not its own: padding, which is hidden, or overlays."""
+    """The picture without the bits beyond those stored: padding, which is hidden, and overlays."""
     hidden = padding_words(file, picture.stored)
     if hidden is not None and not hidden.any():
         hidden = None
@@ -128,7 +128,7 @@ def overlay_places(file: pydicom.Dataset) -> list[int]:
 
 
 def decoder_of(syntax: UID) -> tuple[str, str]:
-    """pydicom's plugin, "" if it is not installed; and what to say then, or when it fails and a better one lacks."""
+    """pydicom's plugin, "" if it is not installed; and the remedy for a decoder that is missing or too weak."""
     plugin, packages = next((entry for key, entry in DECODERS.items() if key in syntax.name), ("", ""))
     try:
         available = get_decoder(syntax).available_plugins
@@ -163,7 +163,7 @@ def native_values(file: pydicom.Dataset, frame: int) -> np.ndarray | None:
 
 
 def expected_bytes(file: pydicom.Dataset) -> int:
-    """Of all frames, uncompressed."""
+    """The bytes of all frames, uncompressed."""
     frames = int(attribute(file, "NumberOfFrames") or 1)
     return -(-file.Rows * file.Columns * frames * file.BitsAllocated // 8)
 
@@ -189,7 +189,7 @@ def frame_bytes(file: pydicom.Dataset, frame: int) -> bytes:
 def check_compressed(file: pydicom.Dataset, content: bytes) -> str:
     """The reason not to give this frame to a decoder, or ""."""
     if syntax_of(file) == RLELossless:
-        return ""  # which says nothing of its size, and whose decoder sets aside what the header asks for
+        return ""  # RLE does not state its size, and the decoder allocates what the header asks for
     codestream = read_codestream(content)
     if codestream is None:
         return "undecodable"
@@ -201,7 +201,7 @@ def check_compressed(file: pydicom.Dataset, content: bytes) -> str:
 
 
 def decode(file: pydicom.Dataset, frame: int, content: bytes, plugin: str) -> np.ndarray:
-    """The frame by its plugin; where pydicom's way around a fast decoder takes long, by that decoder itself."""
+    """Decode the frame by its plugin, or by the decoder itself where pydicom's wrapper is slow."""
     syntax, shape = syntax_of(file), (file.Rows, file.Columns)
     if syntax == JPEGBaseline8Bit:
         return stored_jpeg(content)

@@ -1,6 +1,6 @@
-"""A DICOM file opened, and refused by its header alone: before a byte of the picture is decoded.
+"""Opens a DICOM file, and refuses it by its header before anything is decoded.
 
-A small file must not take the machine down, and nothing that is not surely one grey picture may pass for one.
+A small file must not exhaust the machine, and only a file that is certainly one grey picture passes.
 """
 
 import errno

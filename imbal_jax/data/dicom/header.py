@@ -1,4 +1,4 @@
-"""Values of a DICOM header as plain numbers and words, whatever nonsense stands there."""
+"""Reads values of a DICOM header as plain numbers and words, also where they are malformed."""
 
 import io
 from typing import Any
@@ -16,8 +16,8 @@ from imbal_jax.data.dicom.bounded_file import BoundedFile
 from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.tables.cells import patient_name
 
-# Where an enhanced multi-frame file keeps what a single-frame file keeps at its root (PS3.3 C.7.6.16), and what
-# of the root an item there takes the place of: a frame's own window is not mixed with the root's VOI LUT.
+# Functional groups of enhanced multi-frame files (PS3.3 C.7.6.16), and the attributes at the root that an item of
+# each replaces: a frame's own window is not mixed with the root's VOI LUT.
 FRAME_GROUPS = {
     "PixelValueTransformationSequence": ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),

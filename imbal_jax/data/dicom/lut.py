@@ -1,4 +1,4 @@
-"""Lookup tables of a DICOM header: the modality LUT and the VOI LUT (PS3.3 C.11.1.1.1 and C.11.2.1.1).
+"""Reads lookup tables of a DICOM header: modality LUT and VOI LUT (PS3.3 C.11.1.1.1 and C.11.2.1.1).
 
 The table is read from the bytes as they lie in the file, because a decoded header no longer says what matters: the
 byte order of a table inside a functional group, whether 8-bit entries are packed two to a word, and whether the

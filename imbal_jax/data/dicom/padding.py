@@ -1,7 +1,7 @@
-"""Pixels that stand for "no image" (PS3.3 C.7.5.1.1.2): padding values and ranges, integer and floating point.
+"""Finds padding pixels, which stand for "no image" (PS3.3 C.7.5.1.1.2), integer and floating point.
 
-Padding often lies outside the bits stored (0x8000 or 0xFFFF of 12 bits), so it is looked for before the other bits
-are cut off; and it is written as signed or unsigned whatever the pixels are, so integers are compared as words.
+Padding often lies outside the bits stored (0x8000 or 0xFFFF with 12 bits), so it is found before other bits are cut
+off. It is written as signed or unsigned whatever the pixels are, so integers are compared as words.
 """
 
 import numpy as np

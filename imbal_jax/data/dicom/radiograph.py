@@ -1,4 +1,4 @@
-"""One radiograph from one DICOM file, the way a viewer would show it, or the reason why not."""
+"""Reads a radiograph from a DICOM file as a viewer would show it, or refuses it with a reason."""
 
 import logging
 import warnings
@@ -45,10 +45,10 @@ __all__ = [
     "render",
 ]
 
-# JPEG 2000 with the general syntax may be lossless too; it is for the header to say so, and many do not.
+# JPEG 2000 with the general syntax may also be lossless; the header should say so, and many do not.
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 RADIOGRAPHY = ("CR", "DX", "RG", "MG")
-# Bytes a pixel while a frame is decoded and fitted, at up to 16 bits and beyond.
+# Bytes per pixel while a frame is decoded and fitted: up to 16 bits, and beyond.
 DECODED, WIDE = 12, 80
 CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORAX", "PECHO")
 LATERAL = ("LL", "RL", "LAT", "LATERAL", "LLD", "RLD")
@@ -59,8 +59,7 @@ class Radiograph:
     """A picture uint8 or uint16 [size, size], black where it was padded, and how it was made.
 
     windowed: the header's own VOI transform was used; False where it was unusable or not asked for.
-    patient: what tells this patient from another (PatientID, else StudyInstanceUID); "" unknown.
-        An identifier.
+    patient: an identifier of the patient, PatientID or else StudyInstanceUID; "" unknown.
     flags: keys of FLAGS, in their order.
     """
 
@@ -116,7 +115,7 @@ def load_radiograph(
     frame: int | None = None,
     fit: Fit = "pad",
 ) -> Radiograph:
-    """``read_radiograph`` with its particulars; call it inside ``quiet()``."""
+    """``read_radiograph`` with patient and flags; call it inside ``quiet()``."""
     with one_file():
         return render(open_dicom(path), size=size, voi=voi, bits=bits, frame=frame, fit=fit)
 
@@ -188,7 +187,7 @@ def shown_square(
     return fit_square(pixels, size, aspect, bits, fit), shown
 
 
-# What is said of a picture
+# Flags
 
 
 def header_flags(header: pydicom.Dataset, syntax: UID | None) -> dict[str, bool]:

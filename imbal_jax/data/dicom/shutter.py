@@ -1,8 +1,8 @@
 """The display shutter: the part of a picture that a viewer covers (PS3.3 C.7.6.11 and C.7.6.15).
 
-A rectangle, a circle and a polygon leave visible what lies in all of them; a bitmap covers the pixels that it marks.
-What is covered is shown as the presentation value, black where there is none. It is the area outside the collimator,
-or a border that a technologist cut off; it must set no percentile.
+Pixels inside all of rectangle, circle and polygon are visible; a bitmap covers the pixels that it marks. Covered
+pixels show the presentation value, black by default. They are the area outside the collimator, or a border that a
+technologist cut off, and must not count towards percentiles.
 """
 
 from dataclasses import dataclass

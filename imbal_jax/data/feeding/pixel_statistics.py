@@ -11,23 +11,23 @@ SAMPLE = 16_384
 """Images that the pixel statistics are taken over at most: of 224 x 224 pixels, two seconds."""
 
 
-def pixel_statistics(images: Images) -> dict[str, np.ndarray]:
+def pixel_statistics(images: Images) -> dict[str, np.float32]:
     """Mean and standard deviation of the pixels, scaled to [0, 1]: float32 scalars.
 
     Over all images; of more than 16,384 over so many, drawn once and for all by their number, so that a set
     too large to read through and the same set in memory are standardised alike.
     """
     if not isinstance(images, np.ndarray):
-        return dict(_statistics_on_disk(images))
+        return dict(_statistics_on_disk(images))  # type: ignore[arg-type]  # ImagesOnDisk: hashed by identity
     return _statistics(images)
 
 
 @functools.lru_cache(maxsize=4)
-def _statistics_on_disk(images: Images) -> Mapping[str, np.ndarray]:
+def _statistics_on_disk(images: Images) -> Mapping[str, np.float32]:
     return _statistics(images)  # read once, whatever the number of methods
 
 
-def _statistics(images: Images) -> dict[str, np.ndarray]:
+def _statistics(images: Images) -> dict[str, np.float32]:
     count, levels = len(images), int(np.iinfo(images.dtype).max) + 1
     drawn = np.arange(count)
     if count > SAMPLE:

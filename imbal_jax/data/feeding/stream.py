@@ -48,9 +48,14 @@ class HostBatches:
         """``images``, ``labels`` and ``places``, and the partners where images are mixed, as ``Pipeline.inputs``."""
         every = self._drawn(step // DRAWN)
         own = slice(None) if self.places is None else self.places
-        items, partners, places = (None if values is None else values[step % DRAWN][own] for values in every)
-        batch = {"images": self.images[items], "labels": self.labels[items], "places": places}
-        if partners is not None:
+        items = every.items[step % DRAWN][own]
+        batch = {
+            "images": self.images[items],
+            "labels": self.labels[items],
+            "places": np.asarray(every.places[step % DRAWN][own]),
+        }
+        if every.partners is not None:
+            partners = every.partners[step % DRAWN][own]
             batch |= {"partner_images": self.images[partners], "partner_labels": self.labels[partners]}
         return batch
 
@@ -109,11 +114,15 @@ def _reading(index: int, count: int) -> None:
     """What a reading process does first."""
     jax.config.update("jax_platforms", "cpu")  # the accelerator is the parent's
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # so is the answer to an interrupt
+    for asked in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(asked, signal.SIG_DFL)  # the parent's handlers only note them
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 
 def _end_with_the_parent() -> None:  # which may be killed
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 
@@ -171,7 +180,7 @@ class _Feed:
 
     def __init__(self, batches: HostBatches, mesh: Mesh, workers: int) -> None:
         self._batches, self._mesh, self._workers = batches, mesh, workers
-        self._read: Iterator[RawBatch] | None = None
+        self._read: Any = None  # an iterator that Grain can close
         self._placed: tuple[int, Any] = (-1, None)
 
     def take(self, step: int) -> dict[str, Any]:

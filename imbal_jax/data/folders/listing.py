@@ -1,4 +1,4 @@
-"""What lies below a folder: the files that may be images, and what is passed over, so that it can be counted."""
+"""Lists the files below a folder that may be images, and counts what is passed over."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imbal_jax.errors import InputError
 
-# Beside the images there are tables, notes and indexes; none of them is an image that nobody labelled.
+# Tables, notes and indexes that lie beside images; they are not counted as unlabelled images.
 NO_IMAGES = (
     ".csv",
     ".tsv",
@@ -27,7 +27,7 @@ NO_IMAGES = (
     ".part",
     ".key",
 )
-LISTERS = 16  # folders listed at once: waiting for a network drive costs no processor
+LISTERS = 16  # folders listed at once; waiting for a network drive takes no processor time
 
 # Why something below the folder is not among the files; fixed words that name nobody.
 PASSED = {
@@ -44,15 +44,18 @@ Identity = tuple[int, int]
 
 @dataclass
 class Listing:
-    """files: paths below the folder, with "/", sorted. passed: by path, why it is not among them (a key of PASSED).
-    others: files that are no images by their names, by ending."""
+    """The files below a folder.
+
+    files: paths below the folder, with "/", sorted. passed: path -> why it is not among them, a key of PASSED.
+    others: ending -> number of files that are no images by their names.
+    """
 
     files: list[str] = field(default_factory=list)
     passed: dict[str, str] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
-        """What was passed over, a line each; nothing in them names a file."""
+        """What was passed over, one line each; no file is named."""
         counts = Counter(self.passed.values())
         said = [f"passed over {counts[word]:,}: {word}: {PASSED[word]}" for word in PASSED if counts[word]]
         if self.others:
@@ -73,11 +76,11 @@ class _Found:
 
 
 def list_files(folder: Path, *, leave: Iterable[str] = ()) -> Listing:
-    """Whatever below ``folder`` may be an image, but for the paths to ``leave``.
+    """The files below ``folder`` that may be images, without the paths to ``leave``.
 
-    Folders are listed side by side, which is what takes the time on a network drive; those that are links come after
-    all others, in order, and each folder is listed once however many links lead to it. Raises InputError where one
-    may not be listed: its images would be missing without a word.
+    Folders are listed in parallel, since a network drive answers slowly. Linked folders come after all others, in
+    order, and each folder is listed once however many links lead to it. Raises InputError where a folder may not be
+    listed, since its images would be missing silently.
     """
     folder, leave = Path(folder), set(leave)
     listing = Listing()
@@ -182,5 +185,5 @@ def _identity(about: os.stat_result) -> Identity:
 
 
 def _ending(path: str) -> str:
-    """Of those that ``NO_IMAGES`` knows, so that no part of a name is said."""
+    """The ending, one of ``NO_IMAGES``, so that no part of a name is printed."""
     return next((ending for ending in NO_IMAGES if path.lower().endswith(ending)), "DICOMDIR")

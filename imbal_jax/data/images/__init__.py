@@ -1,1 +1,1 @@
-"""Picture files and one geometry for training and serving."""
+"""Reads picture files, and fits pictures to the square arrays of a geometry."""

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes; its name proves nothing."""
+"""Recognises the format of a file by its first bytes, not by its name."""
 
 import re
 

@@ -1,7 +1,7 @@
-"""A limit on the memory that all reader threads of a process use together.
+"""Limits the memory that all reader threads of a process use together.
 
-Without one, sixteen threads that each decode a picture of a gigabyte take a machine down. A thread states what it
-is about to allocate, and waits until there is room for it.
+Otherwise sixteen threads that each decode a picture of a gigabyte would exhaust a machine. A thread states what it is
+about to allocate, and waits until there is room.
 """
 
 import threading
@@ -14,7 +14,7 @@ LIMIT = 2 * 2**30  # bytes of all threads together
 
 
 class Budget:
-    """Bytes that threads take and give back. Waiting threads are served in turn, so a large one does not starve."""
+    """Bytes that threads take and give back. Waiting threads are served in order, so a large one does not starve."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0

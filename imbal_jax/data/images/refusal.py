@@ -1,12 +1,12 @@
-"""Why a file is refused, and what is said of one that is not: fixed words that hold nothing of the file."""
+"""Reasons for refusing a file and flags of files that are read: fixed words, with nothing of the file in them."""
 
 from imbal_jax.data.images.formats import OTHERS, READ, reason_of
 from imbal_jax.errors import InputError
 
-# Decompressing first and looking afterwards is how a small file takes a machine down. The largest digital
-# radiographs are about 18 megapixels of 16 bits.
+# Limits are checked before decompression, so that a small file cannot exhaust a machine. The largest digital
+# radiographs have about 18 megapixels of 16 bits.
 FILE_LIMIT = 512 * 2**20  # bytes
-INFLATED_LIMIT = 256 * 2**20  # bytes that a deflated file becomes
+INFLATED_LIMIT = 256 * 2**20  # bytes of a deflated file after inflating
 # Reads while a header is parsed, one to three for each element and item. A radiograph takes hundreds; 500 frames with
 # their own functional groups take about 30,000. At the limit, parsing takes 20 MiB and a second.
 READS_LIMIT = 2**16
@@ -14,9 +14,8 @@ SIDE_LIMIT = 32_768  # rows, columns
 PIXEL_LIMIT = 100_000_000
 FRAME_LIMIT = 16_384
 DECODED_LIMIT = 128 * 2**20  # bytes of one decoded frame, at up to 16 bits a pixel
-WIDE_LIMIT = (
-    32 * 2**20
-)  # beyond 16 bits, where reading takes ten times as much memory; no radiograph has them
+# The same beyond 16 bits, where reading takes ten times as much memory; radiographs do not have them.
+WIDE_LIMIT = 32 * 2**20
 
 REASONS = {
     "missing": "there is no such file, or it may not be read",
@@ -53,7 +52,7 @@ REASONS = {
     "saturated": "98 of 100 pixels are plain black or white: a mask, or an exposure that shows nothing",
 }
 
-# What a picture that was read carries along, for whoever decides what to train on.
+# Flags of pictures that were read, for the user who decides what to train on.
 FLAGS = {
     "unwindowed": "the header's grey-scale window was asked for and absent or unusable: scaled by percentiles",
     "voi-lut-unused": (

@@ -1,8 +1,8 @@
-"""A picture of any size as a square, anti-aliased: padded with black, squeezed, or its central square.
+"""Fits a picture of any size to a square, anti-aliased: padded with black, squeezed, or its central square.
 
-Two steps. While it is at least twice too large, whole blocks of pixels are averaged; what is left is done by a
-Hamming filter in float64. Every source pixel counts, so a small nodule cannot fall between samples; and
-the filter has, unlike Lanczos, no negative lobes, which would ring beside a metal marker and leave 0..1.
+In two steps: where the picture is at least twice too large, whole blocks of pixels are averaged, and a Hamming filter
+in float64 does the rest. Every source pixel counts, so a small nodule cannot fall between samples. Unlike Lanczos,
+the filter has no negative lobes, which would ring beside a metal marker and leave 0..1.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""A hospital's folder of radiographs becomes a data set of records that names nobody.
+"""Turns a hospital's folder of radiographs, or a public set, into a pseudonymous data set of records.
 
-run.py is the whole of it, from top to bottom. Reading is separate from writing: what was read of each file is
-kept in a journal beside the data set until that is finished, so an interrupted run goes on where it was, and one
-machine or many may do the reading.
+ingest.py shows the whole command from top to bottom. Reading is separate from writing: what was read is kept in a
+journal beside the data set until that is finished, so an interrupted ingest resumes where it stopped, and one machine
+or many may do the reading.
 """

@@ -1,7 +1,7 @@
-"""Reading and writing on as many machines as an Apache Beam runner has, over a file system that all of them see.
+"""Reads and writes on the machines of an Apache Beam runner, over a file system that all of them see.
 
-The same functions read a file and write a shard as on one machine, and the journal is the same; so are the records.
-What a pipeline is described by (which runners show and keep) holds keyed hashes and numbers, no file name and no key.
+The functions that read a file and write a shard are those of one machine, and so are journal and records. The
+description of a pipeline, which runners show and keep, holds keyed hashes and numbers, no file name and no key.
 """
 
 import shlex
@@ -28,7 +28,7 @@ Element = tuple[
 
 
 class ReadFiles(apache_beam.DoFn):
-    """Reads files into the journal, a segment a bundle; puts out how many."""
+    """Reads files into the journal, one segment a bundle; emits 1 for each file."""
 
     def __init__(self, job: Job, journal: Path) -> None:
         self.job, self.journal = job, journal
@@ -80,20 +80,20 @@ def read_files_with_beam(
 
 
 def elements_of(files: Sequence[str], tasks: Sequence[Task], key: Key) -> list[Element]:
-    """What the pipeline is told of each task."""
+    """The element of the pipeline for each task."""
     places = {path: place for place, path in enumerate(files)}
     return [(places[task.path], key.of("file", task.path), task.named) for task in tasks]
 
 
 def download_config(words: str) -> tfds.download.DownloadConfig:
-    """What makes tensorflow-datasets write its shards with the runner."""
+    """The configuration by which tensorflow-datasets writes its shards with the runner."""
     options = pipeline_options(words)
     runner = options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER
     return tfds.download.DownloadConfig(beam_options=options, beam_runner=runner)
 
 
 def check_beam(words: str) -> None:
-    """Raise InputError for a runner that there is not."""
+    """Raise InputError for a runner that does not exist."""
     runner = pipeline_options(words).view_as(StandardOptions).runner
     try:
         create_runner(runner or StandardOptions.DEFAULT_RUNNER)
@@ -104,5 +104,5 @@ def check_beam(words: str) -> None:
 
 
 def pipeline_options(words: str) -> PipelineOptions:
-    """Of ``runner=DirectRunner direct_num_workers=2``, with or without dashes, which a command line takes amiss."""
+    """Options from ``runner=DirectRunner direct_num_workers=2``; dashes are optional."""
     return PipelineOptions([f"--{word.lstrip('-')}" for word in shlex.split(words)])

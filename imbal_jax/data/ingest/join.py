@@ -1,4 +1,4 @@
-"""Rows of the table meet the files that were read; what remains are the items of the data set."""
+"""Joins the rows of the labels table with the files that were read, into the items of the data set."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,12 @@ UNLABELLED, RECORD = "unlabelled", "record"
 
 @dataclass(frozen=True)
 class Joined:
-    """items: in the order of their ids; rows, paths: of each item. became: of each file, RECORD, UNLABELLED or the
-    reason of a refusal. unmatched: rows without a file. patients: how they were told apart."""
+    """The items of the data set and what became of all files and rows.
+
+    items: in the order of their ids. rows, paths: those of each item.
+    became: path -> RECORD, UNLABELLED or the reason of a refusal.
+    unmatched: rows without a file. patients: how patients were identified.
+    """
 
     items: list[Item]
     rows: list[Row]

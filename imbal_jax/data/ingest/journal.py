@@ -1,10 +1,9 @@
-"""What was read so far: append-only segments, one a writer, that survive the death of any of them.
+"""The journal of what was read: append-only segments, one a writer, that survive a kill of any process.
 
     segment := frame*
     frame   := header length, pixels length, CRC-32 of both (three uint32, little endian), header (JSON), pixels
 
-A frame is whole or it is the torn last one of its segment, which is ignored. Nothing in a segment names a file or a
-patient.
+Every frame is whole, except a torn last one, which is ignored. Nothing in a segment names a file or a patient.
 """
 
 import json
@@ -54,7 +53,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture lies in the journal."""
+    """Location of a picture in the journal."""
 
     segment: str
     offset: int

@@ -1,8 +1,8 @@
-"""What a finished data set is made of, so that damage and change are seen, and the check that sees them.
+"""The manifest and checksums of a finished data set, and the checks against them.
 
 ingest.json       how it was made: options, the key's fingerprint, a keyed hash of the table
-manifest.jsonl    a line for each file of the source: keyed hashes of its path and of its bytes, what became of
-                  it, and for a record the record's checksum
+manifest.jsonl    one line for each file of the source: keyed hashes of its path and of its bytes, what became of
+                  it, and the checksum of its record if it has one
 quarantine.csv    the files that were refused, by keyed hash of the path, with the reason
 geometry.json     how pictures became arrays
 index/            labels, patients and their splits in arrays, from the records

@@ -1,4 +1,4 @@
-"""What ``imbal-jax ingest`` may be told."""
+"""Options of the command ``imbal-jax ingest``."""
 
 import importlib.util
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""``imbal-jax prepare``: a public set, as its source publishes it, becomes records like those of an ingest."""
+"""The command ``imbal-jax prepare``, which turns a public set into records like those of an ingest."""
 
 import shutil
 import zlib
@@ -30,7 +30,7 @@ from imbal_jax.data.splits.patient_split import (
 from imbal_jax.errors import InputError
 from imbal_jax.files import write_json
 
-SOURCE = "source.json"  # where the set comes from and how it was split, beside the records
+SOURCE = "source.json"  # beside the records: where the set comes from and how it was split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class PrepareOptions:
 
 
 def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSummary:
-    """Make ``options.out``; it is there only when all of it is. What an interrupted run left is made anew.
+    """Make ``options.out``, which appears only when it is complete. What an interrupted run left is made again.
 
     Ids and patients are the source's public ones. Images pass through memory one at a time where the source's
     reader streams them (nih), else all at once. Raises InputError for an unknown name, a size that the source does

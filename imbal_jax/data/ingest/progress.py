@@ -1,4 +1,4 @@
-"""How far a long walk has come: a bar on a terminal, now and then a plain line anywhere else."""
+"""Progress of a long loop: a bar on a terminal, otherwise a plain line now and then."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""One file: its bytes hashed, its picture made, and nothing of its header kept but keyed hashes."""
+"""Reads one file: hashes its bytes, makes its picture, and keeps keyed hashes of its header only."""
 
 import traceback
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from imbal_jax.data.pseudonyms import Key
 from imbal_jax.data.tables.cells import patient_likeness
 from imbal_jax.data.tables.patients import STUDY
 
-# Reasons that only a whole ingest has, beside those of one file.
+# Reasons for refusal: those of one file, and those that only an ingest has.
 INGEST_REASONS = {
     **REASONS,
     **COPIES,
@@ -25,7 +25,7 @@ INGEST_REASONS = {
     "crashed": "reading it failed in a way that was not foreseen, or ended the process, twice",
     "timed-out": "reading it took longer than the limit, twice",
 }
-# Another run may find these mended.
+# Refusals that the next run tries again.
 RETRIED = ("missing", "changed", "no-decoder", "crashed", "timed-out")
 
 

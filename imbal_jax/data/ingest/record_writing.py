@@ -1,8 +1,8 @@
-"""The records of a data set, written through tensorflow-datasets: the same records, whoever read the files.
+"""Writes the records of a data set through tensorflow-datasets.
 
-Each shard is a function that anybody who has the journal can call, so that one process writes them one after the
-other and a Beam runner all at once. tensorflow-datasets' own shuffling is not used: beyond a gigabyte a split it
-needs TensorFlow, and keyed identifiers are in no order already.
+Each shard is a function of the journal, so that one process writes them one after the other and a Beam runner all at
+once, with the same result. tensorflow-datasets' own shuffling is not used: beyond a gigabyte a split it needs
+TensorFlow, and keyed identifiers are in random order already.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ DESCRIPTION = "Radiographs; identifiers are keyed hashes."
 
 @dataclass(frozen=True)
 class Item:
-    """What a record holds beside its picture. labels: one class index, or 1, 0, -1 for each of many labels."""
+    """The content of a record but for its pixels. labels: one class index, or 1, 0, -1 for each of many labels."""
 
     id: str
     patient: str
@@ -76,7 +76,7 @@ class Layout:
 
 
 def checksum(example: Mapping[str, Any]) -> str:
-    """Of everything in one record, 32 hexadecimal digits; text may be bytes, as it is read back."""
+    """A checksum of one record, 32 hexadecimal digits; text may be bytes, as it is when it is read back."""
 
     def plain(value: Any) -> bytes:
         return value if isinstance(value, bytes) else str(value).encode()
@@ -106,7 +106,7 @@ class DeterministicWriter(writer.ExampleWriter):
         )
         try:
             return super().write(path, ordered)
-        except RuntimeError as error:  # what ArrayRecord makes of every error of the system
+        except RuntimeError as error:  # ArrayRecord raises it for every error of the system
             for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
                 if os.strerror(number) in str(error):
                     raise OSError(number, os.strerror(number)) from None
@@ -201,6 +201,6 @@ def write_records(
     with contextlib.redirect_stdout(io.StringIO()):  # it prints folders and a bar of its own
         builder.download_and_prepare(download_config=beam)
     made = Path(os.fspath(builder.data_path))
-    for leftover in made.glob("*.shard_infos.json"):  # how Beam's workers tell how much they wrote
+    for leftover in made.glob("*.shard_infos.json"):  # written by Beam's workers to count records
         leftover.unlink()
     return made

@@ -1,4 +1,4 @@
-"""What an ingest ends with: what became of every file and row, and what each split holds."""
+"""Summary of an ingest: what became of every file and row, and what each split holds."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Processes that read files, each into a segment of its own, and what is done when a file takes one down."""
+"""Processes that read files, each into its own segment, and are replaced when a file crashes one."""
 
 import errno
 import multiprocessing
@@ -20,12 +20,12 @@ from imbal_jax.data.ingest.reading import Job, Task, read_file
 from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.errors import Stopped
 
-AHEAD = 2  # files a worker is given at a time, so that it never waits for the next
+AHEAD = 2  # files that a worker has at a time, so that it never waits for the next
 ATTEMPTS = 2
-DEATHS = 20  # of processes in a row without an answer: then it is no file's fault
+DEATHS = 20  # processes that end in a row without an answer: then no single file is the cause
 START_SECONDS = 120.0
-# glibc gives large arrays back to the system at once and gets them anew, page by page, for the next file: a third
-# more processor time. Once one of this size, the largest that counts, was given back, it keeps those below.
+# glibc returns large arrays to the system at once and gets them again, page by page, for the next file, which takes a
+# third more processor time. After one array of this size, the largest that counts, was freed, it keeps smaller ones.
 KEPT = 2**25 - 2**16
 
 Found = Callable[[Task, Read, Place | None], None]

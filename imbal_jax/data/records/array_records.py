@@ -1,4 +1,4 @@
-"""A folder of ArrayRecord files that tensorflow-datasets prepared: what it says it holds, and its raw records."""
+"""A folder of ArrayRecord files that tensorflow-datasets prepared: its description and its raw records."""
 
 import bisect
 import contextlib
@@ -17,10 +17,10 @@ from imbal_jax.data.labels import LabelLayout
 from imbal_jax.errors import InputError
 
 LABEL_NAMES = "label_names"
-"""Of many labels an image, the key of their names in the metadata of the prepared set."""
+"""The key of the label names in the metadata of a prepared set with many labels an image."""
 
-SPARE = 256  # files that others in the process may open
-_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access; reading ahead would be in vain
+SPARE = 256  # open files that are left to the rest of the process
+_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # random access gains nothing from reading ahead
 _BUFFER = 2**15  # bytes; 2^20, the default, made reads of 50 KB half as fast
 
 
@@ -48,11 +48,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class RecordFolder:
-    """What a prepared folder says of itself.
+    """The description of a prepared folder.
 
-    files: (path, records) of every file, the splits one after the other. splits: name -> records. classes: the
-    names of the classes, or of the labels where ``many_labels``. labels: how [L] labels lie there, for many.
-    patients: whether a record names its patient.
+    files: (path, records) of every file, the splits one after the other. splits: name -> records.
+    image, labels: how they lie in a record. patients: whether a record names its patient.
     """
 
     folder: Path
@@ -95,7 +94,7 @@ def find_folder(folder: Path) -> Path:
 
 
 def read_folder_info(folder: Path) -> RecordFolder:
-    """What the set in ``folder`` says of itself; InputError where it is not one that can be trained on."""
+    """The description of the set in ``folder``; InputError where it cannot be trained on."""
     import tensorflow_datasets as tfds
 
     folder = find_folder(folder)
@@ -104,7 +103,7 @@ def read_folder_info(folder: Path) -> RecordFolder:
         features = dict(info.features.items())
         splits = {name: split.shard_lengths for name, split in info.splits.items()}
         paths = [Path(path) for split in info.splits.values() for path in split.filepaths]
-    except Exception as error:  # whatever a damaged or foreign description makes the library raise
+    except Exception as error:  # a damaged or foreign description makes the library raise anything
         raise InputError(
             f"{folder} is no data set that tensorflow-datasets can read ({_first_line(error)}): prepare it again"
         ) from error
@@ -156,7 +155,7 @@ def _stored(folder: Path, name: str, feature: Any) -> Stored:
 class RecordFiles:
     """The records of several files as one sequence of bytes. Files are opened when they are first read from.
 
-    Threads may share it, and it can be pickled: what it opened stays behind.
+    Threads may share it. It can be pickled; open files are not.
     """
 
     files: tuple[tuple[Path, int], ...]

@@ -1,4 +1,4 @@
-"""The labels and patients of a folder of records, in arrays beside it, so that opening it reads no record."""
+"""The index of a folder of records: labels and patients as arrays, so that opening the folder reads no record."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ Progress = Callable[[int, int], None]
 def build_index(folder: Path | str, *, workers: int | None = None, progress: Progress | None = None) -> Path:
     """Read every record once and write ``index/labels.npy``, ``index/groups.npy``, ``index/index.json``.
 
-    folder: as of ``open_records``. workers: processes that read, a file each at a time; None is one a core, or
-    one alone for a small set. progress: called with (records read, records).
+    folder: as in ``open_records``. workers: processes that read, a file each at a time; None is one a core, or
+    a single one for a small set. progress: called with (records read, records).
 
     Labels are int32 [N] or int8 [N, L]; groups int32 [N] number the patients by their sorted hashes, or the
     records where none names a patient. Returns ``index``. Raises InputError for a record that is damaged or of
@@ -150,7 +150,7 @@ def check_checksums(folder: Path) -> str:
 
 
 def file_checksum(path: Path) -> str:
-    """Size and BLAKE2b, in one word."""
+    """Size and BLAKE2b of a file, as one word."""
     state, size = hashlib.blake2b(digest_size=32), 0
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

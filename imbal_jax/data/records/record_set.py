@@ -1,4 +1,4 @@
-"""Data sets larger than memory: records that tensorflow-datasets prepared, read at random when they are needed."""
+"""Opens record sets that tensorflow-datasets prepared; images stay on disk and are read when they are needed."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from imbal_jax.files import read_json
 
 __all__ = ["RecordImages", "RecordSet", "build_index", "open_records"]
 
-INGESTED, PREPARED = "ingest.json", "source.json"  # what earlier versions left beside the records
+INGESTED, PREPARED = "ingest.json", "source.json"  # files of earlier versions beside the records
 
 
 class StoredImage(Protocol):
@@ -70,7 +70,7 @@ class RecordImages:
         """The pixels at ``index``; InputError where a record is damaged."""
         rows = np.asarray(self.rows[index])
         pixels = np.empty((rows.size, *self.stored.shape), self.dtype)
-        # a balanced batch holds a rare image many times: it is read once, and copied
+        # a balanced batch holds a rare image many times: it is read once and copied
         once, first, again = np.unique(rows, return_index=True, return_inverse=True)
         for row, place in zip(once.tolist(), first.tolist(), strict=True):
             pixels[place] = self._read(row)
@@ -111,8 +111,8 @@ class RecordSet:
 
     images: [N, H, W, C] uint8 or uint16, on disk. labels: int32 [N], a class; or int8 [N, L] with 1, 0, -1, -2.
     groups: int32 [N], the number of each image's patient. splits: name -> int64 indices, as they were stored.
-    geometry: how pictures became these images; None where they are oblong, or of neither 1 nor 3 channels, and
-    nothing says so. notes: what is to be said of the set, a line each.
+    geometry: how pictures became these images; None where that is unknown and they are oblong or have neither 1 nor 3
+    channels. notes: lines to print.
     """
 
     folder: Path
@@ -137,7 +137,7 @@ def open_records(
     shape; ``label``, a ClassLabel, or ``labels``, an int8 Tensor [L] of 1, 0, -1 and -2 whose names are under
     ``label_names`` in the metadata; ``patient``, a text, without which each record is a patient of its own.
 
-    The index of labels is built where there is none (``workers``, ``progress`` as of ``build_index``); with it,
+    The index of labels is built where there is none (``workers`` and ``progress`` as in ``build_index``); with it,
     no record is read. Raises InputError, in one line, for a folder that is foreign, damaged or not whole, and
     for an index that is not of these records.
     """
@@ -165,9 +165,10 @@ def open_records(
 
 
 def made_geometry(info: RecordFolder) -> tuple[Geometry | None, tuple[str, ...]]:
-    """How the pictures of a prepared set became arrays, as the set says, and what is to be said of that.
+    """How the pictures of a prepared set became arrays, as far as the set says, and notes.
 
-    Sets of earlier versions say it less plainly: ingest always padded, prepare always squeezed. Raises InputError for
+    Sets of earlier versions are recognised by other files: ingest always padded, prepare always squeezed.
+    Raises InputError for
     a set that says another size, depth or number of channels than its records have.
     """
     folder, shape, dtype = info.folder, info.image.shape, info.image.dtype

@@ -1,1 +1,1 @@
-"""Where images and labels come from: folders, public sets, phantoms, tensorflow-datasets."""
+"""Sources of data sets: public sets, phantoms, tensorflow-datasets."""

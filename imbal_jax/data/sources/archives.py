@@ -1,4 +1,4 @@
-"""Files of a public set, loose in a folder or inside the archives that its source publishes."""
+"""Finds the files of a public set, in a folder or in the archives that its source publishes."""
 
 import bz2
 import gzip

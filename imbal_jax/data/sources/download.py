@@ -1,4 +1,4 @@
-"""Fetch one file once, whole and verified."""
+"""Downloads a file once, complete and verified."""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""Condensed copies of public sets: NPZ files whose arrays are checked before they are used."""
+"""Reads condensed copies of public sets, NPZ files whose arrays are checked before they are used."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ Expected = Mapping[str, tuple[type[np.generic], tuple[int | str | None, ...]]]
 """Name -> kind of number, and the shape, in which None is any length and one letter the same length everywhere."""
 
 JPEGS: Expected = {"jpeg": (np.uint8, (None,)), "offsets": (np.integer, (None,))}
-"""Pictures one behind the other, picture i at offsets[i] to offsets[i + 1]."""
+"""JPEG files one after the other, file i from offsets[i] to offsets[i + 1]."""
 
 
 def read_condensed(path: Path, expected: Expected) -> dict[str, np.ndarray]:
@@ -36,7 +36,7 @@ def read_condensed(path: Path, expected: Expected) -> dict[str, np.ndarray]:
 
 
 def jpegs(path: Path, arrays: Mapping[str, np.ndarray]) -> list[bytes]:
-    """The pictures of ``JPEGS``, one for each of ``labels``; DamagedError where the offsets are no such places."""
+    """The pictures of ``JPEGS``, one for each of ``labels``; DamagedError where the offsets do not fit."""
     data, ends = arrays["jpeg"], arrays["offsets"].astype(np.int64)
     if (
         len(ends) != len(arrays["labels"]) + 1

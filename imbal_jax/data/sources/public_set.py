@@ -1,4 +1,4 @@
-"""What is known of a public data set: where it comes from, its licence, its files, and how it is read."""
+"""The description of a public data set: its origin, licence and files, and how it is read."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

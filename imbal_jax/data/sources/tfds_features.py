@@ -1,4 +1,4 @@
-"""Which features of a prepared set are the image, the label and the mask, and how they lie in its records."""
+"""Chooses image, label, mask and patient among the features of a tensorflow-datasets set, and decodes them."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ MASK = re.compile("mask|segmentation|annotation")  # in the name of a picture
 
 @dataclass(frozen=True)
 class Chosen:
-    """Names of the features; None where the set has none. patient: as of ``PATIENTS``."""
+    """Names of the features; None where the set has none. patient: one of ``PATIENTS``."""
 
     image: str
     label: str | None
@@ -60,7 +60,7 @@ def _pick(wanted: tuple[str | None, ...], able: list[str], alone: list[str]) -> 
 
 
 def _kind(feature: Any) -> str:
-    """The feature's class; of a sequence, that of what it repeats, with an s."""
+    """The name of the feature's class; for a sequence, that of its elements with an s."""
     inner = getattr(feature, "feature", None)
     return type(feature).__name__ if inner is None else f"{type(inner).__name__}s"
 
@@ -87,7 +87,7 @@ def stored_as(feature: Any) -> Stored:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How the pixels in a record become a square: what ``RecordImages`` takes for ``Stored``.
+    """How the pixels in a record become a square; ``RecordImages`` takes it in place of ``Stored``.
 
     stored: of the record; its height and width may be None for a picture. mask: labels of pixels, in the channels and
     the type that they have; nothing between two labels.
@@ -121,7 +121,7 @@ class Pixels:
 
 
 class Labels:
-    """Reads the labels of records, one after the other, and gives them as an array."""
+    """Collects the labels of records, one after the other, into an array."""
 
     def __init__(self, where: str, feature: Any, metadata: Mapping[str, Any] | None) -> None:
         self.where, self.kind = where, _kind(feature)

@@ -1,4 +1,4 @@
-"""Sets of the tensorflow-datasets catalogue as they lie prepared on the disk, or are prepared now."""
+"""Finds prepared sets of the tensorflow-datasets catalogue on disk, or prepares them."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ FORMAT = "array_record"
 def prepared(name: str, folder: Path | None, download: bool) -> Any:
     """The ``tfds.core.DatasetBuilder`` of a set that is prepared in array_record.
 
-    name, folder, download: as of ``catalogue.open_named``. Raises InputError, saying in one line what to install,
+    name, folder, download: as in ``tfds_set.open_named``. Raises InputError, saying in one line what to install,
     to fetch or to run, where it is not and cannot be.
     """
     import tensorflow_datasets as tfds
@@ -71,7 +71,7 @@ def _of_the_catalogue(name: str, root: Path) -> Any:
             else "see tensorflow.org/datasets"
         )
         raise InputError(f"{PREFIX}{name} is neither under {root} nor in the catalogue: {hint}") from error
-    except (ValueError, AssertionError) as error:  # a configuration or a version that it does not have
+    except (ValueError, AssertionError) as error:  # an unknown configuration or version
         raise InputError(f"{PREFIX}{name}: {_one_line(error)}") from error
 
 
@@ -92,9 +92,9 @@ def _prepare(name: str, builder: Any, root: Path, folder: Path | None, download:
     except ModuleNotFoundError as error:
         remedy = "'imbal-jax[tfds-image]'" if error.name == "tensorflow" else error.name
         raise InputError(f"preparing {PREFIX}{name} needs {error.name}: pip install {remedy}") from error
-    except Exception as error:  # whatever a set's own code, its server or the disk raise
+    except Exception as error:  # a set's own code, its server or the disk may raise anything
         raise InputError(
-            f"{PREFIX}{name} cannot be prepared ({_one_line(error)}): prepare it where that can be mended, and copy "
+            f"{PREFIX}{name} cannot be prepared ({_one_line(error)}): prepare it where that works, and copy "
             f"it to {root}"
         ) from error
 

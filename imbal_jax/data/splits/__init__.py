@@ -1,1 +1,1 @@
-"""Splits by patient, and draws at a chosen imbalance."""
+"""Splits by patient, and draws that make classes rarer."""

@@ -1,19 +1,19 @@
-"""Which part each patient goes to: a greedy placement, then exchanges that mend what it left."""
+"""Assigns each patient to a part: greedily, then with exchanges that improve the result."""
 
 import numpy as np
 
-SWEEPS = 3  # passes of taking each patient out and placing it again
+SWEEPS = 3  # passes in which each patient is taken out and assigned again
 ROUNDS = 3  # passes of exchanges, at most
 VISITS = 5_000  # patients that a pass of exchanges looks at, at most
 CELLS = 4_096  # partners times classes that one of them is compared with, at most
-STARTS = 16  # greedy placements of a small set; fewer the more patients there are
-STARTED = 1_000  # patients placed in all starts together
-OVERSIZE = 1.0  # weight of what a part's size is off beyond a mean patient
-LACKING = 1_000.0  # cost of a class that a part has no patient of: above all else
+STARTS = 16  # greedy assignments of a small set; fewer with more patients
+STARTED = 1_000  # patients assigned in all starts together
+OVERSIZE = 1.0  # weight of the deviation of a part's size beyond the mean patient
+LACKING = 1_000.0  # cost of a class without a patient in a part: above all else
 RATIO = 0.1  # weight of the label-ratio error beside the counts: larger, and sizes suffer
 
 
-def place(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def assign(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """The part of each patient, int [P], so that every part holds its share of every class.
 
     counts: [P, C + 1], the items of each patient by class; the last column counts all its items.
@@ -25,7 +25,7 @@ def place(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
       RATIO |n_sc / N_s - n_c / N| over the classes, which is the error that ``split_summary`` reports,
       OVERSIZE for the images, as a share of all, by which its size is off by more than a mean patient has, and
       LACKING for each class that the part has no item of.
-    Small sets are placed several times, every other time at random before the exchanges, and the best is kept.
+    Small sets are assigned several times, every other time at random before the exchanges, and the best is kept.
     The same ``seed`` gives the same parts.
     """
     counts = np.asarray(counts, np.float64)
@@ -41,7 +41,7 @@ def place(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
 
 
 class _Objective:
-    """What ``place`` minimises, for parts of given counts."""
+    """What ``assign`` minimises, for parts of given counts."""
 
     def __init__(self, counts: np.ndarray, shares: np.ndarray) -> None:
         totals, patients = counts.sum(0), len(counts)
@@ -114,7 +114,7 @@ def _exchange(
     cost = objective(held)
     partners = max(1, CELLS // counts.shape[1])
     for _ in range(ROUNDS):
-        mended = False
+        improved = False
         for who in rng.permutation(len(counts))[:VISITS]:
             here, items = part_of_patient[who], counts[who]
             others = rng.integers(0, len(counts), partners) if len(counts) > partners else everybody
@@ -130,7 +130,7 @@ def _exchange(
             least = min(swapped.min(initial=0.0), moved.min())
             if least > -1e-9:
                 continue
-            mended = True
+            improved = True
             if moved.min() == least:
                 target, change = moved.argmin(), -items
                 members[[here, target]] += [-1, 1]
@@ -142,7 +142,7 @@ def _exchange(
             held[here] += change
             held[target] -= change
             cost[[here, target]] = objective(held[[here, target]], np.array([here, target]))
-        if not mended:
+        if not improved:
             break
     return part_of_patient
 

@@ -1,4 +1,4 @@
-"""The draw that a config asks for: which of the images of each split are kept."""
+"""The draw that a config asks for: which images of each split are kept."""
 
 from collections.abc import Callable, Mapping
 
@@ -21,13 +21,14 @@ Say = Callable[[str], None]
 USUAL = {"imbalance": ("train", "validation"), "long_tail": ("train",), "prevalence": ("train",)}
 """Option of the draw -> the splits that are drawn from where ``data.draw_splits`` names none."""
 
-SHORT = 0.95  # of what was asked: a label that comes out below is told
+SHORT = 0.95  # share of what was asked, below which a label is reported
 
 
 def draw(options: Data, data: Dataset, indices: Mapping[str, np.ndarray], say: Say) -> dict[str, np.ndarray]:
     """``indices`` (split -> items of ``data``) with those items dropped that the draw of ``options`` leaves out.
 
-    ``say`` is told how many are kept and, of many labels, which come out rarer than asked. Raises InputError where
+    ``say`` is called with how many are kept and, with many labels, which come out rarer than asked.
+    Raises InputError where
     the data cannot give what is asked.
     """
     asked = [name for name in USUAL if getattr(options, name)]
@@ -60,7 +61,7 @@ def draw(options: Data, data: Dataset, indices: Mapping[str, np.ndarray], say: S
 
 
 Wanted = Mapping[int, Callable[[int], int]]
-"""Class -> the images of it that are wanted in a draw of so many."""
+"""Class -> function of the size of a draw that returns how many images of the class are wanted."""
 
 
 def _imbalance(

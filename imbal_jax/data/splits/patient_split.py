@@ -1,4 +1,4 @@
-"""Splits that keep every patient whole and every class in its proportion."""
+"""Splits by patient that keep the proportion of every class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from imbal_jax.data.labels import has_class
-from imbal_jax.data.splits.assignment import place
+from imbal_jax.data.splits.assignment import assign
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import patient_numbers
 
@@ -22,9 +22,9 @@ def split_by_group(
     fractions: the share of each part, e.g. {"train": 0.64, "validation": 0.16, "test": 0.2}; they sum to 1.
 
     A class gets into every part if at least as many patients have it as there are parts and no other class
-    of theirs wants them elsewhere; ``split_summary`` tells where it did not. Returns sorted int64 indices for
+    of theirs wants them elsewhere; ``split_summary`` shows where it did not. Returns sorted int64 indices for
     each name, the same for the same ``seed``, patients and labels, in whatever order the items come.
-    ``placement.place`` says what is minimised.
+    ``assignment.assign`` says what is minimised.
 
     Raises InputError for fewer patients than parts, and for fractions that are not positive or do not sum
     to 1.
@@ -214,4 +214,4 @@ def _place(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int
         )
     counts = np.zeros((number, has.shape[1] + 1))
     np.add.at(counts, patient, np.concatenate([has, np.ones((len(has), 1), bool)], 1))
-    return place(counts, shares, seed)[patient]
+    return assign(counts, shares, seed)[patient]

@@ -1,4 +1,4 @@
-"""Make a set rarer by whole patients: long tails, a common-to-rare ratio, the prevalence of deployment.
+"""Draws that make classes rarer, by whole patients: a long tail, a common-to-rare ratio, a prevalence.
 
 Patients come in one random order, and a class keeps its first so many items: with the same seed a smaller number
 keeps a part of what a larger one keeps, and only the last patient of a class may lose items, so that counts are

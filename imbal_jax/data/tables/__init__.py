@@ -1,1 +1,1 @@
-"""Label tables and lists of files: rows, cells, columns, patients, given splits."""
+"""Labels tables: cells, columns, rows, patients, splits."""

@@ -1,4 +1,4 @@
-"""What a cell of a table says: nothing, a label's value, a class, a patient, a split."""
+"""Meaning of a table's cell: missing, a value of a label, a class, a patient, a split."""
 
 import re
 import unicodedata
@@ -14,14 +14,14 @@ _WORDS = {
     "true": 1, "yes": 1, "t": 1, "y": 1, "positive": 1, "pos": 1, "present": 1,
     "false": 0, "no": 0, "f": 0, "n": 0, "negative": 0, "neg": 0, "absent": 0,
 }  # fmt: skip
-# Marks of nothing that pandas keeps as text, and the errors of a spreadsheet.
+# Marks of a missing value that pandas keeps as text, and errors of spreadsheets.
 _MARKS = frozenset(
     (
         "?", "??", "???", "-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "n.a.", "n.a", "#null!", "#div/0!",
         "#value!", "#ref!", "#name?", "#num!", "#n/a!", "#error!",
     )
 )  # fmt: skip
-# Beside numbers, or yes and no, these are no class of their own.
+# Beside numbers, or yes and no, these words are no class of their own.
 _UNSURE = frozenset(
     (
         "unknown", "unk", "missing", "uncertain", "unsure", "unclear", "indeterminate", "equivocal", "maybe", "nil",
@@ -95,8 +95,8 @@ def whole_number(text: str) -> int | None:
 
 @lru_cache(1024)
 def class_spelling(cell: str) -> str:
-    """The same for cells that name one class: case, space, hyphens between letters, normal form and the form of a
-    number make no difference."""
+    """Equal for cells that name one class: case, space, hyphens between letters, normal form and the form of a number
+    make no difference."""
     text = plain_text(cell).casefold()
     number = whole_number(text)
     if number is not None:
@@ -108,8 +108,8 @@ def class_spelling(cell: str) -> str:
 def patient_name(cell: str) -> str:
     """The identifier of a patient in one spelling, "" where there is none; 7.0, as pandas writes it, is 7.
 
-    "unknown", "anonymous", "?", -1 and the like name nobody. Case and leading zeros are kept:
-    ``patient_likeness`` has them in common.
+    "unknown", "anonymous", "?", -1 and the like name nobody. Case and leading zeros are kept;
+    ``patient_likeness`` ignores them.
     """
     text = plain_text(cell)
     if re.fullmatch(r"-?\d+[.,]0*", text, re.ASCII):
@@ -123,7 +123,7 @@ def is_shortened(cell: str) -> bool:
 
 
 def patient_likeness(name: str) -> str:
-    """What identifiers share that may be one person's: 001 and 1, p-7 and P7."""
+    """Equal for identifiers that may be one person's: 001 and 1, p-7 and P7."""
     text = re.sub(r"(?<=\d)[\W_]+(?=\d)", "-", plain_text(name).casefold())  # 1-12 is not 11-2
     text = re.sub(r"(?!(?<=\d)-\d)[\W_]", "", text)
     return re.sub(r"(?<!\d)0+(?=\d)", "", text)

@@ -1,6 +1,6 @@
-"""Tables of text: CSV as programs write it, read strictly. A quote that does not fit is refused, never guessed.
+"""Reads CSV tables strictly: a quote that does not fit is refused, not guessed.
 
-Messages name rows by number and quote no cell and no heading: a table without a heading has a patient in its place.
+Messages name rows by number and quote no cell and no heading: a table without a heading may have a patient there.
 """
 
 import gzip
@@ -15,16 +15,17 @@ from imbal_jax.errors import InputError
 from imbal_jax.files import read_bytes
 
 DELIMITERS = ",;\t"
-_LINE_END = re.compile(
-    r"\r\n|\r|\n"
-)  # not str.splitlines, which also splits at U+2028, U+0085 and form feeds
+# Not str.splitlines, which also splits at U+2028, U+0085 and form feeds.
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """headings: as they stand in the file, without surrounding space. rows: the number of the line that each begins
-    at, as an editor counts, the heading being 1, and its cells, as many as headings, without surrounding space."""
+    """A table of text, without space around its headings and cells.
+
+    rows: the number of the line that each row begins at, the heading being 1, and its cells, as many as headings.
+    """
 
     name: str
     headings: tuple[str, ...]
@@ -70,7 +71,7 @@ def decoded(data: bytes, name: str) -> str:
 
 
 def parse_table(text: str, name: str) -> TextTable:
-    """As ``read_table_text``, of the text."""
+    """The table in a text, as in ``read_table_text``."""
     lines = _LINE_END.split(text)
     first = 0
     delimiter = ""
@@ -105,7 +106,7 @@ def parse_table(text: str, name: str) -> TextTable:
 
 
 def spelling(text: str) -> str:
-    """What two headings, or two names, have in common that differ in case, space, hyphens or normal form only."""
+    """Equal for headings or names that differ in case, space, hyphens or normal form only."""
     return re.sub(r"[\s_\-.#]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
@@ -202,7 +203,7 @@ def _check_swallowed(records: list[Record], delimiter: str, width: int, name: st
 
 
 def _kind(cell: str) -> tuple[bool, ...]:
-    """A coarse shape: of digits, of words, of a name with a dot, of a path."""
+    """The coarse shape of a cell: whether it holds digits, spaces, dots, slashes."""
     cell = cell.strip()
     digit = any(character.isdigit() for character in cell)
     space = any(character.isspace() for character in cell)

@@ -1,4 +1,4 @@
-"""The split that a data set comes with: a column of the table, or folders called train, validation and test."""
+"""The split that a data set comes with: a column of its table, or folders named train, validation and test."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -54,5 +54,5 @@ def given_split(
 
 
 def folder_split(path: str) -> str:
-    """The part that the first folder so called names, "" where none does."""
+    """The part that the first such folder of a path names, "" where none does."""
     return next((part for folder in PurePosixPath(path).parts[:-1] if (part := split_name(folder))), "")

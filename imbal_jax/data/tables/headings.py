@@ -33,7 +33,7 @@ PATHS = (
     "filenames", "images", "imagefilepath", "dicomfilepath", "dcm", "dcmfile", "dcmpath", "pngfile", "pngpath",
     "jpgpath", "jpegpath",
 )  # fmt: skip
-# A heading of words that nobody listed is the patient's by one of these, unless it tells something about the patient.
+# An unlisted heading is the patient's if it has one of these words, unless it describes a property of the patient.
 PERSON = re.compile(
     "patient|subj(?!ectiv)|participant|proband|pseudonym|volunteer|medicalrecord|empi|^mrn|mrn$|^(client|animal|mouse)"
     "(id|no|nr|number)?$|individualid|^(sub|eid|rid)(id)?$"
@@ -42,17 +42,17 @@ ABOUT_PERSON = re.compile(
     "age(?!nt)|sex|gender|birth|dob|weight|height|size|race|ethnic|position|orient|status|history|type|count|comment|zip|"
     "address|death|dead|alive|surviv|insur|smok|site|hospital|class|group|^is|^num|^n(?=patient)|image|file|path"
 )
-# What groups the images of a person where nothing better does.
+# Columns that group the images of a person where there is nothing better.
 PERSON_LIKE = (
     "lesionid", "lesion", "caseid", "case", "donorid", "donor", "slideid", "slide", "specimenid", "specimen",
     "studyinstanceuid", "studyuid", "studyid", "study", "examid", "exam", "accessionnumber", "accession", "groupid",
     "group", "groups", "clusterid", "cluster", "familyid", "family", "eyeid", "sessionid", "visitid", "id",
 )  # fmt: skip
-# Of these, what is another in every row may be a mere number of rows: nothing is known of patients then.
+# Of these, a column that differs in every row may only number the rows, and says nothing about patients.
 NUMBERING = frozenset(
     ("id", "group", "groups", "groupid", "cluster", "clusterid", "sessionid", "visitid", "eyeid")
 )
-# Columns beside the labels that are none, though they may hold 0 and 1.
+# Columns that are no labels, though they may hold 0 and 1.
 NO_LABELS = frozenset(
     (
         *PERSON_LIKE, *(name for role in COLUMN_ROLES if role != "label" for name in SPELLINGS[role]),

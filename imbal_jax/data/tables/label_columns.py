@@ -23,7 +23,7 @@ from imbal_jax.data.tables.headings import NO_LABELS
 from imbal_jax.errors import InputError
 
 NORMAL_NAMES = ("normal", "negative", "nofinding", "nofindings")
-EXCLUSIVE_ROWS = 3  # of fewer, it is chance that each has one 1
+EXCLUSIVE_ROWS = 3  # with fewer rows, one 1 in each may be chance
 
 Labels = list[tuple[int, ...]]
 

@@ -1,4 +1,4 @@
-"""Whose an image is: the table's patient, else the header's PatientID, else its StudyInstanceUID, else nobody's."""
+"""The patient of an image: the table's, else the header's PatientID, else its StudyInstanceUID, else unknown."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -27,11 +27,11 @@ class Whose:
 
 @dataclass(frozen=True)
 class Patients:
-    """Counts of how the patients of a data set were told apart; ``lines`` are to be printed.
+    """Counts of how the patients of a data set were identified; ``lines`` are to be printed.
 
-    by: patients by the source that named them. unknown: images without a patient, each counted as its own.
-    doubtful: PatientIDs of headers that are several patients in the table. alike: patients whose identifiers differ
-    in leading zeros, case or punctuation only.
+    by: patients by the source that identifies them. unknown: images without a patient, each counted as its own.
+    doubtful: PatientIDs of headers that are several patients in the table.
+    alike: patients whose identifiers differ in leading zeros, case or punctuation only.
     """
 
     by: dict[str, int]

@@ -71,8 +71,8 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the same set be read whole."""
     on_disk = sources._records
 
-    def whole(where: Path, say: object) -> object:
-        data, indices = on_disk(where, say)
+    def whole(*arguments: object) -> object:
+        data, indices = on_disk(*arguments)
         return replace(data, images=data.images[:]), indices
 
     monkeypatch.setattr(sources, "_records", whole)
@@ -198,9 +198,9 @@ def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
 def test_training_from_disk_is_training_from_memory(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    streamed = train.fit(config(folder, method), tmp_path / "disk", QUIET)[0]
+    streamed = train.fit(config(folder, method), tmp_path / "disk", console=QUIET)[0]
     in_memory(monkeypatch)
-    resident = train.fit(config(folder, method), tmp_path / "memory", QUIET)[0]
+    resident = train.fit(config(folder, method), tmp_path / "memory", console=QUIET)[0]
     np.testing.assert_allclose(streamed.scores, resident.scores, atol=1e-5)
     assert len(streamed.history) == len(resident.history) > 2
     for ours, theirs in zip(streamed.history, resident.history, strict=True):
@@ -214,24 +214,24 @@ def test_a_run_that_was_stopped_goes_on_from_its_step_alone(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = config(folder, epochs=3, evaluations=3)
-    whole = train.fit(options, tmp_path / "whole", QUIET)[0]
+    whole = train.fit(options, tmp_path / "whole", console=QUIET)[0]
 
     class StopHere(Exception):
         pass
 
-    real, calls = train.measure, []
+    real, calls = train.evaluation, []
 
     def stop_at_the_second(*arguments: object) -> dict[str, float]:
         calls.append(0)
-        if len(calls) == 3:  # the first is the check before any step
+        if len(calls) == 2:
             raise StopHere
         return real(*arguments)
 
-    monkeypatch.setattr(train, "measure", stop_at_the_second)
+    monkeypatch.setattr(train, "evaluation", stop_at_the_second)
     with pytest.raises(StopHere):
-        train.fit(options, tmp_path / "other", QUIET)
-    monkeypatch.setattr(train, "measure", real)
-    resumed = train.fit(options, tmp_path / "other", QUIET)[0]
+        train.fit(options, tmp_path / "other", console=QUIET)
+    monkeypatch.setattr(train, "evaluation", real)
+    resumed = train.fit(options, tmp_path / "other", console=QUIET)[0]
     np.testing.assert_array_equal(resumed.scores, whole.scores)
     assert resumed.best_step == whole.best_step
 
@@ -239,7 +239,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_step_alone(
 def test_a_second_stage_and_a_corrected_score_work_from_disk(folder: Path, tmp_path: Path) -> None:
     options = config(folder, "crt", epochs=1, evaluations=1)
     options = replace(options, methods=(*options.methods, find_method("nearest_mean")))
-    results = train.fit(options, tmp_path, QUIET)
+    results = train.fit(options, tmp_path, console=QUIET)
     assert all(np.isfinite(result.scores).all() for result in results)
     assert "data:image/png;base64" in (tmp_path / "report.html").read_text()
 
@@ -249,7 +249,9 @@ def test_sixteen_bits_train_like_eight_where_they_are_the_same_grey(tmp_path: Pa
     for name, images in {"8": IMAGES, "16": IMAGES.astype(np.uint16) * 257}.items():  # 65535 = 255 x 257
         prepare(tmp_path / name, images, LABELS, PATIENTS, SPLITS)
         scores.append(
-            train.fit(config(tmp_path / name, "ce", epochs=1), tmp_path / f"run{name}", QUIET)[0].scores
+            train.fit(config(tmp_path / name, "ce", epochs=1), tmp_path / f"run{name}", console=QUIET)[
+                0
+            ].scores
         )
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-5)
 
@@ -260,7 +262,7 @@ def test_a_thumbnail_of_sixteen_bits_is_that_of_eight() -> None:
 
 
 def test_nothing_of_the_reading_is_left_after_a_run(folder: Path, tmp_path: Path) -> None:
-    train.fit(config(folder, "ce", epochs=1), tmp_path, QUIET)
+    train.fit(config(folder, "ce", epochs=1), tmp_path, console=QUIET)
     gc.collect()
     for thread in threading.enumerate():
         if thread.name.startswith("grain"):
@@ -276,7 +278,7 @@ def test_damage_that_training_meets_is_told_in_one_line(folder: Path, tmp_path: 
     data[5000] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(InputError, match="is damaged") as caught:
-        train.fit(config(copy, "ce"), tmp_path / "run", QUIET)
+        train.fit(config(copy, "ce"), tmp_path / "run", console=QUIET)
     assert "\n" not in str(caught.value)
 
 

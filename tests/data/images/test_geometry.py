@@ -21,7 +21,7 @@ from imbal_jax.data.records.record_set import open_records
 from imbal_jax.errors import InputError
 from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.deployment import Deployment
-from imbal_jax.runs.outputs import Scored
+from imbal_jax.runs.outputs import RunOutputs
 
 FITS = ("pad", "squeeze", "crop")
 
@@ -201,8 +201,8 @@ def predicted(out: Path, name: str) -> dict[str, float]:
     return {row["path"]: by_id[row["id"]] for row in table(out / "names.csv") if row["id"] in by_id}
 
 
-def test_scores(workdir: Path) -> tuple[np.ndarray, Scored]:
-    scored = Scored.read(workdir / "stratified" / "seed0")
+def test_scores(workdir: Path) -> tuple[np.ndarray, RunOutputs]:
+    scored = RunOutputs.read(workdir / "stratified" / "seed0")
     return Deployment.read(workdir / "stratified" / "seed0").probabilities(scored.outputs)[:, 1], scored
 
 

@@ -1,5 +1,6 @@
-"""The marked hospital, for every test of the ingest."""
+"""Fixtures of the ingest's tests: a hospital export, and one whose every text is marked."""
 
-from marked_hospitals import hospital
+from hospitals import hospital
+from marked_hospitals import hospital as marked_hospital
 
-__all__ = ["hospital"]
+__all__ = ["hospital", "marked_hospital"]

@@ -512,7 +512,7 @@ def test_identifiers_differ_by_kind_and_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "Missing"),
+        ([], "ingest needs DICOM_DIR"),
         (["FOLDER", "--labels", "nothing.csv", "--out", "OUT"], "no table nothing.csv"),
         (["/nowhere", "--labels", "labels.csv", "--out", "OUT"], "no folder /nowhere"),
         (["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--size", "4"], "--size is 4"),

@@ -388,6 +388,7 @@ def test_no_tensorflow_is_imported(tensors, tmp_path):
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise RuntimeError('tensorflow was imported')\n")
     program = (
         "import sys; from pathlib import Path; from imbal_jax.data.sources.tfds_set import open_named\n"
+        "from imbal_jax.data.images.geometry import AskedGeometry\n"
         f"assert len(open_named('lesions', Path({str(tensors)!r}), AskedGeometry(size=12)).labels) == 30\n"
         "assert 'tensorflow' not in sys.modules"
     )

@@ -1,0 +1,31 @@
+"""The name of an evaluation on other data: which data, which part, and a digest that tells equal names apart."""
+
+import json
+import os
+import re
+from dataclasses import replace
+from hashlib import blake2b
+
+from imbal_jax.config import Config, Data, to_json
+
+LONGEST = 60  # characters of the data's own name
+
+
+def data_name(data: Data) -> str:
+    """What people call the data: the name of its folder, or of its source where none is given."""
+    return os.path.basename(os.path.realpath(data.dir)) if data.dir else data.source
+
+
+def evaluation_name(config: Config, part: str, step: int | None) -> str:
+    """As ``hospital_b-all-1f2e3d4c``, the name of a folder.
+
+    The digest is of what decides the images, the absolute path of their folder included, so that two folders of one
+    name are two evaluations, and the same data evaluated again replace their first evaluation.
+    """
+    data = replace(config.data, deployment_priors=None, workers=0, download=False)
+    values = to_json(replace(config, data=data))["data"]
+    values["dir"] = os.path.realpath(data.dir) if data.dir else None
+    digest = blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=4).hexdigest()
+    plain = re.sub(r"[^\w.-]+", "-", data_name(data)).strip(".-")[:LONGEST] or data.source
+    at = f"-step{step}" if step is not None else ""
+    return f"{plain}-{part}{at}-{digest}"

@@ -1,0 +1,36 @@
+"""What ``fit`` returns: the results of its runs, which show themselves in a notebook."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from imbal_jax.console import number
+from imbal_jax.report import RunResult
+from imbal_jax.report.results_table import COLUMNS
+
+
+class FitResults(list[RunResult]):
+    """One result a run: method by method, of each the seeds in their order.
+
+    workdir: holds the runs, ``report.html`` and ``results.json``.
+    """
+
+    def __init__(self, results: Sequence[RunResult], workdir: Path) -> None:
+        super().__init__(results)
+        self.workdir = workdir
+
+    def __repr__(self) -> str:
+        return f"FitResults({self.workdir}: {list(self)})"
+
+    def _repr_html_(self) -> str:
+        """The macro metrics on the test set, a line a run, and where the report is."""
+        heading = "".join(f"<th>{name}</th>" for name in ("method", "seed", *COLUMNS.values()))
+        lines = []
+        for result in self:
+            macro = result.table.get("macro", {})
+            cells = [escape(result.method), str(result.seed)]
+            cells += [number(macro.get(name, float("nan"))) for name in COLUMNS]
+            lines.append("".join(f"<td>{cell}</td>" for cell in cells))
+        rows = "".join(f"<tr>{line}</tr>" for line in lines)
+        report = escape(str(self.workdir / "report.html"))
+        return f"<table><tr>{heading}</tr>{rows}</table><p>macro, on the test set; report: {report}</p>"
