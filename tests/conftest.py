@@ -27,13 +27,15 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir with finished runs of ce and crt on small pictures, which lie in its folder ``pictures``; do not
-    change it, copy it."""
+    change it, copy it. It is trained once for all workers."""
+    from made_once import made_once, own_copy
     from small_runs import QUIET, small, write_pictures
 
     from imbal_jax.methods import METHODS
     from imbal_jax.train import fit
 
-    workdir = tmp_path_factory.mktemp("finished_runs")
-    config = small(write_pictures(workdir / "pictures"), methods=(METHODS["ce"], METHODS["crt"]))
-    fit(config, workdir, console=QUIET)
-    return workdir
+    def train(workdir: Path) -> None:
+        config = small(write_pictures(workdir / "pictures"), methods=(METHODS["ce"], METHODS["crt"]))
+        fit(config, workdir, console=QUIET)
+
+    return own_copy(tmp_path_factory, made_once(tmp_path_factory, "finished_runs", train))

@@ -17,6 +17,12 @@ from imbal_jax.transforms.augment import Augment
 
 QUIET = Console(quiet=True)
 
+# ``write_pictures`` leaves 76 images for training. Epochs are such that whole dispatches of 4 or 8 steps end an
+# evaluation and the run: a remainder would be one more program to compile, which is most of a small run's time.
+BRIEF = 8 * 8 / 76  # epochs: 8 steps of 8 images
+TWICE = 2 * BRIEF
+WHOLE = 60 * 8 / 76  # three or five evaluations
+
 
 def write_pictures(folder: Path, *, patients: int = 60, many_labels: bool = False) -> Path:
     """A folder of 16x16 pictures: "bright" ones are rare and easy to see, two pictures a patient."""
@@ -44,7 +50,7 @@ def small(pictures: Path, **changes: object) -> Config:
         data=Data(source="folder", dir=pictures, image_size=16, negative_class="normal"),
         model=Model(name="cnn", options={"width": 4, "stages": 2}),
         optim=Optim(learning_rate=1e-2, ema_decay=0.9),
-        train=Train(epochs=6, batch_size=8, evaluations=3, steps_per_dispatch=4, devices=1),
+        train=Train(epochs=WHOLE, batch_size=8, evaluations=3, steps_per_dispatch=4, devices=1),
         augment=Augment(flip=True, shift=0.1),
     )
     return replace(base, **changes)

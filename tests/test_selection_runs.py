@@ -26,7 +26,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def of(pictures: Path, select: str, **changes: object):
     base = small(pictures, select=select, methods=(METHODS["stratified"],))
-    return replace(base, train=replace(base.train, epochs=5, evaluations=EVALUATIONS, **changes))
+    return replace(base, train=replace(base.train, evaluations=EVALUATIONS, **changes))
 
 
 def history(folder: Path) -> list[dict]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from made_once import made_once, own_copy
 from rich.console import Console
-from small_runs import QUIET, begun, small, write_pictures
+from small_runs import BRIEF, QUIET, TWICE, WHOLE, begun, small, write_pictures
 
 from imbal_jax import train
 from imbal_jax.config import Data, Optim, Train, to_json
@@ -31,15 +32,17 @@ from imbal_jax.training import build as recipe
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+    return made_once(tmp_path_factory, "pictures_to_train", write_pictures)
 
 
 @pytest.fixture(scope="module")
 def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workdir of a run of two methods that nobody disturbed."""
-    workdir = tmp_path_factory.mktemp("finished")
-    train.fit(small(pictures, methods=(METHODS["ce"], METHODS["stratified"])), workdir, console=QUIET)
-    return workdir
+    """The workdir of a run of two methods that nobody disturbed: this worker's own copy."""
+    config = small(pictures, methods=(METHODS["ce"], METHODS["stratified"]))
+    trained = made_once(
+        tmp_path_factory, "trained", lambda workdir: train.fit(config, workdir, console=QUIET)
+    )
+    return own_copy(tmp_path_factory, trained)
 
 
 def arrays(workdir: Path, method: str) -> dict[str, np.ndarray]:
@@ -90,7 +93,7 @@ import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from small_runs import QUIET, begun, small
+from small_runs import QUIET, small
 from imbal_jax import train
 train.fit(small(Path({pictures!r})), Path(sys.argv[1]), console=QUIET)
 """
@@ -191,7 +194,7 @@ def test_feeding_from_the_host_trains_like_resident_data(
     results = []
     for resident in (True, False):
         base = small(pictures).train
-        options = replace(base, epochs=1, evaluations=1, resident=resident, devices=2, backend=backend)
+        options = replace(base, epochs=BRIEF, evaluations=1, resident=resident, devices=2, backend=backend)
         results.append(train.fit(small(pictures, train=options), tmp_path / str(resident), console=QUIET)[0])
     np.testing.assert_allclose(results[0].scores, results[1].scores, atol=1e-4)
 
@@ -208,7 +211,7 @@ def test_feeding_from_the_host_trains_like_resident_data(
 )
 def test_any_method_runs_through_the_same_trainer(pictures: Path, tmp_path: Path, method: str) -> None:
     base = small(pictures).train
-    config = small(pictures, methods=(find_method(method),), train=replace(base, epochs=1, evaluations=1))
+    config = small(pictures, methods=(find_method(method),), train=replace(base, epochs=BRIEF, evaluations=1))
     result = train.fit(config, tmp_path, console=QUIET)[0]
     assert np.isfinite(result.scores).all()
 
@@ -431,7 +434,7 @@ def test_methods_of_every_kind_train_and_score_the_same_again(pictures: Path, tm
     config = small(
         pictures,
         methods=(*(METHODS[n] for n in names.split()), METHODS["threshold_moving"], METHODS["saerens_em"]),
-        train=Train(epochs=3, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=2),
+        train=Train(epochs=TWICE, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=2),
     )
     results = train.fit(config, tmp_path, console=QUIET)
     again = evaluate.rescore(config, tmp_path, QUIET)
@@ -447,7 +450,7 @@ def test_many_labels_train_with_their_own_losses(tmp_path: Path) -> None:
         folder,
         data=Data(source="folder", dir=folder, image_size=16, uncertain="zeros"),
         methods=(METHODS["asymmetric"], METHODS["distribution_balanced"], METHODS["smooth_ap"]),
-        train=Train(epochs=2, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
+        train=Train(epochs=TWICE, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
     )
     for result in train.fit(config, tmp_path / "run", console=QUIET):
         assert result.scores.shape[1] == 2
@@ -459,8 +462,8 @@ def test_undersampling_takes_epochs_of_the_rarest_class(pictures: Path, tmp_path
     splits = sources.load(config, tmp_path, lambda _: None)
     counts = np.bincount(splits.train.labels)
     few, many = (recipe.steps_of(config, method, splits.train) for method in config.methods)
-    assert few == round(6 * 2 * counts.min() / 8)
-    assert many == round(6 * counts.sum() / 8)
+    assert few == round(WHOLE * 2 * counts.min() / 8)
+    assert many == round(WHOLE * counts.sum() / 8)
 
 
 def test_deployment_priors_that_are_none_are_refused(pictures: Path, tmp_path: Path) -> None:
@@ -481,7 +484,7 @@ def test_every_method_of_the_catalogue_trains(name: str, pictures: Path, tmp_pat
         folder,
         data=Data(source="folder", dir=folder, image_size=16),
         methods=(method,),
-        train=Train(epochs=2, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
+        train=Train(epochs=TWICE, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=1),
     )
     result = train.fit(config, tmp_path / "run", console=QUIET)[0]
     assert np.isfinite(result.scores).all()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import QUIET, StopHere, begun, small, stopped_after, write_pictures
+from small_runs import BRIEF, QUIET, StopHere, begun, small, stopped_after, write_pictures
 
 from imbal_jax import train
 from imbal_jax.errors import InputError
@@ -152,7 +152,7 @@ def test_checkpoints_of_another_network_are_refused_and_left_alone(
 
 def test_the_report_covers_every_run_of_the_workdir(tmp_path: Path) -> None:
     config = small(write_pictures(tmp_path / "pictures"), methods=(METHODS["ce"],))
-    config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
+    config = replace(config, train=replace(config.train, epochs=BRIEF, evaluations=1))
     train.fit(config, tmp_path / "w", console=QUIET)
     later = train.fit(replace(config, methods=(METHODS["stratified"],)), tmp_path / "w", console=QUIET)
     assert [result.method for result in later] == ["stratified"]

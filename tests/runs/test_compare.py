@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from made_once import made_once
 from rich.console import Console
 from scipy import stats
 from scored_runs import binary_run, by
 from sklearn import metrics as sklearn_metrics
-from small_runs import QUIET, small, write_pictures
+from small_runs import BRIEF, QUIET, small, write_pictures
 
 from imbal_jax import train
 from imbal_jax.cli import compare as command
@@ -540,17 +541,18 @@ def test_wrong_options_are_refused_before_anything_is_computed(words: list[str],
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pictures = write_pictures(tmp_path_factory.mktemp("pictures"))
-    workdir = tmp_path_factory.mktemp("trained")
-    config = small(pictures, methods=(METHODS["ce"], METHODS["stratified"]))
+    return made_once(tmp_path_factory, "trained_to_compare", train_briefly)
+
+
+def train_briefly(workdir: Path) -> None:
+    config = small(write_pictures(workdir / "pictures"), methods=(METHODS["ce"], METHODS["stratified"]))
     # a perfect score would prove less
     config = replace(
         config,
-        train=replace(config.train, epochs=1, evaluations=1),
+        train=replace(config.train, epochs=BRIEF, evaluations=1),
         optim=replace(config.optim, learning_rate=1e-3),
     )
     train.fit(config, workdir, console=QUIET)
-    return workdir
 
 
 def test_runs_that_were_trained_can_be_compared_at_their_operating_points(trained: Path) -> None:

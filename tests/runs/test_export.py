@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import QUIET, small, write_pictures
+from small_runs import BRIEF, QUIET, small, write_pictures
 
 from imbal_jax.config import Deploy
 from imbal_jax.engine.parallel import make_mesh
@@ -69,7 +69,7 @@ def test_many_labels_mirrored_scores_and_vectors_of_scales_are_exported_too(tmp_
     config = replace(
         config,
         data=replace(config.data, negative_class=None, deployment_priors=(0.05, 0.3)),
-        train=replace(config.train, epochs=1, evaluations=1, mirror_scores=True),
+        train=replace(config.train, epochs=BRIEF, evaluations=1, mirror_scores=True),
         deploy=Deploy(points=("max f1",)),
     )
     fit(config, tmp_path / "run", console=QUIET)

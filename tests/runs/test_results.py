@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from small_runs import COMMAND, QUIET, small, write_pictures, written
+from small_runs import BRIEF, COMMAND, QUIET, TWICE, small, write_pictures, written
 
-from imbal_jax import train
+from imbal_jax import cli, train
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.runs import evaluate
 from imbal_jax.runs.address import find_runs
@@ -68,7 +68,7 @@ def test_evaluate_gives_the_numbers_of_train_for_every_correction(tmp_path: Path
         base,
         methods=tuple(map(find_method, CORRECTIONS)),
         select="step",
-        train=replace(base.train, epochs=2, evaluations=1, mirror_scores=True),
+        train=replace(base.train, epochs=TWICE, evaluations=1, mirror_scores=True),
     )
     work = tmp_path / "work"
     command("train", written(config, tmp_path / "c.py"), "--workdir", work)
@@ -81,7 +81,7 @@ def test_evaluate_gives_the_numbers_of_train_for_every_correction(tmp_path: Path
         "step": ["--step", step],
     }
     for way, words in ways.items():
-        command("evaluate", work, *words, "--out", tmp_path / way)
+        assert cli.main(["evaluate", *map(str, (work, *words, "--out", tmp_path / way))]) == 0
         found = runs(tmp_path / way)
         for name, run in trained.items():
             assert_same(run, found[name])
@@ -118,7 +118,7 @@ def test_what_is_undefined_is_null(tmp_path: Path) -> None:
     """No bright image elsewhere: its sensitivity and AUROC do not exist."""
     workdir = tmp_path / "work"
     config = small(write_pictures(tmp_path / "here"), methods=(METHODS["ce"],))
-    config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
+    config = replace(config, train=replace(config.train, epochs=BRIEF, evaluations=1))
     train.fit(config, workdir, console=QUIET)
     elsewhere = write_pictures(tmp_path / "elsewhere", patients=13)
     table = elsewhere / "labels.csv"
@@ -143,7 +143,7 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
 ) -> None:
     pictures, work = write_pictures(tmp_path / "pictures"), tmp_path / "work"
     config = small(pictures, methods=(METHODS["stratified_corrected"], METHODS["ce"]))
-    config = replace(config, train=replace(config.train, epochs=1, evaluations=1))
+    config = replace(config, train=replace(config.train, epochs=BRIEF, evaluations=1))
     train.fit(config, work, console=QUIET)
     shutil.copytree(work, tmp_path / "copy")
     for where in (work, tmp_path / "copy"):
@@ -167,7 +167,7 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
 def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:
     method = find_method("lws,second_epochs=1,second_steps=1,correction=prior")
     base = small(write_pictures(tmp_path / "pictures"), methods=(method,))
-    config = replace(base, train=replace(base.train, epochs=1, evaluations=1))
+    config = replace(base, train=replace(base.train, epochs=BRIEF, evaluations=1))
     train.fit(config, tmp_path / "work", console=QUIET)
     folder = tmp_path / "work" / method.name
     validate(read_claim(tmp_path / "work"), find_runs(folder), tmp_path / "out", part="test", console=QUIET)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import QUIET, small, write_pictures
+from made_once import made_once, own_copy
+from small_runs import QUIET, TWICE, small, write_pictures
 
 from imbal_jax import cli, train
 from imbal_jax.config import Config
@@ -22,18 +23,20 @@ from imbal_jax.runs.restore import restore_deployed
 
 def config_of(folder: Path) -> Config:
     base = small(folder / "pictures", methods=(METHODS["ce"], METHODS["crt"]))
-    return replace(base, train=replace(base.train, epochs=2, evaluations=1), seeds=(0, 1))
+    return replace(base, train=replace(base.train, epochs=TWICE, evaluations=1), seeds=(0, 1))
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """crt of seeds 0 and 1 first, which trains ce of both; then ce is there already."""
-    folder = tmp_path_factory.mktemp("seeds")
-    write_pictures(folder / "pictures")
-    config = config_of(folder)
-    train.fit(replace(config, methods=(METHODS["crt"],)), folder, console=QUIET)
-    train.fit(config, folder, console=QUIET)
-    return folder
+
+    def make(folder: Path) -> None:
+        write_pictures(folder / "pictures")
+        config = config_of(folder)
+        train.fit(replace(config, methods=(METHODS["crt"],)), folder, console=QUIET)
+        train.fit(config, folder, console=QUIET)
+
+    return own_copy(tmp_path_factory, made_once(tmp_path_factory, "several_seeds", make))
 
 
 def results(workdir: Path) -> dict[tuple[str, int], dict]:
