@@ -59,20 +59,19 @@ class Data:
     # Official, the source's own where it has one (of a folder: a column split, or folders train, validation
     # and test; refused where it shares patients), or patient, always made here.
     split: Literal["official", "patient"] = "official"
-    # Common to rare, drawn so in training and validation; the test set stays whole. Of many labels, the
-    # images without a finding to those with one. None: as it is.
+    # Ratio of common to rare images, imposed on training and validation by leaving patients out; the test set
+    # stays whole. With many labels: images without a finding to those with one. None: as it is.
     imbalance: float | None = None
-    # The largest class over the smallest, drawn so in training, with the classes between by their size.
+    # Ratio of the largest class to the smallest, imposed on training; the others lie between by their size.
     long_tail: float | None = None
-    # Of that: exponential, or step, in which half of the classes are rare.
+    # Shape of the long tail: exponential, or step, in which half of the classes are rare.
     profile: Literal["exponential", "step"] = "exponential"
-    # Shares of classes, as ``pneumonia=0.001``, drawn so in training; the other classes keep their
-    # proportions.
+    # Shares of classes, as ``pneumonia=0.001``, imposed on training; the other classes keep their proportions.
     prevalence: tuple[str, ...] = ()
-    # Which splits the one of these three is drawn in, where other than said. Draws are by patient, and a
-    # rarer one is a part of a less rare one.
+    # Splits to subsample; None: the default of the option above. Patients are left out, and a stronger
+    # imbalance keeps a subset of what a weaker one keeps.
     draw_splits: tuple[Literal["train", "validation", "test"], ...] | None = None
-    # The split and the draw; apart from ``seed``, so that runs with other seeds share a test set.
+    # Seed of the split and of the subsampling; apart from ``seed``, so that runs of several seeds share a test set.
     split_seed: int = 0
     # Share of each class, or prevalence of each of many labels, where the model will be used, for methods and
     # calibrations that correct for it; None: as in the data.
@@ -81,7 +80,7 @@ class Data:
     # the target 0.7 (losses.targets_and_mask), which losses that rank and the draw of batches count as a
     # positive. Missing labels (-2, an empty cell) are always left out.
     uncertain: Literal["ignore", "zeros", "ones", "soft"] = "ignore"
-    # Of a folder: the table of labels, and the DICOM grey-scale window (header, percentile or none).
+    # File name of the label table in the folder.
     labels_file: str = "labels.csv"
     # Of the table, what headings mean that are not understood, ROLE=COLUMN each, as patient=subject_id
     # file=image_path label=target split=fold; the roles are file, accession, patient, label and split.
@@ -91,7 +90,7 @@ class Data:
     # Of a table with a column for each label: one label an image, many, or (auto) one where every row has
     # just one 1.
     label_kind: Literal["auto", "one", "many"] = "auto"
-    # Of a folder: the table of labels, and the DICOM grey-scale window (header, percentile or none).
+    # DICOM grey-scale window: from the header, by percentiles, or none.
     voi: Literal["header", "percentile", "none"] = "header"
     # Fetch a public set that is missing, where its source allows.
     download: bool = False
@@ -202,10 +201,10 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Deploy:
-    """What becomes of a trained network's outputs where it is used; it may be changed after training."""
+    """Deployment: calibration and decision thresholds. May change after training."""
 
-    # Rules that choose the threshold of each class on validation, as ``decision_rules`` spells them: one for
-    # all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``). None: what
+    # Rules that choose the threshold of each class on validation, as ``decisions.threshold_rules`` spells them: one
+    # for all classes, or ``CLASS: RULE`` for one of them (``"youden" "nodule: sensitivity >= 0.95"``). None: what
     # the constraints of ``select`` ask for (``specificity where sensitivity >= 0.95``), else youden.
     points: tuple[str, ...] | None = None
     # How outputs become probabilities. prior: moved from the priors that training made up to those of
@@ -251,7 +250,7 @@ class Config:
     train: Train = Train()
     # How far images are perturbed.
     augment: Augment = field(default_factory=Augment)
-    # What becomes of a trained network's outputs.
+    # Deployment: calibration and decision thresholds.
     deploy: Deploy = Deploy()
 
     def __post_init__(self) -> None:

@@ -116,7 +116,12 @@ def fit_runs(
     # What is wrong with any method is said before the first step of the first, and before the workdir is taken
     for line in check_methods(config, task, splits, mesh):
         say(console, line)
-    config = resident_if_it_fits(config, splits, mesh, console)
+    asked = config.train.resident and isinstance(splits.train.images, np.ndarray)
+    if asked and not stages.is_resident(config, splits.train.images, mesh):
+        say(
+            console,
+            f"training images, {splits.train.resident_bytes / 2**30:.1f} GiB, are streamed from the host",
+        )
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     claim(workdir, config)
@@ -326,16 +331,3 @@ def on_host(splits: Splits, mesh: Mesh) -> Splits:
     if mesh.devices.flat[0].platform != "cpu" or not isinstance(images, np.ndarray):
         return splits
     return replace(splits, train=replace(splits.train, images=parallel.aligned(images)))
-
-
-def resident_if_it_fits(config: Config, splits: Splits, mesh: Mesh, console: Console) -> Config:
-    """``config``, without resident images where a device has no room for them."""
-    images = splits.train.images
-    if (
-        not config.train.resident
-        or not isinstance(images, np.ndarray)
-        or parallel.room_for(images.nbytes, mesh)
-    ):
-        return config
-    say(console, f"the training images take {images.nbytes / 2**30:.1f} GiB, too much for a device: streamed")
-    return replace(config, train=replace(config.train, resident=False))

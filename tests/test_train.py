@@ -158,6 +158,20 @@ def test_a_run_that_is_asked_to_stop_saves_at_once_and_goes_on_to_the_same_bits(
     np.testing.assert_array_equal(one["scores"], other["scores"])
 
 
+def test_a_run_goes_on_where_the_device_has_room_again_or_no_more(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(pictures)
+    whole = train.fit(config, tmp_path / "whole", console=QUIET)[0]
+    said = Console(record=True, width=200, file=io.StringIO())
+    for room in (False, True):
+        monkeypatch.setattr(parallel, "room_for", lambda nbytes, mesh, room=room: room)
+        results = train.fit(config, tmp_path / "w", console=said)
+        shutil.rmtree(tmp_path / "w" / "stratified")
+    assert "are streamed from the host" in said.export_text()
+    np.testing.assert_allclose(results[0].scores, whole.scores, atol=1e-5)
+
+
 def test_a_run_resumed_on_another_number_of_devices_agrees_to_float_tolerance(
     pictures: Path, tmp_path: Path
 ) -> None:

@@ -127,7 +127,13 @@ def _tupled(value: Any) -> Any:
 
 
 def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
-    train = {k: v for k, v in _mapping(values, "train").items() if k != "devices"}
+    where = (
+        "devices",
+        "resident",
+        "save_minutes",
+        "max_nonfinite",
+    )  # how it is run; the results are the same
+    train = {k: v for k, v in _mapping(values, "train").items() if k not in where}
     data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
     rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", "seeds", DEFINITIONS)}
     data = {k: v for k, v in data.items() if f"data.{k}" not in without}

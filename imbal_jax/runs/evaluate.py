@@ -50,7 +50,7 @@ from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
 from imbal_jax.tasks import Task, task_for
 from imbal_jax.training.build import make_mesh
-from imbal_jax.training.composition import compose, steps_of
+from imbal_jax.training.composition import compose, predicting_method, steps_of
 from imbal_jax.training.correction import apply_correction, correction_factors
 from imbal_jax.training.inference import evaluator
 from imbal_jax.training.tracking import read_history
@@ -344,7 +344,7 @@ def _score_again(config: Config, method: Method, splits: Splits, folder: Path, m
     run = evaluator(
         network,
         task,
-        static_part(method),
+        static_part(predicting_method(method)),
         mesh,
         4 * config.train.batch_size,
         config.train.mirror_scores,

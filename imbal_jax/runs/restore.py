@@ -23,6 +23,7 @@ from imbal_jax.runs.outputs import read_result
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL, Task
 from imbal_jax.training.build import build
 from imbal_jax.training.checkpoint import Checkpoints
+from imbal_jax.training.composition import predicting_method
 from imbal_jax.training.inference import evaluator, shard_predict
 from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.training.optimizer import make_optimizer
@@ -50,7 +51,8 @@ class Deployed:
     def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
         """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
         inputs = self.deployment.inputs
-        run = evaluator(self.network, self.task, static_part(self.method), mesh, batch_size, inputs.mirror)
+        method = static_part(predicting_method(self.method))
+        run = evaluator(self.network, self.task, method, mesh, batch_size, inputs.mirror)
         return partial(run, replicate(self.variables, mesh), inputs.statistics)
 
     def probabilities(self, images: np.ndarray, mesh: Mesh, batch_size: int = 64) -> np.ndarray:
@@ -69,7 +71,7 @@ class Deployed:
     def outputs(self, images: jax.Array) -> jax.Array:
         """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""
         inputs = self.deployment.inputs
-        predictor = self.task.predictor(self.method)
+        predictor = self.task.predictor(predicting_method(self.method))
         pure = shard_predict(self.network.apply, predictor, inputs.statistics, inputs.mirror)
         return pure(self.variables, images)
 

@@ -100,7 +100,7 @@ class Classification(Task):
                 return self.losses[method.loss](scene), {}
             values, weights = self._values(method, scene, labels, batch["shared"])
             if "partner_labels" in batch:
-                # share L(own label) + (1 - share) L(partner's label), for any loss. Twice, as twice are averaged.
+                # share L(own label) + (1 - share) L(partner's label); doubled, as the mean runs over 2B values
                 share = batch["share"].reshape(-1, *[1] * (values.ndim - 1))
                 partner = scene_of(batch["partner_labels"])
                 others, their_weights = self._values(
@@ -181,7 +181,7 @@ class Classification(Task):
 def _views_apart(
     outputs: Mapping[str, Any], labels: jax.Array, method: Method
 ) -> tuple[dict[str, Any], jax.Array, jax.Array]:
-    """Outputs as the loss of the labels and the contrast see them, labels of the one and labels of the other."""
+    """Split the views into those for the label loss and those for the contrast: outputs, labels, labels."""
     if not method.contrast_views:
         return dict(outputs), labels, labels
     seen = (

@@ -23,7 +23,7 @@ PARTS = ("mixing", "auxiliary", "second_stage", "correction", "hard_negatives", 
 
 
 class Task:
-    """One kind of labels. Subclass it for your own, and name it in ``Config.task`` as ``package.module:name``.
+    """One kind of labels. The labels of a data set choose between the built-in ones (``tasks.task_for``).
 
     name: what the labels are, for messages. decides: whether predictions are probabilities [N, C] that thresholds
     and calibration turn into decisions; without them a run has metrics and no operating points.

@@ -133,6 +133,11 @@ def second_stage_method(method: Method) -> Method:
     )
 
 
+def predicting_method(method: Method) -> Method:
+    """What decides how logits of a finished run become predictions: the loss that its head was trained with."""
+    return method if method.second_stage == "none" else second_stage_method(method)
+
+
 def augmentation(config: Config, method: Method) -> Augment:
     """What images are perturbed by at strength 1."""
     own = config.augment

@@ -39,7 +39,10 @@ def evaluation(
 def check_criterion(config: Config, task: Task, data: Dataset) -> None:
     """InputError before any training where ``data``, validation, cannot give what the criterion reads."""
     criterion = parse_criterion(config.select)
-    values = {"step": 0, **evaluation(config, task, criterion, data, task.uninformed(data))}
+    kept, negative = task.uninformed(data), config.data.negative_class
+    values = {"step": 0, **task.measure(data, kept, negative)}
+    criterion.check([*values, *(bound.name for bound in criterion.bounds)])
+    values |= task.uncertainty(criterion, data, kept, negative)
     criterion.check(values)
     for name in criterion.names:
         metric, _, cls = name.partition(" lower bound ")[0].partition("/")

@@ -118,8 +118,7 @@ def evaluator(
 
     method: its static part (``methods.static_part``).
     """
-    keep = task.keep if task.reads_labels else None
-    return make_predict(network.apply, task.predictor(method), mesh, batch_size, mirror, keep=keep)
+    return make_predict(network.apply, task.predictor(method), mesh, batch_size, mirror, keep=task.keep)
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ from imbal_jax.training.tracking import Tracker
 
 
 class Dispatch(NamedTuple):
-    """One that was sent. at: the step after it. metrics, skipped_in_row: may still be on their way."""
+    """A dispatch in flight; ``at`` is the step after it. metrics, skipped_in_row: may not be computed yet."""
 
     at: int
     steps: int
@@ -36,8 +36,8 @@ def train_until(
 ) -> TrainState:
     """Take steps to ``target``, or to an earlier one where a stop is requested or a save is due.
 
-    The device never waits for the host: the metrics of a dispatch are read after the next one was sent, so too many
-    updates without a finite loss stop the run (Stopped) one dispatch later.
+    Metrics are read one dispatch late, so that a device with resident data stays busy; streaming waits for each
+    dispatch. Too many updates without a finite loss therefore stop the run (Stopped) one dispatch later.
     """
     at, behind = int(state.step), None
     began = time.monotonic()

@@ -158,10 +158,15 @@ def _begin(config: Config, program: Program, variables: dict[str, Any], source: 
     return Stage(program, state, source.shared, feed(config, program, source))
 
 
+def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
+    """Whether the images are kept on the devices: asked for, in memory, and not too large for one of them."""
+    return config.train.resident and isinstance(images, np.ndarray) and parallel.room_for(images.nbytes, mesh)
+
+
 def feed(config: Config, program: Program, source: Source) -> Advance:
     """Steps on data that is resident on the device, or fed by the host."""
     mesh = program.mesh
-    if source.extra or (config.train.resident and isinstance(source.images, np.ndarray)):
+    if source.extra or is_resident(config, source.images, mesh):
         resident = parallel.place_resident(
             Resident(source.images, source.labels, source.plans, source.shared, source.extra), mesh
         )

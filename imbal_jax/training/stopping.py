@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """What schedulers send before they take a machine away."""
 
 DISPATCH_SECONDS = 10.0
-"""A dispatch may not be interrupted: of slow steps fewer are taken at once."""
+"""Upper bound on a dispatch, which cannot be interrupted: slow steps get shorter dispatches."""
 
 
 class StopRequest:
@@ -62,7 +62,7 @@ class Pace:
 
     @property
     def steps(self) -> int:
-        """At most so many."""
+        """Steps in the next dispatch."""
         if self._step_seconds * self._most <= DISPATCH_SECONDS:
             return self._most
         return max(1, int(DISPATCH_SECONDS / self._step_seconds))

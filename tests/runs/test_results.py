@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from small_runs import BRIEF, COMMAND, QUIET, TWICE, small, write_pictures, written
 
 from imbal_jax import cli, train
+from imbal_jax.data.load import load
 from imbal_jax.methods import METHODS, find_method
 from imbal_jax.runs import evaluate
 from imbal_jax.runs.address import find_runs
@@ -162,6 +163,20 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
     scored = RunOutputs.read(work / "stratified_corrected" / "seed0")
     # balanced batches, corrected to equal priors: nothing is left of the correction
     np.testing.assert_allclose(scored.training_priors, 0.5)
+
+
+def test_a_second_stage_on_a_cosine_head_predicts_with_the_scale_that_it_was_trained_with(
+    tmp_path: Path,
+) -> None:
+    method = find_method("ldam,scale=10,second_stage=retrain,second_epochs=1,second_steps=1")
+    base = small(write_pictures(tmp_path / "pictures"), methods=(method,))
+    config = replace(base, train=replace(base.train, epochs=1, evaluations=1))
+    result = train.fit(config, tmp_path / "work", console=QUIET)[0]
+    folder = tmp_path / "work" / method.name
+    validate(read_claim(tmp_path / "work"), find_runs(folder), tmp_path / "out", part="test", console=QUIET)
+    assert_same(runs(tmp_path / "work")[method.name], runs(tmp_path / "out")[method.name])
+    images = load(config, tmp_path / "work", lambda line: None).test.images
+    np.testing.assert_allclose(result.predict(images), result.scores, atol=1e-5)
 
 
 def test_a_head_with_a_correction_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from imbal_jax.sampling import Plan, batch_indices
 class Plans:
     """A pytree.
 
-    plan: of every batch. before: of those before the step ``switch``, where the composition is deferred.
-    partner: of the images that the batch is mixed with. items: int32 [M], the data set's item behind each entry of
+    plan: items of each batch. before: plan used until the step ``switch``, where the composition is deferred.
+    partner: items that the batch is mixed with. items: int32 [M], the data set's item behind each entry of
     the plans; None where they are the same.
     """
 
