@@ -26,7 +26,7 @@ from imbal_jax.runs import evaluate
 from imbal_jax.runs.claim import claim, read_claim
 from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.training import build as recipe
+from imbal_jax.training import composition
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +472,7 @@ def test_undersampling_takes_epochs_of_the_rarest_class(pictures: Path, tmp_path
     config = small(pictures, methods=(METHODS["undersample"], METHODS["stratified"]))
     splits = sources.load(config, tmp_path, lambda _: None)
     counts = np.bincount(splits.train.labels)
-    few, many = (recipe.steps_of(config, method, splits.train) for method in config.methods)
+    few, many = (composition.steps_of(config, method, splits.train) for method in config.methods)
     assert few == round(6 * 2 * counts.min() / 8)
     assert many == round(6 * counts.sum() / 8)
 
