@@ -27,7 +27,7 @@ from imbal_jax.runs import evaluate
 from imbal_jax.runs.claim import claim, read_claim
 from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.tasks import ONE_LABEL
-from imbal_jax.training import build as recipe
+from imbal_jax.training import composition, stage
 
 
 @pytest.fixture(scope="module")
@@ -422,14 +422,14 @@ def test_tau_is_chosen_on_validation_where_the_last_checkpoint_counts(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = []
-    choose = train.choose_tau
+    choose = stage.choose_tau
 
     def watched(head, criterion_of):
         tau, normalized = choose(head, criterion_of)
         chosen.append((tau, criterion_of(normalized), criterion_of(head)))
         return tau, normalized
 
-    monkeypatch.setattr(train, "choose_tau", watched)
+    monkeypatch.setattr(stage, "choose_tau", watched)
     config = small(pictures, methods=(METHODS["tau_norm"],), select="step")
     result = train.fit(config, tmp_path, console=QUIET)[0]
     ((tau, kept, plain),) = chosen
@@ -475,7 +475,7 @@ def test_undersampling_takes_epochs_of_the_rarest_class(pictures: Path, tmp_path
     config = small(pictures, methods=(METHODS["undersample"], METHODS["stratified"]))
     splits = sources.load(config, tmp_path, lambda _: None)
     counts = np.bincount(splits.train.labels)
-    few, many = (recipe.steps_of(config, method, splits.train) for method in config.methods)
+    few, many = (composition.steps_of(config, method, splits.train) for method in config.methods)
     assert few == round(WHOLE * 2 * counts.min() / 8)
     assert many == round(WHOLE * counts.sum() / 8)
 
