@@ -1,13 +1,11 @@
 """A file that takes its reader down, or never lets go of it, costs that file and nothing else."""
 
 import multiprocessing
-import os
-import signal
-import time
-from pathlib import Path, PosixPath
+from pathlib import Path
 
 import pytest
 from picture_folders import MARKER, radiograph
+from trapped_folder import Trapped
 
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment, frames, segments
@@ -17,24 +15,6 @@ from imbal_jax.data.pseudonyms import open_key
 from imbal_jax.errors import Stopped
 
 GOOD = [f"{i}.dcm" for i in range(12)]
-
-
-class Trapped(PosixPath):
-    """A folder in which looking at some names has consequences for the process that reads."""
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        about = super().stat(follow_symlinks=follow_symlinks)
-        if multiprocessing.parent_process() is not None:
-            if self.name == "deadly.dcm":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.name == "endless.dcm":
-                time.sleep(60)
-            if self.name == "odd.dcm":
-                raise RuntimeError(f"{MARKER}, a text that nobody foresaw")
-            if self.name == "once.dcm" and not (self.parent / "died").exists():
-                (self.parent / "died").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        return about
 
 
 @pytest.fixture
