@@ -1,0 +1,111 @@
+"""What a user wrote, by its import path ``package.module:name``: a config names it, and other processes find it."""
+
+import difflib
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from imbal_jax.errors import InputError
+
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def is_import_path(text: object) -> bool:
+    """Whether ``text`` is spelled ``package.module:name``."""
+    return isinstance(text, str) and _PATH.fullmatch(text) is not None
+
+
+def import_object(path: str, what: str) -> Any:
+    """What stands at ``path``, as ``package.module:name``; modules in the current folder are found too.
+
+    what: the setting that names it, for messages. Raises InputError where there is no such module or name, or where
+    the module cannot be imported.
+    """
+    if not is_import_path(path):
+        raise InputError(f"{what} is {path!r}: an import path is package.module:name")
+    module_name, _, names = path.partition(":")
+    found = _module(module_name, f"{what} {path}")
+    for name in names.split("."):
+        if not hasattr(found, name):
+            close = difflib.get_close_matches(name, [known for known in vars(found) if known[0] != "_"])
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise InputError(f"{what} {path}: {module_name} has no {name}{hint}")
+        found = getattr(found, name)
+    return found
+
+
+def import_path(value: Any, what: str) -> str:
+    """The import path of a function, a class, or a value that a module holds under a name.
+
+    Raises InputError where another process could not find it: it is in the script or notebook that runs, inside a
+    function, or nowhere.
+    """
+    module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
+    if not name or (not isinstance(value, type) and not callable(value)):
+        module, name = _where(value)
+    if module == "__main__" or not name or "<" in name or not _is_at(value, module, name):
+        shown = name.rpartition(".")[2].strip("<>") or type(value).__name__
+        raise InputError(
+            f"{what} is {shown}, which other processes cannot import, and evaluate, predict and export need it: "
+            "put it into a module, under a name of its own, and import it from there"
+        )
+    return f"{module}:{name}"
+
+
+def as_import_path(value: Any, what: str) -> str:
+    """``value`` where it is text already, else its import path."""
+    return value if isinstance(value, str) else import_path(value, what)
+
+
+def _module(name: str, what: str) -> Any:
+    try:
+        with _current_folder():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name + ".").startswith(error.name + "."):
+            raise InputError(f"{what}: module {name} cannot be imported, it needs {error.name}") from error
+        raise InputError(
+            f"{what}: there is no module {error.name}: run in the folder that holds it, install it, or put its "
+            "folder into PYTHONPATH"
+        ) from error
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        raise InputError(
+            f"{what}: module {name} cannot be imported: {type(error).__name__}: {error} (line {line})"
+        ) from error
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Modules of the current folder can be imported in the block, after all others: a command does not see them."""
+    folder = os.getcwd()
+    sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _where(value: Any) -> tuple[str, str]:
+    """Module and name of a value that does not know them; empty where no module holds it."""
+    for module_name, module in list(sys.modules.items()):
+        if module_name != "__main__":
+            for name, held in list(getattr(module, "__dict__", {}).items()):
+                if held is value:
+                    return module_name, name
+    return "", ""
+
+
+def _is_at(value: Any, module: str, name: str) -> bool:
+    found = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is value or (callable(value) and found == value)  # a method is made at each access
