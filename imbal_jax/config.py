@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import json
 import re
+import sys
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from imbal_jax.decisions.criterion_text import check_criterion
 from imbal_jax.decisions.threshold_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
+from imbal_jax.import_paths import as_import_path, module_name
 from imbal_jax.methods import Method, find_method
+from imbal_jax.metrics.own import check_metrics
 from imbal_jax.transforms.augment import Augment
 
 _MethodArgument = tyro.constructors.PrimitiveConstructorSpec(
@@ -38,7 +41,8 @@ class Data:
     # public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or
     # "records", which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk,
     # in their own size and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue
-    # (tfds:patch_camelyon), in its own split.
+    # (tfds:patch_camelyon), in its own split; or one's own, a function at package.module:name that is given these
+    # options and returns a Dataset, or a Dataset and its split, a mapping of train, validation and test to indices.
     source: str = "phantom"
     # Where the files lie, or the prepared sets of the catalogue; phantoms are written there.
     dir: Path | None = None
@@ -102,6 +106,7 @@ class Data:
     phantom_imbalance: float = 100.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "source", as_import_path(self.source, "data.source"))
         check_fields(self, "data.")
 
 
@@ -109,7 +114,7 @@ class Data:
 class Model:
     """Which network."""
 
-    # A key of ``models.MODELS``.
+    # A key of ``models.MODELS``, or one's own, a linen module at package.module:name; in Python also the class.
     name: str = "cnn"
     # Normalisation: group, or batch, synchronised over the devices.
     norm: Literal["group", "batch"] = "group"
@@ -121,6 +126,7 @@ class Model:
     options: dict[str, int | float | bool | str | tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", as_import_path(self.name, "model.name"))
         check_fields(self, "model.")
 
 
@@ -240,6 +246,13 @@ class Config:
     # ranking counts. AUROC says little of the few highest scores, which would be called; average precision
     # rests on a few positives: the default is their sum.
     select: str = "auroc + average_precision"
+    # One's own metrics besides the built-in ones, as package.module:name: functions that take the truth, bool [N],
+    # and the probabilities [N] of a class against the rest and return a number. ``select`` may name them, by the
+    # function's name.
+    metrics: tuple[str, ...] = ()
+    # What the labels are: auto, by their shape: one_label or many_labels an image; or the user's own task, a subclass
+    # of ``tasks.Task`` at package.module:name.
+    task: str = "auto"
     # Which images, and how they are split.
     data: Data = Data()
     # Which network.
@@ -254,6 +267,10 @@ class Config:
     deploy: Deploy = Deploy()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "task", as_import_path(self.task, "task"))
+        if isinstance(self.metrics, list | tuple):
+            paths = tuple(as_import_path(metric, "metrics") for metric in self.metrics)
+            object.__setattr__(self, "metrics", paths)
         check_fields(self)
         check_config(self)
 
@@ -319,6 +336,7 @@ def check_config(config: Config) -> None:
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
     require(train.save_minutes >= 0, "train.save-minutes", train.save_minutes, "0 or more")
+    check_metrics(config.metrics)
     check_criterion(config.select)
     require(config.deploy.points != (), "deploy.points", "empty", "give a rule, such as youden")
     for text in config.deploy.points or ():
@@ -345,10 +363,13 @@ def load_config(path: Path | str) -> Config:
         beside = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         known = f"; there are {', '.join(beside)}" if beside else ""
         raise InputError(f"no config file {path}{known}")
-    spec = importlib.util.spec_from_file_location(f"imbal_jax_config_{path.stem}", path)
+    # under its own name, so that other processes find a model or a source that the file defines
+    name = module_name(path) or f"imbal_jax_config_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file: a config is a .py file with get_config()")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except InputError as error:

@@ -2,12 +2,14 @@
 
 import difflib
 import importlib
+import importlib.util
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from imbal_jax.errors import InputError
@@ -55,6 +57,24 @@ def import_path(value: Any, what: str) -> str:
             "put it into a module, under a name of its own, and import it from there"
         )
     return f"{module}:{name}"
+
+
+def module_name(file: Path) -> str | None:
+    """The name under which every process that runs in this folder imports a Python file; None where it cannot."""
+    file = file.resolve()
+    folders = [folder.resolve() for folder in (Path.cwd(), *map(Path, sys.path))]
+    for folder in sorted(folders, key=lambda folder: -len(folder.parts)):  # the shortest name first
+        if not file.is_relative_to(folder):
+            continue
+        name = ".".join(file.relative_to(folder).with_suffix("").parts)
+        try:
+            with _current_folder():
+                spec = importlib.util.find_spec(name) if is_import_path(f"{name}:x") else None
+        except (ImportError, ValueError):  # a package on the way that cannot be imported
+            continue
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file:
+            return name
+    return None
 
 
 def as_import_path(value: Any, what: str) -> str:
@@ -108,4 +128,7 @@ def _is_at(value: Any, module: str, name: str) -> bool:
     found = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    return found is value or (callable(value) and found == value)  # a method is made at each access
+    if found is value or (callable(value) and found == value):  # a method is made at each access
+        return True
+    # the module was read again since
+    return (getattr(found, "__module__", None), getattr(found, "__qualname__", None)) == (module, name)

@@ -21,7 +21,6 @@ from imbal_jax.engine import parallel
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import InputError, Terminated
 from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, without_effect
-from imbal_jax.metrics import flat_metrics
 from imbal_jax.report import RunResult
 from imbal_jax.report.use import few_positives, split_gaps
 from imbal_jax.runs.address import RunAddress, run_title
@@ -108,7 +107,7 @@ def fit_runs(
         splits = split_dataset(config.data, data, say=partial(say, console))
     else:
         splits = load(config, workdir, partial(say, console))
-    task, mesh = task_for(splits.train), make_mesh(config)
+    task, mesh = task_for(config.task, splits.train, config.metrics), make_mesh(config)
     splits = on_host(splits, mesh)
     for line in describe(config, splits):
         say(console, line)
@@ -185,8 +184,9 @@ def train_run(job: Job, method: Method) -> RunResult:
                 seconds=clock.seconds(),
                 skipped=int(state.skipped),
             )
-            table = task.table(scored.labels, scored.scores, splits.classes, config.data.negative_class)
-            tracker.test(best, flat_metrics(table))
+            test, negative = splits.test, config.data.negative_class
+            table = task.table(test.labels, scored.scores, splits.classes, negative)
+            tracker.test(best, task.flat(table))
             if method.second_stage in TRAINED and loss_still_falls(folder):
                 tracker.message(
                     f"{title}: the loss of its head still falls after {stage.total_steps} steps: give more "
@@ -302,7 +302,7 @@ def describe(config: Config, splits: Splits) -> list[str]:
     return [
         *(row_line(row, splits.classes) for row in splits.table),
         *split_gaps(splits.table, splits.classes, negative),
-        *few_positives(held.labels, held.groups, splits.classes, negative),
+        *few_positives(held.image_labels, held.groups, splits.classes, negative),
     ]
 
 

@@ -17,7 +17,7 @@ def class_arrays(
     names = tuple(f"class{c}" for c in range(classes))
     data = Dataset(np.zeros((len(labels), 1, 1, 1), np.uint8), labels, np.arange(len(labels)), names)
     stream = np.asarray(stream_counts)
-    return task_for(data).class_arrays(method, data, stream, stream, uncertain=uncertain)
+    return task_for("auto", data).class_arrays(method, data, stream, stream, uncertain=uncertain)
 
 
 def shared_arrays(

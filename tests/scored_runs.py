@@ -36,6 +36,7 @@ def scored(labels: np.ndarray, outputs: np.ndarray, **changes: object) -> RunOut
         image_bits=np.array(8),
         geometry=None,
         classes=CLASSES[:number],
+        task_name="many_labels" if labels.ndim == 2 else "one_label",
     )
     return replace(base, **changes)
 

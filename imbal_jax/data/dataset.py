@@ -4,6 +4,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from imbal_jax.data.folders.labelled_folder import FolderImages, read_folder, read_labelled_files
 from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.resize import Fit
-from imbal_jax.data.labels import MISSING, UNCERTAIN, image_counts, is_many
+from imbal_jax.data.labels import MISSING, UNCERTAIN, image_counts, image_labels, is_many
 from imbal_jax.data.tables.frame import Frame, frame_table
 from imbal_jax.data.tables.labels_table import LabelKind, Table, check_classes, labels_table
 from imbal_jax.errors import InputError
@@ -45,7 +46,8 @@ class Dataset:
     """Images with their labels and patients.
 
     images: uint8 or uint16 [N, H, W, channels], in memory or on disk; the whole range of the type stands for 0 to 1.
-    labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, -1 (uncertain) or -2 (missing).
+    labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, -1 (uncertain) or -2 (missing); or
+        int [N, H, W], a mask: the class index of each pixel, for a task that reads masks (``Config.task``).
     groups: int [N] or str [N], the patient of each image; no patient is in two splits.
     classes: the C class names, or the L label names.
     notes: what was found while reading, one line each: flags, rows and files left out, how patients were identified.
@@ -168,17 +170,19 @@ class Dataset:
         """Arrays as a data set, checked.
 
         images: uint8 or uint16 [N, H, W] or [N, H, W, channels]. labels: int [N], or [N, L] with 1, 0, -1 (uncertain)
-        and -2 (missing). groups: [N], the patient of each image; None: each counts as its own. classes: names; None:
-        "0", "1", ... Raises InputError naming the first thing wrong.
+        and -2 (missing), or masks [N, H, W], the class of each pixel. groups: [N], the patient of each image; None:
+        each counts as its own. classes: names; None: "0", "1", ... Raises InputError naming the first thing wrong.
         """
         images, labels = _array(images, "images"), _array(labels, "labels")
         if images.ndim == 3:
             images = images[..., None]
         if images.dtype.kind in "iuf":
             images = images.astype(images.dtype.newbyteorder("="), copy=False)
-        if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
+        masks = labels.ndim >= 3 and labels.shape == images.shape[:-1]
+        if not (labels.ndim in (1, 2) or masks) or labels.dtype.kind not in "iub":
             raise InputError(
-                f"labels are {labels.dtype} {list(labels.shape)}, expected whole numbers [N] or [N, labels]"
+                f"labels are {labels.dtype} {list(labels.shape)}, expected whole numbers [N], [N, labels] "
+                "or, of masks, [N, H, W] as the images are"
             )
         if isinstance(classes, str):
             raise InputError(f"classes are the text {classes!r}: give a list of names")
@@ -197,6 +201,11 @@ class Dataset:
     @property
     def many_labels(self) -> bool:
         return is_many(self.labels)
+
+    @cached_property
+    def image_labels(self) -> np.ndarray:
+        """[N] or [N, L], what splits, draws and counts take an image by (``data.labels.image_labels``)."""
+        return image_labels(self.labels, len(self.classes))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -253,8 +262,11 @@ def _many_labels(
 def _one_label(
     labels: np.ndarray, names: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Labels [N] as int32, the names of the classes, and no notes; InputError for a value that is no class."""
-    if len(labels) and set(np.unique(labels)) == {-1, 1}:
+    """Labels [N], or masks, as int32, the names of the classes, and no notes.
+
+    InputError for a value that is no class.
+    """
+    if len(labels) and set(np.unique(labels).tolist()) == {-1, 1}:
         raise InputError("labels are -1 and 1, classes count from 0: give (labels + 1) // 2")
     highest = int(labels.max()) if len(labels) else -1
     if highest >= max(len(names), MOST_CLASSES):
@@ -291,7 +303,7 @@ def check_names(classes: Sequence[str]) -> None:
 def check_dataset(data: Dataset) -> Dataset:
     """Return ``data`` unchanged, or raise InputError naming the first thing wrong with it."""
     check_labels(data)
-    present = image_counts(data.labels, len(data.classes)) > 0
+    present = image_counts(data.image_labels, len(data.classes)) > 0
     if not present.all():
         missing = ", ".join(name for name, has in zip(data.classes, present, strict=True) if not has)
         raise InputError(f"no example of class {missing}: remove the class or add images")
@@ -364,8 +376,8 @@ def _check_values(data: Dataset) -> None:
         return
     outside = (data.labels < 0) | (data.labels >= width)
     if outside.any():
-        item = int(np.argmax(outside))
+        item = int(np.argwhere(outside)[0, 0])
         raise InputError(
-            f"label {int(data.labels[item])} of item {item} is outside 0..{width - 1} ({width} classes: "
+            f"label {int(data.labels[outside][0])} of item {item} is outside 0..{width - 1} ({width} classes: "
             f"{', '.join(data.classes)})"
         )

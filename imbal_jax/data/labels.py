@@ -2,6 +2,8 @@
 
 One label:   int32 [N], the index of the class.
 Many labels: int8 [N, L], one column a label, holding 1, 0, ``UNCERTAIN`` or ``MISSING``.
+Masks:       int [N, H, W], the class of each pixel. Splits, draws and counts take an image by the classes that
+             occur in its mask (``image_labels``).
 
 Code above this module asks these functions, not the number of dimensions.
 """
@@ -56,6 +58,15 @@ class LabelLayout:
 def is_many(labels: np.ndarray) -> bool:
     """Whether an image has many labels, [N, L], rather than one class, [N]."""
     return np.ndim(labels) == 2
+
+
+def image_labels(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """What is known of whole images: labels [N], [N, L] as they are; of masks int8 [N, C], 1 where a class occurs."""
+    if np.ndim(labels) <= 2:
+        return labels
+    flat = labels.reshape(len(labels), -1)
+    occurs = [(flat == c).any(axis=1) for c in range(num_classes)]
+    return np.stack(occurs, axis=1).astype(np.int8)
 
 
 def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:

@@ -12,12 +12,14 @@ from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.records.record_set import open_records
+from imbal_jax.data.sources.own import own_source
 from imbal_jax.data.sources.phantom import write_phantoms
 from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.data.sources.tfds_preparation import PREFIX
 from imbal_jax.data.splits.config_draw import draw
 from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
 from imbal_jax.errors import InputError
+from imbal_jax.import_paths import is_import_path
 
 Say = Callable[[str], None]
 Indices = Mapping[str, np.ndarray]
@@ -70,9 +72,9 @@ def split_dataset(options: Data, data: Dataset, given: Indices | None = None, sa
             f"data.negative-class is {options.negative_class!r}, the classes are {', '.join(data.classes)}"
         )
     indices = _split(options, data, given)
-    split = split_summary(data.labels, data.groups, indices, data.classes)
+    split = split_summary(data.image_labels, data.groups, indices, data.classes)
     drawn = draw(options, data, indices, say)
-    summary = split_summary(data.labels, data.groups, drawn, data.classes)
+    summary = split_summary(data.image_labels, data.groups, drawn, data.classes)
     for name, part in summary.missing:
         drawn_out = f"the draw leaves the {part} split no example of {name}"
         reason = split.lacking(name, part) if (name, part) in split.missing else drawn_out
@@ -145,6 +147,8 @@ def _read(
         return _records(options, options.dir, say)
     if options.source.startswith(PREFIX):
         return _tfds(options, say, asked)
+    if is_import_path(options.source):
+        return own_source(options)
     if options.source in PUBLIC:
         return PUBLIC[options.source].load(options.dir, asked, download=options.download)
     if options.source == ARRAYS:
@@ -153,7 +157,8 @@ def _read(
             "other data, --data.source folder --data.dir DIR"
         )
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}"
+        f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}, "
+        "and package.module:name"
     )
 
 
@@ -263,5 +268,5 @@ def _split(options: Data, data: Dataset, given: Indices | None) -> Indices:
         "test": options.test_share,
     }
     if given is None or options.split == "patient":
-        return split_by_group(data.labels, data.groups, shares, seed=options.split_seed)
-    return complete_split(data.labels, data.groups, given, shares, seed=options.split_seed)
+        return split_by_group(data.image_labels, data.groups, shares, seed=options.split_seed)
+    return complete_split(data.image_labels, data.groups, given, shares, seed=options.split_seed)

@@ -6,6 +6,7 @@ from imbal_jax.methods.effect import without_effect
 from imbal_jax.methods.loss import ClassArrays, Loss, LossFunction, OptimizerFactory, Scene
 from imbal_jax.methods.loss_catalogue import COSINE_SCALE, LOSSES
 from imbal_jax.methods.method import TRAINED, Method, definition, first_stage, static_part
+from imbal_jax.methods.own_loss import find_loss
 
 __all__ = [
     "COSINE_SCALE",
@@ -19,6 +20,7 @@ __all__ = [
     "OptimizerFactory",
     "Scene",
     "definition",
+    "find_loss",
     "find_method",
     "first_stage",
     "known_methods",

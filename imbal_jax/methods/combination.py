@@ -7,8 +7,8 @@ from typing import Any
 
 from imbal_jax.errors import InputError
 from imbal_jax.methods.catalogue import METHODS
-from imbal_jax.methods.loss_catalogue import LOSSES
 from imbal_jax.methods.method import Method, definition, first_stage
+from imbal_jax.methods.own_loss import find_loss
 
 NOT_SETTABLE = ("name", "summary", "paper", "options", "second_loss_options")
 _SHARES = {"composition": "3:1:1", "mixing_span": "0:0.9"}
@@ -87,7 +87,7 @@ def known_methods(methods: Sequence[Method]) -> dict[str, Method]:
 
 
 def _options_of(loss: str) -> Sequence[str]:
-    return tuple(LOSSES[loss].options) if loss in LOSSES else ()
+    return tuple(find_loss(loss).options)
 
 
 def _parse(text: str, key: str, value: str, kind: Any) -> Any:

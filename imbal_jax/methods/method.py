@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
+from imbal_jax.import_paths import as_import_path
 from imbal_jax.methods.loss import Loss
-from imbal_jax.methods.loss_catalogue import LOSSES
+from imbal_jax.methods.own_loss import find_loss
 from imbal_jax.priors import SCHEMES
 from imbal_jax.sampling import COMPOSITIONS
 from imbal_jax.transforms.mixing import ALPHA, Mixing
@@ -51,7 +52,8 @@ class Method:
         the weight that this scheme gives the positives. beta, power: its parameters.
       normalize: divide the weighted sum of losses by the sum of the weights (as PyTorch does) or by the
         number of items (as Cui et al. do).
-      loss: a key of ``LOSSES``. logit_adjusted, balanced_softmax and vector_scaling correct for the priors of
+      loss: a key of ``LOSSES``, or one's own at package.module:name, in Python also the object: a ``Loss``, or a
+        function of a ``Scene``. logit_adjusted, balanced_softmax and vector_scaling correct for the priors of
         the batches as they are drawn, not of the data: with a balanced composition nothing is left to correct.
       options: options of the loss, name and value; the others keep the defaults of ``LOSSES``.
       hard_negatives: how many negatives per other item count in the loss: those with the largest loss. 0: all.
@@ -115,19 +117,25 @@ class Method:
     correction_tau: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("loss", "second_loss"):
+            object.__setattr__(self, name, as_import_path(getattr(self, name), f"method {self.name}: {name}"))
         check_fields(self, f"method {self.name}: ", dashes=False)
         if self.name in (".", "..") or set(self.name) & set("/\\\0"):
             self._refuse("its name is that of a folder: give one without / and \\")
-        allowed: dict[str, Any] = {"weights": SCHEMES, "loss": LOSSES, "second_loss": LOSSES}
+        allowed: dict[str, Any] = {"weights": SCHEMES}
         if isinstance(self.composition, str):
             allowed["composition"] = COMPOSITIONS
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 self._refuse(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(values)}")
         for loss, options in ((self.loss, self.options), (self.second_loss, self.second_loss_options)):
+            try:
+                known = find_loss(loss).options
+            except InputError as error:
+                self._refuse(str(error))
             for name, _ in options:
-                if name not in LOSSES[loss].options:
-                    having = ", ".join(LOSSES[loss].options) or "none"
+                if name not in known:
+                    having = ", ".join(known) or "none"
                     self._refuse(f"loss {loss} has no option {name!r}, allowed are {having}")
         for name in ("defer", "ramp"):
             if not 0 <= getattr(self, name) <= 1:
@@ -161,13 +169,13 @@ class Method:
         if self.second_stage in TRAINED and not self.second_epochs:
             self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, what: str) -> NoReturn:
         raise InputError(f"method {self.name}: {what}")
 
     @property
     def loss_row(self) -> Loss:
-        """The row of ``LOSSES`` that ``loss`` names."""
-        return LOSSES[self.loss]
+        """What ``loss`` names."""
+        return find_loss(self.loss)
 
     @property
     def loss_options(self) -> dict[str, float]:
@@ -202,7 +210,7 @@ def definition(method: Method) -> dict[str, Any]:
     kept["options"] = method.loss_options
     if method.mixing != "none":
         kept["mixing_alpha"] = ALPHA[method.mixing] if method.mixing_alpha is None else method.mixing_alpha
-    second = LOSSES[method.second_loss].options if method.second_stage in TRAINED else {}
+    second = find_loss(method.second_loss).options if method.second_stage in TRAINED else {}
     kept["second_loss_options"] = {**second, **dict(method.second_loss_options)}
     return json.loads(json.dumps(kept))
 

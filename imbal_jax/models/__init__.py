@@ -7,9 +7,11 @@ from typing import Any, get_args
 from flax import linen as nn
 
 from imbal_jax.errors import InputError
+from imbal_jax.import_paths import is_import_path
 from imbal_jax.models.cnn import CNN
 from imbal_jax.models.head import Head
 from imbal_jax.models.normalization import Norm
+from imbal_jax.models.own import PlainModel, own_model
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
 
 __all__ = ["CNN", "MODELS", "ResNet", "make_model", "resnet18", "resnet32", "resnet50", "resnet_small"]
@@ -30,13 +32,18 @@ CHOICES = {
 }
 
 
-def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module:
+def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module | PlainModel:
     """The model called ``name`` with ``num_outputs`` logits; ``options`` are fields of its class.
 
-    Raises ``InputError`` for an unknown name, option or choice, saying which there are.
+    name: a key of ``MODELS``, or the import path of the user's own (``models.own``). Raises ``InputError`` for an
+    unknown name, option or choice, saying which there are.
     """
+    if is_import_path(name):
+        return own_model(name, num_outputs=num_outputs, **options)
     if name not in MODELS:
-        raise InputError(f"model {name!r} is unknown; choose from {', '.join(MODELS)}")
+        raise InputError(
+            f"model {name!r} is unknown; choose from {', '.join(MODELS)}, or give package.module:name"
+        )
     if num_outputs < 1:
         raise InputError(f"num_outputs {num_outputs} of model {name!r}: must be at least 1")
     allowed = set(inspect.signature(MODELS[name]).parameters) - {"parent", "name", "num_outputs"}

@@ -15,13 +15,12 @@ from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.report.html import Html, by_method, figures, legend, table
 from imbal_jax.report.plots import dot, draw, line, svg, thinned
 from imbal_jax.report.result import RunResult
-from imbal_jax.report.study import NAMES, Study
+from imbal_jax.report.study import NAMES
 
 ROWS = 40  # of the table of evaluations; the best is always among them
 
 
-def learning_curves(study: Study) -> str:
-    runs = study.runs
+def learning_curves(runs: Sequence[RunResult]) -> str:
     plots = [plot for plot in (_losses(runs), _criteria(runs)) if plot]
     if not plots:
         return "<p>No history was recorded: there is no curve to draw.</p>"

@@ -1,6 +1,7 @@
 """The page: all sections in order, in one file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from imbal_jax.report.comparison import comparison
 from imbal_jax.report.confusions import confusions
 from imbal_jax.report.data import data
 from imbal_jax.report.learning import learning_curves
+from imbal_jax.report.metrics_only import metrics_by_class, metrics_summary, named_places, users_metrics
 from imbal_jax.report.operating_points import operating_points
 from imbal_jax.report.per_class import per_class
 from imbal_jax.report.pictures import pictures
@@ -19,9 +21,13 @@ from imbal_jax.report.reliability import calibration
 from imbal_jax.report.result import RunResult, check_results
 from imbal_jax.report.seeds import first_seeds, over_seeds, seed_places
 from imbal_jax.report.setup import setup
-from imbal_jax.report.study import Study, study_of
+from imbal_jax.report.study import study_of
 from imbal_jax.report.style import STYLE
 from imbal_jax.report.summary import summary
+from imbal_jax.tasks import Section
+
+Part = tuple[str, str, str]
+"""Anchor, heading and content of a section; one without content is left out."""
 
 
 def write_report(
@@ -35,6 +41,7 @@ def write_report(
     split_table: Sequence[Mapping[str, object]],
     config: Mapping[str, object],
     environment: Mapping[str, str],
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Writes one self-contained HTML file, below 3 MB whatever the size of the test set.
 
@@ -47,6 +54,7 @@ def write_report(
       split_table: one row per split: split, images, patients, counts and prevalence, flat or nested by class.
       config: shown with every path left out.
       environment: versions and devices, likewise.
+      sections: those that the task adds (``Task.sections``), before the configuration.
 
     Returns:
       path.
@@ -56,9 +64,28 @@ def write_report(
       InputError: the file cannot be written.
     """
     check_results(runs, classes, images)
+    parts = _of_decisions if runs[0].decides else _of_metrics
+    own = [(section.key, section.heading, section.html) for section in sections]
+    last = ("setup", "Configuration and environment", setup(config, environment))
+    page = _page(
+        title, runs, len(images), [*parts(runs, classes, negative_class, images, split_table), *own, last]
+    )
+    path = Path(path)
+    write_text(path, page)
+    return path
+
+
+def _of_decisions(
+    runs: Sequence[RunResult],
+    classes: tuple[str, ...],
+    negative_class: str | None,
+    images: Images,
+    split_table: Sequence[Mapping[str, object]],
+) -> list[Part]:
+    """The sections on probabilities and what is called."""
     whole = study_of(runs, classes, negative_class, images)
     study, means = first_seeds(whole), over_seeds(whole)
-    sections = [
+    return [
         ("summary", "Summary", summary(study, means)),
         (
             "data",
@@ -66,37 +93,51 @@ def write_report(
             data(split_table, classes, unknown=bool((study.decided[0].truth < 0).any())),
         ),
         ("methods", "Methods compared" if len(runs) > 1 else "Method", comparison(means)),
-        ("curves", "Learning curves", learning_curves(study)),
+        ("curves", "Learning curves", learning_curves(study.runs)),
         ("roc", "ROC and precision-recall", score_curves(study)),
         ("points", "Operating points", operating_points(study)),
         ("calibration", "Calibration", calibration(study)),
         ("confusion", "What was taken for what", confusions(study)),
         ("classes", "Class by class", per_class(study)),
+        ("own", "The user's own metrics", users_metrics(runs)),
         ("use", "Predictive values and net benefit", in_use(study)),
         ("pictures", "Pictures", pictures(study)),
-        ("setup", "Configuration and environment", setup(config, environment)),
     ]
-    page = _page(title, whole, [section for section in sections if section[2]])
-    path = Path(path)
-    write_text(path, page)
-    return path
 
 
-def _page(title: str, study: Study, sections: Sequence[tuple[str, str, str]]) -> str:
+def _of_metrics(
+    runs: Sequence[RunResult],
+    classes: tuple[str, ...],
+    negative_class: str | None,
+    images: Images,
+    split_table: Sequence[Mapping[str, object]],
+) -> list[Part]:
+    """The sections on a task that does not decide."""
+    firsts = [replace(runs[places[0]], method=name) for name, places in named_places(runs)]
+    return [
+        ("summary", "Summary", metrics_summary(runs, len(images))),
+        ("data", "Data and split", data(split_table, classes, unknown=False)),
+        ("classes", "Class by class", metrics_by_class(runs)),
+        ("curves", "Learning curves", learning_curves(firsts)),
+    ]
+
+
+def _page(title: str, runs: Sequence[RunResult], images: int, parts: Sequence[Part]) -> str:
+    sections = [part for part in parts if part[2]]
     contents = " ".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
     body = "".join(
         f'<section id="{key}"><h2>{heading}</h2>{html}</section>' for key, heading, html in sections
     )
-    count = len(seed_places(study.runs))
+    count = len(seed_places(runs))
     methods = "1 method" if count == 1 else f"{count} methods"
-    if count < len(study.runs):
-        methods += f" trained {len(study.runs)} times"
+    if count < len(runs):
+        methods += f" trained {len(runs)} times"
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f'<header><p class="kicker">imbal_jax report</p><h1>{escape(title)}</h1>'
-        f"<p class=muted>{methods} on {len(study.images):,} test images, at the prevalence of the test set</p>"
+        f"<p class=muted>{methods} on {images:,} test images, at the prevalence of the test set</p>"
         f'<nav aria-label="Sections">{contents}</nav></header>{body}'
         "<footer class=muted>Research software: not a medical device.</footer></main></body></html>\n"
     )

@@ -37,6 +37,8 @@ class RunResult:
       calibration: what was done to them, in words.
       prevalence: [C], where the model is used; prevalence_source: whose that is, such as "validation".
       predict: images [N, H, W, C], as the test images are -> calibrated probabilities [N, C].
+      decides: whether ``scores`` are probabilities that become decisions; else they are what the task keeps of each
+        image, [M, ...], and the report has metrics only.
       saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
     """
 
@@ -62,6 +64,7 @@ class RunResult:
     prevalence: tuple[float, ...] | None = None
     prevalence_source: str = ""
     predict: Callable[[np.ndarray], np.ndarray] | None = None
+    decides: bool = True
 
     def __repr__(self) -> str:
         macro = {name: round(value, 4) for name, value in self.table.get("macro", {}).items()}
@@ -91,7 +94,12 @@ def check_results(runs: Sequence[RunResult], classes: tuple[str, ...], images: I
         raise ValueError(f"a report needs one run or more, of different methods or seeds; got {names}")
     for run in runs:
         labels, scores = np.shape(run.labels), np.shape(run.scores)
-        if scores != (len(images), len(classes)) or labels not in ((scores[0],), scores):
+        if not run.decides:
+            if labels[:1] != (len(images),) or scores[:1] != (len(images),):
+                raise ValueError(
+                    f"{run.method}: labels {labels} and scores {scores} do not fit {len(images)} images"
+                )
+        elif scores != (len(images), len(classes)) or labels not in ((scores[0],), scores):
             raise ValueError(
                 f"{run.method}: labels {labels} and scores {scores} do not fit {len(images)} images "
                 f"and {len(classes)} classes"

@@ -1,12 +1,13 @@
 """The results table of the terminal: one line per method and class."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 from rich.text import Text
 
 from imbal_jax.console import UNDEFINED, WIDE, number, percent
+from imbal_jax.metrics.own import TAKEN
 
 SHORT = {
     "sensitivity": "sens.",
@@ -22,10 +23,23 @@ COLUMNS = {
     "auroc": "AUROC",
     "average_precision": "average precision",
 }
-
+MOST_COLUMNS = 6  # of metrics that are not built in: more do not fit a line
 
 Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Method -> row (class or "macro") -> metric -> value."""
+
+
+def columns_of(tables: Tables, width: int = WIDE) -> dict[str, str]:
+    """Metric -> heading of its column: those of decisions, where there are such, and the first of the user's own."""
+    keys = list(dict.fromkeys(key for summary in tables.values() for key in summary.get("macro", {})))
+    usual = COLUMNS if width >= WIDE else SHORT
+    standard = usual if not keys or set(COLUMNS) & set(keys) else {}
+    return {**standard, **{key: key.replace("_", " ") for key in own_metrics(keys)[:MOST_COLUMNS]}}
+
+
+def own_metrics(keys: Iterable[str]) -> list[str]:
+    """Those that are none of the built-in ones."""
+    return [key for key in keys if key not in TAKEN and not key.endswith("_classes")]
 
 
 def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None = None) -> Table:
@@ -41,8 +55,8 @@ def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None =
     table = Table(title="Results on the test set, at its own prevalence")
     table.add_column("class")
     table.add_column("method")
-    headings = COLUMNS.values() if width >= WIDE else SHORT.values()
-    for heading in headings:
+    columns = columns_of(tables, width)
+    for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("positives" if width < WIDE else "positives (prevalence)", justify="right")
     first = next(iter(tables.values()), {})
@@ -52,7 +66,7 @@ def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None =
         for method, summary in tables.items():
             metrics = summary.get(row, {})
             cells = []
-            for key in COLUMNS:
+            for key in columns:
                 value = metrics.get(key, math.nan)
                 if not math.isfinite(value):
                     lacking = "negative" if metrics.get("positives", 0) > 0 else "positive"
@@ -64,7 +78,7 @@ def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None =
                 cells.append(Text(text, style="bold" if best else ""))
             table.add_row(Text(row), Text(method), *cells, _positives(metrics))
         table.add_section()
-    if width < WIDE:
+    if width < WIDE and set(SHORT) <= set(columns):
         footnotes.add(
             ", ".join(f"{SHORT[key]} {COLUMNS[key]}" for key in SHORT if SHORT[key] != COLUMNS[key])
         )
@@ -81,10 +95,11 @@ def seeds_table(tables: Tables, steps: Mapping[str, int], width: int = WIDE) -> 
     """
     table = Table(title="Each seed, macro values on the test set")
     table.add_column("run")
-    for heading in ("step", *(COLUMNS if width >= WIDE else SHORT).values()):
+    columns = columns_of(tables, width)
+    for heading in ("step", *columns.values()):
         table.add_column(heading, justify="right", no_wrap=True)
     for run, summary in tables.items():
-        values = [number(summary.get("macro", {}).get(key, math.nan)) for key in COLUMNS]
+        values = [number(summary.get("macro", {}).get(key, math.nan)) for key in columns]
         table.add_row(Text(run), f"{steps[run]:,}", *values)
     return table
 

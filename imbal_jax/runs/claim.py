@@ -24,7 +24,7 @@ def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     not take the workdir. Methods and seeds may be added later, but one name has one definition there: ``config.json``
     keeps that of every method that was ever asked for, first stages too. The place of the data, who reads it, the
     number of devices and what is deployed may change; where all is ``trained``, so may the priors of the place of
-    use.
+    use and the user's own metrics.
     """
     write_json(workdir / CLAIM, check_claim(workdir, config, trained=trained))
 
@@ -47,7 +47,7 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
             f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
             "choose another --workdir"
         )
-    without = ("data.deployment_priors",) if trained else ()
+    without = ("data.deployment_priors", "metrics") if trained else ()
     differing = differing_values(_comparable(there, without), _comparable(values, without))
     if set(differing) == {"seed"}:
         raise InputError(
@@ -137,6 +137,7 @@ def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[
     data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
     rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", "seeds", DEFINITIONS)}
     data = {k: v for k, v in data.items() if f"data.{k}" not in without}
+    rest = {k: v for k, v in rest.items() if k not in without}
     return {**rest, "train": train, "data": data}
 
 

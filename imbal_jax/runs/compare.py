@@ -20,7 +20,7 @@ from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.address import RunAddress, find_runs, shortest_paths
 from imbal_jax.runs.claim import CLAIM, CONFIG_REMEDY, read_claim
 from imbal_jax.runs.deployment import FILE as DEPLOYED
-from imbal_jax.runs.deployment import Deployment
+from imbal_jax.runs.deployment import Deployment, require_decisions
 from imbal_jax.runs.outputs import RESULT, SCORES, RunOutputs
 from imbal_jax.runs.paired_difference import (
     MACRO,
@@ -130,6 +130,7 @@ def _read(address: RunAddress, name: str) -> Run:
     config = {**_config(address.workdir), "seed": address.seed}
     scored, deployment = RunOutputs.read(folder), Deployment.read(folder)
     assert scored is not None  # find_runs looked
+    require_decisions(deployment, folder, "compare")
     if scored.classes != deployment.classes:
         raise DamagedError(
             f"{folder / DEPLOYED} is of other classes than {folder / SCORES}: imbal-jax evaluate {address.workdir} "

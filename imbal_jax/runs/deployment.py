@@ -8,19 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, log_softmax, logit, softmax
 
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.decisions.calibration import (
-    LogitScaling,
-)
+from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.operating_point import OperatingPoint, decide
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_json
+from imbal_jax.tasks import Task, find_task
 
 FILE = "deployment.json"
-SMALLEST = 1e-30  # of a float32 softmax: below it, what was rounded to 0
-EDGE = 1e-7  # of a float32 sigmoid: nearer to 0 and 1 the odds are rounding
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,10 @@ class Inputs:
 class Deployment:
     """From a network's outputs to calibrated probabilities and decisions; stored with the checkpoint.
 
+    Of a task that does not decide (``Task.decides``), only what the network takes: no points, no prevalence.
+
     classes: the C names. negative: the index of the class that is no finding, or None.
-    many_labels: whether each class is a label of its own.
+    task_name: what kind of labels the network was trained for (``tasks.find_task``).
     scaling: of the log probabilities (of many labels: the log odds) that the network gives.
     points: one a class, chosen on validation.
     prevalence: [C], at which the probabilities hold, as far as they are calibrated.
@@ -71,12 +69,17 @@ class Deployment:
 
     classes: tuple[str, ...]
     negative: int | None
-    many_labels: bool
+    task_name: str
     scaling: LogitScaling
     points: tuple[OperatingPoint, ...]
     prevalence: tuple[float, ...]
     calibration: str
     inputs: Inputs
+
+    @property
+    def task(self) -> Task:
+        """What kind of labels the network was trained for."""
+        return find_task(self.task_name)
 
     @property
     def findings(self) -> tuple[int, ...]:
@@ -85,8 +88,8 @@ class Deployment:
 
     def probabilities(self, outputs: ArrayLike) -> np.ndarray:
         """float64 [N, C] of the network's outputs [N, C], which are probabilities too."""
-        z = self.scaling.apply(log_outputs(outputs, self.many_labels))
-        return expit(z) if self.many_labels else softmax(z, axis=-1)
+        task = self.task
+        return task.from_log_outputs(self.scaling.apply(task.log_outputs(outputs)))
 
     def called(self, probabilities: ArrayLike) -> np.ndarray:
         """bool [N, C]: which classes each image is called, at the operating points."""
@@ -101,6 +104,8 @@ class Deployment:
             return "its classes are no names"
         if self.negative is not None and (type(self.negative) is not int or not 0 <= self.negative < count):
             return "its negative class is none of them"
+        if not self.task.decides:
+            count = 0
         if len(self.points) != count or len(self.prevalence) != count:
             return f"it has {len(self.points)} operating points for {count} classes"
         if not all(np.isfinite(value).all() for value in (self.scaling.scale, self.scaling.bias)):
@@ -112,7 +117,7 @@ class Deployment:
         return {
             "classes": list(self.classes),
             "negative": self.negative,
-            "many_labels": self.many_labels,
+            "task": self.task_name,
             "scaling": self.scaling.to_json(),
             "points": points,
             "prevalence": list(self.prevalence),
@@ -131,7 +136,7 @@ class Deployment:
             made = Deployment(
                 classes=tuple(values["classes"]),
                 negative=values["negative"],
-                many_labels=bool(values["many_labels"]),
+                task_name=str(values["task"]),
                 scaling=LogitScaling.from_json(values["scaling"]),
                 points=tuple(points),
                 prevalence=tuple(map(float, values["prevalence"])),
@@ -162,12 +167,13 @@ class Deployment:
             raise DamagedError(f"{folder / FILE} is damaged ({error}): {remedy}") from None
 
 
-def log_outputs(outputs: ArrayLike, many_labels: bool) -> np.ndarray:
-    """float64: the logs of a softmax, whose rows may sum to 1 only nearly; the log odds of sigmoids."""
-    outputs = np.asarray(outputs, np.float64)
-    if many_labels:
-        return logit(np.clip(outputs, EDGE, 1 - EDGE))
-    return log_softmax(np.log(np.maximum(outputs, SMALLEST)), axis=-1)
+def require_decisions(deployment: Deployment, run: Path, command: str) -> None:
+    """InputError where the run's task gives no probabilities that thresholds turn into decisions."""
+    if not deployment.task.decides:
+        raise InputError(
+            f"{run} was trained for {deployment.task.name}, which has no probabilities and no decisions: {command} "
+            "is for runs that have; evaluate and export work for all"
+        )
 
 
 def _finite(value: Any) -> Any:

@@ -5,48 +5,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logit
 
 from imbal_jax.config import Config, Deploy
-from imbal_jax.decisions.calibration import (
-    LogitScaling,
-    fit_bias_corrected_temperature,
-    fit_platt,
-    fit_vector_scaling,
-)
+from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.criterion import rules_from
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.operating_point import OperatingPoint, choose_threshold
 from imbal_jax.decisions.threshold_rules import AtLeast, Rule, parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.labels import one_against_rest
-from imbal_jax.runs.deployment import Deployment, Inputs, log_outputs
+from imbal_jax.runs.deployment import Deployment, Inputs
 from imbal_jax.runs.outputs import RunOutputs, patient_codes
 
-HAIR = 1e-5  # of a probability; between one number of devices and another it was seen to differ by 1e-6
-# Where validation tells the classes apart without an error, lacks one, or ranks them wrong
-PENALTIES = (0.01, 1.0)
-FITS = {
-    "vector": fit_vector_scaling,
-    "bias_corrected": fit_bias_corrected_temperature,
-}
+# Of a probability: the probability of an image differs by 1e-6 between one number of devices and another
+ROUNDING = 1e-5
 
 
 def deploy(config: Config, scored: RunOutputs) -> Deployment:
     """What ``config.deploy`` asks, fitted and chosen on the validation images of ``scored``."""
-    scaling, prevalence, how = _calibrate(config, scored)
     classes = scored.classes
     negative = config.data.negative_class
     height, width, channels = map(int, scored.image_shape)
     blank = Deployment(
         classes=classes,
         negative=classes.index(negative) if negative in classes else None,
-        many_labels=scored.many_labels,
-        scaling=scaling,
+        task_name=scored.task_name,
+        scaling=LogitScaling((1.0,), (0.0,)),
         points=(),
-        prevalence=tuple(map(float, prevalence)),
-        calibration=how,
+        prevalence=(),
+        calibration="none",
         inputs=Inputs(
             shape=(height, width, channels),
             bits=int(scored.image_bits),
@@ -56,10 +43,14 @@ def deploy(config: Config, scored: RunOutputs) -> Deployment:
             geometry=scored.geometry,
         ),
     )
-    probabilities = blank.probabilities(scored.validation_outputs)
+    if not scored.task.decides:
+        return blank
+    scaling, prevalence, how = _calibrate(config, scored)
+    calibrated = replace(blank, scaling=scaling, prevalence=tuple(map(float, prevalence)), calibration=how)
+    probabilities = calibrated.probabilities(scored.validation_outputs)
     rules = rules_of(config.deploy, classes, config.select)
     points = choose_points(rules, scored.validation_labels, probabilities, scored.validation_groups)
-    return replace(blank, points=points)
+    return replace(calibrated, points=points)
 
 
 def choose_points(
@@ -129,93 +120,26 @@ def check_deploy(
 def _calibrate(config: Config, scored: RunOutputs) -> tuple[LogitScaling, np.ndarray, str]:
     """The scaling, the prevalence at which its probabilities hold, and what was done."""
     kind: str = config.deploy.calibration
-    many = scored.many_labels
+    task, source = scored.task, scored.training_priors
     target = None if config.data.deployment_priors is None else np.array(config.data.deployment_priors)
-    labels, logs = scored.validation_labels, log_outputs(scored.validation_outputs, many)
+    labels, logs = scored.validation_labels, task.log_outputs(scored.validation_outputs)
     seen = np.array([_prevalence(truth) for truth in one_against_rest(labels, len(scored.classes)).T])
     if kind == "none":
         return LogitScaling((1.0,), tuple(scored.correction.tolist())), seen, kind
     if kind == "prior":
-        source = scored.training_priors
         if not np.isfinite(source).all():
             raise InputError(
                 "deploy.calibration is prior, and what this method's batches assume of each label is not known: "
                 "take bias_corrected, which is fitted on validation"
             )
-        target = _all_above_zero(seen, source, many) if target is None else target
-        return LogitScaling((1.0,), _shift(source, target, many)), target, kind
+        target = task.filled(seen, source) if target is None else target
+        return LogitScaling((1.0,), tuple(task.prior_shift(source, target).tolist())), target, kind
 
-    if many:
-        scaling = _platt(logs, labels)
-    else:
-        scaling, kind = _fitted(kind, logs, labels, _known_shift(scored.training_priors, seen))
+    scaling, how = task.fit_scaling(kind, logs, labels, source, seen)
     if target is not None:
-        shift = _shift(_all_above_zero(seen, target, many), target, many)
+        shift = task.prior_shift(task.filled(seen, target), target)
         scaling = LogitScaling(scaling.scale, tuple(np.add(scaling.bias, shift).tolist()))
-    return scaling, seen if target is None else target, kind
-
-
-def _all_above_zero(seen: np.ndarray, otherwise: np.ndarray, many: bool) -> np.ndarray:
-    """What validation holds; of a class that it lacks, or that all have, what another says."""
-    filled = np.where((seen > 0) & (seen < 1), seen, otherwise)
-    return filled if many else filled / filled.sum()
-
-
-def _known_shift(training_priors: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """[C], what the priors alone move the log probabilities by; 0 where they are not known."""
-    known = np.isfinite(training_priors).all() and (seen > 0).all()
-    return np.array(_shift(training_priors, seen, many=False)) if known else np.zeros(len(seen))
-
-
-def _fitted(kind: str, logs: np.ndarray, labels: np.ndarray, shift: np.ndarray) -> tuple[LogitScaling, str]:
-    """The scaling of the log probabilities, and how it was found.
-
-    The fit starts from ``shift``, so that a penalty holds it near what the priors alone would do. A temperature
-    comes before the shift, which knows nothing of it.
-    """
-    if kind == "temperature":
-        scale = _scale_before(logs, labels, shift)
-        return LogitScaling((scale,), tuple(shift.tolist())), kind
-    for penalty in (0.0, *PENALTIES):
-        try:
-            fit = FITS[kind](logs + shift, labels, penalty=penalty)
-        except InputError:
-            continue
-        bias = np.multiply(fit.scale, shift) + fit.bias
-        return LogitScaling(fit.scale, tuple(bias.tolist())), kind + ", penalised" * (penalty > 0)
-    return LogitScaling((1.0,), tuple(shift.tolist())), "prior, since nothing could be fitted"
-
-
-def _scale_before(logs: np.ndarray, labels: np.ndarray, shift: np.ndarray) -> float:
-    """The a from 1/50 to 50 under which softmax(a z + shift) is likeliest; the likelihood is concave in a."""
-    known = np.flatnonzero(labels >= 0)
-    rows, columns = logs[known], labels[known]
-
-    def loss(log_scale: float) -> float:
-        log_p = log_softmax(np.exp(log_scale) * rows + shift, axis=1)
-        return float(-log_p[np.arange(len(rows)), columns].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-np.log(50), np.log(50)), method="bounded").x))
-
-
-def _platt(logs: np.ndarray, labels: np.ndarray) -> LogitScaling:
-    """Of each label by itself; one that cannot be fitted stays as it is."""
-    scales, biases = [], []
-    for column, truth in zip(logs.T, labels.T, strict=True):
-        try:
-            fit = fit_platt(column[truth >= 0], truth[truth >= 0])
-        except InputError:
-            fit = LogitScaling((1.0,), (0.0,))
-        # against the ranking a calibration must not go, or thresholds would call the least suspicious
-        keep = fit.scale[0] > 0
-        scales.append(fit.scale[0] if keep else 1.0)
-        biases.append(fit.bias[0] if keep else 0.0)
-    return LogitScaling(tuple(scales), tuple(biases))
-
-
-def _shift(source: np.ndarray, target: np.ndarray, many: bool) -> tuple[float, ...]:
-    moved = logit(target) - logit(source) if many else np.log(target) - np.log(source)
-    return tuple(moved.tolist())
+    return scaling, seen if target is None else target, how
 
 
 def _prevalence(truth: np.ndarray) -> float:
@@ -231,7 +155,7 @@ def _point(
         known = truth >= 0
         own = None if groups is None else groups[known]
         point = choose_threshold(truth[known], probabilities[known], rule, own)
-        return replace(point, threshold=_hair_below(point.threshold, probabilities[truth >= 0]))
+        return replace(point, threshold=_just_below(point.threshold, probabilities[truth >= 0]))
     except InputError:
         positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
         whose: tuple[int | None, int | None] = (None, None)
@@ -248,7 +172,7 @@ def _point(
         )
 
 
-def _hair_below(threshold: float, probabilities: np.ndarray) -> float:
+def _just_below(threshold: float, probabilities: np.ndarray) -> float:
     """A threshold that calls the same cases, and its own case whatever another machine rounds it to."""
     lower = probabilities[probabilities < threshold]
-    return max(threshold * (1 - HAIR), (threshold + lower.max()) / 2 if lower.size else 0.0)
+    return max(threshold * (1 - ROUNDING), (threshold + lower.max()) / 2 if lower.size else 0.0)

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from imbal_jax.decisions.operating_point import OperatingPoint, decide
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import RunAddress
-from imbal_jax.runs.deployment import Inputs
+from imbal_jax.runs.deployment import Inputs, require_decisions
 from imbal_jax.runs.deployment_choice import choose_points, rules_of
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import Deployed, restore_deployed
@@ -80,6 +80,7 @@ def ensemble_of(runs: Sequence[RunAddress], mesh: Mesh) -> Ensemble:
         raise InputError(f"{runs[0].workdir} holds several runs: name one of {named}")
     members = tuple(restore_deployed(run, mesh) for run in runs)
     first = members[0].deployment
+    require_decisions(first, members[0].address.folder, "predict")
     if len(members) == 1:
         return Ensemble(members, first.points, first.prevalence)
     stored = [RunOutputs.read(run.folder) for run in runs]

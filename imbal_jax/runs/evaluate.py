@@ -48,7 +48,7 @@ from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.restore import restore_deployed, restore_state
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.saliency import saliency_maps
-from imbal_jax.tasks import Task, task_for
+from imbal_jax.tasks import Task, task_for, task_name
 from imbal_jax.training.build import make_mesh
 from imbal_jax.training.composition import compose, predicting_method, steps_of
 from imbal_jax.training.correction import apply_correction, correction_factors
@@ -78,12 +78,12 @@ def score_run(
         best_step=step,
         seconds=seconds,
         skipped=skipped,
-        labels=splits.test.labels,
+        labels=splits.test.image_labels,
         groups=patient_codes(splits.test.groups),
         digests=pixel_digests(splits.test.images),
         scores=apply_correction(method, correction, source, outputs).astype(np.float32),
         outputs=outputs,
-        validation_labels=splits.validation.labels,
+        validation_labels=splits.validation.image_labels,
         validation_outputs=seen,
         validation_groups=patient_codes(splits.validation.groups),
         training_priors=source,
@@ -94,6 +94,7 @@ def score_run(
         image_bits=np.array(8 * splits.test.images.dtype.itemsize),
         geometry=splits.train.geometry,
         classes=splits.classes,
+        task_name=task_name(config.task, splits.train),
     )
 
 
@@ -151,6 +152,7 @@ def run_result(
         )
     deployment = deploy(config, scored)
     deployment.write(folder)
+    task = scored.task
 
     @cache  # read when the first map is asked for
     def restored() -> tuple[ApplyFn, Mapping[str, Any]]:
@@ -173,7 +175,7 @@ def run_result(
         own_scores=scored.scores,
         step=scored.best_step,
         restored=restored,
-        prevalence=deployment.prevalence,
+        prevalence=deployment.prevalence if task.decides else None,
     )
     return replace(result, predict=predict)
 
@@ -204,22 +206,32 @@ def result_of(
         pixels = intensities(jnp.asarray(test.images[indices]))
         mean, deviation = (jnp.asarray(v) for v in deployment.inputs.statistics.values())
         inputs = np.asarray(standardize(pixels, mean, deviation))
-        return saliency_maps(*restored(), inputs, cls, many_labels=test.many_labels)
+        return saliency_maps(*restored(), inputs, cls, task=task)
 
-    return RunResult(
+    task = scored.task
+    result = RunResult(
         method=method.name,
         summary=method.summary,
         history=read_history(folder),
         criterion=config.select,
         best_step=step,
-        table=task_for(test).table(test.labels, own_scores, test.classes, config.data.negative_class),
-        labels=test.labels,
-        scores=deployment.probabilities(outputs),
+        table=task.with_metrics(config.metrics).table(
+            test.labels, own_scores, test.classes, config.data.negative_class
+        ),
+        labels=test.image_labels,
+        scores=outputs,
         seconds=scored.seconds,
         skipped_steps=scored.skipped,
         seed=config.seed,
-        points=deployment.points,
         groups=patients,
+        decides=task.decides,
+    )
+    if not task.decides:
+        return result
+    return replace(
+        result,
+        scores=deployment.probabilities(outputs),
+        points=deployment.points,
         validation_labels=scored.validation_labels,
         validation_scores=deployment.probabilities(scored.validation_outputs),
         validation_groups=scored.validation_groups,
@@ -241,6 +253,7 @@ def write_run_report(
     split: which part of the data set that is.
     """
     write_results(path.parent, config, results, splits.classes, split)
+    kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
     return write_report(
         path,
         title=config.title or config.name,
@@ -249,6 +262,7 @@ def write_run_report(
         negative_class=config.data.negative_class,
         images=splits.test.images,
         split_table=splits.table,
+        sections=task_for(config.task, splits.test).sections(splits.test, kept),
         config=_without_paths(to_json(config)),
         environment={
             "imbal_jax": imbal_jax.__version__,
@@ -291,7 +305,8 @@ def print_results(
         each = {name: result.table for name, result in zip(names, results, strict=True)}
         steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
         console.print(seeds_table(each, steps, console.width))
-    console.print(points_table(results, classes, config.data.negative_class, console.width))
+    if results[0].decides:
+        console.print(points_table(results, classes, config.data.negative_class, console.width))
     say(console, f"report: {report}")
 
 
@@ -317,8 +332,10 @@ def _rescore(
     splits = load(config, workdir, partial(say, console))
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
-    check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
-    target = given_priors(config, task_for(splits.train), splits.classes)
+    task = task_for(config.task, splits.train, config.metrics)
+    if task.decides:
+        check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
+    target = given_priors(config, task, splits.classes)
     claim(workdir, config, trained=True)  # what is deployed may have changed
     mesh = make_mesh(config)
     results = []
@@ -339,7 +356,7 @@ def _rescore(
 def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> RunOutputs:
     before = read_result(folder)
     network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
-    task, total = task_for(splits.train), steps_of(config, method, splits.train)
+    task, total = task_for(config.task, splits.train, config.metrics), steps_of(config, method, splits.train)
     _, shared = compose(config, method, task, splits.train, mesh.size, total)
     run = evaluator(
         network,

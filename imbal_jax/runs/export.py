@@ -20,7 +20,7 @@ from jax import export as jax_export
 
 import imbal_jax
 from imbal_jax.files import write_bytes, write_json
-from imbal_jax.runs.deployment import EDGE, SMALLEST, Inputs
+from imbal_jax.runs.deployment import Inputs
 from imbal_jax.runs.restore import Deployed
 
 PROGRAM, DESCRIPTION = "model.stablehlo", "model.json"
@@ -30,18 +30,15 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 def predictions(deployed: Deployed, images: jax.Array) -> dict[str, jax.Array]:
     """``probabilities`` float32 and ``called`` bool, [B, C], of images [B, H, W, C]: pure and jittable.
 
-    In float32 what ``Deployment`` does in float64: probabilities agree to 1e-5, and so do decisions but for those
-    that lie as near to a threshold.
+    Of a task that does not decide, ``predictions`` float32 [B, ...]. In float32 what ``Deployment`` does in float64:
+    probabilities agree to 1e-5, and so do decisions but for those that lie as near to a threshold.
     """
     deployment = deployed.deployment
     outputs = deployed.outputs(images).astype(jnp.float32)
+    if not deployed.task.decides:
+        return {"predictions": outputs}
     scale, bias = (jnp.float32(getattr(deployment.scaling, name)) for name in ("scale", "bias"))
-    if deployment.many_labels:
-        outputs = jnp.clip(outputs, EDGE, 1 - EDGE)
-        probabilities = jax.nn.sigmoid(scale * (jnp.log(outputs) - jnp.log1p(-outputs)) + bias)
-    else:
-        logs = jax.nn.log_softmax(jnp.log(jnp.maximum(outputs, SMALLEST)))
-        probabilities = jax.nn.softmax(scale * logs + bias)
+    probabilities = deployed.task.scaled(outputs, scale, bias)
     called = probabilities >= jnp.float32([point.threshold for point in deployment.points])
     called &= ~jnp.array([point.threshold > 1 for point in deployment.points])  # which float32 may round to 1
     if (negative := deployment.negative) is not None:
@@ -81,7 +78,9 @@ def export_run(deployed: Deployed, folder: Path) -> Path:
             "dtype": str(deployment.inputs.dtype),
             **described(deployment.inputs),
         },
-        "gives": {"probabilities": "float32 [batch, classes]", "called": "bool [batch, classes]"},
+        "gives": {"probabilities": "float32 [batch, classes]", "called": "bool [batch, classes]"}
+        if deployed.task.decides
+        else {"predictions": "float32 [batch, ...]"},
         "method": deployed.method.name,
         "step": deployed.step,
         **{k: v for k, v in deployment.to_json().items() if k not in ("inputs", "scaling")},

@@ -14,7 +14,6 @@ from imbal_jax.config import Config, Data
 from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.labels import MISSING
 from imbal_jax.data.load import SPLITS, Splits, load, read
 from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.errors import InputError
@@ -82,7 +81,8 @@ def validate(
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for name, result in zip(names, results, strict=True):
         groups = np.arange(len(result.labels)) if result.groups is None else result.groups
-        arrays = {"labels": result.labels, "probabilities": result.scores, "groups": groups}
+        outputs = "probabilities" if result.decides else "kept"
+        arrays = {"labels": result.labels, outputs: result.scores, "groups": groups}
         arrays["classes"] = np.array(classes)
         write_npz(out / f"{name.replace(', seed ', '-seed')}.npz", arrays, compressed=True)
     print_results(config, results, classes, report, console)
@@ -106,8 +106,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
     geometry = deployment.inputs.geometry
     check_asked(config.data, model.config.data, geometry)
     if config.data.label_kind == "auto":
-        kind: Literal["one", "many"] = "many" if deployment.many_labels else "one"
-        config = replace(config, data=replace(config.data, label_kind=kind))
+        config = replace(config, data=replace(config.data, label_kind=model.task.label_kind))
     if part == "all":
         whole = replace(config.data, split="patient")  # the set's own split is not asked for
         data, _ = read(whole, out, tell, classes=deployment.classes, geometry=geometry)
@@ -118,7 +117,8 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         if replace(here, dir=None) == replace(there, dir=None):
             claim_splits(model.address.workdir, splits.members)
         data = getattr(splits, part)
-    data = aligned(data, deployment.classes, many_labels=deployment.many_labels)
+    check_labels(data)
+    data = model.task.aligned(data, deployment.classes)
     if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
         wanted, size = deployment.inputs, deployment.inputs.shape[0]
         raise InputError(
@@ -127,7 +127,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         )
     if geometry is None:
         tell("nothing is known of how the training images were made: these are taken as if they were made so")
-    summary = split_summary(data.labels, data.groups, {part: np.arange(len(data))}, data.classes)
+    summary = split_summary(data.image_labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
         tell(f"no image of {name}: its sensitivity is undefined")
     nothing = data.take(np.arange(0))
@@ -158,46 +158,13 @@ def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:
             )
 
 
-def aligned(data: Dataset, classes: tuple[str, ...], *, many_labels: bool) -> Dataset:
-    """The same images with their labels in the order of ``classes``; a label that the set lacks is missing.
-
-    Raises InputError for a class that is none of these, and for one label in place of many.
-    """
-    check_labels(data)
-    if data.many_labels != many_labels:
-        kinds = ("one label", "many labels")
-        raise InputError(
-            f"the data set has {kinds[data.many_labels]} an image, the network was trained for {kinds[many_labels]}"
-        )
-    if many_labels:
-        known = [name for name in classes if name in data.classes]
-        if not known:
-            raise InputError(
-                f"the data set has the labels {', '.join(data.classes)}, the network knows {', '.join(classes)}"
-            )
-        labels = np.full((len(data), len(classes)), MISSING, data.labels.dtype)
-        for c, name in enumerate(classes):
-            if name in data.classes:
-                labels[:, c] = data.labels[:, data.classes.index(name)]
-        return replace(data, labels=labels, classes=classes)
-    present = [data.classes[c] for c in np.unique(data.labels)]
-    unknown = [name for name in present if name not in classes]
-    if unknown:
-        raise InputError(
-            f"the data set has images of {', '.join(unknown)}, the network knows {', '.join(classes)}: "
-            "rename the labels, or leave those images out"
-        )
-    place = np.array([classes.index(name) if name in classes else -1 for name in data.classes])
-    return replace(data, labels=place[data.labels].astype(np.int32), classes=classes)
-
-
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
     scored = RunOutputs.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
     if refit:
         target = given_priors(config, model.task, scored.classes)
         scored = with_deployment_priors(model.method, scored, target)
-    outputs = model.predict(mesh, 4 * config.train.batch_size)(test.images)
+    outputs = model.evaluate(mesh, 4 * config.train.batch_size)(test)
     return result_of(
         replace(config, seed=model.address.seed),
         model.method,

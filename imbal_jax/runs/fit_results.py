@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imbal_jax.console import number
 from imbal_jax.report import RunResult
-from imbal_jax.report.results_table import COLUMNS
+from imbal_jax.report.results_table import columns_of
 
 
 class FitResults(list[RunResult]):
@@ -24,12 +24,13 @@ class FitResults(list[RunResult]):
 
     def _repr_html_(self) -> str:
         """The macro metrics on the test set, a line a run, and where the report is."""
-        heading = "".join(f"<th>{name}</th>" for name in ("method", "seed", *COLUMNS.values()))
+        columns = columns_of({str(place): result.table for place, result in enumerate(self)})
+        heading = "".join(f"<th>{name}</th>" for name in ("method", "seed", *columns.values()))
         lines = []
         for result in self:
             macro = result.table.get("macro", {})
             cells = [escape(result.method), str(result.seed)]
-            cells += [number(macro.get(name, float("nan"))) for name in COLUMNS]
+            cells += [number(macro.get(name, float("nan"))) for name in columns]
             lines.append("".join(f"<td>{cell}</td>" for cell in cells))
         rows = "".join(f"<tr>{line}</tr>" for line in lines)
         report = escape(str(self.workdir / "report.html"))

@@ -16,6 +16,7 @@ from imbal_jax.data.labels import MISSING
 from imbal_jax.files import DamagedError, present, read_json, read_npz, write_json, write_npz
 from imbal_jax.methods import Method
 from imbal_jax.metrics.clusters import patient_numbers
+from imbal_jax.tasks import Task, find_task
 from imbal_jax.training.correction import apply_correction
 
 RESULT = "result.json"
@@ -36,6 +37,8 @@ class RunOutputs:
         where that is not known.
     correction: float64 [C], the log factors by which the method corrects the outputs.
     mean, deviation: of the training images' pixels in [0, 1], which the network's inputs are standardised by.
+    task_name: what kind of labels (``tasks.find_task``). Of a task that does not decide, labels are what is known of
+        whole images (``Dataset.image_labels``), outputs and scores what ``Task.keep`` gave of each.
     image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. geometry: how pictures
         became such images; None where that is not known. classes: the C names.
     """
@@ -57,12 +60,14 @@ class RunOutputs:
     image_shape: np.ndarray
     image_bits: np.ndarray
     classes: tuple[str, ...]
+    task_name: str
     geometry: Geometry | None = None
     validation_groups: np.ndarray | None = None
 
     @property
-    def many_labels(self) -> bool:
-        return self.labels.ndim == 2
+    def task(self) -> Task:
+        """What kind of labels."""
+        return find_task(self.task_name)
 
     def write(self, folder: Path) -> None:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
@@ -92,6 +97,7 @@ class RunOutputs:
         fitting: dict[str, Any] = {
             **stored,
             "classes": tuple(map(str, stored["classes"])),
+            "task_name": str(stored["task_name"]),
             "validation_groups": groups if groups.size else None,
             "geometry": made and Geometry.from_json(made, folder / SCORES),
         }
@@ -101,22 +107,26 @@ class RunOutputs:
 def _wrong(stored: Mapping[str, np.ndarray]) -> str:
     """What the first array of ``RunOutputs`` that cannot be right is, or nothing."""
     classes = stored["classes"]
+    if stored["task_name"].shape != () or stored["task_name"].dtype.kind != "U":
+        return "task_name is no text"
+    task = find_task(str(stored["task_name"]))
     if classes.ndim != 1 or classes.dtype.kind != "U" or len(set(classes.tolist())) < max(1, classes.size):
         return "classes are no names"
     count, many = classes.size, stored["labels"].ndim == 2
+    each = (count,) if task.decides else stored["outputs"].shape[1:]
     images, known = (stored[name].shape[:1] for name in ("labels", "validation_labels"))
     one = (count,) if many else ()
     shapes = {
         "labels": (*images, *one),
         "groups": images,
         "digests": images,
-        "scores": (*images, count),
-        "outputs": (*images, count),
+        "scores": (*images, *each),
+        "outputs": (*images, *each),
         "validation_labels": (*known, *one),
-        "validation_outputs": (*known, count),
+        "validation_outputs": (*known, *each),
         "validation_groups": known if stored["validation_groups"].size else (0,),
-        "training_priors": (count,),
-        "correction": (count,),
+        "training_priors": (count,) if task.decides else stored["training_priors"].shape,
+        "correction": (count,) if task.decides else stored["correction"].shape,
         "mean": stored["deviation"].shape,
         "image_shape": (3,),
         "image_bits": (),
@@ -130,7 +140,7 @@ def _wrong(stored: Mapping[str, np.ndarray]) -> str:
         low, high = (MISSING, 1) if many else (0, count - 1)
         if stored[name].dtype.kind == "f" or ((stored[name] < low) | (stored[name] > high)).any():
             return f"{name} hold values outside {low}..{high}"
-    for name in ("scores", "outputs", "validation_outputs"):
+    for name in ("scores", "outputs", "validation_outputs") if task.decides else ():
         if not ((stored[name] >= 0) & (stored[name] <= 1)).all():
             return f"{name} hold values that are no probabilities"
     return ""

@@ -20,11 +20,11 @@ from imbal_jax.methods import Method, static_part
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.outputs import read_result
-from imbal_jax.tasks import MANY_LABELS, ONE_LABEL, Task
+from imbal_jax.tasks import Task
 from imbal_jax.training.build import build
 from imbal_jax.training.checkpoint import Checkpoints
 from imbal_jax.training.composition import predicting_method
-from imbal_jax.training.inference import evaluator, shard_predict
+from imbal_jax.training.inference import Predict, evaluator, shard_predict
 from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.training.optimizer import make_optimizer
 
@@ -46,19 +46,31 @@ class Deployed:
     @property
     def task(self) -> Task:
         """What kind of labels the network was trained for."""
-        return MANY_LABELS if self.deployment.many_labels else ONE_LABEL
+        return self.deployment.task
 
     def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
-        """``images [N, H, W, C] -> outputs float32 [N, C]`` of the network, which are probabilities."""
-        inputs = self.deployment.inputs
+        """``images [N, H, W, C] -> outputs float32 [N, ...]``; of classification probabilities [N, C]."""
+        run = self._evaluator(mesh, batch_size, keep=False)
+        return partial(run, replicate(self.variables, mesh), self.deployment.inputs.statistics)
+
+    def evaluate(self, mesh: Mesh, batch_size: int) -> Callable[[Dataset], np.ndarray]:
+        """``data -> what the task keeps of each example``."""
+        run, task = self._evaluator(mesh, batch_size, keep=True), self.task
+        variables, statistics = replicate(self.variables, mesh), self.deployment.inputs.statistics
+        return lambda data: run(
+            variables, statistics, data.images, data.labels if task.reads_labels else None
+        )
+
+    def _evaluator(self, mesh: Mesh, batch_size: int, *, keep: bool) -> Predict:
         method = static_part(predicting_method(self.method))
-        run = evaluator(self.network, self.task, method, mesh, batch_size, inputs.mirror)
-        return partial(run, replicate(self.variables, mesh), inputs.statistics)
+        mirror = self.deployment.inputs.mirror
+        return evaluator(self.network, self.task, method, mesh, batch_size, mirror, keep=keep)
 
     def probabilities(self, images: np.ndarray, mesh: Mesh, batch_size: int = 64) -> np.ndarray:
-        """Calibrated probabilities float64 [N, C]. images: uint8 or uint16 [N, H, W, C], as the training images were.
+        """Calibrated probabilities float64 [N, C]; of a task that does not decide, its predictions.
 
-        Raises InputError for images of another shape or type.
+        images: uint8 or uint16 [N, H, W, C], as the training images were. Raises InputError for images of another
+        shape or type.
         """
         inputs = self.deployment.inputs
         if np.shape(images)[1:] != inputs.shape or images.dtype != inputs.dtype:
@@ -66,13 +78,15 @@ class Deployed:
                 f"images are {images.dtype} {list(np.shape(images))}, the network takes {inputs.dtype} "
                 f"[N, {', '.join(map(str, inputs.shape))}]"
             )
-        return self.deployment.probabilities(self.predict(mesh, batch_size)(images))
+        outputs = self.predict(mesh, batch_size)(images)
+        return self.deployment.probabilities(outputs) if self.task.decides else outputs
 
     def outputs(self, images: jax.Array) -> jax.Array:
-        """The same, float32 [B, C] of images [B, H, W, C]: pure and jittable, on one device."""
+        """As ``predict``, float32 [B, ...] of images [B, H, W, C]: pure and jittable, on one device."""
         inputs = self.deployment.inputs
         predictor = self.task.predictor(predicting_method(self.method))
-        pure = shard_predict(self.network.apply, predictor, inputs.statistics, inputs.mirror)
+        unmirrored = self.task.unmirrored if inputs.mirror else None
+        pure = shard_predict(self.network.apply, predictor, inputs.statistics, unmirrored)
         return pure(self.variables, images)
 
 
@@ -85,10 +99,9 @@ def restore_deployed(address: RunAddress, mesh: Mesh, step: int | None = None) -
     config, method, folder = address.config(), address.definition(), address.folder
     deployment = Deployment.read(folder)
     step = read_result(folder)["best_step"] if step is None else step
-    classes = len(deployment.classes)
     like = Dataset(
         np.zeros((0, *deployment.inputs.shape), deployment.inputs.dtype),
-        np.zeros((0, classes) if deployment.many_labels else 0, np.int32),
+        np.zeros(0, np.int32),
         np.zeros(0, np.int32),
         deployment.classes,
     )

@@ -22,7 +22,8 @@ def write_results(
     ``{"runs": [{"method", "seed", "step", "split", "rows", "operating_points"}]}``: ``rows`` maps each class and
     "macro" to its metrics, of the network's own calls; ``operating_points`` maps each class but the negative one to
     ``threshold``, ``rule``, ``sensitivity``, ``specificity``, ``ppv``, ``called_per_1000`` and ``intervals``, the
-    95 % intervals of the three rates as [low, high]. What is undefined (NaN) is null.
+    95 % intervals of the three rates as [low, high]; of a task that does not decide there are none. What is undefined
+    (NaN) is null.
 
     split: train, validation, test, or all. Raises InputError where the file cannot be written.
     """
@@ -33,7 +34,7 @@ def write_results(
 
 
 def _run(config: Config, result: RunResult, classes: Sequence[str], split: str) -> dict[str, Any]:
-    points = point_values(result, classes, config.data.negative_class)
+    points = point_values(result, classes, config.data.negative_class) if result.decides else {}
     return {
         "method": result.method,
         "seed": result.seed,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from imbal_jax.engine.step import ApplyFn
+from imbal_jax.tasks import ONE_LABEL, Task
 
 
 def saliency_maps(
@@ -26,7 +27,7 @@ def saliency_maps(
     inputs: ArrayLike,
     cls: int,
     *,
-    many_labels: bool = False,
+    task: Task = ONE_LABEL,
     samples: int = 32,
     noise: float = 0.1,
     seed: int = 0,
@@ -44,7 +45,7 @@ def saliency_maps(
       variables: of the network, which is run in evaluation mode.
       inputs: [B, H, W, channels], as the network takes them: standardised, not pixels of 0 to 255.
       cls: c, 0 to C - 1.
-      many_labels: whether the logits are of independent sigmoids.
+      task: what the logits are of; it says what the log-odds of a class are.
       samples: noisy copies of each image; they are one batch.
       noise: s as a share of the range (largest less smallest value) of the image.
       seed: of the noise, which is the same for every image: equal images have equal maps.
@@ -68,14 +69,14 @@ def saliency_maps(
         raise ValueError(f"class {cls} is out of range: the network has {example.shape[-1]} logits")
     asked = jnp.int32(cls), jnp.float32(noise)
     key = jax.random.key(seed)
-    maps = [_map(apply_fn, bool(many_labels), samples, variables, image, asked, key) for image in inputs]
+    maps = [_map(apply_fn, task, samples, variables, image, asked, key) for image in inputs]
     return np.stack([np.asarray(one) for one in maps])
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _map(
     apply_fn: ApplyFn,
-    many_labels: bool,
+    task: Task,
     samples: int,
     variables: Mapping[str, Any],
     image: jax.Array,
@@ -89,11 +90,7 @@ def _map(
 
     def total_log_odds(inputs: jax.Array) -> jax.Array:  # of images that do not see each other
         logits = _logits(apply_fn, variables, inputs).astype(jnp.float32)
-        own = logits[:, cls]
-        if many_labels or logits.shape[1] == 1:
-            return own.sum()
-        others = jnp.where(jnp.arange(logits.shape[1]) == cls, -jnp.inf, logits)
-        return (own - jax.nn.logsumexp(others, axis=1)).sum()
+        return task.log_odds(logits, cls).sum()
 
     gradients = jax.grad(total_log_odds)(noisy)
     return jnp.sqrt((gradients**2).mean(axis=0).sum(axis=-1))

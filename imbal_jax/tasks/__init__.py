@@ -1,16 +1,62 @@
 """Tasks: what differs between kinds of labels."""
 
+from functools import cache
+
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.errors import InputError
+from imbal_jax.import_paths import import_object, is_import_path
 from imbal_jax.tasks.many_labels import ManyLabels
 from imbal_jax.tasks.one_label import OneLabel
-from imbal_jax.tasks.task import PARTS, Task
+from imbal_jax.tasks.task import PARTS, Section, Task
 
 ONE_LABEL = OneLabel()
 MANY_LABELS = ManyLabels()
+TASKS: dict[str, Task] = {"one_label": ONE_LABEL, "many_labels": MANY_LABELS}
 
-__all__ = ["MANY_LABELS", "ONE_LABEL", "PARTS", "ManyLabels", "OneLabel", "Task", "task_for"]
+__all__ = [
+    "MANY_LABELS",
+    "ONE_LABEL",
+    "PARTS",
+    "TASKS",
+    "ManyLabels",
+    "OneLabel",
+    "Section",
+    "Task",
+    "find_task",
+    "task_for",
+    "task_name",
+]
 
 
-def task_for(data: Dataset) -> Task:
-    """The task that the labels of ``data`` pose."""
-    return MANY_LABELS if data.many_labels else ONE_LABEL
+def task_name(asked: str, data: Dataset) -> str:
+    """The name of the task for ``data``: what is ``asked`` (``Config.task``), or by the labels where that is auto."""
+    if asked != "auto":
+        return asked
+    if data.labels.ndim > 2:
+        raise InputError(
+            f"labels are {data.labels.dtype} {list(data.labels.shape)}, which is neither one label an image [N] nor "
+            "many [N, labels]: name the task that reads them, task package.module:name"
+        )
+    return "many_labels" if data.many_labels else "one_label"
+
+
+@cache  # one object a name: compilations are shared by the task
+def find_task(name: str) -> Task:
+    """A built-in task, or the one at an import path, a subclass of ``Task`` or an instance; else InputError."""
+    if name in TASKS:
+        return TASKS[name]
+    if not is_import_path(name):
+        raise InputError(f"task is {name!r}, allowed are auto, {', '.join(TASKS)} and package.module:name")
+    found = import_object(name, "task")
+    if isinstance(found, type) and issubclass(found, Task):
+        found = found()
+    if not isinstance(found, Task):
+        raise InputError(f"task {name} is {found!r}: give a subclass of imbal_jax.tasks.Task")
+    return found
+
+
+def task_for(asked: str, data: Dataset, metrics: tuple[str, ...] = ()) -> Task:
+    """The task for ``data``, as ``Config.task`` and ``Config.metrics`` ask; InputError for labels of another kind."""
+    task = find_task(task_name(asked, data))
+    task.check_data(data)
+    return task.with_metrics(metrics) if metrics else task

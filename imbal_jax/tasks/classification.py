@@ -1,9 +1,9 @@
 """Classification: what one label an image and many labels share, from the objective to the decisions."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +17,33 @@ from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError
-from imbal_jax.methods import COSINE_SCALE, LOSSES, ClassArrays, LossFunction, Method, Scene
+from imbal_jax.methods import COSINE_SCALE, ClassArrays, Loss, LossFunction, Method, Scene, find_loss
+from imbal_jax.metrics.own import add_own, find_metric, metric_name
 from imbal_jax.tasks.task import Table, Task, as_mapping
 
 
+@dataclass(frozen=True)
 class Classification(Task):
     """Logits [B, C] for images; a subclass says what the labels are.
 
-    losses: name -> function of a scene, of the rows of ``methods.LOSSES`` that fit.
+    losses: the names of those of the catalogue that fit. dimensions: of the labels.
+    metrics: import paths of the user's own metrics of a class against the rest (``Config.metrics``).
     """
 
-    decides = True
-    losses: Mapping[str, LossFunction]
+    decides: ClassVar[bool] = True
+    dimensions: ClassVar[int]
+    losses: ClassVar[tuple[str, ...]]
+    metrics: tuple[str, ...] = ()
+
+    def function_of(self, loss: Loss) -> LossFunction | None:
+        """The function of a loss for this kind of labels."""
+        raise NotImplementedError
+
+    def with_metrics(self, paths: tuple[str, ...]) -> Task:
+        """The same task with these in its tables."""
+        for path in paths:
+            find_metric(path)
+        return replace(self, metrics=paths)
 
     def targets(self, labels: jax.Array, uncertain: str) -> tuple[jax.Array, jax.Array | None]:
         """Targets and mask (None: all count)."""
@@ -50,15 +65,21 @@ class Classification(Task):
         """float32 [B, C]."""
         raise NotImplementedError
 
+    def check_data(self, data: Dataset) -> None:
+        """InputError where the labels are of another kind."""
+        if data.labels.ndim != self.dimensions:
+            kind = {1: "one label an image", 2: "many labels an image"}.get(data.labels.ndim, "masks")
+            raise InputError(f"the data set has {kind}, the task is classification with {self.name}")
+
     def check(self, method: Method) -> None:
         """Raise InputError where the task has no such loss, or the parts of the method exclude each other."""
         for name in (method.loss, method.second_loss):
-            if name not in self.losses:
+            if self.function_of(find_loss(name)) is None:
                 allowed = ", ".join(self.losses)
                 raise InputError(
                     f"method {method.name}: loss {name} is not for {self.name}, allowed are {allowed}"
                 )
-        if LOSSES[method.second_loss].ranks:
+        if find_loss(method.second_loss).ranks:
             raise InputError(
                 f"method {method.name}: second_loss {method.second_loss} ranks, and trains no head"
             )
@@ -97,7 +118,7 @@ class Classification(Task):
             )
             scene = scene_of(labels)
             if row.ranks:
-                return self.losses[method.loss](scene), {}
+                return self._loss(method.loss, scene, ()), {}
             values, weights = self._values(method, scene, labels, batch["shared"])
             if "partner_labels" in batch:
                 # share L(own label) + (1 - share) L(partner's label); doubled, as the mean runs over 2B values
@@ -139,9 +160,10 @@ class Classification(Task):
         self, method: Method, scene: Scene, labels: jax.Array, shared: Shared
     ) -> tuple[jax.Array, jax.Array]:
         """The loss of each value, and its weight."""
-        values = self.losses[method.loss](scene)
+        shape = labels.shape if self.dimensions == 1 else scene.logits.shape
+        values = self._loss(method.loss, scene, shape)
         if "loss" in method.deferred:
-            plain, blend = self.losses["cross_entropy"](scene), shared.blend
+            plain, blend = self._loss("cross_entropy", scene, shape), shared.blend
             values = jnp.where(blend > 0, blend * values, 0) + (1 - blend) * plain
         weights = jnp.broadcast_to(self.weights(labels, scene.mask, scene.arrays), values.shape)
         if method.hard_negatives:
@@ -152,11 +174,33 @@ class Classification(Task):
             )
         return values, weights
 
+    def _loss(self, name: str, scene: Scene, shape: tuple[int, ...]) -> jax.Array:
+        """The values of a loss; InputError unless they have ``shape``, or they would be weighted wrong."""
+        function = self.function_of(find_loss(name))
+        assert function is not None  # check refused it
+        values = jnp.asarray(function(scene))
+        if values.shape != shape:
+            what = {0: "one number, of a loss that ranks", 1: "one value an image, [B]"}.get(len(shape))
+            raise InputError(
+                f"loss {name} gives values {list(values.shape)}, expected {list(shape)}: "
+                f"{what or 'one value a label, [B, C]'}"
+            )
+        return values
+
     def table(
         self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...], negative_class: str | None
     ) -> Table:
-        """See ``metrics.classification_summary``. kept: probabilities [N, C]."""
-        return metrics.classification_summary(labels, kept, classes, negative_class=negative_class)
+        """See ``metrics.classification_summary``, and the user's own. kept: probabilities [N, C]."""
+        table = metrics.classification_summary(labels, kept, classes, negative_class=negative_class)
+        return add_own(table, self.metrics, labels, kept, negative_class) if self.metrics else table
+
+    def flat(self, table: Table) -> dict[str, float]:
+        """See ``metrics.flat_metrics``; the user's own as well."""
+        own = [metric_name(path) for path in self.metrics]
+        of_classes = {
+            f"{key}/{name}": row[key] for key in own for name, row in table.items() if name != "macro"
+        }
+        return {**metrics.flat_metrics(table), **{key: table["macro"][key] for key in own}, **of_classes}
 
     def uncertainty(
         self, criterion: Criterion, data: Dataset, kept: np.ndarray, negative_class: str | None
@@ -176,6 +220,10 @@ class Classification(Task):
     def uninformed(self, data: Dataset) -> np.ndarray:
         """Equal probabilities."""
         return np.full((len(data), len(data.classes)), 1 / len(data.classes))
+
+    def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+        """``priors`` [C]; of a class that no image has, or all have, what ``otherwise`` says."""
+        return np.where((priors > 0) & (priors < 1), priors, otherwise)
 
 
 def _views_apart(

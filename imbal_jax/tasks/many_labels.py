@@ -1,25 +1,34 @@
 """Classification with many labels an image, each 0, 1, uncertain (-1) or missing (-2)."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit
 
 from imbal_jax import losses, priors
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.labels import UNCERTAIN
+from imbal_jax.data.labels import MISSING, UNCERTAIN
+from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.prior_shift import effective_prevalence
 from imbal_jax.errors import InputError
-from imbal_jax.methods import LOSSES, ClassArrays, Method
+from imbal_jax.methods import LOSSES, ClassArrays, Loss, LossFunction, Method
+from imbal_jax.tasks.calibrating import fit_labels
 from imbal_jax.tasks.classification import Classification
+
+EDGE = 1e-7  # of a float32 sigmoid: nearer to 0 and 1 the odds are rounding
 
 
 class ManyLabels(Classification):
     """Labels int [N, L]; a sigmoid of each logit."""
 
     name = "many labels an image"
-    losses = {name: row.many_labels for name, row in LOSSES.items() if row.many_labels}  # noqa: RUF012
+    dimensions = 2
+    label_kind = "many"
+    losses = tuple(name for name, row in LOSSES.items() if row.many_labels)
     allowed = ("mixing", "hard_negatives")
 
     def check(self, method: Method) -> None:
@@ -29,6 +38,10 @@ class ManyLabels(Classification):
         if method.epoch == "rarest":
             raise InputError(f"method {method.name}: epoch=rarest needs one label an image")
         super().check(method)
+
+    def function_of(self, loss: Loss) -> LossFunction | None:
+        """Its function for many labels."""
+        return loss.many_labels
 
     def targets(self, labels: jax.Array, uncertain: str) -> tuple[jax.Array, jax.Array | None]:
         """Targets and the mask of those that are known, by the policy for uncertain labels."""
@@ -109,3 +122,44 @@ class ManyLabels(Classification):
         if method.composition != "natural":
             return np.full(len(positives), np.nan)
         return effective_prevalence(positives, known, weights)
+
+    def log_outputs(self, outputs: ArrayLike) -> np.ndarray:
+        """Log odds."""
+        return logit(np.clip(np.asarray(outputs, np.float64), EDGE, 1 - EDGE))
+
+    def from_log_outputs(self, logs: np.ndarray) -> np.ndarray:
+        """Sigmoid."""
+        return expit(logs)
+
+    def scaled(self, outputs: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+        """Sigmoid of the scaled log odds."""
+        outputs = jnp.clip(outputs, EDGE, 1 - EDGE)
+        return jax.nn.sigmoid(scale * (jnp.log(outputs) - jnp.log1p(-outputs)) + bias)
+
+    def prior_shift(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """The difference of the log odds, target - source."""
+        return logit(target) - logit(source)
+
+    def fit_scaling(
+        self, kind: str, logs: np.ndarray, labels: np.ndarray, source: np.ndarray, seen: np.ndarray
+    ) -> tuple[LogitScaling, str]:
+        """Platt's scaling of each label, whatever kind is asked."""
+        return fit_labels(logs, labels), kind
+
+    def log_odds(self, logits: jax.Array, cls: Any) -> jax.Array:
+        """The logit."""
+        return logits[:, cls]
+
+    def aligned(self, data: Dataset, classes: tuple[str, ...]) -> Dataset:
+        """The columns in the order of ``classes``, missing where ``data`` has none; InputError where it has none of
+        them."""
+        self.check_data(data)
+        if not set(classes) & set(data.classes):
+            raise InputError(
+                f"the data set has the labels {', '.join(data.classes)}, the network knows {', '.join(classes)}"
+            )
+        labels = np.full((len(data), len(classes)), MISSING, data.labels.dtype)
+        for c, name in enumerate(classes):
+            if name in data.classes:
+                labels[:, c] = data.labels[:, data.classes.index(name)]
+        return replace(data, labels=labels, classes=classes)

@@ -1,27 +1,38 @@
 """Classification with one label an image."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import log_softmax
+from numpy.typing import ArrayLike
+from scipy.special import log_softmax, softmax
 
 from imbal_jax import priors
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.prior_shift import effective_priors
 from imbal_jax.errors import InputError
-from imbal_jax.methods import LOSSES, ClassArrays, Method
+from imbal_jax.methods import LOSSES, ClassArrays, Loss, LossFunction, Method
+from imbal_jax.tasks.calibrating import fit_classes
 from imbal_jax.tasks.classification import Classification
 from imbal_jax.tasks.task import PARTS
+
+SMALLEST = 1e-30  # of a float32 softmax: below it, what was rounded to 0
 
 
 class OneLabel(Classification):
     """Labels int [N]; softmax of the logits."""
 
     name = "one label an image"
-    losses = {name: row.one_label for name, row in LOSSES.items() if row.one_label}  # noqa: RUF012
+    dimensions = 1
+    losses = tuple(name for name, row in LOSSES.items() if row.one_label)
     allowed = PARTS
+
+    def function_of(self, loss: Loss) -> LossFunction | None:
+        """Its function for one label."""
+        return loss.one_label
 
     def targets(self, labels: jax.Array, uncertain: str) -> tuple[jax.Array, None]:
         """The labels; all count."""
@@ -102,3 +113,54 @@ class OneLabel(Classification):
             left = stream ** (1 - method.loss_row.power_removed(method.loss_options))
             return left / left.sum()
         return effective_priors(stream, arrays.class_weights)
+
+    def log_outputs(self, outputs: ArrayLike) -> np.ndarray:
+        """Log probabilities; the rows of a float32 softmax sum to 1 only nearly."""
+        return log_softmax(np.log(np.maximum(np.asarray(outputs, np.float64), SMALLEST)), axis=-1)
+
+    def from_log_outputs(self, logs: np.ndarray) -> np.ndarray:
+        """Softmax."""
+        return softmax(logs, axis=-1)
+
+    def scaled(self, outputs: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+        """Softmax of the scaled log probabilities."""
+        logs = jax.nn.log_softmax(jnp.log(jnp.maximum(outputs, SMALLEST)))
+        return jax.nn.softmax(scale * logs + bias)
+
+    def prior_shift(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """log target - log source."""
+        return np.log(target) - np.log(source)
+
+    def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+        """As every classification's, with sum 1."""
+        found = super().filled(priors, otherwise)
+        return found / found.sum()
+
+    def fit_scaling(
+        self, kind: str, logs: np.ndarray, labels: np.ndarray, source: np.ndarray, seen: np.ndarray
+    ) -> tuple[LogitScaling, str]:
+        """Of the kind that is asked, from what the priors alone do, where they are known."""
+        known = np.isfinite(source).all() and (seen > 0).all()
+        shift = self.prior_shift(source, seen) if known else np.zeros(len(seen))
+        return fit_classes(kind, logs, labels, shift)
+
+    def log_odds(self, logits: jax.Array, cls: Any) -> jax.Array:
+        """z_c - log sum_{k != c} exp z_k; of a single logit itself."""
+        own = logits[:, cls]
+        if logits.shape[1] == 1:
+            return own
+        others = jnp.where(jnp.arange(logits.shape[1]) == cls, -jnp.inf, logits)
+        return own - jax.nn.logsumexp(others, axis=1)
+
+    def aligned(self, data: Dataset, classes: tuple[str, ...]) -> Dataset:
+        """The labels as places among ``classes``; InputError for images of a class that is none of them."""
+        self.check_data(data)
+        present = [data.classes[c] for c in np.unique(data.labels)]
+        unknown = [name for name in present if name not in classes]
+        if unknown:
+            raise InputError(
+                f"the data set has images of {', '.join(unknown)}, the network knows {', '.join(classes)}: "
+                "rename the labels, or leave those images out"
+            )
+        place = np.array([classes.index(name) if name in classes else -1 for name in data.classes])
+        return replace(data, labels=place[data.labels].astype(np.int32), classes=classes)

@@ -1,18 +1,19 @@
 """What a task is: all that differs between kinds of labels, so that trainer, runs and report ask nothing else."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import perturb_images
+from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.engine.step import Objective
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
-from imbal_jax.metrics import flat_metrics
 from imbal_jax.transforms.augment import Augment
 
 Table = dict[str, dict[str, float]]
@@ -22,18 +23,39 @@ PARTS = ("mixing", "auxiliary", "second_stage", "correction", "hard_negatives", 
 """Fields of a ``Method`` that only some kinds of labels have a meaning for."""
 
 
+class Section(NamedTuple):
+    """A section of the report. key: its anchor in the page, of letters. html: its content, escaped."""
+
+    key: str
+    heading: str
+    html: str
+
+
 class Task:
-    """One kind of labels. The labels of a data set choose between the built-in ones (``tasks.task_for``).
+    """One kind of labels. The labels of a data set choose between the built-in ones; ``Config.task`` names others.
+
+    A task has no state: what differs from run to run comes as an argument, so that runs share compilations.
 
     name: what the labels are, for messages. decides: whether predictions are probabilities [N, C] that thresholds
     and calibration turn into decisions; without them a run has metrics and no operating points.
     allowed: which of ``PARTS`` a method may use. reads_labels: whether ``keep`` needs the labels.
+    label_kind: how a table with a column for each label is read ("one" or "many": ``Data.label_kind``).
     """
 
-    name: str = ""
-    decides: bool = False
-    allowed: tuple[str, ...] = ()
-    reads_labels: bool = False
+    name: ClassVar[str] = ""
+    decides: ClassVar[bool] = False
+    allowed: ClassVar[tuple[str, ...]] = ()
+    reads_labels: ClassVar[bool] = False
+    label_kind: ClassVar[Literal["one", "many"]] = "one"
+
+    def with_metrics(self, paths: tuple[str, ...]) -> "Task":
+        """The same task with the user's own metrics (``Config.metrics``), where it takes such."""
+        if paths:
+            raise InputError(f"metrics are for classification; the task of {self.name} has its own")
+        return self
+
+    def check_data(self, data: Dataset) -> None:
+        """Raise InputError for labels that are not of this kind."""
 
     # Training
 
@@ -83,6 +105,10 @@ class Task:
         """Outputs of the network -> predictions [B, ...], for a network trained with ``method``."""
         raise NotImplementedError
 
+    def unmirrored(self, predictions: jax.Array) -> jax.Array:
+        """Predictions for mirror images, as predictions for the images: those of whole images are the same."""
+        return predictions
+
     def keep(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
         """What evaluation keeps of each example [B, ...]: on the device, batch by batch."""
         return predictions
@@ -95,7 +121,13 @@ class Task:
 
     def measure(self, data: Dataset, kept: np.ndarray, negative_class: str | None) -> dict[str, float]:
         """Every metric that a criterion may name: ``macro`` ones by name, those of a class as ``metric/class``."""
-        return flat_metrics(self.table(data.labels, kept, data.classes, negative_class))
+        return self.flat(self.table(data.labels, kept, data.classes, negative_class))
+
+    def flat(self, table: Table) -> dict[str, float]:
+        """The macro row of a table under plain names, and each class's as ``metric/class``."""
+        classes = {name: row for name, row in table.items() if name != "macro"}
+        of_classes = {f"{key}/{name}": value for name, row in classes.items() for key, value in row.items()}
+        return {**table.get("macro", {}), **of_classes}
 
     def uncertainty(
         self, criterion: Criterion, data: Dataset, kept: np.ndarray, negative_class: str | None
@@ -118,6 +150,58 @@ class Task:
     def training_priors(self, method: Method, arrays: Any) -> np.ndarray:
         """The priors [C] that the network's probabilities assume; NaN where there is no such thing."""
         return np.full(1, np.nan)
+
+    def aligned(self, data: Dataset, classes: tuple[str, ...]) -> Dataset:
+        """``data``, from another place, with its labels as a run on ``classes`` has them; else InputError."""
+        self.check_data(data)
+        if data.classes != classes:
+            raise InputError(
+                f"the data set has the classes {', '.join(data.classes)}, the network knows {', '.join(classes)}: "
+                "give it the same ones, in that order"
+            )
+        return data
+
+    def sections(self, data: Dataset, kept: Mapping[str, np.ndarray]) -> Sequence[Section]:
+        """Sections that the report gets besides its own.
+
+        data: the test set. kept: of each run, what ``keep`` gave of it.
+        """
+        return ()
+
+    # From outputs to decisions, of a task that ``decides``. Outputs are probabilities [N, C]
+
+    def log_outputs(self, outputs: ArrayLike) -> np.ndarray:
+        """float64 [N, C]: on the scale on which a calibration is linear."""
+        raise NotImplementedError
+
+    def from_log_outputs(self, logs: np.ndarray) -> np.ndarray:
+        """Probabilities of what ``log_outputs`` gave: its inverse."""
+        raise NotImplementedError
+
+    def scaled(self, outputs: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+        """``from_log_outputs(scale * log_outputs(outputs) + bias)`` in float32: pure and jittable."""
+        raise NotImplementedError
+
+    def prior_shift(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """[C], what is added to ``log_outputs`` when the priors change from ``source`` to ``target``."""
+        raise NotImplementedError
+
+    def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+        """``priors`` [C] with those that no shift can start from, 0 or 1, taken from ``otherwise``."""
+        raise NotImplementedError
+
+    def fit_scaling(
+        self, kind: str, logs: np.ndarray, labels: np.ndarray, source: np.ndarray, seen: np.ndarray
+    ) -> tuple[LogitScaling, str]:
+        """The calibration of a kind (``config.Deploy.calibration``) fitted on validation, and how it was found.
+
+        logs: [V, C], of ``log_outputs``. source: [C], the priors of training; seen: [C], those of validation.
+        """
+        raise NotImplementedError
+
+    def log_odds(self, logits: jax.Array, cls: Any) -> jax.Array:
+        """[B], of one class, from logits [B, C]: what saliency maps take the gradient of."""
+        raise NotImplementedError
 
 
 def as_mapping(outputs: Any) -> Mapping[str, Any]:

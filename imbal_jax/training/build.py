@@ -1,5 +1,6 @@
 """What a config calls for: the devices and the network."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +12,10 @@ from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.engine import keys, parallel
 from imbal_jax.errors import InputError
+from imbal_jax.import_paths import is_import_path
 from imbal_jax.methods import Method, static_part
+from imbal_jax.models.own import PlainModel, averages_alone
+from imbal_jax.tasks.task import as_mapping
 from imbal_jax.training.network import Network, SecondStageNetwork
 
 
@@ -31,7 +35,77 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
     network = Network(model, static_part(method))
     example = jnp.zeros((1, *train.images.shape[1:]), jnp.float32)
-    return network, jax.jit(network.init)(keys.initial_variables(config.seed), example)
+    if not is_import_path(config.model.name):
+        return network, jax.jit(network.init)(keys.initial_variables(config.seed), example)
+    _check_parts(config, method, model)
+    variables = _called(config, network.init, keys.initial_variables(config.seed), example)
+    _check_own(config, method, network, variables, example, len(train.classes))
+    return network, variables
+
+
+def _called(config: Config, function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function`` of the user's own model, compiled; InputError where it raises."""
+    try:
+        return jax.jit(function)(*arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"model {config.model.name} cannot be called with images {list(arguments[-1].shape)}: "
+            f"{type(error).__name__}: {said}"
+        ) from error
+
+
+def _check_parts(config: Config, method: Method, model: Any) -> None:
+    """InputError where ``method`` needs features of a model that gives logits only."""
+    if not isinstance(model, PlainModel):
+        return
+    parts = {
+        f"auxiliary={method.auxiliary}": method.auxiliary != "none",
+        f"second_stage={method.second_stage}": method.second_stage != "none",
+        f"loss={method.loss}": "features" in method.loss_row.reads,
+    }
+    for part, asked in parts.items():
+        if asked:
+            raise InputError(
+                f"method {method.name}: {part} needs features, and model {config.model.name} gives logits only: let "
+                'its call take outputs="features" and "both", as the models of imbal_jax.models do'
+            )
+
+
+def _check_own(
+    config: Config,
+    method: Method,
+    network: Network,
+    variables: Mapping[str, Any],
+    example: jax.Array,
+    classes: int,
+) -> None:
+    """InputError where the user's own model gives other logits than the task reads, or cannot be trained as asked."""
+    name = config.model.name
+
+    def logits_of(inputs: jax.Array) -> Any:
+        return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
+
+    shape = jnp.shape(_called(config, logits_of, example))
+    own_task = is_import_path(config.task)
+    if not (shape[-1:] == (classes,) and shape[:1] == (1,) and (own_task or len(shape) == 2)):
+        expected = f"[B, ..., {classes}]" if own_task else f"[B, {classes}]"
+        given = f"[{', '.join(['B', *map(str, shape[1:])])}]"
+        raise InputError(f"model {name} gives logits {given}, expected {expected}, one for each class")
+    biased = method.head == "linear" and method.loss_row.initial_bias is not None
+    if biased and "bias" not in variables["params"].get("head", {}):
+        raise InputError(
+            f"method {method.name}: {method.loss} starts from a bias of its own, and model {name} has no layer "
+            "called head with a bias: call its last layer head"
+        )
+    alone = config.train.backend != "jit" and averages_alone(network.model, variables)
+    if alone and parallel.make_mesh(config.train.devices).size > 1:
+        raise InputError(
+            f"model {name} has running averages and knows no axis_name over which the devices share them: give it "
+            "one, set --train.backend jit, or --train.devices 1"
+        )
 
 
 def build(

@@ -101,7 +101,7 @@ def steps_of(config: Config, method: Method, train: Dataset) -> int:
     """How many steps the first stage of ``method`` takes."""
     items = len(train)
     if method.epoch == "rarest":
-        counts = np.asarray(class_counts(train.labels, len(train.classes)))
+        counts = np.asarray(class_counts(train.image_labels, len(train.classes)))
         items = len(counts) * int(counts.min())
     return max(1, round(config.train.epochs * items / config.train.batch_size))
 

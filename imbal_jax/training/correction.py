@@ -22,7 +22,7 @@ def correction_factors(
     priors that images suggest (em) are those that these do.
     """
     if method.correction == "none":
-        return np.ones(scores.shape[1])
+        return np.ones(len(source))
     if method.correction == "threshold":
         return np.asarray(class_multipliers(labels, scores))
     if method.correction == "logit_adjusted":

@@ -40,7 +40,7 @@ def make_predict(
     predict: Callable[[Any], jax.Array],
     mesh: Mesh,
     batch_size: int,
-    mirror: bool = False,
+    unmirrored: Callable[[jax.Array], jax.Array] | None = None,
     *,
     keep: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Predict:
@@ -51,14 +51,14 @@ def make_predict(
 
     Images are predicted in batches of one shape; the last one is padded, and what belongs to the padding is dropped,
     so results do not depend on batch size or device count, up to rounding. Every process of the mesh gives the
-    same images and gets all results. ``mirror``: the mean of the predictions of each image and of its mirror
-    image, at twice the cost.
+    same images and gets all results. unmirrored: the mean of the predictions of each image and of its mirror
+    image, which it turns back (``Task.unmirrored``), at twice the cost; None: of the image alone.
     """
 
     def one_shard(
         variables: Mapping[str, Any], statistics: Statistics, images: jax.Array, labels: jax.Array
     ) -> jax.Array:
-        predictions = shard_predict(apply_fn, predict, statistics, mirror)(variables, images)
+        predictions = shard_predict(apply_fn, predict, statistics, unmirrored)(variables, images)
         return predictions if keep is None else keep(predictions, labels)
 
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
@@ -92,7 +92,10 @@ def make_predict(
 
 
 def shard_predict(
-    apply_fn: ApplyFn, predict: Callable[[Any], jax.Array], statistics: Statistics, mirror: bool
+    apply_fn: ApplyFn,
+    predict: Callable[[Any], jax.Array],
+    statistics: Statistics,
+    unmirrored: Callable[[jax.Array], jax.Array] | None,
 ) -> Callable[[Mapping[str, Any], jax.Array], jax.Array]:
     """``(variables, images uint8 or uint16 [B, H, W, C]) -> predictions [B, ...]``: pure, of one device."""
     eval_step = make_eval_step(apply_fn, predict)
@@ -100,7 +103,9 @@ def shard_predict(
     def predictions_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
         inputs = standardize(intensities(images), statistics["mean"], statistics["deviation"])
         found = eval_step(variables, inputs)
-        return (found + eval_step(variables, inputs[:, :, ::-1])) / 2 if mirror else found
+        if unmirrored is None:
+            return found
+        return (found + unmirrored(eval_step(variables, inputs[:, :, ::-1]))) / 2
 
     return predictions_of
 
@@ -113,12 +118,21 @@ def evaluator(
     mesh: Mesh,
     batch_size: int,
     mirror: bool = False,
+    *,
+    keep: bool = True,
 ) -> Predict:
     """``make_predict`` of a network for a task: compiled once for all runs of equal static parts.
 
-    method: its static part (``methods.static_part``).
+    method: its static part (``methods.static_part``). keep: give what ``Task.keep`` keeps, else predictions.
     """
-    return make_predict(network.apply, task.predictor(method), mesh, batch_size, mirror, keep=task.keep)
+    return make_predict(
+        network.apply,
+        task.predictor(method),
+        mesh,
+        batch_size,
+        task.unmirrored if mirror else None,
+        keep=task.keep if keep else None,
+    )
 
 
 @lru_cache(maxsize=4)

@@ -11,6 +11,7 @@ from flax import linen as nn
 from imbal_jax.engine import keys
 from imbal_jax.methods import Method
 from imbal_jax.models.head import HEADS
+from imbal_jax.models.own import PlainModel
 from imbal_jax.models.projection import ProjectionHead
 
 Variables = Mapping[str, Any]
@@ -18,14 +19,14 @@ Variables = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Network:
-    """A linen model with what ``method`` trains beside it: a contrastive projection, variables of the loss.
+    """A model with what ``method`` trains beside it: a contrastive projection, variables of the loss.
 
     ``apply`` is a ``step.ApplyFn``: in training (outputs, updated collections), else outputs. Outputs are logits
     [B, C], or, in training, a mapping with ``logits`` and what the loss needs: ``features`` [B, D],
     ``projection`` [B, 128] and ``prototypes`` [C, 128] of unit length, and the variables of the loss under its name.
     """
 
-    model: nn.Module
+    model: nn.Module | PlainModel
     method: Method
 
     def init(self, key: jax.Array, inputs: jax.Array) -> dict[str, Any]:
@@ -33,7 +34,7 @@ class Network:
         variables = dict(self.model.init(key, inputs, train=False))
         params = dict(variables["params"])
         loss = self.method.loss_row
-        if loss.initial_bias is not None and "bias" in params["head"]:
+        if loss.initial_bias is not None and "bias" in params.get("head", {}):
             bias = params["head"]["bias"]
             params["head"] = {**params["head"], "bias": jnp.full_like(bias, loss.initial_bias(len(bias)))}
         if self.method.auxiliary != "none":
@@ -42,7 +43,8 @@ class Network:
             if self.method.auxiliary == "balanced_contrastive":
                 params["prototypes"] = ProjectionHead().init(keys.part_of_network(key, 2), kernel.T)["params"]
         if loss.variables is not None:
-            params[loss.name] = loss.variables(params["head"]["kernel"].shape[1])
+            logits = jax.eval_shape(lambda: self.model.apply(variables, inputs, train=False))
+            params[loss.name] = loss.variables(logits.shape[-1])
         return {**variables, "params": params}
 
     def apply(
@@ -121,4 +123,4 @@ class SecondStageNetwork:
         return params["scale"] * logits if "scale" in params else logits
 
     def _head(self, classes: int) -> nn.Module:
-        return HEADS[self.network.model.head](classes)
+        return HEADS[getattr(self.network.model, "head", "linear")](classes)

@@ -71,13 +71,14 @@ def write_run(
         image_bits=np.array(8),
         geometry=None,
         classes=classes,
+        task_name="many_labels" if labels.ndim == 2 else "one_label",
         **{"groups": np.arange(size), "digests": np.arange(size, dtype=np.uint64), **stored},
     )
     scored.write(own)
     point = OperatingPoint(0.5, "by hand", 1.0, 1.0, 1, 1)
     one, inputs = LogitScaling((1.0,), (0.0,)), Inputs((16, 16, 1), 8, (0.0,), (1.0,), False, None)
-    many = labels.ndim == 2
-    Deployment(classes, 0, many, one, (point,) * number, (0.1,) * number, "none", inputs).write(own)
+    task = "many_labels" if labels.ndim == 2 else "one_label"
+    Deployment(classes, 0, task, one, (point,) * number, (0.1,) * number, "none", inputs).write(own)
     return folder
 
 

@@ -13,8 +13,9 @@ from scored_runs import CLASSES, TRAINING, scored, unbalanced
 
 from imbal_jax.config import Config, Data, Deploy
 from imbal_jax.errors import InputError
-from imbal_jax.runs.deployment import Deployment, log_outputs
+from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_deploy, deploy, rules_of
+from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
 
 
 def config(calibration: str = "none", points: tuple[str, ...] = ("youden",), **data: object) -> Config:
@@ -219,7 +220,7 @@ def test_a_damaged_file_is_refused_with_the_remedy(damage: object, tmp_path: Pat
 def test_logs_of_any_output_are_finite_and_keep_the_order(values: list[float], many: bool) -> None:
     row = np.array([values], np.float32)
     row = row if many else row / max(row.sum(), 1e-6)
-    logs = log_outputs(row, many)
+    logs = (MANY_LABELS if many else ONE_LABEL).log_outputs(row)
     assert np.isfinite(logs).all()
     order = np.argsort(row[0], kind="stable")
     assert (np.diff(logs[0][order]) >= 0).all()

@@ -15,9 +15,10 @@ from imbal_jax.errors import InputError
 from imbal_jax.metrics import sensitivity
 from imbal_jax.runs.address import RunAddress, find_run, find_runs
 from imbal_jax.runs.deployment import Deployment
-from imbal_jax.runs.external import aligned, validate
+from imbal_jax.runs.external import validate
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import restore_deployed
+from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
 
 
 @pytest.fixture
@@ -132,22 +133,22 @@ def dataset(labels: np.ndarray, classes: tuple[str, ...]) -> Dataset:
 
 def test_classes_in_another_order_and_classes_without_an_image_are_found_by_name() -> None:
     data = dataset(np.array([0, 1, 1, 2]), ("effusion", "normal", "nodule"))
-    found = aligned(data, ("normal", "nodule", "mass", "effusion"), many_labels=False)
+    found = ONE_LABEL.aligned(data, ("normal", "nodule", "mass", "effusion"))
     np.testing.assert_array_equal(found.labels, [3, 0, 0, 1])
     with pytest.raises(InputError, match="images of nodule, the network knows normal, effusion"):
-        aligned(data, ("normal", "effusion"), many_labels=False)
+        ONE_LABEL.aligned(data, ("normal", "effusion"))
     unused = dataset(np.array([0, 0]), ("normal", "nodule"))
-    assert aligned(unused, ("normal", "effusion"), many_labels=False).classes == ("normal", "effusion")
+    assert ONE_LABEL.aligned(unused, ("normal", "effusion")).classes == ("normal", "effusion")
 
 
 def test_labels_that_the_set_lacks_are_missing() -> None:
     data = dataset(np.array([[1, 0], [-1, 1]], np.int8), ("effusion", "nodule"))
-    found = aligned(data, ("nodule", "mass", "effusion"), many_labels=True)
+    found = MANY_LABELS.aligned(data, ("nodule", "mass", "effusion"))
     np.testing.assert_array_equal(found.labels, [[0, -2, 1], [1, -2, -1]])
     with pytest.raises(InputError, match="the network knows mass"):
-        aligned(data, ("mass",), many_labels=True)
-    with pytest.raises(InputError, match="many labels an image, the network was trained for one label"):
-        aligned(data, ("nodule",), many_labels=False)
+        MANY_LABELS.aligned(data, ("mass",))
+    with pytest.raises(InputError, match="many labels an image, the task is classification with one label"):
+        ONE_LABEL.aligned(data, ("nodule",))
 
 
 # Which run

@@ -8,6 +8,7 @@ from scored_runs import scored, unbalanced
 
 from imbal_jax.errors import InputError
 from imbal_jax.runs.outputs import RunOutputs, patient_codes, pixel_digests
+from imbal_jax.tasks import ONE_LABEL
 
 
 def test_what_is_written_reads_as_it_was(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_what_is_written_reads_as_it_was(tmp_path: Path) -> None:
     for name, value in vars(before).items():
         np.testing.assert_array_equal(getattr(after, name), value)
     assert after.classes == before.classes
-    assert not after.many_labels
+    assert after.task is ONE_LABEL
 
 
 def test_an_unfinished_run_is_none_and_a_damaged_one_is_refused(tmp_path: Path) -> None:

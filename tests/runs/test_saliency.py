@@ -7,6 +7,7 @@ from scipy.special import softmax
 
 from imbal_jax.engine.step import linen_apply
 from imbal_jax.runs.saliency import saliency_maps
+from imbal_jax.tasks import MANY_LABELS
 
 SIDE, CHANNELS, CLASSES = 8, 2, 3
 
@@ -41,7 +42,7 @@ def norms(weights: np.ndarray) -> np.ndarray:
 def test_of_independent_sigmoids_the_map_of_a_linear_model_is_the_size_of_its_weights(
     images: np.ndarray, kernel: np.ndarray, cls: int
 ) -> None:
-    maps = saliency_maps(linear, {"kernel": kernel}, images, cls, many_labels=True)
+    maps = saliency_maps(linear, {"kernel": kernel}, images, cls, task=MANY_LABELS)
     assert maps.shape == (3, SIDE, SIDE)
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps, np.tile(norms(kernel[:, cls]), (3, 1, 1)), rtol=1e-5)

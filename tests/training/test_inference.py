@@ -31,6 +31,8 @@ def test_neither_devices_nor_padding_change_the_scores(devices, batch):
 
 
 def test_mirrored_scores_are_the_mean_of_both_views():
-    predict = make_predict(linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(2), 8, mirror=True)
+    predict = make_predict(
+        linear, ONE_LABEL.predictor(METHODS["ce"]), make_mesh(2), 8, unmirrored=lambda p: p
+    )
     expected = (by_hand(IMAGES) + by_hand(IMAGES[:, :, ::-1])) / 2
     np.testing.assert_allclose(predict({"params": KERNEL}, STATISTICS, IMAGES), expected, atol=1e-5)

@@ -41,14 +41,14 @@ def draw(options: Data, data: Dataset, indices: Mapping[str, np.ndarray], say: S
     drawn = dict(indices)
     for name in options.draw_splits or USUAL[asked[0]]:
         part = indices[name]
-        labels, groups = data.labels[part], data.groups[part]
+        labels, groups = data.image_labels[part], data.groups[part]
         try:
             kept, wanted = keep(options, data.classes, labels, groups)
         except InputError as error:
             raise InputError(f"{flags[0]} in the {name} split: {error}") from error
         drawn[name] = part[kept]
         say(f"{flags[0]}: {len(kept):,} of {len(part):,} {name} images are drawn")
-        if data.many_labels:
+        if is_many(labels):
             got = image_counts(labels[kept], len(data.classes))
             short = [
                 f"{data.classes[c]} {got[c]:,} of {count(len(kept)):,}"

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from imbal_jax.console import percent
 from imbal_jax.data.labels import has_class
 from imbal_jax.data.splits.assignment import assign
 from imbal_jax.errors import InputError
@@ -155,7 +156,7 @@ def row_line(row: Mapping[str, object], classes: Sequence[str] = ()) -> str:
         images = row.get("images")
         if key not in classes or not isinstance(value, int) or not isinstance(images, int) or not images:
             return ""
-        return f" ({100 * value / images:.2g} %)"
+        return f" ({percent(value / images)})"
 
     return "  ".join(f"{key} {shown(value)}{share(key, value)}" for key, value in row.items())
 

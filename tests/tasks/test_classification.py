@@ -135,8 +135,8 @@ def test_a_loss_of_one_label_is_refused_for_many_and_says_which_fit() -> None:
 
 def test_the_labels_decide_the_task() -> None:
     images = np.zeros((20, 8, 8, 1), np.uint8)
-    assert task_for(Dataset(images, MULTI, np.arange(20), ("a", "b", "c"))) is MANY_LABELS
-    assert task_for(Dataset(images, LABELS[:20], np.arange(20), ("a", "b", "c"))) is ONE_LABEL
+    assert task_for("auto", Dataset(images, MULTI, np.arange(20), ("a", "b", "c"))) is MANY_LABELS
+    assert task_for("auto", Dataset(images, LABELS[:20], np.arange(20), ("a", "b", "c"))) is ONE_LABEL
 
 
 RANDOM = {"loss_key": np.asarray(jax.random.key_data(jax.random.key(0))), "blend": np.float32(1)}

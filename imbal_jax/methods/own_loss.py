@@ -1,0 +1,60 @@
+"""A loss by name: a row of the catalogue, or the user's own, found by its import path."""
+
+import functools
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from imbal_jax.errors import InputError
+from imbal_jax.import_paths import import_object, is_import_path
+from imbal_jax.methods.loss import Loss, LossFunction, Scene
+from imbal_jax.methods.loss_catalogue import LOSSES
+
+
+@functools.cache
+def find_loss(name: str) -> Loss:
+    """The row of ``LOSSES`` called ``name``, or what an import path names: a ``Loss``, or a function of a ``Scene``.
+
+    A function is taken for both kinds of labels, without options. Raises InputError where there is no such loss.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    if not is_import_path(name):
+        raise InputError(
+            f"loss is {name!r}, allowed are {', '.join(LOSSES)}, and one's own, package.module:name"
+        )
+    found = import_object(name, "loss")
+    if isinstance(found, Loss):
+        return replace(
+            found,
+            one_label=_explained(name, found.one_label),
+            many_labels=_explained(name, found.many_labels),
+        )
+    if isinstance(found, type) or not callable(found):
+        raise InputError(
+            f"loss {name} is {found!r:.80}: give an imbal_jax.methods.Loss, or a function of a Scene"
+        )
+    function = _explained(name, found)
+    return Loss(name=name.replace(":", "."), one_label=function, many_labels=function)
+
+
+def _explained(name: str, function: Callable[[Scene], Any] | None) -> LossFunction | None:
+    """``function``; what it raises becomes an InputError that says where."""
+    if function is None:
+        return None
+
+    @functools.wraps(function)
+    def values(scene: Scene) -> Any:
+        try:
+            return function(scene)
+        except InputError:
+            raise
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            said = str(error).strip().partition("\n")[0]
+            place = f"{Path(frame.filename).name}, line {frame.lineno}"
+            raise InputError(f"loss {name} raised {type(error).__name__}: {said} ({place})") from error
+
+    return values
