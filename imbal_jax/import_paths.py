@@ -115,13 +115,20 @@ def _current_folder() -> Iterator[None]:
 
 
 def _where(value: Any) -> tuple[str, str]:
-    """Module and name of a value that does not know them; empty where no module holds it."""
-    for module_name, module in list(sys.modules.items()):
-        if module_name != "__main__":
-            for name, held in list(getattr(module, "__dict__", {}).items()):
-                if held is value:
-                    return module_name, name
-    return "", ""
+    """Module and name of a value that does not know them; empty where no module holds it.
+
+    Of several, the one that also defines its class or a function that it holds: others have imported it from there.
+    """
+    found = [
+        (module_name, name)
+        for module_name, module in list(sys.modules.items())
+        if module_name != "__main__"
+        for name, held in list(getattr(module, "__dict__", {}).items())
+        if held is value
+    ]
+    parts = [type(value), *getattr(value, "__dict__", {}).values()]
+    homes = {getattr(part, "__module__", None) for part in parts}
+    return next((place for place in found if place[0] in homes), found[-1] if found else ("", ""))
 
 
 def _is_at(value: Any, module: str, name: str) -> bool:
