@@ -218,18 +218,20 @@ def evaluate(words: list[str]) -> int:
             raise InputError(
                 "--out is for another data set or checkpoint: give --data.*, --split or --step too"
             )
-        from imbal_jax.runs.evaluate import rescore
+        from imbal_jax.runs.rescore import rescore
 
         rescore(config, workdir, runs=runs)
         return 0
+    from imbal_jax.report.result import run_names
     from imbal_jax.runs.evaluation_name import evaluation_name
     from imbal_jax.runs.external import validate
 
     part = options.split or ("all" if other else "test")
+    some = [] if runs == find_runs(workdir) else run_names(runs)
     validate(
         config,
         runs,
-        options.out or workdir / "evaluations" / evaluation_name(config, part, options.step),
+        options.out or workdir / "evaluations" / evaluation_name(config, part, options.step, some),
         part=part,
         step=options.step,
         refit=any(flag.startswith(("--deploy.", PRIORS)) for flag in flags),

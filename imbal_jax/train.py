@@ -28,11 +28,13 @@ from imbal_jax.runs.claim import check_claim, claim
 from imbal_jax.runs.clock import Clock
 from imbal_jax.runs.data_claim import claim_geometry, claim_splits, discard_other_phantoms
 from imbal_jax.runs.deployment_choice import check_deploy
-from imbal_jax.runs.evaluate import report_workdir, run_result, score_run, use_priors
 from imbal_jax.runs.fit_results import FitResults
 from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import restore_state
+from imbal_jax.runs.run_report import report_workdir
+from imbal_jax.runs.run_result import run_result
+from imbal_jax.runs.scoring import score_run, use_priors
 from imbal_jax.runs.training_claim import claim_training
 from imbal_jax.tasks import Task, task_for
 from imbal_jax.training import stage as stages

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -16,16 +17,19 @@ def data_name(data: Data) -> str:
     return os.path.basename(os.path.realpath(data.dir)) if data.dir else data.source
 
 
-def evaluation_name(config: Config, part: str, step: int | None) -> str:
+def evaluation_name(config: Config, part: str, step: int | None, runs: Sequence[str] = ()) -> str:
     """As ``hospital_b-all-1f2e3d4c``, the name of a folder.
 
-    The digest is of what decides the images, the absolute path of their folder included, so that two folders of one
-    name are two evaluations, and the same data evaluated again replace their first evaluation.
+    runs: the names of those that are evaluated; none: all of the workdir. The digest is of what decides the images,
+    the absolute path of their folder included, and of the runs: two folders of one name are two evaluations, and so
+    are all runs and one of them, while the same again replaces the first.
     """
     data = replace(config.data, deployment_priors=None, workers=0, download=False)
     values = to_json(replace(config, data=data))["data"]
     values["dir"] = os.path.realpath(data.dir) if data.dir else None
-    digest = blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=4).hexdigest()
+    decides = {**values, "runs": list(runs)} if runs else values
+    digest = blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
     plain = re.sub(r"[^\w.-]+", "-", data_name(data)).strip(".-")[:LONGEST] or data.source
     at = f"-step{step}" if step is not None else ""
-    return f"{plain}-{part}{at}-{digest}"
+    of = "".join(f"-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('.-')}" for name in runs)[:LONGEST]
+    return f"{plain}-{part}{at}{of}-{digest}"

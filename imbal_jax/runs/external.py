@@ -24,7 +24,6 @@ from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
 from imbal_jax.runs.deployment_choice import deploy
-from imbal_jax.runs.evaluate import given_priors, print_results, result_of, write_run_report
 from imbal_jax.runs.evaluation_name import data_name
 from imbal_jax.runs.outputs import (
     RESULT,
@@ -35,6 +34,9 @@ from imbal_jax.runs.outputs import (
     with_deployment_priors,
 )
 from imbal_jax.runs.restore import Deployed, restore_deployed
+from imbal_jax.runs.run_report import print_results, write_run_report
+from imbal_jax.runs.run_result import result_of
+from imbal_jax.runs.scoring import given_priors
 from imbal_jax.training.build import make_mesh
 
 Part = Literal["all", "train", "validation", "test"]

@@ -31,6 +31,16 @@ def test_part_step_and_options_of_the_data_tell_evaluations_apart(tmp_path: Path
     assert evaluation_name(priors, "all", None) in names  # the same images
 
 
+def test_an_evaluation_of_one_run_does_not_replace_that_of_all(tmp_path: Path) -> None:
+    config = small(tmp_path)
+    runs: list[list[str]] = [[], ["ce"], ["focal, seed 1"], ["loss=focal,gamma=3"], ["ce", "focal"]]
+    names = [evaluation_name(config, "all", None, each) for each in runs]
+    assert len(set(names)) == len(names)
+    assert re.fullmatch(r"test_an_.*-all-ce-\w{8}", names[1])
+    assert re.fullmatch(r"[\w.-]+-loss-focal-gamma-3-\w{8}", names[3])
+    assert evaluation_name(config, "all", None, ["ce"]) == names[1]
+
+
 def test_a_source_without_a_folder_gives_its_own_name() -> None:
     config = small(Path("in"))
     config = replace(config, data=replace(config.data, source="tfds:patch_camelyon", dir=None))

@@ -1,0 +1,100 @@
+"""``imbal-jax evaluate`` on a run's own data: the chosen checkpoints score the test split again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from imbal_jax.config import Config
+from imbal_jax.console import make_console, say
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.load import Splits, load
+from imbal_jax.methods import Method, static_part
+from imbal_jax.report import RunResult
+from imbal_jax.runs.address import RunAddress, find_runs
+from imbal_jax.runs.claim import claim
+from imbal_jax.runs.data_claim import claim_geometry, claim_splits
+from imbal_jax.runs.deployment_choice import check_deploy
+from imbal_jax.runs.lock import locked
+from imbal_jax.runs.outputs import (
+    RunOutputs,
+    read_result,
+    with_deployment_priors,
+)
+from imbal_jax.runs.restore import restore_state
+from imbal_jax.runs.run_report import print_results, write_run_report
+from imbal_jax.runs.run_result import run_result
+from imbal_jax.runs.scoring import given_priors, score_run
+from imbal_jax.tasks import task_for
+from imbal_jax.training.build import make_mesh
+from imbal_jax.training.composition import compose, predicting_method, steps_of
+from imbal_jax.training.inference import evaluator
+
+
+def rescore(
+    config: Config,
+    workdir: Path,
+    console: Console | None = None,
+    runs: Sequence[RunAddress] | None = None,
+) -> list[RunResult]:
+    """Score the chosen checkpoint of each finished run in ``workdir`` on the test split again; print and report.
+
+    runs: those that are scored again; None: all. The operating points and the calibration of all are
+    those that ``config.deploy`` asks for now. Raises InputError where no run is finished or a checkpoint is damaged.
+    """
+    with locked(workdir):
+        return _rescore(config, workdir, console or make_console(), runs)
+
+
+def _rescore(
+    config: Config, workdir: Path, console: Console, runs: Sequence[RunAddress] | None
+) -> list[RunResult]:
+    finished = find_runs(workdir)
+    splits = load(config, workdir, partial(say, console))
+    claim_geometry(workdir, splits.train)
+    claim_splits(workdir, splits.members)
+    task = task_for(config.task, splits.train, config.metrics)
+    if task.decides:
+        check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
+    target = given_priors(config, task, splits.classes)
+    claim(workdir, config, trained=True)  # what is deployed may have changed
+    mesh = make_mesh(config)
+    results = []
+    for address in finished:
+        folder, method = address.folder, address.definition()
+        of_seed = replace(config, seed=address.seed)
+        if runs is None or address in runs:
+            _score_again(of_seed, method, splits, folder, mesh).write(folder)
+        scored = RunOutputs.read(folder)
+        assert scored is not None  # the run is finished
+        scored = with_deployment_priors(method, scored, target)
+        results.append(run_result(of_seed, method, splits, folder, scored, mesh))
+    report = write_run_report(config, workdir / "report.html", results, splits)
+    print_results(config, results, splits.classes, report, console)
+    return results
+
+
+def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> RunOutputs:
+    before = read_result(folder)
+    network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
+    task, total = task_for(config.task, splits.train, config.metrics), steps_of(config, method, splits.train)
+    _, shared = compose(config, method, task, splits.train, mesh.size, total)
+    run = evaluator(
+        network,
+        task,
+        static_part(predicting_method(method)),
+        mesh,
+        4 * config.train.batch_size,
+        config.train.mirror_scores,
+    )
+
+    def predictions(data: Dataset) -> np.ndarray:
+        labels = data.labels if task.reads_labels else None
+        return run(state.evaluation_variables, shared.statistics, data.images, labels)
+
+    numbers = {"step": before["best_step"], "seconds": before["seconds"], "skipped": before["skipped"]}
+    return score_run(config, method, task, splits, shared, predictions, **numbers)

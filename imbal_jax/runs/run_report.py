@@ -1,0 +1,128 @@
+"""What is printed and reported of the runs of a workdir."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from rich.console import Console
+from rich.text import Text
+
+import imbal_jax
+from imbal_jax.config import Config, to_json
+from imbal_jax.console import say
+from imbal_jax.data.load import Splits
+from imbal_jax.methods import Method
+from imbal_jax.report import RunResult, write_report
+from imbal_jax.report.result import run_names
+from imbal_jax.report.results_table import results_table, seeds_table
+from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
+from imbal_jax.report.use import first_said, shared_cautions
+from imbal_jax.runs.address import find_runs
+from imbal_jax.runs.outputs import (
+    RunOutputs,
+)
+from imbal_jax.runs.points_table import points_table
+from imbal_jax.runs.results import write_results
+from imbal_jax.runs.run_result import run_result
+from imbal_jax.tasks import task_for
+
+
+def report_workdir(
+    config: Config,
+    workdir: Path,
+    splits: Splits,
+    mesh: Mesh,
+    console: Console,
+    known: Sequence[RunResult] = (),
+) -> None:
+    """Print and report the results of all finished runs in ``workdir``, whenever they were trained.
+
+    known: the results that are at hand already.
+    """
+    at_hand = {(result.method, result.seed): result for result in known}
+    results = []
+    for address in find_runs(workdir):
+        result = at_hand.get((address.method, address.seed))
+        if result is None:
+            scored = RunOutputs.read(address.folder)
+            assert scored is not None  # the run is finished
+            of_seed = replace(config, seed=address.seed)
+            result = run_result(of_seed, address.definition(), splits, address.folder, scored, mesh)
+        results.append(result)
+    finished = replace(config, methods=trained_in(workdir))
+    report = write_run_report(finished, workdir / "report.html", results, splits)
+    print_results(config, results, splits.classes, report, console)
+
+
+def trained_in(workdir: Path) -> tuple[Method, ...]:
+    """The methods of ``workdir`` with a finished run."""
+    return tuple({address.method: address.definition() for address in find_runs(workdir)}.values())
+
+
+def write_run_report(
+    config: Config, path: Path, results: list[RunResult], splits: Splits, *, split: str = "test"
+) -> Path:
+    """The report of the given results, which are all of ``splits.test``; beside it ``results.json``.
+
+    split: which part of the data set that is.
+    """
+    write_results(path.parent, config, results, splits.classes, split)
+    kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
+    return write_report(
+        path,
+        title=config.title or config.name,
+        runs=results,
+        classes=splits.classes,
+        negative_class=config.data.negative_class,
+        images=splits.test.images,
+        split_table=splits.table,
+        sections=task_for(config.task, splits.test).sections(splits.test, kept),
+        config=_without_paths(to_json(config)),
+        environment={
+            "imbal_jax": imbal_jax.__version__,
+            "jax": jax.__version__,
+            "python": platform.python_version(),
+            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        },
+    )
+
+
+def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """A report is handed on: the folder's name may say whose data it is."""
+    return {**values, "data": {k: v for k, v in values["data"].items() if k != "dir"}}
+
+
+def print_results(
+    config: Config, results: list[RunResult], classes: tuple[str, ...], report: Path, console: Console
+) -> None:
+    """What the numbers rest on, what the methods call by themselves and at the operating points, the report."""
+
+    def warn(text: str) -> None:
+        console.print(Text(text, "bold"), soft_wrap=True)
+
+    negative = config.data.negative_class
+    for line in shared_cautions(results[0], classes, negative):
+        warn(line)
+    names = run_names(results)
+    for name, result in zip(names, results, strict=True):
+        for line in first_said(replace(result, method=name)):
+            warn(line)
+    tables, deviations = {}, {}
+    for method, places in seed_places(results).items():
+        of_seeds = [results[i].table for i in places]
+        label = f"{method}, {len(places)} seeds" if len(places) > 1 else method
+        tables[label] = mean_of(of_seeds)
+        if len(places) > 1:
+            deviations[label] = deviation_of(of_seeds)
+    console.print(results_table(tables, console.width, deviations))
+    if deviations:
+        each = {name: result.table for name, result in zip(names, results, strict=True)}
+        steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
+        console.print(seeds_table(each, steps, console.width))
+    if results[0].decides:
+        console.print(points_table(results, classes, config.data.negative_class, console.width))
+    say(console, f"report: {report}")

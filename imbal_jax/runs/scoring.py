@@ -1,0 +1,70 @@
+"""What a trained network gives for the validation and the test images, kept with the run."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from imbal_jax.config import Config
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.feeding.shared import Shared
+from imbal_jax.data.load import Splits
+from imbal_jax.methods import Method
+from imbal_jax.runs.outputs import (
+    RunOutputs,
+    patient_codes,
+    pixel_digests,
+)
+from imbal_jax.tasks import Task, task_name
+from imbal_jax.training.correction import apply_correction, correction_factors
+
+
+def score_run(
+    config: Config,
+    method: Method,
+    task: Task,
+    splits: Splits,
+    shared: Shared,
+    predictions: Callable[[Dataset], np.ndarray],
+    *,
+    step: int,
+    seconds: float,
+    skipped: int,
+) -> RunOutputs:
+    """The scores of the test and validation images, and what they are to be read with."""
+    seen, outputs = predictions(splits.validation), predictions(splits.test)
+    source = task.training_priors(method, shared.arrays)
+    fitted_on = (use_priors(config, task, splits), splits.validation.labels, seen)
+    correction = np.log(correction_factors(method, source, *fitted_on))
+    return RunOutputs(
+        best_step=step,
+        seconds=seconds,
+        skipped=skipped,
+        labels=splits.test.image_labels,
+        groups=patient_codes(splits.test.groups),
+        digests=pixel_digests(splits.test.images),
+        scores=apply_correction(method, correction, source, outputs).astype(np.float32),
+        outputs=outputs,
+        validation_labels=splits.validation.image_labels,
+        validation_outputs=seen,
+        validation_groups=patient_codes(splits.validation.groups),
+        training_priors=source,
+        correction=correction,
+        mean=np.asarray(shared.mean),
+        deviation=np.asarray(shared.deviation),
+        image_shape=np.array(splits.test.images.shape[1:]),
+        image_bits=np.array(8 * splits.test.images.dtype.itemsize),
+        geometry=splits.train.geometry,
+        classes=splits.classes,
+        task_name=task_name(config.task, splits.train),
+    )
+
+
+def use_priors(config: Config, task: Task, splits: Splits) -> np.ndarray | None:
+    """The class priors where the model will be used (``Task.use_priors``): those of the config, or of training."""
+    return task.use_priors(config.data.deployment_priors, splits.train.labels, splits.classes)
+
+
+def given_priors(config: Config, task: Task, classes: tuple[str, ...]) -> np.ndarray | None:
+    """``data.deployment_priors`` [C], checked: InputError unless they fit the classes; None where none are given."""
+    given = config.data.deployment_priors
+    return None if given is None else task.use_priors(given, np.zeros(0, np.int32), classes)
