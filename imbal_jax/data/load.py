@@ -106,7 +106,12 @@ def read(
     classes: names and their order for a folder's table, which may lack some; None: those of the table.
     geometry: as for ``load``.
     """
-    data, given = _read(options, folder, say, classes, geometry)
+    asked = (
+        AskedGeometry(size=options.image_size, fit=options.fit, channels=options.channels, voi=options.voi)
+        if geometry is None
+        else AskedGeometry(**geometry.options)
+    )
+    data, given = _read(_Request(options, folder, say, classes, asked))
     for note in data.notes:
         say(note)
     if data.geometry is not None:
@@ -126,31 +131,39 @@ def check_geometry(geometry: Geometry, data: Dataset) -> None:
         )
 
 
-def _read(
-    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, geometry: Geometry | None
-) -> tuple[Dataset, Indices | None]:
-    if geometry is None:
-        asked = AskedGeometry(
-            size=options.image_size, fit=options.fit, channels=options.channels, voi=options.voi
-        )
-    else:
-        asked = AskedGeometry(**geometry.options)
+@dataclass(frozen=True)
+class _Request:
+    """What is read, and how.
+
+    folder: where phantoms and caches may be written. classes: names and their order for a folder's table; None: those
+    of the table. pictures: how they become arrays.
+    """
+
+    options: Data
+    folder: Path
+    say: Say
+    classes: tuple[str, ...] | None
+    pictures: AskedGeometry
+
+
+def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
+    options = asked.options
     if options.source == "phantom":
-        return _phantoms(options, folder, say, classes, asked), None
+        return _phantoms(asked), None
+    if options.source in ("folder", "records") and options.dir is None:
+        raise InputError(f"data.dir is not given: name the folder of {_HELD[options.source]}, --data.dir DIR")
     if options.source == "folder":
-        if options.dir is None:
-            raise InputError("data.dir is not given: name the folder of images, --data.dir DIR")
-        return _folder(options, options.dir, folder, say, classes, asked)
+        assert options.dir is not None
+        return _folder(asked, options.dir)
     if options.source == "records":
-        if options.dir is None:
-            raise InputError("data.dir is not given: name the folder of records, --data.dir DIR")
-        return _records(options, options.dir, say)
+        assert options.dir is not None
+        return _records(asked, options.dir)
     if options.source.startswith(PREFIX):
-        return _tfds(options, say, asked)
+        return _tfds(asked)
     if is_import_path(options.source):
         return own_source(options)
     if options.source in PUBLIC:
-        return PUBLIC[options.source].load(options.dir, asked, download=options.download)
+        return PUBLIC[options.source].load(options.dir, asked.pictures, download=options.download)
     if options.source == ARRAYS:
         raise InputError(
             "the run was trained on arrays that a Python program gave: give them to imbal_jax.fit again, or name "
@@ -162,56 +175,53 @@ def _read(
     )
 
 
-def _phantoms(
-    options: Data, folder: Path, say: Say, classes: tuple[str, ...] | None, asked: AskedGeometry
-) -> Dataset:
-    where = options.dir or folder / "phantoms"
+_HELD = {"folder": "images", "records": "records"}
+
+
+def _phantoms(asked: _Request) -> Dataset:
+    options = asked.options
+    where = options.dir or asked.folder / "phantoms"
     write_phantoms(
         where,
         images=options.phantom_images,
         imbalance=options.phantom_imbalance,
-        size=max(96, asked.size),
+        size=max(96, asked.pictures.size),
         seed=options.split_seed,
-        progress=_counter(say, "phantom radiographs written"),
+        progress=_counter(asked.say, "phantom radiographs written"),
     )
-    return _folder(options, where, folder, say, classes, asked)[0]
+    return _folder(asked, where)[0]
 
 
-def _folder(
-    options: Data,
-    where: Path,
-    folder: Path,
-    say: Say,
-    classes: tuple[str, ...] | None,
-    asked: AskedGeometry,
-) -> tuple[Dataset, Indices | None]:
+def _folder(asked: _Request, where: Path) -> tuple[Dataset, Indices | None]:
+    options, left_out = asked.options, asked.folder / LEFT_OUT
     content, summary = read_folder(
         where,
-        **asked.geometry().options,
+        **asked.pictures.geometry().options,
         labels_file=options.labels_file,
-        classes=classes or options.classes or None,
+        classes=asked.classes or options.classes or None,
         columns=options.columns,
         label_kind=options.label_kind,
         split=options.split,
-        cache=folder / "cache",
-        progress=_counter(say, "radiographs read"),
-        left_out=folder / LEFT_OUT,
+        cache=asked.folder / "cache",
+        progress=_counter(asked.say, "radiographs read"),
+        left_out=left_out,
     )
-    if (folder / LEFT_OUT).is_file():
-        say(f"rows and files that were left out: {folder / LEFT_OUT}")
+    if left_out.is_file():
+        asked.say(f"rows and files that were left out: {left_out}")
     return Dataset.of_folder(content), summary.splits
 
 
-def _records(options: Data, where: Path, say: Say) -> tuple[Dataset, Indices]:
+def _records(asked: _Request, where: Path) -> tuple[Dataset, Indices]:
     """A prepared set, whose images stay on disk, in the splits that were stored."""
+    options, say = asked.options, asked.say
     records = open_records(where, progress=_counter(say, "records indexed"))
     made = records.geometry
     for name in ("fit", "channels"):
-        asked = getattr(options, name)
-        if asked is not None and (made is None or asked != getattr(made, name)):
+        wanted = getattr(options, name)
+        if wanted is not None and (made is None or wanted != getattr(made, name)):
             has = "nothing known" if made is None else getattr(made, name)
             raise InputError(
-                f"--data.{name} {asked} is asked, the records in {where} were made with {has}: leave it out, "
+                f"--data.{name} {wanted} is asked, the records in {where} were made with {has}: leave it out, "
                 "or make them again"
             )
     indices = {name: rows for name in SPLITS if len(rows := records.splits.get(name, np.arange(0)))}
@@ -226,13 +236,14 @@ def _records(options: Data, where: Path, say: Say) -> tuple[Dataset, Indices]:
     return data, indices
 
 
-def _tfds(options: Data, say: Say, asked: AskedGeometry) -> tuple[Dataset, Indices]:
+def _tfds(asked: _Request) -> tuple[Dataset, Indices]:
     """A set of the tensorflow-datasets catalogue."""
+    options, say = asked.options, asked.say
     from imbal_jax.data.sources.tfds_set import open_named
 
     name = options.source.removeprefix(PREFIX)
     named = open_named(
-        name, options.dir, asked, download=options.download, progress=_counter(say, "records read")
+        name, options.dir, asked.pictures, download=options.download, progress=_counter(say, "records read")
     )
     data = named.dataset()
     kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
