@@ -424,7 +424,7 @@ _RECIPES = (
     Method(
         name="post_hoc_logit_adjusted",
         correction="logit_adjusted",
-        summary="Plain training, predictions moved by the log priors: mends a model that cannot be trained again.",
+        summary="Plain training, predictions moved by the log priors: for a model that cannot be trained again.",
         paper=_MENON,
     ),
     Method(

@@ -134,7 +134,7 @@ def _read(address: RunAddress, name: str) -> Run:
     if scored.classes != deployment.classes:
         raise DamagedError(
             f"{folder / DEPLOYED} is of other classes than {folder / SCORES}: imbal-jax evaluate {address.workdir} "
-            "writes both anew"
+            "writes both again"
         )
     of = list(deployment.findings)
     probabilities = deployment.probabilities(scored.outputs)

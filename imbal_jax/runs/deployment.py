@@ -157,7 +157,7 @@ class Deployment:
     @staticmethod
     def read(folder: Path) -> "Deployment":
         """That of the run in ``folder``; InputError where there is none, or it is damaged."""
-        remedy = f"imbal-jax evaluate {folder} writes it anew"
+        remedy = f"imbal-jax evaluate {folder} writes it again"
         if not present(folder / FILE):
             raise InputError(f"no file {folder / FILE}: {remedy}")
         values = read_json(folder / FILE, remedy)

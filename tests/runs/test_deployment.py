@@ -210,7 +210,7 @@ def test_a_damaged_file_is_refused_with_the_remedy(damage: object, tmp_path: Pat
     values = deploy(config(), scored(*unbalanced(100))).to_json()
     damage(values)
     (tmp_path / "deployment.json").write_text(json.dumps(values))
-    with pytest.raises(InputError, match=r"imbal-jax evaluate .* writes it anew") as error:
+    with pytest.raises(InputError, match=r"imbal-jax evaluate .* writes it again") as error:
         Deployment.read(tmp_path)
     assert "\n" not in str(error.value)
 
