@@ -20,11 +20,11 @@ CONFIG_REMEDY = "restore it from a copy, or choose another --workdir"
 def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 
-    The claim holds as soon as a run has a checkpoint. Until then another config replaces it, so that a typing mistake
-    does not block the workdir. Methods and seeds may be added later. A method's name has one definition: ``config.json``
-    keeps the definition of every method that was asked for, and of first stages. What does not change the results of
-    training may change: the folder of the data, download, workers, devices, and all of ``deploy``. Where everything is
-    ``trained``, the deployment priors and the user's own metrics may change too.
+    The claim holds as soon as a run has a checkpoint. Until then another config replaces it, so that a typing
+    mistake does not block the workdir. Methods and seeds may be added later. A method's name has one definition:
+    ``config.json`` keeps that of every method that was asked for, and of first stages. What does not change the
+    results of training may change: the folder of the data, download, workers, devices, and all of ``deploy``. Where
+    everything is ``trained``, the deployment priors and the user's own metrics may change too.
     """
     write_json(workdir / CLAIM, check_claim(workdir, config, trained=trained))
 
