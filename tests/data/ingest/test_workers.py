@@ -66,7 +66,7 @@ def test_it_is_refused_after_two_attempts_and_all_others_are_read(
 def test_an_error_that_nobody_foresaw_is_told_by_its_place_and_not_by_its_text(folder: Path) -> None:
     found = read(folder, [*GOOD[:2], "odd.dcm"])
     assert found["odd.dcm"].reason == "crashed"
-    assert found["odd.dcm"].hint.startswith("RuntimeError in test_workers.py, line ")
+    assert found["odd.dcm"].hint.startswith("RuntimeError in trapped_folder.py, line ")
     assert MARKER not in str(found)
 
 
