@@ -15,8 +15,8 @@ from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Train
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
-from imbal_jax.runs import evaluate
 from imbal_jax.runs.deployment import Deployment
+from imbal_jax.runs.rescore import rescore
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(
     train.fit(config(pictures), tmp_path / "run", console=console)
     trained = console.file.getvalue()
     console = Console(width=160, file=io.StringIO())
-    evaluate.rescore(config(pictures), tmp_path / "run", console)
+    rescore(config(pictures), tmp_path / "run", console)
     evaluated = console.file.getvalue()
     page = (tmp_path / "run" / "report.html").read_text()
     report = unescape(re.sub(r"<[^>]*>", "", page[page.index("<body") :])).replace("\N{NO-BREAK SPACE}", " ")

@@ -23,9 +23,9 @@ from imbal_jax.data import load as sources
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.methods import METHODS, find_method
-from imbal_jax.runs import evaluate
 from imbal_jax.runs.claim import claim, read_claim
 from imbal_jax.runs.data_claim import claim_splits
+from imbal_jax.runs.rescore import rescore
 from imbal_jax.tasks import ONE_LABEL
 from imbal_jax.training import composition, stage
 
@@ -82,7 +82,7 @@ def test_a_finished_run_is_not_trained_again_and_gives_the_same_results(
 
 def test_evaluate_scores_the_chosen_checkpoint_to_the_same_numbers(finished: Path) -> None:
     before = arrays(finished, "stratified")
-    results = evaluate.rescore(read_claim(finished), finished, QUIET)
+    results = rescore(read_claim(finished), finished, QUIET)
     after = arrays(finished, "stratified")
     np.testing.assert_allclose(after["scores"], before["scores"], atol=1e-6)
     assert set(results[0].table) == {"normal", "bright", "macro"}
@@ -296,7 +296,7 @@ def test_evaluating_a_run_after_its_folder_has_changed_is_refused(
     config = read_claim(tmp_path / "copy")
     config = replace(config, data=replace(config.data, dir=table.parent))
     with pytest.raises(InputError, match="holds runs on another split"):
-        evaluate.rescore(config, tmp_path / "copy", QUIET)
+        rescore(config, tmp_path / "copy", QUIET)
 
 
 def test_a_damaged_config_json_is_named(pictures: Path, tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_second_stages_share_one_first_stage_and_leave_its_features_alone(
     config = small(pictures, methods=methods)
     results = train.fit(config, tmp_path, console=QUIET)
     assert {p.name for p in tmp_path.iterdir() if p.is_dir()} >= {"ce", *names}
-    again = evaluate.rescore(config, tmp_path, QUIET)
+    again = rescore(config, tmp_path, QUIET)
     splits = sources.load(config, tmp_path, lambda _: None)
     mesh = parallel.make_mesh(1)
     first = train.restore_state(
@@ -451,7 +451,7 @@ def test_methods_of_every_kind_train_and_score_the_same_again(pictures: Path, tm
         train=Train(epochs=TWICE, batch_size=8, evaluations=1, steps_per_dispatch=8, devices=2),
     )
     results = train.fit(config, tmp_path, console=QUIET)
-    again = evaluate.rescore(config, tmp_path, QUIET)
+    again = rescore(config, tmp_path, QUIET)
     for result, rescored in zip(results, again, strict=True):
         np.testing.assert_allclose(rescored.scores, result.scores, atol=1e-6)
         np.testing.assert_allclose(result.scores.sum(axis=1), 1, atol=1e-5)
