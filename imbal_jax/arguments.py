@@ -1,4 +1,4 @@
-"""Words of a command line become a dataclass; a mistake is one line."""
+"""Parses the words of a command line into a dataclass; a mistake is reported in one line."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ _UNFIT = re.compile(
 
 
 def parse(kind: type[T], words: Sequence[str], *, prog: str, default: T | None = None) -> T:
-    """The dataclass ``kind`` that ``words`` describe, typed; ``default`` gives what they leave out.
+    """The dataclass ``kind`` that ``words`` describe; ``default`` has the values of options that are not given.
 
     Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all options
     and raises SystemExit(0).

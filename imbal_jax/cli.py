@@ -17,8 +17,8 @@ from imbal_jax.console import encode_or_spell, make_console
 from imbal_jax.errors import InputError
 
 Positional = tyro.conf.Positional
-PRIORS = "--data.deployment-priors"  # of the place of use: no other data, and no other training
-BROKEN_PIPE = 141  # what a shell gives for a process that SIGPIPE ended
+PRIORS = "--data.deployment-priors"  # changes neither the data nor the training
+BROKEN_PIPE = 141  # exit status that a shell reports for a process killed by SIGPIPE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ A RUN is WORKDIR/METHOD, all its seeds, or WORKDIR/METHOD/seedN."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    0 done, 1 stopped, 2 wrong input, 130 interrupted, 141 nobody reads the output, 143 a signal asked to stop.
+    0 done, 1 stopped, 2 wrong input, 130 interrupted, 141 output pipe closed, 143 stopped by a signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     encode_or_spell(sys.stdout, sys.stderr)
@@ -119,13 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"imbal-jax: {error}", file=sys.stderr)
         return error.status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        # otherwise Python reports an error when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
         print(f"imbal-jax: {os_error(error, words[1:])}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("imbal-jax: interrupted; the same command goes on where train and ingest were", file=sys.stderr)
+        print("imbal-jax: interrupted; run the same command to resume train or ingest", file=sys.stderr)
         return 130
 
 
@@ -145,10 +146,10 @@ def _run(words: list[str]) -> int:
 
 
 def os_error(error: OSError, words: Sequence[str]) -> str:
-    """What to say of an error of the operating system.
+    """The message for an error of the operating system.
 
-    The file is named where the command line has it below --workdir or --out: other files may be images, whose names
-    name people.
+    The file is named only if it is below --workdir or --out: other files may be images, and their names may identify
+    patients.
     """
     where = "a file"
     if isinstance(error.filename, str):
@@ -163,7 +164,7 @@ def os_error(error: OSError, words: Sequence[str]) -> str:
     written = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     reason = error.strerror or type(error).__name__
     return (
-        f"cannot {'write' if written else 'read or write'} {where}: {reason}; nothing saved is lost: mend that and "
+        f"cannot {'write' if written else 'read or write'} {where}: {reason}; nothing saved is lost: fix this and "
         "run the same command to continue"
     )
 
@@ -194,7 +195,7 @@ def evaluate(words: list[str]) -> int:
     """``evaluate WORKDIR [--method NAME] [--deploy.points RULE ...]``, or on other images: ``[--data.* ...]``"""
     changed, own = split_words(words, ("--data.", "--deploy.", "--train.devices"))
     options = parse_command(
-        Evaluate, own, name="evaluate", also="--data.*, --deploy.* and --train.devices as of train"
+        Evaluate, own, name="evaluate", also="--data.*, --deploy.* and --train.devices as for train"
     )
     from imbal_jax.config import override
     from imbal_jax.runs.address import find_runs
@@ -325,10 +326,10 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def use_all_cores(batch_size: int, devices: int | None) -> None:
-    """Make XLA show a CPU as several devices, before it looks: one device keeps one core busy in a convolution.
+    """Make XLA split a CPU into several devices: a convolution uses one core of a device. Call it before JAX starts.
 
-    The number is ``devices``, or the largest that divides the batch and is no more than the cores. Without effect
-    on a GPU or TPU, and where XLA_FLAGS already says a number.
+    The number is ``devices``, or the largest divisor of the batch size up to the number of cores. No effect on a GPU
+    or TPU, or if XLA_FLAGS already sets a number.
     """
     flag = "--xla_force_host_platform_device_count"
     flags = os.environ.get("XLA_FLAGS", "")

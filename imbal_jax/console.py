@@ -1,4 +1,4 @@
-"""What is said to the user: the console, and numbers as people read them."""
+"""Console output: plain lines, and numbers formatted for people."""
 
 import codecs
 import math
@@ -10,11 +10,11 @@ from rich.text import Text
 
 UNDEFINED = "–"
 WIDE = 124  # characters: the results table with its headings spelled out
-PLAIN_LINE_SECONDS = 10.0  # a log file wants a sign of life, not a film
+PLAIN_LINE_SECONDS = 10.0  # between progress lines in a log file: often enough to see that the run is alive
 
 
 def say(console: Console, text: str, *, wrap: bool = False) -> None:
-    """Print lines as they are: names of classes, runs and folders are no markup, and ``:cat:`` stays five letters.
+    """Print lines as they are: names of classes, runs and folders are not markup, and ``:cat:`` is not an emoji.
 
     wrap: break lines at the width of the console, as prose; else they are left whole, to be copied or searched.
     """

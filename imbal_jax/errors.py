@@ -1,4 +1,4 @@
-"""What the user can mend, and what ends a run: the errors that are told in one line, without a traceback."""
+"""Exceptions reported as one line without a traceback: wrong input, and runs that cannot go on."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ class InputError(ValueError):
     """Wrong input: the message names the value, the place and the remedy, in one line.
 
     The command line prints the message alone and exits with status 2; a library user sees a
-    ``ValueError``. Anything else that escapes is a defect of ours and keeps its traceback.
+    ``ValueError``. Any other exception is a bug in this package and keeps its traceback.
     """
 
     status = 2
-    """Of the process, where this ends it."""
+    """Exit status of the process."""
 
 
 class Stopped(InputError):
-    """A run that began well and cannot go on (a full disk, no finite gradient): exit status 1."""
+    """A run that started and cannot continue (a full disk, no finite gradient): exit status 1."""
 
     status = 1
 
@@ -27,7 +27,7 @@ class Terminated(Stopped):
 
 
 def text_labels(labels: Any, expected: str) -> str:
-    """The message for labels that are no numbers, names of classes mostly."""
+    """The message for labels that are not numbers; usually they are class names."""
     return (
         f"labels are {labels.dtype} of shape {labels.shape}, expected {expected}: "
         "classes, labels = np.unique(names, return_inverse=True) numbers the names"

@@ -1,4 +1,4 @@
-"""The fields of a config's dataclasses hold what their annotations say."""
+"""Checks that the fields of a config's dataclasses have the types of their annotations."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ _NAMES: Mapping[Any, str] = {
 
 
 class _UnsuitableError(Exception):
-    """The value that does not fit, what was expected in its place, and where in the field it stands."""
+    """The value that does not fit, what was expected instead, and its position in the field."""
 
     def __init__(self, value: Any, expected: str, where: str = "") -> None:
         super().__init__(expected)
@@ -32,11 +32,11 @@ class _UnsuitableError(Exception):
 
 
 def check_fields(value: Any, prefix: str = "", *, dashes: bool = True) -> None:
-    """Hold every field of a frozen dataclass to its annotation; call it in ``__post_init__``.
+    """Check and convert every field of a frozen dataclass by its annotation; call it in ``__post_init__``.
 
-    A ``Literal`` takes its own values; ``float`` a finite number, also a whole one; ``int`` a whole number; neither
-    takes True or False; ``tuple``, ``dict`` and unions take what their parts take. Scalars of numpy become Python's,
-    a list becomes a tuple, and text becomes a path where a path is expected.
+    ``Literal`` accepts its own values; ``float`` a finite number, also a whole one; ``int`` a whole number; neither
+    accepts True or False; ``tuple``, ``dict`` and unions accept what their parts accept. NumPy scalars become Python
+    scalars, a list becomes a tuple, and text becomes a path where a path is expected.
 
     Raises InputError that begins with ``prefix`` and the field's name, with dashes as on the command line.
     """
@@ -100,7 +100,7 @@ def _of_union(value: Any, annotation: Any) -> Any:
         try:
             return _fitting(value, part)
         except _UnsuitableError as error:
-            # an item that does not fit says more than that the whole does not
+            # the error of one item is more precise than that of the whole value
             if error.value is not value or "finite" in error.expected:
                 innermost = error
     raise innermost or _UnsuitableError(value, f"expected {_named(annotation)}")

@@ -76,7 +76,7 @@ def read_json(path: Path, remedy: str, *, kind: type = dict) -> Any:
 def read_jsonl(
     path: Path, remedy: str, check: Callable[[dict[str, Any]], bool] = lambda _: True
 ) -> list[dict[str, Any]]:
-    """The objects of a file of one JSON object a line, but for a last line that a kill tore.
+    """The objects of a file with one JSON object a line, without an incomplete last line, as a kill leaves it.
 
     check: whether an object is one of those that the file holds. Raises InputError where the file is absent or may
     not be read, and DamagedError, naming the line and ending with ``remedy``, where a line before the last is none.
@@ -236,7 +236,9 @@ class CsvFile:
             check_ordinary(self._path)
             self._partial = self._path.with_name(self._path.name + ".partial")
             with self._explained():
-                self._partial.unlink(missing_ok=True)  # of a run that was killed, maybe readable by all
+                self._partial.unlink(
+                    missing_ok=True
+                )  # left by a run that was killed; it may be readable by others
                 mode = 0o600 if self._private else 0o666
                 handle = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
                 self._file = os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape")
@@ -263,7 +265,7 @@ class CsvFile:
                 self._writer.writerow([csv_cell(cell) for cell in cells])
 
     def discard(self) -> None:
-        """Leave nothing when the block ends."""
+        """Leave no file when the block ends."""
         self._discarded = True
 
     def flush(self) -> None:

@@ -1,4 +1,7 @@
-"""What a user wrote, by its import path ``package.module:name``: a config names it, and other processes find it."""
+"""Finds the user's own functions and classes by import path, ``package.module:name``.
+
+A config names them, so that other processes can import them too.
+"""
 
 import difflib
 import importlib
@@ -23,7 +26,7 @@ def is_import_path(text: object) -> bool:
 
 
 def import_object(path: str, what: str) -> Any:
-    """What stands at ``path``, as ``package.module:name``; modules in the current folder are found too.
+    """The value at ``path``, ``package.module:name``; modules in the current folder are found too.
 
     what: the setting that names it, for messages. Raises InputError where there is no such module or name, or where
     the module cannot be imported.
@@ -104,7 +107,10 @@ def _module(name: str, what: str) -> Any:
 
 @contextmanager
 def _current_folder() -> Iterator[None]:
-    """Modules of the current folder can be imported in the block, after all others: a command does not see them."""
+    """Inside the block, modules of the current folder can be imported, after all others.
+
+    The console script ``imbal-jax`` does not have that folder on its path.
+    """
     folder = os.getcwd()
     sys.path.append(folder)
     importlib.invalidate_caches()
@@ -115,7 +121,7 @@ def _current_folder() -> Iterator[None]:
 
 
 def _where(value: Any) -> tuple[str, str]:
-    """Module and name of a value that does not know them; empty where no module holds it.
+    """Module and name of a value that does not carry them; empty where no module holds it.
 
     Of several, the one that also defines its class or a function that it holds: others have imported it from there.
     """

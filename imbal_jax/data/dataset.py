@@ -1,7 +1,6 @@
 """The data set: images in memory or on disk, their labels, and the patient of each image."""
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,13 +12,12 @@ import numpy as np
 from imbal_jax.data.folders.labelled_folder import FolderImages, read_folder, read_labelled_files
 from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.resize import Fit
-from imbal_jax.data.labels import MISSING, UNCERTAIN, image_counts, image_labels, is_many
+from imbal_jax.data.label_checks import check_names, check_values, many_labels, one_label
+from imbal_jax.data.labels import image_counts, image_labels, is_many
 from imbal_jax.data.tables.frame import Frame, frame_table
 from imbal_jax.data.tables.labels_table import LabelKind, Table, check_classes, labels_table
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import missing_groups
-
-MOST_CLASSES = 65536  # classes that are counted from the labels; more need names
 
 
 class ImagesOnDisk(Protocol):
@@ -95,14 +93,9 @@ class Dataset:
 
     @classmethod
     def of_folder(cls, content: FolderImages) -> "Dataset":
-        """What ``read_folder`` returned, as a data set."""
+        """A data set of what ``read_folder`` returned."""
         return cls(
-            content.images,
-            content.labels,
-            content.groups,
-            content.classes,
-            content.notes,
-            content.geometry,
+            content.images, content.labels, content.groups, content.classes, content.notes, content.geometry
         )
 
     @classmethod
@@ -121,13 +114,13 @@ class Dataset:
         bits: int = 8,
         workers: int | None = None,
     ) -> "Dataset":
-        """The rows of a pandas or polars frame that names image files, or holds the images, in the order of its rows.
+        """A data set of the rows, in order, of a pandas or polars frame that names image files or holds the images.
 
         The frame has the columns of a labels table (``read_folder``), under the same headings or those that
         ``columns`` names: a file, a label or a column a label, and if possible a patient.
 
-        Files: ``dir`` is the folder that they lie below, ``size`` the side of the squares that they become; fit,
-        channels, bits, voi as in ``geometry.Geometry``. workers: threads that read.
+        Files: ``dir`` is the folder that contains them, ``size`` the side of the square images, in pixels; fit,
+        channels, bits, voi as in ``geometry.Geometry``. workers: reader threads.
         Arrays: a column of arrays uint8 or uint16 [H, W] or [H, W, channels] of one shape; nothing is resized.
 
         Raises InputError as ``read_folder`` and ``from_arrays`` do; rows are counted from 0.
@@ -149,7 +142,7 @@ class Dataset:
             return replace(data, notes=(*table.notes, *data.notes))
         if size is None or dir is None:
             raise InputError(
-                "the frame names files: give dir, the folder that they lie below, and size, in pixels"
+                "the frame names files: give dir, the folder that contains them, and size, in pixels"
             )
         if not Path(dir).is_dir():
             raise InputError(f"no folder {dir}")
@@ -167,7 +160,7 @@ class Dataset:
         groups: Any = None,
         classes: Sequence[str] | None = None,
     ) -> "Dataset":
-        """Arrays as a data set, checked.
+        """A data set made of arrays, which are checked.
 
         images: uint8 or uint16 [N, H, W] or [N, H, W, channels]. labels: int [N], or [N, L] with 1, 0, -1 (uncertain)
         and -2 (missing), or masks [N, H, W], the class of each pixel. groups: [N], the patient of each image; None:
@@ -187,7 +180,7 @@ class Dataset:
         if isinstance(classes, str):
             raise InputError(f"classes are the text {classes!r}: give a list of names")
         names = tuple(map(str, classes)) if classes is not None else ()
-        labels, names, notes = (_many_labels if is_many(labels) else _one_label)(labels, names)
+        labels, names, notes = (many_labels if is_many(labels) else one_label)(labels, names)
         if groups is None:
             groups = np.arange(images.shape[0] if images.ndim else 0)
             notes += (
@@ -204,7 +197,7 @@ class Dataset:
 
     @cached_property
     def image_labels(self) -> np.ndarray:
-        """[N] or [N, L], what splits, draws and counts take an image by (``data.labels.image_labels``)."""
+        """[N] or [N, L], the labels of whole images, which splits, draws and counts use (``labels.image_labels``)."""
         return image_labels(self.labels, len(self.classes))
 
     def __len__(self) -> int:
@@ -239,65 +232,12 @@ def _patients(table: Table) -> np.ndarray | None:
     return np.array([numbers.setdefault(row.patient or row.number, len(numbers)) for row in table.rows])
 
 
-def _many_labels(
-    labels: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Labels [N, L] as int8, their names, and notes; InputError for a value that is no label."""
-    allowed = (labels >= MISSING) & (labels <= 1)
-    if not allowed.all():
-        raise InputError(
-            f"a label of many is {labels[~allowed].flat[0]}, allowed are 1, 0, -1 (uncertain) and -2 (missing)"
-        )
-    names = names or tuple(map(str, range(labels.shape[1])))
-    labels = labels.astype(np.int8)
-    if labels.shape[1] > 1 and (labels >= 0).all() and (labels.sum(axis=1) == 1).all():
-        note = (
-            "labels [N, L] are many labels an image, though each image has just one 1: if the classes exclude each "
-            "other, give labels.argmax(axis=1)"
-        )
-        return labels, names, (note,)
-    return labels, names, ()
-
-
-def _one_label(
-    labels: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Labels [N], or masks, as int32, the names of the classes, and no notes.
-
-    InputError for a value that is no class.
-    """
-    if len(labels) and set(np.unique(labels).tolist()) == {-1, 1}:
-        raise InputError("labels are -1 and 1, classes count from 0: give (labels + 1) // 2")
-    highest = int(labels.max()) if len(labels) else -1
-    if highest >= max(len(names), MOST_CLASSES):
-        raise InputError(f"label {highest} is no index of a class: count the classes from 0")
-    return labels.astype(np.int32), names or tuple(map(str, range(highest + 1))), ()
-
-
 def _array(values: Any, what: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = str(error).partition(".")[0]
         raise InputError(f"{what} are no array ({reason}): give all the same shape") from None
-
-
-def check_names(classes: Sequence[str]) -> None:
-    """Raise InputError for names that cannot stand in a table: none, an empty one, one twice, control characters."""
-    if not classes:
-        raise InputError("there is no class: give labels of two classes or more")
-    for number, name in enumerate(classes, start=1):
-        if not name.strip():
-            raise InputError(f"class {number} of {len(classes)} has an empty name: name it")
-        if name == "macro":
-            raise InputError("a class is called macro, as results call the mean over the classes: rename it")
-        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
-            raise InputError(
-                f"the name of class {number} of {len(classes)} holds a line break, a tab or another control "
-                "character: rename it"
-            )
-    if len({unicodedata.normalize("NFC", name.strip()) for name in classes}) < len(classes):
-        raise InputError("two classes have one name: give each its own")
 
 
 def check_dataset(data: Dataset) -> Dataset:
@@ -323,7 +263,7 @@ def check_labels(data: Dataset) -> Dataset:
             f"{nameless} of {count} groups are missing (NaN, None or nothing): give every image its patient, or a "
             "name of its own where nobody knows"
         )
-    _check_values(data)
+    check_values(data.labels, data.classes)
     return data
 
 
@@ -354,30 +294,4 @@ def _check_pixels(images: Images) -> None:
         raise InputError(
             f"images are {images.dtype}, expected uint8 or uint16: scale them to 0..255 first, as "
             "np.round(255 * images).astype(np.uint8) does for 0..1"
-        )
-
-
-def _check_values(data: Dataset) -> None:
-    width = len(data.classes)
-    if is_many(data.labels):
-        if data.labels.shape[1] != width:
-            raise InputError(f"labels have {data.labels.shape[1]} columns, {width} label names were given")
-        allowed = np.isin(data.labels, (MISSING, UNCERTAIN, 0, 1))
-        if not allowed.all():
-            row = int(np.argmin(allowed.all(axis=1)))
-            raise InputError(
-                f"labels of item {row} are {data.labels[row].tolist()}, "
-                "allowed are 1, 0, -1 (uncertain) and -2 (missing)"
-            )
-        if {*np.unique(data.labels).tolist()} == {-1, 1}:
-            raise InputError(
-                "labels hold -1 and 1 and no 0, and -1 is uncertain here: if it is no, pass (labels + 1) // 2"
-            )
-        return
-    outside = (data.labels < 0) | (data.labels >= width)
-    if outside.any():
-        item = int(np.argwhere(outside)[0, 0])
-        raise InputError(
-            f"label {int(data.labels[outside][0])} of item {item} is outside 0..{width - 1} ({width} classes: "
-            f"{', '.join(data.classes)})"
         )

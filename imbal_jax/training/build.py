@@ -1,4 +1,4 @@
-"""What a config calls for: the devices and the network."""
+"""Devices and network of a run, made from its config."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -126,7 +126,7 @@ def make_mesh(config: Config) -> Mesh:
     except (
         ValueError,
         RuntimeError,
-    ) as error:  # RuntimeError: the platform that JAX was told to use is absent
+    ) as error:  # RuntimeError: the platform that JAX is set to use is absent
         raise InputError(f"train.devices: {str(error).splitlines()[0]}") from error
     if config.train.batch_size % mesh.size:
         raise InputError(

@@ -18,13 +18,13 @@ from imbal_jax.errors import InputError, Stopped
 from imbal_jax.files import DamagedError, read_json, write_json
 
 CHANGED = "its content differs from what was saved"
-LATEST = 2  # the one before the last is what a corrupt last one falls back to
+LATEST = 2  # checkpoints; the one before the last is used if the last is damaged
 FILES = "files.json"  # beside what Orbax wrote: size and BLAKE2b of each of its files
 
 
 @dataclass(frozen=True)
 class _LatestAndBest:
-    """Keeps the latest two and the best; of equally good ones the earliest, as selection.py chooses."""
+    """Keeps the latest two and the best; on ties the earliest is best, as in ``decisions.selection``."""
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         steps = sorted(info.step for info in checkpoints)
@@ -44,21 +44,20 @@ class Checkpoints:
     """The checkpoints of one run under ``folder``.
 
     ``save`` and ``restore`` raise InputError, in one line with the remedy, when the disk is full or nothing can
-    be read; ``say`` is told of a checkpoint that had to be passed over. Only a checkpoint whose files differ from
-    what was written counts as damaged, and it is moved to ``FOLDER.damaged``; nothing is deleted for a failed read.
+    be read; ``say`` receives a line about each checkpoint that was skipped. Only a checkpoint whose files differ from
+    what was written counts as damaged. It is moved to ``FOLDER.damaged``; a failed read deletes nothing.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
-        logging.getLogger("absl").setLevel(
-            logging.CRITICAL
-        )  # Orbax's own notices, and the stack of an error we report
+        # hides Orbax's notices, and its traceback of an error that is reported below
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = Path(folder).absolute()
         self.say = say
         self._histories: dict[int, list[dict[str, Any]]] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for step in filter(str.isdecimal, os.listdir(self.folder)):
-                _mend_metrics(self.folder / step)
+                _restore_metrics(self.folder / step)
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
@@ -151,7 +150,7 @@ class Checkpoints:
         return self._histories[step]
 
     def set_aside(self, step: int) -> str:
-        """Move the checkpoint of ``step`` to where no run reads it; returns what to say of that."""
+        """Move the checkpoint of ``step`` to ``FOLDER.damaged``, which no run reads; returns the message."""
         beside = self.folder.with_name(self.folder.name + ".damaged")
         number, target = 1, beside / str(step)
         while target.exists():
@@ -168,7 +167,7 @@ class Checkpoints:
         return f"moved to {beside.name}/{target.name}"
 
     def _checked(self, like: TrainState, step: int) -> TrainState:
-        """``_read``, and where that fails, whether it is the checkpoint's fault."""
+        """``_read``; on failure, DamagedError if the files are damaged, else Stopped."""
         try:
             return self._read(like, step)
         except Exception as error:
@@ -206,13 +205,13 @@ class Checkpoints:
 
 
 def _plain(state: TrainState) -> dict[str, Any]:
-    """All but the key, which the seed determines, and an average that is not kept."""
+    """The state without the random key, which follows from the seed, and without an unused average."""
     left_out = {"rng"} | ({"ema_params"} if state.ema_params is None else set())
     return {name: value for name, value in vars(state).items() if name not in left_out}
 
 
 def digest(state: TrainState) -> str:
-    """A checksum of every number in the state (all but the key)."""
+    """A checksum over all arrays of the state except the random key."""
     total = hashlib.blake2b(digest_size=16)
     for leaf in jax.tree.leaves(_plain(state)):
         array = np.asarray(leaf)
@@ -221,8 +220,8 @@ def digest(state: TrainState) -> str:
     return total.hexdigest()
 
 
-def _mend_metrics(folder: Path) -> None:
-    """Write a damaged file of metrics, which would stop Orbax from opening any checkpoint, from its copy."""
+def _restore_metrics(folder: Path) -> None:
+    """Rewrite a damaged metrics file from its copy: Orbax would otherwise open no checkpoint of the run."""
     path = folder / "metrics" / "metrics"
     try:
         if isinstance(read_json(path, "").get("selection"), int | float):
@@ -272,7 +271,7 @@ def _damage(folder: Path) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the operating system or the storage layer said, without its stack of wrappers."""
+    """The message of the operating system or the storage layer, without those of the wrappers around it."""
     text = str(error) or type(error).__name__
     known = (
         "No space left on device",

@@ -1,4 +1,4 @@
-"""What a method's batches hold: plans, and the arrays that all examples share."""
+"""Composition of a method's batches: plans, and the arrays that all examples share."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ NO_AUGMENTATION = Augment()
 def compose(
     config: Config, method: Method, task: Task, train: Dataset, num_shards: int, total_steps: int
 ) -> tuple[Plans, Shared]:
-    """The plans of every batch, and what all its examples share; InputError where the method does not suit."""
+    """The plans of the batches, and what all examples share; InputError where the method does not fit the data."""
     task.check(method)
     labels = task.drawn_labels(train.labels, config.data.uncertain)
     items = None if method.resample == "none" else resample(labels, method.resample, config.seed)
@@ -117,7 +117,7 @@ def second_steps_of(config: Config, method: Method, train: Dataset) -> int:
 
 
 def second_steps_asked(config: Config, method: Method, train: Dataset) -> int:
-    """The same without the minimum."""
+    """``second_steps_of`` without the minimum."""
     return round(method.second_epochs * len(train) / config.train.batch_size)
 
 
@@ -134,11 +134,11 @@ def second_stage_method(method: Method) -> Method:
 
 
 def predicting_method(method: Method) -> Method:
-    """What decides how logits of a finished run become predictions: the loss that its head was trained with."""
+    """The loss that the head of a finished run was trained with; it determines how logits become predictions."""
     return method if method.second_stage == "none" else second_stage_method(method)
 
 
 def augmentation(config: Config, method: Method) -> Augment:
-    """What images are perturbed by at strength 1."""
+    """The augmentation at strength 1."""
     own = config.augment
     return REPEATED if method.perturb_repeats and own == NO_AUGMENTATION else own

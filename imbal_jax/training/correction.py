@@ -1,4 +1,4 @@
-"""What a method does to its predicted probabilities before they become decisions."""
+"""Prior correction of a method: predicted probabilities are multiplied by a factor for each class."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def correction_factors(
     if method.correction == "prior":
         assert use_priors is not None  # a task of many labels takes no correction
         return use_priors / source
-    # priors that fall to 0 would forbid a class for good
+    # a prior of 0 would exclude a class
     return np.maximum(estimate_priors(scores, source).priors, 1e-12) / source
 
 
@@ -57,7 +57,7 @@ def correct(
     labels: np.ndarray,
     scores: np.ndarray,
 ) -> np.ndarray:
-    """The probabilities [N, C] of images with their labels, corrected by what is fitted on them; arguments as of
+    """The probabilities [N, C] of labelled images, corrected by factors fitted on them; arguments as in
     ``correction_factors``."""
     factors = correction_factors(method, source, use_priors, labels, scores)
     return apply_correction(method, np.log(factors), source, scores)

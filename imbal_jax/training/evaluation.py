@@ -1,4 +1,4 @@
-"""What an evaluation during training records: every metric that a criterion may name, and what chance allows."""
+"""Evaluation during training: every metric that a criterion may name, with its bounds and standard errors."""
 
 from collections.abc import Mapping
 

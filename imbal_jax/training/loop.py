@@ -44,12 +44,12 @@ def train_until(
     while at < target:
         state, metrics, steps = advance(state, min(pace.steps, target - at))
         at += steps
-        # a copy: the state's own is given away to the next dispatch
+        # a copy, because the next dispatch is given the state's own buffer
         sent = Dispatch(at, steps, metrics, jnp.copy(state.skipped_in_row))
         if behind is not None:
             began = _record(behind, began, config, tracker, pace)
         behind = sent
-        if _is_there(sent):  # the call itself computed it, as on a CPU: its time is over now
+        if _is_there(sent):  # the call itself computed it, as on a CPU: stop timing now
             began, behind = _record(sent, began, config, tracker, pace), None
         if stop or pace.save_due:
             break
@@ -64,7 +64,7 @@ def _is_there(sent: Dispatch) -> bool:
 
 
 def _record(sent: Dispatch, began: float, config: Config, tracker: Tracker, pace: Pace) -> float:
-    """Record the metrics of a dispatch that began at ``began``; returns when they were there."""
+    """Record the metrics of a dispatch that began at ``began``; returns the time at which they were available."""
     values = {name: float(value) for name, value in sent.metrics.items()}
     now = time.monotonic()
     seconds = max(now - began, 1e-9)

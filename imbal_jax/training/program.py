@@ -1,4 +1,4 @@
-"""What is compiled of a training. Runs with equal static parts share one compilation in a process."""
+"""The compiled part of a training. Within a process, runs with equal static parts share one compilation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What follows once features are learned: heads in closed form, and batches of features for a head's training."""
+"""Second stage, on frozen features: heads in closed form, and batches of features to train a head on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ def tau_normalized(head: Mapping[str, Any], tau: float) -> dict[str, np.ndarray]
 def choose_tau(
     head: Mapping[str, Any], score: Callable[[Mapping[str, Any]], float], taus: np.ndarray = TAUS
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """The exponent whose head has the best ``score`` (on validation), the smallest of equals; and that head."""
+    """The exponent whose head has the best validation ``score`` (the smallest on ties), and that head."""
     scores = [score(tau_normalized(head, tau)) for tau in taus]
     best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
     return float(taus[best]), tau_normalized(head, taus[best])
@@ -83,10 +83,10 @@ def still_falling(steps: Sequence[int], losses: Sequence[float]) -> bool:
 class FeaturePipeline:
     """Batches of real and synthetic features for the training of a head, in place of ``data.pipeline.Pipeline``.
 
-    As if every class had been filled up to the size of the commonest, n_max: of the draws of a class of n_c items
-    n_c / n_max are the items themselves, the rest points between an item and a neighbour of its class (smote,
-    Chawla et al., JAIR 2002) or from a kernel around an item (smoothed_bootstrap). The commonest class stays as it
-    is.
+    Every class is drawn as if it had been filled up to n_max items, the size of the largest class. For a class of n_c
+    items, a share n_c / n_max of its draws are real items; the others are points between an item and a neighbour of
+    its class (smote, Chawla et al., JAIR 2002) or from a kernel around an item (smoothed_bootstrap). The largest
+    class has real items only.
     """
 
     kind: Literal["smote", "smoothed_bootstrap"]
@@ -110,7 +110,7 @@ class FeaturePipeline:
         return {"inputs": points, "labels": labels[items], "shared": shared}
 
     def arrays(self, features: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-        """What ``from_device`` reads besides the features; neighbours only in the classes that are filled up."""
+        """The arrays that ``from_device`` reads besides the features; neighbours only of classes to be filled up."""
         counts = np.bincount(labels, minlength=classes)
         share = (1 - counts / counts.max()).astype(np.float32)
         if self.kind == "smote":

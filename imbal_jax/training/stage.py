@@ -115,7 +115,7 @@ def _normalized_head(
     features: Callable[[Images], np.ndarray],
 ) -> dict[str, np.ndarray]:
     """The head of the exponent whose validation predictions the criterion prefers."""
-    # where the last checkpoint counts, the criterion cannot tell one tau from another
+    # if no criterion selects a checkpoint, none can compare two values of tau either
     criterion = parse_criterion(config.select)
     if set(criterion.names) == {"step"}:
         criterion = parse_criterion("balanced_accuracy")
@@ -159,7 +159,7 @@ def _begin(config: Config, program: Program, variables: dict[str, Any], source: 
 
 
 def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
-    """Whether the images are kept on the devices: asked for, in memory, and not too large for one of them."""
+    """Whether the images stay on the devices: asked for, in memory, and small enough for one device."""
     return config.train.resident and isinstance(images, np.ndarray) and parallel.room_for(images.nbytes, mesh)
 
 

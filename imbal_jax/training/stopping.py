@@ -7,10 +7,10 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send before they take a machine away."""
+"""Signals that schedulers send before they reclaim a machine."""
 
 DISPATCH_SECONDS = 10.0
-"""Upper bound on a dispatch, which cannot be interrupted: slow steps get shorter dispatches."""
+"""Longest dispatch. A dispatch cannot be interrupted, so slow steps get fewer steps per dispatch."""
 
 
 class StopRequest:
@@ -40,7 +40,7 @@ class StopRequest:
 
     @property
     def reason(self) -> str:
-        """What ended the run, for people."""
+        """The message that names the signal, "" if none was received."""
         return f"stopped by {self.received.name}" if self.received else ""
 
     def __bool__(self) -> bool:
@@ -68,7 +68,7 @@ class Pace:
         return max(1, int(DISPATCH_SECONDS / self._step_seconds))
 
     def took(self, steps: int, seconds: float) -> None:
-        """A dispatch of so many steps took so long; the first is not counted, as it compiles."""
+        """Record the steps and the seconds of a dispatch. The first is not counted: it includes compilation."""
         self._seen += 1
         if self._seen > 1:
             each = seconds / steps
@@ -80,5 +80,5 @@ class Pace:
         return 0 < self._save_seconds <= time.monotonic() - self._saved
 
     def saved(self) -> None:
-        """The state was saved now."""
+        """Record that the state was saved now."""
         self._saved = time.monotonic()

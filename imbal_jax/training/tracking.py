@@ -1,4 +1,4 @@
-"""What a run says while it runs: progress on the console, metrics.jsonl, TensorBoard.
+"""Progress and records of a run: console, metrics.jsonl, TensorBoard.
 
 ``metrics.jsonl`` holds one JSON object a line and nothing that depends on the clock or the machine's
 speed, so a run that was killed and resumed leaves the same bytes as one that never stopped.
@@ -34,10 +34,10 @@ WINDOW = 30  # dispatches in the moving average of the speed
 class Tracker:
     """Draws progress and appends records, from entering the ``with`` block to leaving it.
 
-    Write the records of a step before saving its checkpoint: on resuming at ``resume_step`` the records
-    of later steps are dropped, with a last line torn by a kill, and test records, which the end of the
-    run makes anew. ``resume_step=0`` starts the file anew. On a console that is not a terminal one plain
-    line is printed every ten seconds or tenth of the run, without control codes.
+    Write the records of a step before saving its checkpoint. On resuming at ``resume_step``, records of
+    later steps are dropped, and so are an incomplete last line and test records, which the end of the run
+    writes again. ``resume_step=0`` empties the file. If the console is not a terminal, a plain line without
+    control codes is printed every ten seconds or every tenth of the run.
 
     Args:
       folder: receives ``metrics.jsonl`` and ``tensorboard/``; None draws and writes nothing (every
@@ -215,7 +215,7 @@ def _line(record: Mapping[str, object]) -> bytes:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    # no buffer of our own: what is written survives a kill, and a full disk is heard of here and now
+    # unbuffered, so that records survive a kill and ENOSPC is raised here
     while data:
         data = data[os.write(descriptor, data) :]
 
@@ -245,7 +245,7 @@ def _explained(path: Path, verb: str = "write") -> Iterator[None]:
 
 
 class _TensorBoard:
-    """Scalars in an event file, unbuffered: SummaryWriter's own thread dies unheard on a full disk."""
+    """Scalars in an event file, unbuffered: SummaryWriter's thread ends without an error on a full disk."""
 
     def __init__(self, folder: Path, resume_step: int) -> None:
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # imports torch where that is installed
@@ -257,7 +257,7 @@ class _TensorBoard:
         self._file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             self._write(Event(wall_time=time(), file_version="brain.Event:2"))
-            # hides from TensorBoard what an earlier run wrote for the steps to come
+            # makes TensorBoard ignore what an earlier run wrote for later steps
             start = Event(wall_time=time(), step=resume_step + 1 if resume_step else 0)
             start.session_log.status = SessionLog.START
             self._write(start)

@@ -81,7 +81,7 @@ def test_labels_of_any_whole_dtype_are_read(dtype: str) -> None:
         (IMAGES, [0, 1, 0, 1], ["a", " "], "empty name"),
         (IMAGES, [0, 1, 0, 1], ["a", "b\nc"], "control character"),
         (IMAGES, [0, 1, 0, 1], ["a", "\x1b[31m"], "control character"),
-        (IMAGES, [0, 1, 0, 1], ["\u00e9", "e\u0301"], "two classes have one name"),
+        (IMAGES, [0, 1, 0, 1], ["\u00e9", "e\u0301"], "two classes have the same name"),
         (IMAGES, [0, 1, 0, 1], ["macro", "b"], "called macro"),
     ],
 )

@@ -1,4 +1,4 @@
-"""From drawn examples to network inputs: perturbed, mixed, standardised, on the device."""
+"""Turns drawn examples into network inputs on the device: augments, mixes and standardises images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Transform = Callable[[jax.Array, jax.Array, jax.Array, Augment, Any], tuple[jax.
 """``(keys [B], images [B, H, W, C], labels, augmentation, strength) -> (images, labels)``, moved together."""
 
 REPEATED = Augment(shift=0.1, rotation=10.0, zoom=0.1, brightness=0.1, contrast=0.2)
-"""What perturbs repeated images where the config has no augmentation of its own."""
+"""The augmentation of repeated images where the config has none."""
 
 
 @struct.dataclass
@@ -47,8 +47,8 @@ def perturb_images(
 class Pipeline:
     """How a batch is made; static, so that a compiled step may close over it.
 
-    augmentation: what every image is perturbed by at strength 1. mixing: of each image with its partner.
-    views: how often each image of the batch is there, every time perturbed again.
+    augmentation: applied to every image, at strength 1. mixing: of each image with its partner.
+    views: copies of each image in the batch, each augmented independently.
     transform: how images and labels are perturbed together (``Task.transform``).
     """
 
@@ -129,5 +129,5 @@ class Pipeline:
 
 
 def standardize(images: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.Array:
-    """Images in [0, 1] with the training split's mean and standard deviation made 0 and 1."""
+    """Images in [0, 1], standardised by the mean and the standard deviation of the training split."""
     return (images - mean) / deviation

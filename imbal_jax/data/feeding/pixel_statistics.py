@@ -8,14 +8,14 @@ import numpy as np
 from imbal_jax.data.dataset import Images
 
 SAMPLE = 16_384
-"""Images that the pixel statistics are taken over at most: of 224 x 224 pixels, two seconds."""
+"""Most images that the pixel statistics are computed from; two seconds at 224 x 224 pixels."""
 
 
 def pixel_statistics(images: Images) -> dict[str, np.float32]:
     """Mean and standard deviation of the pixels, scaled to [0, 1]: float32 scalars.
 
-    Over all images; of more than 16,384 over so many, drawn once and for all by their number, so that a set
-    too large to read through and the same set in memory are standardised alike.
+    Over all images, or over 16,384 of them if there are more. These are drawn by the number of images alone, so that
+    a set is standardised alike on disk and in memory.
     """
     if not isinstance(images, np.ndarray):
         return dict(_statistics_on_disk(images))  # type: ignore[arg-type]  # ImagesOnDisk: hashed by identity

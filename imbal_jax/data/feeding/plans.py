@@ -11,7 +11,7 @@ from imbal_jax.sampling import Plan, batch_indices
 
 @struct.dataclass
 class Plans:
-    """A pytree.
+    """Plans of the batches and of their mixing partners; a pytree.
 
     plan: items of each batch. before: plan used until the step ``switch``, where the composition is deferred.
     partner: items that the batch is mixed with. items: int32 [M], the data set's item behind each entry of
@@ -37,7 +37,7 @@ class Draw(NamedTuple):
 
 
 def draw(plans: Plans, step: jax.Array, shard: jax.Array | None = None) -> Draw:
-    """What the batch of ``step`` holds: all of it, or the part of ``shard``. Pure and jittable."""
+    """The items of the batch of ``step``: of all of it, or of the part of ``shard``. Pure and jittable."""
     drawn = batch_indices(plans.plan, step, shard)
     if plans.before is not None:
         drawn = jnp.where(step < plans.switch, batch_indices(plans.before, step, shard), drawn)

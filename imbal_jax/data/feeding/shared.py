@@ -1,4 +1,4 @@
-"""What all examples of a batch share: the method's numbers, the pixel statistics, the schedule, the random key."""
+"""Arrays shared by all examples of a batch: class arrays, pixel statistics, schedule, random key."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,17 +12,18 @@ from imbal_jax.engine import keys
 
 @struct.dataclass
 class Shared:
-    """A pytree of arrays that every device sees whole; a sweep over ratios or weights changes values only.
+    """A pytree of arrays that every device holds in full; a sweep over ratios or weights changes values only.
 
     arrays: numbers of each class (``methods.ClassArrays``), or what the user's own task makes.
     mean, deviation: float32 scalars, of the training images' pixels in [0, 1].
     images_key: data of the key from which images are perturbed (``engine.keys.images``).
-    switch: int32 [2], the step at which what is deferred comes in and over how many steps; None: nothing is deferred.
-    mixing_steps: int32 [2], from which step on images are mixed, and until which; None: never.
+    switch: int32 [2], the step at which deferred weights and losses begin, and the steps over which they are blended
+        in; None: nothing is deferred.
+    mixing_steps: int32 [2], the first step at which images are mixed and the step at which mixing ends; None: never.
 
     Of one step (``at_step``), None in between:
     loss_key: data of the key that a loss with random terms draws from.
-    blend: float32 scalar, how far what is deferred has come in, from 0 to 1.
+    blend: float32 scalar, weight of the deferred weights and losses, from 0 to 1.
     """
 
     arrays: Any

@@ -18,12 +18,10 @@ from imbal_jax.data.dataset import Images
 from imbal_jax.data.feeding.plans import Draw, Plans, draw
 from imbal_jax.engine import parallel
 
-STEPS = 2**31 - 1  # a plan has so many
-AHEAD = 4  # batches that are read before their step comes
-THREADS = 2  # that read; more wait for one another, for Python's lock
-DRAWN = (
-    64  # steps whose items are drawn at once: on a CPU a draw may wait for the training step that runs there
-)
+STEPS = 2**31 - 1  # length of the sequence of batches: a step is an int32
+AHEAD = 4  # batches that are read before their step
+THREADS = 2  # reader threads; more would contend for the GIL
+DRAWN = 64  # steps drawn in one call: on a CPU, a draw may wait for the training step that runs there
 
 RawBatch = dict[str, np.ndarray]
 
@@ -62,8 +60,8 @@ class HostBatches:
     @cached_property
     def _drawn(self) -> Callable[[int], Draw]:
         try:
-            cpu = jax.local_devices(backend="cpu")[0]  # drawing there waits for no accelerator
-        except RuntimeError:  # JAX was told to have an accelerator only
+            cpu = jax.local_devices(backend="cpu")[0]  # a draw on the CPU does not wait for the accelerator
+        except RuntimeError:  # JAX is set to use an accelerator only
             cpu = jax.local_devices()[0]
         plans = jax.device_put(self.plans, cpu)
 
@@ -90,8 +88,8 @@ def _draw_block(plans: Plans, first: jax.Array) -> Draw:
 def read_ahead(batches: HostBatches, start: int = 0, *, workers: int = 0) -> Iterator[RawBatch]:
     """The batches from step ``start`` on, read by Grain before they are asked for; ``close()`` ends the reading.
 
-    workers: processes that read, each every so-many-th batch; 0 is two threads of this process. The batches are
-    the same either way.
+    workers: reader processes, which take batches in turn; 0 is two threads of this process. The batches do not depend
+    on it.
     """
     import grain
 
@@ -111,9 +109,9 @@ def read_ahead(batches: HostBatches, start: int = 0, *, workers: int = 0) -> Ite
 
 
 def _reading(index: int, count: int) -> None:
-    """What a reading process does first."""
-    jax.config.update("jax_platforms", "cpu")  # the accelerator is the parent's
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # so is the answer to an interrupt
+    """Set up a reader process."""
+    jax.config.update("jax_platforms", "cpu")  # the accelerator belongs to the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     for asked in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(asked, signal.SIG_DFL)  # the parent's handlers only note them
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
@@ -127,7 +125,7 @@ def _end_with_the_parent() -> None:  # which may be killed
 
 
 def slices(images: Images, size: int) -> Iterator[np.ndarray]:
-    """The images in their order, ``size`` at a time, the last slice what is left; from disk they are read ahead."""
+    """The images in their order, in slices of ``size``, the last one smaller; images on disk are read ahead."""
     starts = range(0, len(images), size)
     if isinstance(images, np.ndarray):
         yield from (images[start : start + size] for start in starts)
@@ -150,11 +148,11 @@ def stream_steps(
     shared: Mapping[str, Any],
     workers: int = 0,
 ) -> Callable[[Any, int], tuple[Any, dict[str, float], int]]:
-    """``(state, count) -> (state, metrics, count)``: so many steps; each places the next batch while it runs.
+    """``(state, count) -> (state, metrics, count)``: ``count`` steps; each places the next batch while it runs.
 
-    step: a parallelised step (``parallel.parallelize``) of raw batches. shared: on the mesh. ``state.step`` alone
-    tells where the batches go on. Metrics as of ``parallel.scan_steps``: means over the steps that were not
-    skipped, ``skipped`` their sum.
+    step: a parallelised step (``parallel.parallelize``) of raw batches. shared: on the mesh. The next batch depends
+    on ``state.step`` alone. Metrics as in ``parallel.scan_steps``: means over the steps that were not skipped;
+    ``skipped`` is the number of those that were.
     """
     feed = _Feed(batches, mesh, workers)
 

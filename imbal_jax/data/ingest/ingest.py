@@ -37,7 +37,7 @@ from imbal_jax.data.tables.labels_table import Table, check_classes, read_table
 from imbal_jax.data.tables.row_matching import Matches, match_names
 from imbal_jax.errors import InputError, Stopped
 
-LOST = 10  # files, and one in so many
+LOST = 10  # missing files, and one in LOST of all: beyond both, the drive is taken to be absent
 MANY = 20_000  # records; for fewer, starting processes takes longer than the reading
 Indices = Mapping[str, np.ndarray]
 
@@ -161,7 +161,7 @@ def read_all(
         known = from_journal(journal, tasks, key)
         if len(known) < len(tasks):
             raise Stopped(
-                f"{len(tasks) - len(known):,} files have no word in the journal: run it again to go on"
+                f"{len(tasks) - len(known):,} files are not in the journal: run the same command to resume"
             )
         return known
 
@@ -177,17 +177,17 @@ def read_all(
 
 
 def check_source(known: Known, folder: Path) -> None:
-    """Raise Stopped where so many files cannot be read that were listed that it is no fault of theirs."""
+    """Raise Stopped where at least 10 listed files, and at least 1 in 10, are missing: the drive is at fault."""
     lost = sum(read.reason == "missing" for read, _ in known.values())
     if lost >= LOST and LOST * lost >= len(known):
         raise Stopped(
-            f"{lost:,} of {len(known):,} files that {folder} lists cannot be read: is the drive there, may they be "
-            "read? mend that and run it again to go on"
+            f"{lost:,} of {len(known):,} files that {folder} lists cannot be read: check that the drive is mounted "
+            "and the files are readable, then run the same command to resume"
         )
 
 
 def from_journal(journal: Path, tasks: Sequence[Task], key: Key) -> dict[str, tuple[Read, Place | None]]:
-    """The newest word on each file: of the segment that was last written to."""
+    """The newest result for each file, from the segment that was written to last."""
     paths = {key.of("file", task.path): task.path for task in tasks}
     known: dict[str, tuple[Read, Place | None]] = {}
     for segment in sorted(segments(journal), key=lambda path: path.stat().st_mtime_ns):
@@ -212,7 +212,7 @@ def nothing_read(
 
 
 def hints(joined: Joined, known: Known) -> tuple[str, ...]:
-    """What was learnt about refusals beyond their reasons."""
+    """Hints on refusals: packages to install, and where reading failed."""
     found = {known[path][0].hint for path, word in joined.became.items() if word in INGEST_REASONS}
     return tuple(sorted(found - {""}))
 

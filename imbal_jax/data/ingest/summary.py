@@ -24,7 +24,7 @@ class Summary:
     """Counts; nothing here names a file or a patient.
 
     files: below the folder. records: images in the data set. refused: files by reason. hints: packages that would
-    mend some of them, or where reading failed. unmatched_rows: numbers of the table's rows that have no file.
+    make some of them readable, or where reading failed. unmatched_rows: numbers of the table's rows without a file.
     unlabelled: files that no row asks for, listed in the manifest. unknown_patients: images that became a patient
     each. doubtful_patients: patients of the headers that the table takes for several. notes: how table,
     patients and split were understood. flags: images by flag.

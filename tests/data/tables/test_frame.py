@@ -127,7 +127,7 @@ def test_a_frame_needs_columns_alone_so_polars_will_do():
             {"size": 10},
             "row 1 has no label",
         ),
-        (lambda: frame(), {}, "the frame names files: give dir, the folder that they lie below, and size"),
+        (lambda: frame(), {}, "the frame names files: give dir, the folder that contains them, and size"),
         (lambda: frame().iloc[:0], {"size": 10}, "the frame has no rows"),
         (lambda: [1, 2], {"size": 10}, "a list is no frame"),
         (
