@@ -15,11 +15,11 @@ from small_runs import BRIEF, COMMAND, QUIET, TWICE, small, write_pictures, writ
 from imbal_jax import cli, train
 from imbal_jax.data.load import load
 from imbal_jax.methods import METHODS, find_method
-from imbal_jax.runs import evaluate
 from imbal_jax.runs.address import find_runs
 from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.external import validate
 from imbal_jax.runs.outputs import RunOutputs
+from imbal_jax.runs.rescore import rescore
 
 
 def command(*words: object) -> str:
@@ -155,7 +155,7 @@ def test_other_priors_of_the_place_of_use_move_the_correction_wherever_it_is_eva
                 given, find_runs(work / "stratified_corrected"), tmp_path / "out", part="test", refit=True
             )
         else:
-            evaluate.rescore(given, where, QUIET, find_runs(where / "ce"))  # the other is not scored again
+            rescore(given, where, QUIET, find_runs(where / "ce"))  # the other is not scored again
     one, other = (runs(p)["stratified_corrected"] for p in (tmp_path / "out", tmp_path / "copy"))
     assert_same(one, other)
     before = runs(work)["stratified_corrected"]
