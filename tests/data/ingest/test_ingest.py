@@ -484,7 +484,7 @@ def test_the_key_is_its_owners_alone_and_outside_the_data_set(hospital: Path) ->
         assert bytes.fromhex(secret) not in data, name
     assert secret not in repr(read_key(path))
     path.chmod(0o640)
-    with pytest.raises(InputError, match="may be read by others: chmod 600"):
+    with pytest.raises(InputError, match="is readable by others: run chmod 600"):
         run(hospital, "again", key_file=path)
 
 
@@ -520,7 +520,10 @@ def test_identifiers_differ_by_kind_and_key(tmp_path: Path) -> None:
         (["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--sise", "32"], "--size"),
         (["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--test-share", "0.9"], "nothing to train on"),
         (["FOLDER", "--labels", "labels.csv", "--out", "FOLDER/out"], "is inside"),
-        (["FOLDER", "--labels", "labels.csv", "--out", "FILE"], "is there and is no data set of an ingest"),
+        (
+            ["FOLDER", "--labels", "labels.csv", "--out", "FILE"],
+            "exists and is not a data set made by ingest",
+        ),
         (["FOLDER", "--labels", "labels.csv", "--out", "FILE/out"], "Not a directory"),
         (
             ["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--key-file", "/nowhere/key"],
