@@ -79,7 +79,7 @@ def read_key(path: Path) -> Key:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             os.close(handle)
-            raise InputError(f"the key file {path} is not a regular file: name another")
+            raise InputError(f"the key file {path} is no ordinary file: name another")
         with os.fdopen(handle, "rb") as stream:
             if os.name == "posix" and about.st_uid != os.geteuid():
                 raise InputError(

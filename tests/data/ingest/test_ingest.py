@@ -376,7 +376,10 @@ def test_a_killed_process_goes_on_where_it_was(hospital: Path, signal_: int, sta
 
 
 def test_two_runs_do_not_share_a_folder(hospital: Path) -> None:
-    with run_module.claimed(options(hospital)), pytest.raises(InputError, match="another ingest is at work"):
+    with (
+        run_module.claimed(options(hospital)),
+        pytest.raises(InputError, match="another ingest is writing to"),
+    ):
         run(hospital)
 
 

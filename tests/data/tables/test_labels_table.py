@@ -149,7 +149,7 @@ def test_a_column_that_is_no_label_by_its_name_is_left_out_and_said(read, headin
 
 def test_a_column_of_other_values_is_refused_with_the_option(read):
     with pytest.raises(
-        InputError, match=r"row 2, column 'bilirubin' holds something else.*--data.classes"
+        InputError, match=r"row 2, column 'bilirubin' holds something other.*--data.classes"
     ) as refusal:
         read(f"file,mass,bilirubin\na,1,{MARKER}\n")
     assert MARKER not in str(refusal.value)
