@@ -179,7 +179,7 @@ class AtLeast:
         reached = "undefined" if math.isnan(bound) else f"{bound:.4g} even if all are called correctly"
         unequal = " of equally many images" if len(set(held.tolist())) > 1 else ""
         raise InputError(
-            f"{given} cannot show {self}: the lower bound{', by patient,' if several else ''} is {reached}; it needs "
+            f"{given} cannot show {self}: the lower bound{', by patient,' if several else ''} is {reached}; it takes "
             f"{needed} {unit}{unequal}, a lower target or less confidence"
         )
 

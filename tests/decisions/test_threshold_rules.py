@@ -227,7 +227,7 @@ def test_fifty_nine_positives_show_a_sensitivity_of_95_percent_and_thirty_do_not
         bound = 0.05 ** (1 / positives)
         with pytest.raises(
             InputError,
-            match=f"{positives} positives cannot show {rule}: the lower bound is {bound:.4g} .*needs 59",
+            match=f"{positives} positives cannot show {rule}: the lower bound is {bound:.4g} .*takes 59",
         ):
             chosen(np.arange(100) < positives, scores, rule)
     with pytest.raises(InputError, match="10 negatives cannot show specificity"):

@@ -8,7 +8,7 @@ from picture_folders import MARKER, SIZE, radiograph, table
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from imbal_jax.data.dataset import check_dataset
+from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.dicom.radiograph import read_radiograph
 from imbal_jax.data.folders import decoded_files, listing
 from imbal_jax.data.folders.labelled_folder import read_folder
@@ -31,7 +31,7 @@ def hospital(tmp_path: Path) -> Path:
 def test_phantoms_come_back_with_their_labels_and_patients(tmp_path: Path) -> None:
     folder = write_phantoms(tmp_path / "set", images=60, imbalance=4, size=32)
     data, summary = read_folder(folder, size=32)
-    check_dataset(data)
+    check_dataset(Dataset.of_folder(data))
     assert data.images.shape == (60, 32, 32, 1)
     assert data.classes == ("normal", "consolidation", "effusion", "nodule")
     rows = sorted(line.split(",") for line in (folder / "labels.csv").read_text().split()[1:])
