@@ -287,7 +287,9 @@ def test_a_drive_that_goes_away_is_no_reason_to_leave_images_out(
     table(hospital, "file,label\n" + "\n".join(names) + "\n")
     with monkeypatch.context() as patched:
         patched.setattr(run_module, "list_files", lambda folder: Listing(files))
-        with pytest.raises(Stopped, match=r"10 of 24 files that .* lists cannot be read: check that the drive"):
+        with pytest.raises(
+            Stopped, match=r"10 of 24 files that .* lists cannot be read: check that the drive"
+        ):
             run(hospital)
     for i in range(0, 20, 2):
         (hospital.parent / f"{i}.away").rename(hospital / f"p{i % PATIENTS}/{i}.dcm")
