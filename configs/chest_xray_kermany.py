@@ -31,7 +31,7 @@ def get_config() -> Config:
         name="chest_xray_kermany",
         title="Paediatric chest X-rays: normal, bacterial or viral pneumonia",
         methods=(METHODS["ce"],),
-        select="auroc",  # the classes are 1:2:1; no use is named that would price one error above another
+        select="auroc",  # the classes are 1:2:1, and no use case makes one error more costly than another
         # 96 pixels: 64 cost twice as much at the same accuracy, on a grid of 32x32 instead of 24x24 places; squeezed,
         # as the condensed copies are
         data=Data(source="kermany", image_size=96, fit="squeeze"),

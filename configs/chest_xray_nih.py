@@ -14,11 +14,11 @@ Seen on 2 cores (AMD EPYC, jax 0.10.2), 1 minute 30 seconds a method on the idle
     weighted_ce   macro AUROC 0.630 0.631 0.701 (mean 0.654), sensitivity 0.366 0.508 0.584,
                   specificity 0.746 0.711 0.697
 
-To compare: PCA and logistic regression, mean AUROC 0.595. A thousand images teach little, and labels with 1 (Hernia)
-or 2 (Pneumonia) positives in a test split move the mean by more than the methods differ: take this as a
-demonstration of many labels, not as a result. The whole set of 112,120 images was not run.
-The first seed was run before the augmentation drew one more random number an image: it comes out a little different
-now.
+To compare: PCA and logistic regression, mean AUROC 0.595. A thousand images are few, and labels with 1 (Hernia) or 2
+(Pneumonia) positives in a test split move the mean by more than the methods differ: take this as a demonstration of
+many labels, not as a result. The whole set of 112,120 images was not run.
+The first seed was run with an earlier version, whose augmentation drew one random number fewer per image: its numbers
+differ slightly now.
 """
 
 from imbal_jax.config import Config, Data, Model, Optim, Train

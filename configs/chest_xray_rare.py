@@ -4,11 +4,11 @@
 
 Source and files: as in chest_xray_kermany.py (normal against either pneumonia), split 64/16/20 by patient. At 1:20
 there are 855 normal and 43 pneumonia images to train on, at 1:100 855 and 9. The test set keeps its prevalence: 725
-pneumonias in 992 images (73 %), which is the hospital's of origin and no screening population's.
+pneumonias in 992 images (73 %), which is that of the hospital of origin, not of a screening population.
 
 Seen on 2 cores (AMD EPYC, jax 0.10.2), 1 minute 40 seconds a method on the idle machine; --seed and
---data.split-seed 0, 1, 2, so that split, draw and initial weights all vary (splits
-of an earlier version: same shares, other patients):
+--data.split-seed 0, 1, 2, so that split, draw and initial weights all vary (splits of an earlier version: same
+shares, other patients):
 
     at 1:20           sensitivity           specificity           F-score               AUROC
     ce                0.538 0.538 0.491     1.000 0.993 0.993     0.700 0.698 0.657     0.968 0.969 0.958
@@ -21,11 +21,11 @@ of an earlier version: same shares, other patients):
     stratified        0.554 0.629 0.688     1.000 0.989 0.970     0.713 0.770 0.810     0.965 0.964 0.950
     logit_adjusted    0.527 0.459 0.611     0.996 0.966 0.981     0.690 0.624 0.755     0.953 0.884 0.929
 
-At 1:20 balancing moves the decision and hardly the ranking. At 1:100 plain and weighted cross-entropy may learn
-nothing at all (seed 1: AUROC 0.672 and 0.704), stratified batches never do. With 11 (1:20) or 2 (1:100) positives in
-validation the checkpoint's choice is coarse. These were seen with --select 'sensitivity + f_score'.
-The first seed was run before the augmentation drew one more random number an image: it comes out a little different
-now.
+At 1:20 balancing changes the decisions and hardly the ranking. At 1:100 plain and weighted cross-entropy may fail to
+learn (seed 1: AUROC 0.672 and 0.704); stratified batches learned with every seed. With 11 (1:20) or 2 (1:100)
+positives in validation the choice of the checkpoint is coarse. These runs used --select 'sensitivity + f_score'.
+The first seed was run with an earlier version, whose augmentation drew one random number fewer per image: its numbers
+differ slightly now.
 """
 
 from imbal_jax.config import Config, Data, Model, Optim, Train
@@ -36,9 +36,9 @@ from imbal_jax.transforms.augment import Augment
 def get_config() -> Config:
     return Config(
         name="chest_xray_rare",
-        title="Rare pneumonia: trained on few, tested at the whole prevalence",
+        title="Rare pneumonia: few cases in training, the full prevalence in the test set",
         methods=(METHODS["ce"], METHODS["weighted_ce"], METHODS["stratified"], METHODS["logit_adjusted"]),
-        # ranks; with sensitivity + f_score plain cross-entropy ties at 0 in every evaluation, and the first is taken
+        # ranking metrics: with sensitivity + f_score, plain cross-entropy ties at 0 throughout, and the first wins
         select="auroc + average_precision",
         data=Data(
             source="kermany_pneumonia",

@@ -11,8 +11,8 @@ learning rate 0.1 with 5 epochs of warm-up, times 0.01 at epochs 160 and 180, we
 and flips; the last checkpoint counts. Here 1,000 of the 10,000 test images serve as validation.
 
 Published errors in per cent with this protocol: ce 29.7, ldam_drw 23.0, balanced_softmax 22.5, crt 25.0; with a
-longer one logit_adjusted 22.1. Not run to its end yet: on 2 CPU cores it takes about seven hours a method, and no GPU
-was at hand. cifar10_lt_short.py compares ten methods on a CPU in nine minutes each.
+longer one logit_adjusted 22.1. Not run to its end yet: it takes about seven hours a method on 2 CPU cores, and no GPU
+was available. cifar10_lt_short.py compares ten methods on a CPU in nine minutes each.
 """
 
 from imbal_jax.config import Config, Data, Model, Optim, Train

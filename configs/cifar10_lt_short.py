@@ -1,8 +1,8 @@
-"""Long-tailed CIFAR-10 at imbalance 100, a short protocol for a processor: nine minutes a method on one core.
+"""Long-tailed CIFAR-10 at imbalance 100, a short protocol for a CPU: nine minutes a method on one core.
 
     imbal-jax train configs/cifar10_lt_short.py --data.dir DIR [--data.download] [--seed 1] [--methods ce crt ...]
 
-Data and split are those of cifar10_lt.py (12,406 training, 1,000 validation and 9,000 test images). What is shorter:
+Data and split are those of cifar10_lt.py (12,406 training, 1,000 validation and 9,000 test images). Differences:
 images averaged to 16 x 16, 20 epochs instead of 200 (3,877 steps of 64 images), learning rate 0.05 with 5 % of the
 run as warm-up, times 0.1 at 80 % and at 90 %, shifts of 2 pixels. ResNet-32 with BatchNorm, SGD with momentum 0.9,
 weight decay 2e-4 and the last checkpoint are as published; second stages take another 2 epochs (crt and lws named

@@ -3,7 +3,7 @@
     imbal-jax train configs/pneumoniamnist.py --data.dir DIR [--data.download]
 
 Source: Yang et al. 2023, MedMNIST v2, CC BY 4.0, zenodo.org/records/10519652, pneumoniamnist.npz (MD5
-28209eda62fecd6e6a2d98b1501bb15f, checked after a download). The file carries no patients, so its own split into
+28209eda62fecd6e6a2d98b1501bb15f, checked after a download). The file names no patients, so its own split into
 4,708, 524 and 624 images is kept.
 
 Seen on 2 cores (AMD EPYC, jax 0.10.2), 1 minute 12 seconds a method on the idle machine, on a repacked copy of the
@@ -14,9 +14,9 @@ file (SHA-256 20568c3c...d11900d8b0), 390 pneumonias in 624 test images; --seed 
     stratified   sensitivity 0.949 0.954 0.964   specificity 0.902 0.872 0.893   F-score 0.945 0.939 0.951
                  AUROC 0.976 0.975 0.975   average precision 0.981 0.981 0.981
 
-Here pneumonia is the common class: stratified batches give the rarer normal its say.
-The first seed was run before the augmentation drew one more random number an image: it comes out a little different
-now.
+Here pneumonia is the common class: stratified batches give more weight to the rarer class, normal.
+The first seed was run with an earlier version, whose augmentation drew one random number fewer per image: its numbers
+differ slightly now.
 """
 
 from imbal_jax.config import Config, Data, Model, Optim, Train

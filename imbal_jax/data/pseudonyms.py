@@ -14,7 +14,7 @@ from typing import Literal
 from imbal_jax.errors import InputError
 
 KEY_BYTES = 32
-LONGEST = 4096  # bytes that are read of a file that may be no key
+LONGEST = 4096  # bytes read from a file that may not be a key
 Kind = Literal["file", "image", "picture", "patient", "likeness", "sop", "accession", "table", "key"]
 
 
@@ -33,11 +33,11 @@ class Key:
         return hmac.digest(self._secret, message, "sha256")[:16].hex()
 
     def of_bytes(self, kind: Kind, value: bytes) -> str:
-        """``of`` of bytes."""
+        """As ``of``, for a value of bytes."""
         return hmac.digest(self._secret, f"{kind}\0".encode() + value, "sha256")[:16].hex()
 
     def of_file(self, path: Path) -> str:
-        """The same of a file's bytes, kind "content"."""
+        """As ``of``, for the bytes of a file and the kind "content"."""
         state = hmac.new(self._secret, b"content\0", "sha256")
         with path.open("rb", buffering=0) as stream:
             while block := stream.read(1 << 20):
@@ -87,7 +87,7 @@ def read_key(path: Path) -> Key:
                     "name a key of your own, or copy it"
                 )
             if os.name == "posix" and about.st_mode & 0o077:
-                raise InputError(f"the key file {path} may be read by others: chmod 600 it")
+                raise InputError(f"the key file {path} is readable by others: run chmod 600 on it")
             content = stream.read(LONGEST)
     except OSError as error:
         raise InputError(f"cannot read the key file {path}: {error.strerror}") from None

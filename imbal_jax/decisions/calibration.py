@@ -9,9 +9,9 @@ One label of C classes, softmax(a z + b), by maximum likelihood:
 
 Many labels, sigmoid(a z + b), each by itself: Platt scaling (Platt 1999).
 
-The likelihood is convex in a and b. It is minimised by Newton's method to rounding. Where it has no minimum
-(the validation cases are told apart without an error, or a class has none) that is said; ``penalty`` then
-gives one: penalty / 2 times the squared distance of a from 1 and of b from 0, per case.
+The negative log-likelihood is convex in a and b. Newton's method minimises it to rounding. If it has no minimum (the
+logits separate the validation cases without an error, or a class has none), the fit raises. A ``penalty`` gives it
+one: penalty / 2 times the squared distance of a from 1 and of b from 0, per case.
 """
 
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ class LogitScaling:
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, penalty: float = 0.0) -> LogitScaling:
-    """The temperature T under which softmax(z / T) is likeliest. Decisions stay as they are.
+    """The temperature T that maximises the likelihood of softmax(z / T). It does not change decisions.
 
     Args:
       logits: [N, C], z.
@@ -86,7 +86,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, penalty: float = 0.
 
 
 def fit_vector_scaling(logits: ArrayLike, labels: ArrayLike, *, penalty: float = 0.0) -> LogitScaling:
-    """The scale and bias of each class under which softmax(a z + b) is likeliest; the sum of b is 0.
+    """The scale and bias of each class that maximise the likelihood of softmax(a z + b); the sum of b is 0.
 
     Arguments and errors as ``fit_temperature``; a scale may be negative.
     """
@@ -98,7 +98,7 @@ def fit_vector_scaling(logits: ArrayLike, labels: ArrayLike, *, penalty: float =
 def fit_bias_corrected_temperature(
     logits: ArrayLike, labels: ArrayLike, *, penalty: float = 0.0
 ) -> LogitScaling:
-    """The temperature and the biases under which softmax(z / T + b) is likeliest; the sum of b is 0.
+    """The temperature and the biases that maximise the likelihood of softmax(z / T + b); the sum of b is 0.
 
     Arguments and errors as ``fit_temperature``.
     """
@@ -108,7 +108,7 @@ def fit_bias_corrected_temperature(
 
 
 def fit_platt(logits: ArrayLike, labels: ArrayLike) -> LogitScaling:
-    """The scale and shift of each label under which sigmoid(a z + b) is likeliest, with Platt's targets.
+    """The scale and shift of each label that maximise the likelihood of sigmoid(a z + b), with Platt's targets.
 
     They are (n+ + 1) / (n+ + 2) for a positive and 1 / (n- + 2) for a negative, of n+ positives and n-
     negatives (Platt 1999), which always gives a maximum.
@@ -167,13 +167,13 @@ def _temperature_scale(scale: np.ndarray) -> tuple[float]:
 def _fit(
     logits: np.ndarray, targets: np.ndarray, penalty: float, *, shared: bool, biased: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scale, [1] where shared or [C], and bias [C], of the least mean cross-entropy; targets [N, C]."""
+    """Scale, [1] where shared or [C], and bias [C], that minimise the mean cross-entropy; targets [N, C]."""
     cases, classes = logits.shape
     if not 0 <= penalty < np.inf:
         raise ValueError(f"penalty={penalty} must be zero or above, and finite")
     if cases == 0:
         raise InputError("there is no case to calibrate on")
-    if shared:  # a shift of a row changes nothing then, and this one keeps the digits of the Hessian
+    if shared:  # shifting a row then changes nothing, and this shift keeps the precision of the Hessian
         logits = logits - logits.max(axis=1, keepdims=True)
     absent = np.flatnonzero(targets.sum(axis=0) == 0)
     if biased and absent.size and penalty == 0:
@@ -214,8 +214,8 @@ def _fit(
             size /= 2
         theta = theta - size * step
     raise InputError(
-        f"the likelihood of the {cases} validation cases has no maximum: the logits tell classes apart "
-        "without an error there. Take more cases, or give a penalty, such as 0.001"
+        f"the likelihood of the {cases} validation cases has no maximum: the logits separate the classes "
+        "without an error. Add cases, or give a penalty, such as 0.001"
     )
 
 

@@ -40,7 +40,7 @@ def bounds(
 
     def of_class(metric: str, c: int, confidence: float) -> float:
         if metric == "auroc":
-            two_sided = 2 * confidence - 1  # whose lower end it is
+            two_sided = 2 * confidence - 1  # confidence of the two-sided interval with the same lower end
             return float(np.asarray(delong(labels, scores, groups=numbers, confidence=two_sided).low)[c])
         positive = metric == "sensitivity"
         among = truth[:, c] == positive
@@ -71,7 +71,7 @@ def standard_error(
     """``{STANDARD_ERROR: standard error of the sum of the terms}`` where ``criterion`` has ``within``, else ``{}``.
 
     Half the interval of 68 % of a bootstrap over patients (``groups`` [N]) of ``measure(labels, scores)``,
-    the metrics of some cases, in the same ``samples`` replicates each time: 100 tell it to about a tenth.
+    the metrics of some cases, in the same ``samples`` replicates each time: 100 give it to about 10 %.
     """
     if not criterion.within:
         return {}

@@ -18,9 +18,10 @@ from imbal_jax.metrics.labels import check, classes_apart, is_exclusive, one_fin
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, the rule that chose it, and what it reached on the cases that it was chosen on.
+    """A threshold, the rule that chose it, and the rates on the cases on which it was chosen.
 
-    n_positive, n_negative: those cases. positive_patients, negative_patients: whose they are; None where not known.
+    n_positive, n_negative: number of these cases. positive_patients, negative_patients: number of their patients;
+    None where not known.
     """
 
     threshold: float

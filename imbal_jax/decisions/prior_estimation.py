@@ -21,13 +21,13 @@ class PriorEstimate:
 def estimate_priors(
     scores: ArrayLike, source_priors: ArrayLike, *, tolerance: float = 1e-8, max_iterations: int = 1000
 ) -> PriorEstimate:
-    """The priors under which unlabelled scores are likeliest, by expectation-maximisation.
+    """The priors that maximise the likelihood of unlabelled scores, by expectation-maximisation.
 
         t <- s;   then   t_c <- t_c g_c,   g_c = mean_n (p_nc / s_c) / sum_k p_nk t_k / s_k
 
     Saerens, Latinne and Decaestecker (Neural Computation 2002). The log-likelihood is concave, and its
     mean over the cases is within max_c g_c - 1 of its maximum: where that is at most ``tolerance``, the
-    estimate has converged. Nothing is raised or warned of where it has not. The scores must be calibrated
+    estimate has converged. If it has not, ``converged`` is False and nothing is raised. The scores must be calibrated
     under s: ``calibration.fit_bias_corrected_temperature`` before (Alexandari et al., ICML 2020).
 
     Args:
@@ -97,7 +97,7 @@ def estimate_prevalence(
 def _maximise(
     likelihoods: np.ndarray, start: np.ndarray, tolerance: float, max_iterations: int
 ) -> tuple[np.ndarray, int, bool]:
-    """The weights [C] of a mixture under which likelihoods [N, C] are largest, by EM from ``start``."""
+    """The weights [C] of a mixture that maximise the likelihood, given likelihoods [N, C]; by EM from ``start``."""
     if not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance={tolerance} must be positive and finite")
     if max_iterations < 1:

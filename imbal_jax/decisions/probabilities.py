@@ -1,4 +1,4 @@
-"""Probabilities, priors and prevalences, checked where they arrive, as numpy on the host.
+"""Checks of probabilities, priors and prevalences, as NumPy arrays on the host.
 
 Every function returns its values as an array, or raises ValueError naming the first that is wrong.
 """

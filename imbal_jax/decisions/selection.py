@@ -2,9 +2,10 @@
 
 A history holds one mapping an evaluation, oldest first, with the metrics and "step".
 
-Without ``within`` the earliest of equals is best; among evaluations that are equally far from satisfying the
-constraints, the latest. Whatever the clauses, the best evaluation is the last or the one that was best before it, so
-a run keeps one best checkpoint; and a run that is resumed with its history decides as one that was never interrupted.
+Without ``within``, the earliest evaluation wins a tie; among evaluations that are equally far from satisfying the
+constraints, the latest does. Whatever the clauses, the best evaluation is either the last one or the previous best,
+so that a run keeps one best checkpoint. A run that is resumed with its history chooses as if it had never been
+interrupted.
 """
 
 import math
@@ -25,7 +26,7 @@ def best_step(history: Sequence[Metrics], criterion: Criterion) -> int:
     best = _highest(merits, criterion)
     floor = FLOOR if criterion.constraints else -math.inf
     if criterion.constraints and -math.inf < merits[best] <= floor:
-        # equally far from the constraints: take the one that trained longest
+        # equally far from the constraints: take the latest
         best = max(n for n in range(best, len(merits)) if merits[n] == merits[best])
     error = evaluations[best].get(STANDARD_ERROR, math.nan)
     if merits[best] > floor and math.isfinite(error):
@@ -41,9 +42,9 @@ def keep_value(history: Sequence[Metrics], criterion: Criterion) -> float:
 
 
 def should_stop(history: Sequence[Metrics], criterion: Criterion, patience: int) -> bool:
-    """Whether the last ``patience`` evaluations, or more, have not bettered the highest merit before them.
+    """Whether at least the last ``patience`` evaluations did not exceed the highest merit before them.
 
-    A patience of 0 never stops. An evaluation that equals the best does not better it, so a run whose
+    A patience of 0 never stops. An evaluation that equals the best does not exceed it, so a run whose
     criterion is never defined stops after 1 + ``patience`` evaluations; ``within`` changes nothing here.
     """
     if patience < 0:
@@ -108,7 +109,7 @@ def unmet(history: Sequence[Metrics], criterion: Criterion, step: int | None = N
     violated = [c for c in criterion.constraints if math.isnan(at[c.name]) or c.violation(at) > 0]
     if not violated:
         return ""
-    whole = min(criterion.smoothed, len(history)) - 1  # the first of a whole mean
+    whole = min(criterion.smoothed, len(history)) - 1  # the first evaluation with a complete window
     wanted, had, alone = [], [], True
     for constraint in violated:
         values = [m[constraint.name] for m in evaluations[whole:] if math.isfinite(m[constraint.name])]

@@ -21,7 +21,7 @@ Term = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 class Objective(NamedTuple):
     terms: tuple[tuple[float, Term], ...]  # (weight, term), summed over the classes that have cases
-    metric: Callable[..., Any]  # what grows with the sum
+    metric: Callable[..., Any]  # the objective, which increases with the sum
 
 
 OBJECTIVES = {
@@ -50,9 +50,9 @@ def class_multipliers(
     """t [C], such that the decisions argmax_c p_c t_c make the objective large on the cases given.
 
     Ascends one class at a time from t = 1 / prior and from t = 1, and keeps the better end. Each move is
-    exact: the objective is counted in every interval between two values of t_c where a decision changes, and
-    t_c goes to the middle of the best interval, of equals the one nearest to where it is. The end is a point
-    that no change of one t_c improves; for two classes that is the best there is.
+    exact: the objective is computed in every interval between two values of t_c where a decision changes, and
+    t_c goes to the middle of the best interval, on ties the nearest one. The result is a point that no change of
+    a single t_c improves; for two classes it is the optimum.
 
     Args:
       labels: [N], 0 to C - 1, or -1 for unknown (left out).
@@ -102,10 +102,10 @@ def _ascend(
 
 
 class _Turns(NamedTuple):
-    """The cases in the order in which they turn to class c as t_c grows and the others stay."""
+    """The cases in the order in which their decision becomes class c as t_c grows and the others stay."""
 
     at: np.ndarray  # [N], the t_c above which the case is decided c: 0 always, infinite never
-    rival: np.ndarray  # [N], what it is decided below
+    rival: np.ndarray  # [N], the decision below that t_c
     truth: np.ndarray  # [N]
 
 

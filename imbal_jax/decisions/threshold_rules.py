@@ -39,7 +39,7 @@ GRAMMAR = (
 
 
 class Side(NamedTuple):
-    """The positives, or the negatives: scores [n], ascending, and whose each is, int [n], 0 to patients - 1."""
+    """The positives, or the negatives: scores [n], ascending, and their patients, int [n], 0 to patients - 1."""
 
     scores: np.ndarray
     of: np.ndarray
@@ -55,7 +55,7 @@ class Side(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """What every threshold reaches: counts at each distinct score, ascending."""
+    """True and false positives at each threshold, the distinct scores in ascending order."""
 
     thresholds: np.ndarray  # [T]
     hits: np.ndarray  # [T], positives at or above it
@@ -160,7 +160,7 @@ class AtLeast:
         return places < first if sensitivity else places >= len(thresholds) - first
 
     def check_reachable(self, images: ArrayLike) -> None:
-        """InputError where even cases that are all right could not show it.
+        """InputError where the bound would miss the target even if every case were decided correctly.
 
         images: int [G], of each patient; a number: so many patients of one image.
         """
@@ -176,7 +176,7 @@ class AtLeast:
         several = bool(held.sum() > count)
         unit = f"{side} patients" if several else f"{side}s"
         given = f"{count:,} {unit}" + f" ({held.sum():,} images)" * several
-        reached = "undefined" if math.isnan(bound) else f"{bound:.4g} even where all are right"
+        reached = "undefined" if math.isnan(bound) else f"{bound:.4g} even if all are called correctly"
         unequal = " of equally many images" if len(set(held.tolist())) > 1 else ""
         raise InputError(
             f"{given} cannot show {self}: the lower bound{', by patient,' if several else ''} is {reached}; it takes "

@@ -10,7 +10,7 @@ import numpy as np
 OF_PLACES = "dropout_of_places"
 """Name under which a network is given the key of a step that is the same on every device."""
 
-_LOSS = 2**31 - 1  # folded in where an image's place in the batch is; no batch has so many images
+_LOSS = 2**31 - 1  # folded in instead of an image's place in the batch; larger than any place
 
 
 def initial_variables(seed: int) -> jax.Array:
@@ -29,7 +29,7 @@ def part_of_network(key: jax.Array, part: int) -> jax.Array:
 
 
 def run(seed: int) -> jax.Array:
-    """The key that a training state carries: dropout is drawn from it."""
+    """The key in the training state, from which dropout is drawn."""
     return jax.random.key(seed)
 
 
@@ -73,7 +73,7 @@ def in_two(place_keys: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def loss_of_step(step_key: jax.Array) -> jax.Array:
-    """What a loss with random terms draws from."""
+    """The key of a loss with random terms."""
     return jax.random.fold_in(step_key, _LOSS)
 
 

@@ -18,7 +18,7 @@ BACKENDS: tuple[Backend, ...] = ("shard_map", "pmap", "jit")
 
 
 def make_mesh(devices: Sequence[jax.Device] | int | None = None) -> Mesh:
-    """A one-axis mesh named ``data`` over ``devices`` (a list, the first so many, or all of them).
+    """A mesh with the one axis ``data`` over ``devices``: a list, a number (the first ones), or None (all).
 
     Raises ValueError when more devices are asked for than there are.
     """
@@ -81,7 +81,7 @@ def aligned(array: np.ndarray) -> np.ndarray:
 
 
 def room_for(nbytes: int, mesh: Mesh) -> bool:
-    """Whether so many bytes leave a third of each device's free memory to the training; True if not known."""
+    """Whether these bytes leave a third of each device's free memory for training; True if not known."""
     if mesh.devices.flat[0].platform == "cpu":
         return True  # they are in this memory already, and are read in place
     for device in mesh.local_devices:
@@ -216,7 +216,7 @@ def scan_steps(
             out_axes=None,
             devices=list(mesh.devices.flat),
         )
-        device_axis = np.zeros((mesh.size,), np.int8)  # pmap wants one mapped argument
+        device_axis = np.zeros((mesh.size,), np.int8)  # pmap requires a mapped argument
         return lambda state, resident, count: compiled(device_axis, state, resident, np.int32(count))
     return lambda state, resident, count: compiled(state, resident, np.int32(count))
 

@@ -101,7 +101,7 @@ def add_proximal_term(strength: float, period: int) -> optax.GradientTransformat
         raise ValueError(f"period is {period}, expected 1 or more steps")
 
     def init(params: Any) -> ProximalState:
-        # copies: a train step that donates its state must not be given one buffer twice
+        # copies: a buffer can be donated only once
         reference, mean = (jax.tree.map(lambda p: jnp.array(p, copy=True), params) for _ in range(2))
         return ProximalState(jnp.zeros((), jnp.int32), reference, mean)
 

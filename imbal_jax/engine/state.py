@@ -1,4 +1,4 @@
-"""What a training run carries from step to step."""
+"""The training state: what a run carries from step to step."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def init_state(
 ) -> TrainState:
     """A state at step 0 from a model's initial ``variables`` ({"params": ..., other collections})."""
     params = variables["params"]
-    # three arrays, not one three times: a donated buffer may be given away only once
+    # three separate arrays: a buffer can be donated only once
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -70,8 +70,7 @@ def hard_negatives(
     )
     quota = jnp.minimum(quota, num_negative).astype(jnp.int32)
 
-    # Hardest negative first, and of equals the one with the lowest place, since the sort is stable. Those up
-    # to the last one within the quota are kept.
+    # Hardest negative first; on ties the lowest index, since the sort is stable. Those within the quota are kept.
     hardest = jnp.where(is_negative, -values, jnp.inf)
     order = jax.lax.sort((hardest, places), dimension=0, is_stable=True, num_keys=1)
     last, last_place = (jnp.take_along_axis(x, jnp.maximum(quota - 1, 0)[None], axis=0) for x in order)

@@ -284,7 +284,7 @@ def _checked(
     dtype = probabilities.dtype
     targets = jnp.asarray(targets).astype(dtype)
     known = jnp.ones((1,) * len(shape), dtype)
-    if mask is not None:  # whatever stands at a hidden pixel, NaN too, stays out of sums and gradients
+    if mask is not None:  # a value at a hidden pixel, even NaN, enters neither sums nor gradients
         kept = as_mask(mask, shape[:-1])[..., None]
         probabilities, targets = jnp.where(kept, probabilities, 0), jnp.where(kept, targets, 0)
         known = kept.astype(dtype)

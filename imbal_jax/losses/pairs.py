@@ -77,7 +77,7 @@ def _(of: _Blocks, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Arra
     total, slopes, key_slopes = _sum_and_slopes(of, *primals)
     moved, moved_margin, moved_keys, *_ = tangents
     if of.surrogate != "logistic":
-        moved = moved - moved_margin  # the margin stands beside the score, as margin - score
+        moved = moved - moved_margin  # its derivative: the surrogate is a function of margin - score
     return total, jnp.sum(slopes * moved) + jnp.sum(key_slopes * moved_keys)
 
 

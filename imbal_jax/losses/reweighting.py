@@ -45,7 +45,7 @@ def equalization(
 
         loss = -z_y + log sum_k w_k exp(z_k),   w_k = 1 - beta_k [n_k / N < threshold] [k != y]
 
-    with beta_k = 1 of probability gamma, drawn afresh for each example and class. Tan et al., CVPR 2020, the
+    with beta_k = 1 with probability gamma, drawn independently for each example and class. Tan et al., CVPR 2020, the
     softmax equalization loss. gamma = 0 is ``cross_entropy``. The defaults are those of Zhang et al., AAAI
     2021 (BagofTricks-LT, CIFAR-100-LT at 1:100); the threshold divides the classes of one data set, so choose
     it for yours: where every class is above it, this is ``cross_entropy``.

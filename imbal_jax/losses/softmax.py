@@ -1,6 +1,6 @@
 """Cross-entropy for one label, and variants that balance by weights or by logit offsets.
 
-Every loss here takes logits [..., C] and labels of one of two kinds, told apart by their rank:
+Every loss here takes logits [..., C] and labels of one of two kinds, distinguished by their rank:
 
 - class indices, int [...]. An index outside 0..C-1 gives NaN with gradient 0, so that a mistake shows. In a
   numpy array it raises.

@@ -13,8 +13,8 @@ int [N, L], 0 or 1    [N, L]          many labels: each column binary, decided a
 
 A label of -1 or -2 (uncertain and missing, as in ``losses.targets_and_mask``), or False in ``mask`` (the shape
 of the labels), excludes an entry; its score is not looked at, so the padding of a last batch that a mask marks
-changes no bit of any metric. ``threshold`` is a float, or float [L] for many labels. ``average`` says what
-becomes of the K classes:
+changes no bit of any metric. ``threshold`` is a float, or float [L] for many labels. ``average`` says how the
+values of the K classes are combined:
 
 - ``"macro"``: the mean over the classes where the metric is defined;
 - ``"weighted"``: the same, weighted by the number of positives;
@@ -28,7 +28,7 @@ ValueError for shapes that do not match, for labels out of range and for a NaN a
 
 Intervals: ``wilson`` and ``clopper_pearson`` of a rate, ``delong`` of an AUROC and ``delong_difference`` of two,
 ``bootstrap`` of any metric and ``paired_bootstrap`` of the difference of two scores. The last four take
-``groups``, whose a case is: images of one patient are not independent.
+``groups``, the patient of each case: images of one patient are not independent.
 """
 
 from imbal_jax.metrics.averages import AVERAGES, macro_mean

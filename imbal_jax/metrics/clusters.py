@@ -48,8 +48,8 @@ def patient_numbers(
     """Numbers 0 to G - 1, int [kept cases]; a number of its own for each case where ``groups`` is None.
 
     1, 1.0, "1", " 1" and "1.0" are one patient, and so are the normal forms of one name: a column of a frame holds
-    them side by side. missing: what becomes of a group that names no patient (``missing_groups``): refused, or a
-    patient of its own.
+    them side by side. missing: whether a group that names no patient (``missing_groups``) is refused, or counts as
+    a patient of its own.
     Raises ValueError where ``groups`` are not one a case, or where one that counts is missing and is refused.
     """
     if groups is None:

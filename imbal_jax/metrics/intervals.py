@@ -1,6 +1,6 @@
 """Confidence intervals of rates such as sensitivity, specificity and predictive values.
 
-``confidence`` is the share of repeated studies whose interval covers the truth, 0.95 unless told. The
+``confidence`` is the share of repeated studies whose interval covers the truth, 0.95 by default. The
 intervals are two-sided; the bound of a one-sided interval of 95 % is that of a two-sided one of 90 %.
 """
 

@@ -19,12 +19,12 @@ TAKEN = (*SUMMARY_METRICS, "accuracy", "loss", "step", "positives", "prevalence"
 
 
 def metric_name(path: str) -> str:
-    """What the metric at an import path is called: the name of the function."""
+    """The name of the metric at an import path: that of the function."""
     return path.rpartition(":")[2].rpartition(".")[2]
 
 
 def check_metrics(paths: Sequence[str]) -> None:
-    """InputError for what is no import path, and for a name that is taken."""
+    """InputError for text that is not an import path, and for a name that is taken."""
     for path in paths:
         name = metric_name(path)
         if not is_import_path(path):

@@ -18,7 +18,9 @@ Evaluate = Callable[[np.ndarray], np.ndarray]  # counts int [R, G] -> values flo
 
 
 def replicates_of(metric: Metric, labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> Evaluate:
-    """The values of ``metric`` when patient g, who owns the cases with ``patients == g``, counts so often.
+    """A function of counts int [R, G] that gives the values of ``metric`` on R resamples.
+
+    In a resample, the cases of patient g, those with ``patients == g``, are counted ``counts[g]`` times.
 
     Metrics of rank are evaluated without sorting again and those of overlap without counting pixels again, the
     same to rounding: see ``_of_rank`` and ``_of_overlap``. Any other metric is called with the cases of each
@@ -31,7 +33,7 @@ def replicates_of(metric: Metric, labels: np.ndarray, scores: np.ndarray, patien
     if options.get("mask") is not None:
         raise ValueError("the metric has a mask of its own: give the mask to the bootstrap")
     if function in RANKING_FORMULAS or function in OVERLAP_WEIGHTS:
-        metric(labels, scores)  # raises what it has to say of its arguments
+        metric(labels, scores)  # raises for wrong arguments
         bound = inspect.signature(function).bind(labels, scores, **options)
         bound.apply_defaults()
         options = {

@@ -19,7 +19,7 @@ from imbal_jax.metrics.intervals import Interval, check_confidence
 from imbal_jax.metrics.replicates import Evaluate, Metric, replicates_of
 
 METHODS = ("percentile", "bca")
-_CHUNK = 2**17  # counts in flight: they stay in the processor's cache
+_CHUNK = 2**17  # counts in memory at a time: they stay in the processor's cache
 _BLOCKS = 200  # jackknife blocks of patients: enough to estimate the skewness, far fewer than N evaluations
 
 

@@ -137,7 +137,7 @@ def _by_column(cases: Cases, rows: list[tuple[float, ...]], width: int) -> list[
 
 
 class _Placed(NamedTuple):
-    """What each patient adds to the error of the areas of S scores of the same cases."""
+    """Contribution of each patient to the error of the areas of S scores of the same cases."""
 
     areas: np.ndarray  # [S]
     up: np.ndarray  # [S, G]: sum over the patient's positives of V+ - A, over P

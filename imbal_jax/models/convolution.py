@@ -2,8 +2,8 @@
 
 XLA's CPU backend is near the peak of the machine in the forward convolution and in the gradient of
 the input, and slow in the gradient of the kernel: it transposes both operands to use a convolution
-whose window is the whole image, and fuses into those transposes (hence repeats, for every layer)
-the element-wise part of the backward pass. Here the gradient of the kernel is a few matrix products
+whose window is the whole image, and fuses the element-wise part of the backward pass into those
+transposes, so that it is repeated for every layer. Here the gradient of the kernel is a few matrix products
 per slice of the batch, small enough to stay in cache. On GPU and TPU nothing changes.
 """
 

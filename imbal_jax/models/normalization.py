@@ -15,7 +15,7 @@ class GroupNorm(nn.Module):
     """Each image and group of channels brought to mean 0 and variance 1, then scaled and shifted.
 
     y = scale (x - mean) / sqrt(variance + epsilon) + bias. The result for one image does not depend
-    on the rest of the batch, hence not on how the batch was balanced nor on the number of devices.
+    on the rest of the batch: neither on how the batch was balanced nor on the number of devices.
 
     Wu & He 2018, eqs. 1-6. ``max_groups`` 32 as in the paper, fewer where that would leave less
     than ``min_group_size`` channels in a group.

@@ -19,7 +19,7 @@ USUAL: Mapping[str, Any] = {
     "views": 1,
     "head": "linear",
 }
-"""What every built-in model takes, with the values that change nothing: a model of one's own need not know it."""
+"""Options of every built-in model and their neutral values: the user's own model need not have them."""
 
 MODES: Mapping[str, Callable[[bool], bool]] = {
     "train": lambda train: train,
@@ -27,7 +27,7 @@ MODES: Mapping[str, Callable[[bool], bool]] = {
     "is_training": lambda train: train,
     "deterministic": lambda train: not train,
 }
-"""Names under which a linen module is told that it is trained."""
+"""Arguments by which a linen module may learn whether it is being trained."""
 
 
 @dataclass(frozen=True)

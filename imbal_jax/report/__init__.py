@@ -1,4 +1,4 @@
-"""report.html: one file with what a run found and missed, for clinicians and engineers.
+"""report.html: the results of a run in one file, for clinicians and engineers.
 
 The file loads nothing from anywhere: styles, plots (SVG) and thumbnails are inside it. It names no
 patient, file or folder.

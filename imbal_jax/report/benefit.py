@@ -17,7 +17,7 @@ from imbal_jax.report.study import Study
 
 BENEFIT_CLASSES = 6
 PREVALENCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-# Both sensitivity and specificity are within theirs in 95 studies of 100 (Bonferroni)
+# Confidence at which both intervals, of sensitivity and of specificity, cover in 95 of 100 studies (Bonferroni)
 JOINT = 0.975
 
 
@@ -139,7 +139,7 @@ def _bounds(study: Study, i: int, k: int) -> list[tuple[float, float]]:
 
 
 def _named(study: Study, k: int, prevalence: float, of_test: float) -> str:
-    """Bold: where the model is used."""
+    """The name of a row; bold at the prevalence of use."""
     name, use = percent(prevalence), study.use(k)
     if prevalence == use.prevalence:
         return Html(f"<b>{name}, {'test set' if use.own else 'use (' + escape(use.source) + ' it)'}</b>")
@@ -160,7 +160,7 @@ def _predictive_table(study: Study, i: int, k: int, prevalence: float) -> str:
                 bracket(
                     float(value.npv),
                     Interval(float(low.npv), float(high.npv)),
-                    places=max(3, decimals(1 - float(low.npv)) - 1),  # two digits of what is missing to 1
+                    places=max(3, decimals(1 - float(low.npv)) - 1),  # two significant digits of 1 - NPV
                 ),
                 figures(float(value.number_needed_to_review)),
                 figures(1000 * (s * q + (1 - c) * (1 - q))),

@@ -9,7 +9,7 @@ from imbal_jax.report.results_table import best_methods
 from imbal_jax.report.study import NAMES, Study
 from imbal_jax.report.summary import macro_interval
 
-ACROSS = 3  # methods beside each other; more are read better one below the other
+ACROSS = 3  # methods shown as columns; more are shown as rows
 
 
 def comparison(study: Study) -> str:
@@ -51,7 +51,7 @@ def _training(study: Study, i: int) -> str:
 
 
 def _over_seeds(study: Study) -> str:
-    """What the numbers of several seeds are, and each run's own."""
+    """An explanation of the means over seeds, and the numbers of each run."""
     headings = ["run", "step", *NAMES.values()]
     rows = []
     for i in range(len(study.runs)):
@@ -88,7 +88,7 @@ def _values(study: Study, i: int) -> list[Html]:
 
 
 def _differences(study: Study, i: int) -> list[Html]:
-    """The run less the first."""
+    """Differences between a run and the first run."""
     across = len(study.runs) <= ACROSS
     name = method(study.runs, i)
     cells = [Html(f"{name} − {escape(study.runs[0].method)}") if across else name]

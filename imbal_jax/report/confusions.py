@@ -10,7 +10,7 @@ from imbal_jax.report.decisions import Decisions
 from imbal_jax.report.html import Html, by_method, table
 from imbal_jax.report.study import Study
 
-MATRIX_CLASSES = 20  # beyond, a list of the most frequent confusions reads better than a matrix
+MATRIX_CLASSES = 20  # with more classes, the most frequent confusions are listed instead of a matrix
 
 
 def confusions(study: Study) -> str:

@@ -7,12 +7,12 @@ import numpy as np
 from imbal_jax.metrics import Interval
 from imbal_jax.report.resampling import Cohort, percentile_interval
 
-GRID = np.linspace(0, 1, 101)  # of the false positive rate, and of the recall
-SAMPLES = 500  # at most; pointwise bands need fewer than tables
+GRID = np.linspace(0, 1, 101)  # false positive rates, and recalls
+SAMPLES = 500  # bootstrap replicates at most; pointwise bands need fewer than tables
 
 
 class Bands(NamedTuple):
-    """Pointwise 95 % on ``GRID``: of sensitivity at a false positive rate, of precision at a recall."""
+    """Pointwise 95 % bands on ``GRID``: sensitivity at a false positive rate, and precision at a recall."""
 
     sensitivity: Interval
     precision: Interval

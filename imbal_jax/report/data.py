@@ -15,7 +15,7 @@ RATIO_ERROR = (
 
 
 def data(split_table: Sequence[Mapping[str, object]], classes: Sequence[str], *, unknown: bool) -> str:
-    """unknown: whether some labels are."""
+    """The section. unknown: whether some labels are unknown."""
     rows = [dict(_flat(row, classes)) for row in split_table]
     if not rows:
         return "<p>No split table was recorded.</p>"

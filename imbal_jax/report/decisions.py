@@ -58,7 +58,7 @@ class Decisions:
 
     @property
     def rule(self) -> str:
-        """How an image is called, for people."""
+        """How an image is called, in words."""
         if self.at_points:
             return "the operating point of each class"
         return (

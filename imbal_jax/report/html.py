@@ -21,7 +21,7 @@ class Html(str):
 
 
 def decimals(value: float) -> int:
-    """How many show three significant digits: three up to 1, five at most."""
+    """Decimals that show three significant digits: three up to 1, five at most."""
     if value == 0 or not math.isfinite(value) or value == 1:
         return 3
     return min(max(2 - int(f"{value:.2e}".split("e")[1]), 0), 5)
@@ -99,7 +99,7 @@ def plain(cell: str) -> str:
 
 
 def place(runs: Sequence[RunResult], i: int) -> int:
-    """Of its colour and line: grey for the reference, the strong colours for what is compared with it."""
+    """Index of the method's colour and line style: grey for the reference, strong colours for the others."""
     return i if len(runs) > 1 else 1
 
 
@@ -108,7 +108,7 @@ def colour(runs: Sequence[RunResult], i: int) -> str:
 
 
 def method(runs: Sequence[RunResult], i: int) -> Html:
-    """Its name beside its line: the colours are told apart by dashes too."""
+    """The method's name beside its line; dashes distinguish the methods without colour."""
     dash = DASHES[place(runs, i) % len(DASHES)]
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
     key = (
@@ -125,5 +125,5 @@ def legend(runs: Sequence[RunResult]) -> str:
 
 
 def by_method(runs: Sequence[RunResult], i: int) -> str:
-    """A heading for what follows of one method; nothing where there is but one."""
+    """A heading for the content of one method; empty where there is only one."""
     return f"<h3>{method(runs, i)}</h3>" if len(runs) > 1 else ""

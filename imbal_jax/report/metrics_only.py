@@ -1,4 +1,4 @@
-"""Sections of a task whose predictions are not decided upon: its metrics, as the task defines them."""
+"""Sections for a task without decisions: the metrics that the task defines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def named_places(runs: Sequence[RunResult]) -> list[tuple[str, tuple[int, ...]]]
 
 
 def metrics_summary(runs: Sequence[RunResult], count: int) -> str:
-    """What the runs reached, a row a method. count: of test images."""
+    """The results, one row per method. count: number of test images."""
     said = [
         line
         for run, name in zip(runs, run_names(runs), strict=True)

@@ -32,8 +32,8 @@ def operating_points(study: Study) -> str:
     if not parts:
         return ""
     text = (
-        "<p>Thresholds were chosen on validation images by the rule under each name; what they reach on test images, "
-        "which had no part in it, says what to expect. A model that generalises has the same AUROC on both.</p>"
+        "<p>Thresholds were chosen on validation images by the rule under each name; their rates on test images, "
+        "which were not used for that, show what to expect. A model that generalises has the same AUROC on both.</p>"
         if any(run.points for run in study.runs)
         else "<p>A model that generalises has the same AUROC on validation and on test images.</p>"
     )
@@ -49,7 +49,7 @@ def operating_points(study: Study) -> str:
 
 VALIDATION = (
     "<p class=muted>Intervals are two-sided 95 % ones, by patient. Those of validation take the threshold as given, "
-    "though it was chosen there: they are too short and lean to the hopeful side.</p>"
+    "though it was chosen there: they are too short and biased upwards.</p>"
 )
 CONFIDENCE = (
     "<p class=muted>A rule <i>with confidence</i> asks that of a one-sided lower bound, by patient: at 95 % "
@@ -117,7 +117,7 @@ def _validation_areas(run: RunResult, classes: int) -> np.ndarray | None:
 
 
 def _out_of_reach(study: Study, i: int, k: int) -> str:
-    """The name of the class where the test contradicts the rule, else empty."""
+    """A line on the class where the rate on test contradicts the rule, else empty."""
     points = study.runs[i].points
     target = None if points is None else _target(points[k])
     if points is None or target is None:

@@ -82,7 +82,7 @@ def _of_decisions(
     images: Images,
     split_table: Sequence[Mapping[str, object]],
 ) -> list[Part]:
-    """The sections on probabilities and what is called."""
+    """The sections for a task with decisions."""
     whole = study_of(runs, classes, negative_class, images)
     study, means = first_seeds(whole), over_seeds(whole)
     return [
@@ -112,7 +112,7 @@ def _of_metrics(
     images: Images,
     split_table: Sequence[Mapping[str, object]],
 ) -> list[Part]:
-    """The sections on a task that does not decide."""
+    """The sections for a task without decisions."""
     firsts = [replace(runs[places[0]], method=name) for name, places in named_places(runs)]
     return [
         ("summary", "Summary", metrics_summary(runs, len(images))),

@@ -16,11 +16,11 @@ from imbal_jax.report.html import by_method, figures
 from imbal_jax.report.study import Study
 
 THUMBNAIL = 160  # pixels
-SMALL = 64  # images up to this side are shown pixel by pixel
+SMALL = 64  # pixels; images up to this side are enlarged without smoothing
 THUMBNAILS = 6  # per class and kind
 PICTURE_BYTES = 600_000  # budget for thumbnails in one report
-BLUR = 48  # a map is smoothed by 1 / 48 of its side (standard deviation), because single pixels speckle
-HEAT = 0.65  # how much of the image the hottest pixel covers
+BLUR = 48  # a map is smoothed by 1 / 48 of its side (standard deviation), because single pixels are noisy
+HEAT = 0.65  # opacity of the map at its maximum
 
 
 def pictures(study: Study) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from imbal_jax.report.html import DASHES, METHOD_COLOURS, place
 from imbal_jax.report.result import RunResult
 
-# Colours that stand for the page's own, so that plots follow the light and the dark theme.
+# Placeholder colours, replaced by the page's CSS variables, so that plots follow the light and the dark theme.
 INK, MUTED, GRID, PAGE = "#010101", "#020202", "#030303", "#040404"
 POINTS = 150  # per drawn curve
 WIDTH, BAND = 1.7, 0.16
@@ -89,7 +89,7 @@ def _unit_steps(values: np.ndarray) -> np.ndarray:
 
 
 def svg(figure: Figure, caption: str, about: str = "") -> str:
-    """The figure inline, with its caption; ``about`` says for listeners of what class it is."""
+    """The figure inline, with its caption; ``about`` names its class for screen readers."""
     stored = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": caption, "font.size": 9.5, "path.simplify": True}
     with matplotlib.rc_context(settings):

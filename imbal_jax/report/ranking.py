@@ -12,7 +12,7 @@ from imbal_jax.report.plots import MUTED, dot, draw, fill, line, svg, thinned
 from imbal_jax.report.study import Study
 
 CURVE_CLASSES = 12  # rarest first; the tables hold every class
-BANDS = 3  # of more methods, bands would hide each other
+BANDS = 3  # methods; the bands of more would hide each other
 
 
 def score_curves(study: Study) -> str:

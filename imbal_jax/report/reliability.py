@@ -16,8 +16,8 @@ from imbal_jax.report.study import Study
 
 DIAGRAM_CLASSES = 6
 PARTS, FEW_PARTS = 10, 5
-FEW = 50  # with fewer positives, bins are larger
-SMALLEST_BIN = 25  # images; fewer say little of a frequency
+FEW = 50  # positives; with fewer, bins are larger
+SMALLEST_BIN = 25  # images; a frequency from fewer is too uncertain to plot
 
 
 def calibration(study: Study) -> str:
@@ -33,7 +33,7 @@ def calibration(study: Study) -> str:
     if not corrected:
         diagrams = f'<div class="grid three">{diagrams}</div>'
     done = [f"{escape(run.method)} {escape(run.calibration)}" for run in study.runs if run.calibration]
-    how = f" How they were calibrated: {'; '.join(done)}." if done else ""
+    how = f" Calibration: {'; '.join(done)}." if done else ""
     return (
         "<p>Of images given a probability of 10&nbsp;%, 10&nbsp;% should have the finding: points on the dotted "
         "line. Below it the probabilities are too high. Each point is a tenth of the images by rising probability (a "

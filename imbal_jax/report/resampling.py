@@ -15,12 +15,12 @@ from imbal_jax.metrics.resampling import patient_draws
 
 CONFIDENCE = 0.95
 WORK = 2e8  # images x classes x replicates of one metric: about two seconds
-CHUNK = 2**21  # counts in flight
+CHUNK = 2**21  # counts in memory at a time
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The test images of which anything is known, by patient; the same replicates for every curve and method.
+    """The test images with a known label, by patient; the same replicates for every curve and method.
 
     truth: int8 [N, C], 1, 0 or -1. kept: bool [M], the N images among all. patients: int [N], 0 to G - 1.
     strata: the patients of each, by the rarest class that they have: no replicate loses one.
@@ -52,7 +52,7 @@ class Cohort:
 
 
 def cohort_of(truth: np.ndarray, groups: ArrayLike | None) -> Cohort:
-    """truth: [M, C], 1, 0 or -1. groups: [M], whose an image is; None for a patient each."""
+    """truth: [M, C], 1, 0 or -1. groups: [M], the patient of each image; None: each image is a patient of its own."""
     kept = has_known(truth)
     patients = patient_numbers(groups, kept)
     strata = strata_of(classes_held(truth[kept], patients))

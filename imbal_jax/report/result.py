@@ -15,7 +15,7 @@ Saliency = Callable[[np.ndarray, int], np.ndarray]
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
-    """One method trained and tested. What is None is left out of the report.
+    """The result of one method and seed. The report leaves out what is None.
 
     Attributes:
       method: its name; no two runs of one report have the same method and seed.
@@ -72,7 +72,7 @@ class RunResult:
 
 
 class Addressed(Protocol):
-    """A run that says its method, by name, and its seed."""
+    """A run with a method name and a seed."""
 
     @property
     def method(self) -> str: ...

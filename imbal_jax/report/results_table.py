@@ -38,7 +38,7 @@ def columns_of(tables: Tables, width: int = WIDE) -> dict[str, str]:
 
 
 def own_metrics(keys: Iterable[str]) -> list[str]:
-    """Those that are none of the built-in ones."""
+    """The metrics that are not built in."""
     return [key for key in keys if key not in TAKEN and not key.endswith("_classes")]
 
 

@@ -1,4 +1,4 @@
-"""Several seeds of one method in a report: their mean, and how far single runs lie from it."""
+"""Means and standard deviations over the seeds of a method."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ def seed_places(runs: Sequence[RunResult]) -> dict[str, tuple[int, ...]]:
 
 
 def mean_of(tables: Sequence[Table]) -> dict[str, dict[str, float]]:
-    """Row -> metric -> mean over the tables; NaN where one of them has no such number."""
+    """Row -> metric -> mean over the tables; NaN where one of them lacks the metric."""
     return _over(tables, lambda values: float(np.mean(values)))
 
 
@@ -40,10 +40,10 @@ def _over(tables: Sequence[Table], formula: Callable[[list[float]], float]) -> d
 
 @dataclass(frozen=True)
 class SeedStudy(Study):
-    """A study in which a run stands for those of ``whole`` at the places ``members``.
+    """A study in which each run represents the runs of ``whole`` at the places ``members``.
 
-    Its tables and replicates are means over them, so intervals are those of the mean over the seeds. What was called
-    is that of the first of them.
+    Its tables and replicates are means over these runs, so its intervals are those of the mean over the seeds. Its
+    decisions are those of the first of them.
     """
 
     whole: Study

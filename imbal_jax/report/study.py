@@ -56,7 +56,7 @@ class Study:
 
     @property
     def rule(self) -> str:
-        """How an image is called, for people."""
+        """How an image is called, in words."""
         rules = {decided.rule for decided in self.decided}
         return rules.pop() if len(rules) == 1 else "its operating point where there is one"
 
@@ -65,7 +65,7 @@ class Study:
         return use_of(self.runs[0], k, len(self.classes))
 
     def seeds(self, i: int) -> tuple[RunResult, ...]:
-        """The runs that run ``i`` stands for: itself, or those of all seeds of its method."""
+        """The runs that run ``i`` represents: itself, or those of all seeds of its method."""
         return (self.runs[i],)
 
     def spread(self, i: int, key: str, row: str = "macro") -> float:

@@ -1,4 +1,4 @@
-"""First section: the result in two sentences, what was found per class, and caveats."""
+"""First section: the result in two sentences, true positives per class, and caveats."""
 
 from dataclasses import replace
 from html import escape
@@ -16,7 +16,7 @@ from imbal_jax.report.seeds import SeedStudy
 from imbal_jax.report.study import NAMES, Study
 from imbal_jax.report.use import first_said, shared_cautions
 
-FEW = 50  # below so many positives one image moves the sensitivity by more than two points
+FEW = 50  # positives; with fewer, one image changes the sensitivity by more than two percentage points
 CARDS = 6
 
 
@@ -42,7 +42,7 @@ def summary(study: Study, means: Study | None = None) -> str:
 
 
 def _first_of_all(study: Study, means: Study) -> str:
-    """What nobody should miss: constraints that no checkpoint met, thresholds that rest on a handful of patients."""
+    """The most important warnings: constraints that no checkpoint met, thresholds chosen on very few patients."""
     negative = next((name for k, name in enumerate(study.classes) if k not in study.shown), None)
     runs = [run for i in range(len(means.runs)) for run in means.seeds(i)]
     named = zip(runs, run_names(runs), strict=True)
@@ -55,7 +55,7 @@ def _first_of_all(study: Study, means: Study) -> str:
 
 
 def macro_interval(study: Study, i: int, key: str, less: int | None = None) -> Interval:
-    """Of the macro value of a run, or of its difference from that of the run ``less``."""
+    """The interval of the macro value of a run, or of its difference from that of the run ``less``."""
     shown = list(study.shown)
     values = macro(study.replicates[i][key][:, shown])
     if less is not None:
@@ -87,13 +87,13 @@ def _reached(study: Study, present: list[tuple[int, Counts]]) -> str:
 
 
 def _seeds(study: Study, i: int, key: str) -> str:
-    """The number of seeds that a mean is taken over, and their standard deviation; nothing of one."""
+    """The number of seeds in a mean and their standard deviation; empty for one seed."""
     seeds = len(study.seeds(i))
     return f" (mean of {seeds} seeds, sd {figures(study.spread(i, key))})" if seeds > 1 else ""
 
 
 def _rival(study: Study) -> int:
-    """What the winner is compared with: the first run, or the next best where the first won."""
+    """The run that the winner is compared with: the first run, or the next best if the first won."""
     others = [i for i in range(len(study.runs)) if i != study.winner]
     if study.winner:
         return 0
@@ -150,7 +150,7 @@ def _cautions(study: Study, present: list[tuple[int, Counts]]) -> str:
     cautions += _of_validation(study)
     if len(study.runs) > 1:
         cautions.append(
-            "The best method was named on these same test images: expect somewhat less on new ones."
+            "The best method was chosen on these same test images: expect somewhat less on new ones."
         )
     skipped = [f"{escape(run.method)} {run.skipped_steps:,}" for run in study.runs if run.skipped_steps]
     if skipped:
@@ -188,6 +188,4 @@ def _of_intervals(study: Study) -> str:
     )
     if study.has_groups:
         return text
-    return (
-        f"{text} Whose each image is was not recorded: if patients have several, the intervals are too short."
-    )
+    return f"{text} The patients were not recorded: if they have several images each, the intervals are too short."

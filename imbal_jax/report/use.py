@@ -15,7 +15,7 @@ from imbal_jax.report.result import RunResult
 # Patients with the finding. With fewer, even a threshold that finds all of them is not shown, with 95 % confidence,
 # to find three in four new ones: 0.05 ** (1 / 10) = 0.74.
 FEW_PATIENTS = 10
-APART = 3.0  # times: prevalences that differ by as much are different populations, or an artificial draw
+APART = 3.0  # factor; prevalences that differ by it come from different populations or an artificial draw
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ def apart(one: float, other: float) -> bool:
 
 
 def prevalence_in(truth: np.ndarray) -> float:
-    """Of one finding, truth int [M] with 1, 0 or less where unknown; NaN where nothing is known."""
+    """The prevalence of one finding; truth: int [M], 1, 0, or below 0 for unknown. NaN if all are unknown."""
     known = truth >= 0
     return float((truth[known] == 1).mean()) if known.any() else float("nan")
 
 
 def use_of(run: RunResult, k: int, classes: int) -> Use:
-    """At which prevalence predictive values and calibration of the class ``k`` are given.
+    """The prevalence at which predictive values and calibration of the class ``k`` are given.
 
     That of the test set, unless the run says another (``RunResult.prevalence``) and both differ by ``APART`` times: a
     draw has made the test set, or the others, artificial, and probabilities and thresholds are not made for it.
@@ -55,7 +55,7 @@ def use_of(run: RunResult, k: int, classes: int) -> Use:
 
 
 def first_said(run: RunResult) -> list[str]:
-    """What has to be known before any number of the run is read."""
+    """Warnings to read before any number of the run."""
     lines = []
     history = [
         {name: np.nan if value is None else value for name, value in record.items()}
@@ -69,7 +69,7 @@ def first_said(run: RunResult) -> list[str]:
 
 
 def shared_cautions(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
-    """What holds for every run of the same data: few validation positives, a test set of another prevalence."""
+    """Warnings for every run on the same data: few validation positives, a test set of another prevalence."""
     if run.validation_labels is None:
         return []
     few = few_positives(run.validation_labels, run.validation_groups, classes, negative_class)
@@ -79,7 +79,7 @@ def shared_cautions(run: RunResult, classes: Sequence[str], negative_class: str 
 def few_positives(
     labels: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], negative_class: str | None
 ) -> list[str]:
-    """What is to be said where fewer than ``FEW_PATIENTS`` validation patients have a finding, or none has."""
+    """Warnings where fewer than ``FEW_PATIENTS`` validation patients have a finding, or none has."""
     truth = one_against_rest(labels, len(classes))
     groups = np.arange(len(truth)) if groups is None else np.asarray(groups)
     absent, few, bounds = [], [], []
@@ -110,7 +110,7 @@ def few_positives(
 
 
 def different_prevalence(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:
-    """What is to be said where the prevalence on validation and on test differs by ``APART`` times or more."""
+    """A warning where the prevalence on validation and on test differs by a factor of ``APART`` or more."""
     if run.validation_labels is None:
         return []
     truth = [one_against_rest(labels, len(classes)) for labels in (run.validation_labels, run.labels)]
@@ -147,6 +147,6 @@ def split_gaps(
         shares = {str(row["split"]): float(row[name]) / float(row["images"]) for row in table}  # type: ignore[arg-type]
         present = [share for share in shares.values() if share]
         if present and apart(min(present), max(present)):
-            told = ", ".join(f"{split} {percent(share)}" for split, share in shares.items())
-            lines.append(f"the prevalence of {name} differs between the splits: {told}")
+            listed = ", ".join(f"{split} {percent(share)}" for split, share in shares.items())
+            lines.append(f"the prevalence of {name} differs between the splits: {listed}")
     return lines

@@ -13,7 +13,7 @@ from imbal_jax.fields import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """How far an image may be perturbed; everything is off by default. Static and hashable.
+    """Ranges of the random perturbations of an image; all are off by default. Static and hashable.
 
     flip: mirror left and right, with probability 1/2.
     shift: largest move along each axis, as a fraction of that axis.
@@ -58,7 +58,7 @@ class Augment:
 def augment(
     keys: jax.Array, images: jax.Array, config: Augment, strength: jax.Array | float = 1.0
 ) -> jax.Array:
-    """Perturb every image as its own key says.
+    """Perturb every image by its own random key.
 
     keys: PRNG keys [B], one an image, so that a result depends neither on the batch nor on its sharding.
     images: [B, H, W, C], uint8 or uint16 (see ``intensities``), or floating point in [0, 1].

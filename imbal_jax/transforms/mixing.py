@@ -49,7 +49,7 @@ text gives each *class* that share, which would be ``reversed``.
 ALPHA: Mapping[str, float] = MappingProxyType(
     {"none": 1.0, "mixup": 0.2, "cutmix": 1.0, "remix": 1.0, "balanced_mixup": 0.2, "cmo": 1.0}
 )
-"""What ``alpha=None`` stands for: mixup as on ImageNet (1 on CIFAR), the others as published."""
+"""The value of ``alpha=None``: mixup as on ImageNet (1 on CIFAR), the others as published."""
 
 _NODES = 4097  # size of the quantile table: draws are accurate to 1e-5 for alpha from 0.05 to 100
 

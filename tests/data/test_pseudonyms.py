@@ -80,7 +80,7 @@ def test_a_key_of_another_user_is_refused(tmp_path: Path) -> None:
 def test_a_key_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
     open_key(tmp_path / "a.key")
     (tmp_path / "a.key").chmod(mode)
-    with pytest.raises(InputError, match="may be read by others: chmod 600 it"):
+    with pytest.raises(InputError, match="is readable by others: run chmod 600 on it"):
         open_key(tmp_path / "a.key")
 
 

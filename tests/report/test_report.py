@@ -166,7 +166,7 @@ def test_summary_counts_what_was_found(page: tuple[str, Page], two_runs: list[Ru
     assert f"highest macro F\N{NON-BREAKING HYPHEN}score, {expected:.3f} [" in text
     assert "4.0 %" in text  # the prevalence of the rarest class: 8 of 200
     assert "moves its sensitivity by 12 percentage points" in text  # 1 of 8
-    assert "if patients have several, the intervals are too short" in text
+    assert "if they have several images each, the intervals are too short" in text
     assert re.search(r"not finite: <b>ldam</b> & drw 3\.", text)
 
 
@@ -224,7 +224,7 @@ def test_test_set_without_any_positive_says_so(tmp_path: Path) -> None:
 def test_single_run_is_not_compared(tmp_path: Path, two_runs: list[RunResult]) -> None:
     _, parsed = write(tmp_path / "report.html", two_runs[:1])
     assert "reached a macro" in parsed.text
-    assert not re.search(r"highest macro|instead of|named on these same", parsed.text)
+    assert not re.search(r"highest macro|instead of|chosen on these same", parsed.text)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -86,7 +86,7 @@ def read_jpeg_2000(content: bytes) -> Codestream | None:
 
 
 def has_end(content: bytes) -> bool:
-    """Whether the end marker is the last thing but for padding, of which DICOM needs one byte at most."""
+    """Whether only padding follows the end marker; DICOM needs at most one byte of it."""
     return content[-66:].rstrip(b"\0\xff")[-1:] == b"\xd9" and END_OF_PICTURE in content[-66:]
 
 

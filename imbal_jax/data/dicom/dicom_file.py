@@ -105,7 +105,7 @@ def parse(stream: BoundedFile, *, force: bool, pixels: bool) -> pydicom.Dataset:
     with suppress(DeflatedError):
         return pydicom.dcmread(stream, force=force, stop_before_pixels=not pixels)
     start = stream.tell()
-    need(FILES, FILES.limit)  # one at a time, as nobody knows how large it gets
+    need(FILES, FILES.limit)  # one file at a time, as its inflated size is not known
     inflated = inflate(stream, INFLATED_LIMIT)
     stream.seek(0)
     head = stream.read(start)

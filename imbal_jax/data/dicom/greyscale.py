@@ -118,7 +118,7 @@ def displayed(header: pydicom.Dataset, picture: Levels, voi: Voi) -> Shown:
     padding = padding_values(header, picture.levels)
     values = modality_values(header, picture)
     sampled = np.where(padding, 0, picture.sampled)
-    if not sampled.any():  # the few pixels that are left lie between those that were looked at
+    if not sampled.any():  # the few visible pixels lie between the sampled rows and columns
         sampled = np.where(padding, 0, picture.counts)
     if not commonest(picture, sampled) < CONSTANT * sampled.sum(dtype=np.int64):
         raise ReadError("constant")
@@ -180,7 +180,7 @@ def half_empty(picture: Levels) -> bool:
 
 
 def commonest(picture: Levels, sampled: np.ndarray) -> int:
-    """How often the value occurs that occurs most."""
+    """The count of the most frequent value."""
     if is_narrow(picture.stored):
         return int(sampled.max())
     values = picture.levels[sampled > 0]
@@ -188,7 +188,7 @@ def commonest(picture: Levels, sampled: np.ndarray) -> int:
 
 
 def modality_values(header: pydicom.Dataset, picture: Levels) -> Values:
-    """Modality LUT, or slope and intercept; ReadError where either is there and nonsense."""
+    """Modality LUT, or slope and intercept; ReadError where one of them is present and invalid."""
     low, high = stored_range(header, picture)
     slope, intercept = number(header, "RescaleSlope", 1.0), number(header, "RescaleIntercept", 0.0)
     tables = items(header, "ModalityLUTSequence")
@@ -253,7 +253,7 @@ def header_voi(
         flags = flags - {"voi-lut-dim"} | {"voi-lut-unused"}
     if shown is None:
         shown = through_window(header, values.levels)
-        # A window beside all values shows black or white; neither is a picture.
+        # A window outside all values shows only black or only white.
         if shown is not None and saturated(shown, sampled):
             shown = None
         if shown is not None and np.ptp(shown[sampled > 0]) < 1 / DIM:

@@ -36,7 +36,7 @@ class Shutter:
 
 
 class MalformedShutterError(ValueError):
-    """A shape whose numbers are absent or nonsense."""
+    """A shape whose numbers are absent or invalid."""
 
 
 def display_shutter(file: pydicom.Dataset, header: pydicom.Dataset) -> Shutter:

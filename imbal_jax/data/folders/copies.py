@@ -1,4 +1,4 @@
-"""Decides which of several files that hold one picture are kept, and whose patient they are."""
+"""Decides which copies of a picture are kept, and which patient they belong to."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-# What becomes of a labelled file that holds the picture of another.
+# Reasons for leaving out a labelled file that holds the same picture as another.
 COPIES = {
     "duplicate": "byte for byte another labelled file, which is kept",
     "conflicting": (

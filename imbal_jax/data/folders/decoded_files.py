@@ -67,7 +67,7 @@ def decode_files(
     """
     store = Path(cache) / f"{digest(folder, paths, geometry)}.npz" if cache is not None else None
     if store is not None and store.exists():
-        # A cache that is cut off or damaged is no cache; the files are still there.
+        # A truncated or damaged cache is ignored: the files are decoded again.
         with suppress(InputError):
             kept = read_npz(store, [part.name for part in fields(Decoded)], "it is made again")
             if all(len(part) == len(paths) for part in kept.values()):

@@ -13,7 +13,7 @@ LISTED = 20  # row numbers that are printed; the table of what was left out has 
 
 @dataclass(frozen=True)
 class FolderSummary:
-    """What became of every row and file; ``str`` gives the lines to print.
+    """Counts of the rows and files that were used or left out; ``str`` gives the lines to print.
 
     refused: files by reason, the keys of ``refusal.REASONS``.
     unwindowed: images scaled by percentiles although the header's window was asked for.
@@ -62,7 +62,7 @@ class FolderSummary:
             (self.unwindowed, "images without a usable window, scaled by percentiles"),
         )
         lines += [f"{count} {what}" for count, what in notes if count]
-        flags = {flag: count for flag, count in self.flags.items() if flag != "unwindowed"}  # told above
+        flags = {flag: count for flag, count in self.flags.items() if flag != "unwindowed"}  # reported above
         more = {"colour-dropped": ": --data.channels 3 keeps the colour"}
         lines += [
             f"{count} flagged {flag}: {FLAGS[flag]}{more.get(flag, '')}" for flag, count in flags.items()

@@ -153,7 +153,7 @@ def read_labelled_files(
             f"{n} {word}: {COPIES[word]}" for word, n in sorted(Counter(copies.values()).items())
         )
         raise InputError(f"no image is left of {len(paths)} labelled files in {folder}: {words}")
-    if copies:  # patients are numbered and told apart again, without those of the copies
+    if copies:  # number the patients again, without those of the copies
         read = read.take(np.array([k for k in range(len(read.rows)) if k not in copies]))
         with quiet():
             groups, patients = patient_groups(folder, table, read.rows, read.paths, read.decoded)
@@ -230,7 +230,7 @@ def _copies(folder: Path, read: _Read, groups: np.ndarray, instances: frozenset[
 
 
 def _file_content(path: Path, place: int) -> bytes:
-    """A hash of the file's bytes; of a file that is gone by now, a value of its own."""
+    """A hash of the file's bytes; for a file that no longer exists, a unique value."""
     try:
         with path.open("rb") as stream:
             return file_digest(stream, lambda: blake2b(digest_size=16)).digest()

@@ -1,4 +1,4 @@
-"""Writes ``left_out.csv``: the rows and files that a data set was made without, with the reasons."""
+"""Writes ``left_out.csv``: the rows and files that were left out of a data set, with the reasons."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial

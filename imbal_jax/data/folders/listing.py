@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imbal_jax.errors import InputError
 
-# Tables, notes and indexes that lie beside images; they are not counted as unlabelled images.
+# Endings of tables, notes and indexes, which are not counted as unlabelled images.
 NO_IMAGES = (
     ".csv",
     ".tsv",
@@ -27,7 +27,7 @@ NO_IMAGES = (
     ".part",
     ".key",
 )
-LISTERS = 16  # folders listed at once; waiting for a network drive takes no processor time
+LISTERS = 16  # threads; they mostly wait for a network drive, which takes no processor time
 
 # Why something below the folder is not among the files; fixed words that name nobody.
 PASSED = {
@@ -156,7 +156,7 @@ def _list_one(folder: Path, below: str) -> _Found:
 def _sort_entry(entry: os.DirEntry[str], path: str, found: _Found) -> None:
     try:
         mode = entry.stat().st_mode
-    except OSError:  # it also went away in between
+    except OSError:  # it was deleted in between
         found.passed[path] = "broken-link"
         return
     if stat.S_ISDIR(mode):

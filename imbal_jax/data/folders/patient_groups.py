@@ -28,7 +28,7 @@ from imbal_jax.data.tables.patients import (
 def patient_groups(
     folder: Path, table: Table, rows: Sequence[Row], paths: Sequence[str], decoded: Decoded
 ) -> tuple[np.ndarray, Patients]:
-    """int32 [N], one number a patient, and how patients were told apart; call it inside ``quiet()``.
+    """int32 [N], one number a patient, and how patients were identified; call it inside ``quiet()``.
 
     The table's patient counts, and where it says nothing the header's. Where some images have the one and some the
     other, headers are read again: ``decoded`` holds numbers only, and p7 of the table has to be p7 of the header.

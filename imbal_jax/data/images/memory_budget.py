@@ -35,7 +35,7 @@ class Budget:
 
 
 # Two, always taken in this order, so that no two threads can wait for each other.
-FILES = Budget(FILE_LIMIT)  # files as they lie on the disk
+FILES = Budget(FILE_LIMIT)  # bytes of files as they are stored
 PIXELS = Budget(LIMIT - FILE_LIMIT)  # what is decoded from them
 
 _held = threading.local()
@@ -64,6 +64,8 @@ def need(budget: Budget, count: int) -> None:
     claims = getattr(_held, "claims", None)
     if claims is None or count <= claims.get(budget, 0):
         return
-    budget.give(claims.pop(budget, 0))  # before it waits: two threads that hold and wait would wait for ever
+    budget.give(
+        claims.pop(budget, 0)
+    )  # give back before waiting, or two threads could wait for each other forever
     budget.take(count)
     claims[budget] = count

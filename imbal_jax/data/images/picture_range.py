@@ -1,4 +1,4 @@
-"""Which stored value of a picture is white, and which range of values it uses."""
+"""Finds which stored value of a picture is white, and which range of values it uses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from imbal_jax.data.images.picture_integrity import png_chunks
 PERCENTILES = (0.5, 99.5)
 USED = 0.25  # of the range: with less, an 8-bit copy would have 64 grey levels or fewer
 COUNTED = 512  # rows and columns that percentiles are taken from
-# Text and arrows that were drawn in the white of 16 bits into fewer: so much of the pixels at most, and with no value
-# between the largest of the others, which has 9 bits or more, and so many times as much.
+# Text and arrows drawn in 16-bit white into a picture of fewer bits: at most this share of the pixels, and no value
+# between the largest of the other pixels, which has 9 bits or more, and this many times that value.
 MARKS, BRIGHTER, FILM = 0.1, 4, 256
 
 

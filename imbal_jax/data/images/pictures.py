@@ -16,7 +16,7 @@ from imbal_jax.data.images.picture_range import percentiles
 from imbal_jax.data.images.picture_samples import Samples, decoded_samples, decoding_bytes
 from imbal_jax.data.images.refusal import FILE_LIMIT, FLAGS, ReadError
 
-TINT = 8  # of 255: what JPEG leaves between the channels of a grey picture stays below
+TINT = 8  # of 255; the channels of a grey JPEG differ by less
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -31,7 +31,7 @@ class Picture:
 
 
 def open_picture(source: bytes | Path, *, colour: bool = False, smallest: int | None = None) -> Picture:
-    """The picture in a PNG, JPEG, TIFF or BMP file, or in the bytes of one. What it is, its content says.
+    """The picture in a PNG, JPEG, TIFF or BMP file, or in the bytes of one. The content determines the format.
 
     colour: keep the channels of a colour picture. Otherwise it becomes grey, by the luma of ITU-R BT.601, and is
         flagged colour-dropped unless its channels agree.
@@ -62,7 +62,7 @@ def is_picture(path: Path) -> bool:
     """
     head = None
     with suppress(OSError):
-        if path.is_file():  # a pipe would wait for ever
+        if path.is_file():  # reading a pipe would block forever
             with path.open("rb") as file:
                 head = file.read(HEAD)
     if head is None:
@@ -157,10 +157,10 @@ def _open(
 
 
 def _read(path: Path) -> bytes:
-    """The whole file, so that it cannot change while it is read; of another format, what says which."""
+    """The whole file, so that it cannot change while it is read; of another format, the bytes that identify it."""
     reason = ""
     try:
-        if not path.is_file():  # a pipe would wait for ever
+        if not path.is_file():  # reading a pipe would block forever
             raise FileNotFoundError
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size
@@ -186,7 +186,7 @@ def _scaled(samples: Samples, colour: bool) -> Picture:
     if samples.top is None:
         ranges = [percentiles(channel) for channel in samples.channels]
         low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-        if not low < high:  # nearly all is one value
+        if not low < high:  # nearly all pixels have one value
             low = float(min(channel.min() for channel in samples.channels))
             high = float(max(channel.max() for channel in samples.channels))
     shape, spread = samples.channels[0].shape, _spread(samples.channels)

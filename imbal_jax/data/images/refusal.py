@@ -26,7 +26,7 @@ REASONS = {
         "convert it to a DICOM file, for example with dcmconv of dcmtk"
     ),
     "no-pixels": "a DICOM file without pixels, or cut off before them",
-    "bad-header": "rows, columns, bits or another attribute that describes the pixels is absent or nonsense",
+    "bad-header": "rows, columns, bits or another attribute that describes the pixels is absent or invalid",
     "multi-frame": "more than one frame: ask for the frame that is the radiograph, or export it",
     "no-such-frame": "fewer frames than the one that was asked for",
     "colour": "not a grey image",

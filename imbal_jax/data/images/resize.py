@@ -17,8 +17,8 @@ from imbal_jax.data.images.refusal import ReadError
 Fit = Literal["pad", "squeeze", "crop", "square"]
 FITS = ("pad", "squeeze", "crop", "square")
 
-BAND = 2**18  # bytes that are worked on at once, so that they stay in the cache
-# The filter must still shrink the blocks twofold: less, and the blocks' own frequency response would show.
+BAND = 2**18  # bytes processed at once, so that they stay in the cache
+# The filter must still shrink the blocks twofold: with less, the frequency response of the blocks becomes visible.
 GAP = 2.0
 GROUP = 8  # lines of the result that are made by one matrix product: small, as most of their weights are 0
 
@@ -66,7 +66,7 @@ def fit_square(
 ) -> np.ndarray:
     """uint8 or uint16 [size, size] of float32 [rows, columns] in [0, 1].
 
-    aspect: height of a pixel over its width. bits: 8 or 16. fit: as of ``geometry.Geometry``.
+    aspect: height of a pixel over its width. bits: 8 or 16. fit: as in ``geometry.Geometry``.
     """
     if fit == "crop":
         shown = central_square(shown, aspect)
@@ -112,7 +112,7 @@ def fit_levels(
         summing = replace(FLOAT, prepare=look_up(levels, shown, stored.dtype), last=last)
         return place(average_blocks(stored, layout, summing), stored.shape, layout, size, bits)
 
-    # An average goes through a straight line: clip the stored values, average them, then draw the line.
+    # Averaging commutes with a linear map: clip the stored values, average them, then apply the map.
     low, high, falling = line
     slope, start = (-1 if falling else 1) / (high - low), float(falling)
     first = int(levels[0])

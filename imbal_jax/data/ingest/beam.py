@@ -49,7 +49,7 @@ class ReadFiles(apache_beam.DoFn):
         files = files_below(self.job.folder)
         path = files[place] if place < len(files) else ""
         if self.key.of("file", path) != name:
-            raise InputError("a file was added or taken away while the pipeline ran: start it again")
+            raise InputError("a file was added or removed while the pipeline ran: start it again")
         self.segment = self.segment or Segment(self.journal)
         self.segment.append(*read_file(self.job, Task(path, named), self.key))
         yield 1

@@ -45,9 +45,8 @@ Indices = Mapping[str, np.ndarray]
 def ingest(options: IngestOptions, console: Console | None = None) -> Summary | None:
     """Make the data set ``options.out``; where it is finished, check it and return None.
 
-    Interrupted, it goes on where it was when it is called again with the same options: what was read lies in
-    ``options.partial``. ``options.out`` is there only when all of it is. Raises InputError for wrong input, OSError
-    where it cannot write.
+    After an interruption, the same call resumes: what was read is kept in ``options.partial``. ``options.out`` exists
+    only once it is complete. Raises InputError for wrong input, OSError where it cannot write.
     """
     console = console or Console()
     check_options(options)
@@ -142,7 +141,7 @@ def read_all(
     key: Key,
     console: Console,
 ) -> Known:
-    """What is known of every task's file: from the journal where it still holds, else read now."""
+    """The result for every task's file: from the journal where it is still valid, else read now."""
     known = from_journal(journal, tasks, key)
     ahead = [
         task
@@ -247,7 +246,7 @@ def write(
 
 
 def checksums(layout: Layout, journal: Path, joined: Joined) -> dict[str, str]:
-    """Of each record by its id, from the journal: not from what was written, which they are to check."""
+    """Checksums of the records by id, made from the journal and not from the written records, which they check."""
     pictures = Pictures(journal, layout.shape, layout.dtype)
     sums = {item.id: checksum(layout.example(item, pictures[item.place])) for item in joined.items}
     pictures.close()

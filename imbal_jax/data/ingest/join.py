@@ -29,7 +29,7 @@ UNLABELLED, RECORD = "unlabelled", "record"
 
 @dataclass(frozen=True)
 class Joined:
-    """The items of the data set and what became of all files and rows.
+    """The items of the data set, and the outcome for every file and row.
 
     items: in the order of their ids. rows, paths: those of each item.
     became: path -> RECORD, UNLABELLED or the reason of a refusal.
@@ -131,5 +131,5 @@ def identifier(read: Read, by_accession: bool) -> str:
 
 
 def table_hash(table: Table, key: Key) -> str:
-    """Changes with every word of the table that matters."""
+    """A hash of all parts of the table that affect the data set."""
     return key.of("table", repr((table.key, table.patient_column, table.classes, table.many, table.rows)))

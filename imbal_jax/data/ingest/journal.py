@@ -25,7 +25,7 @@ SUFFIX = ".segment"
 
 @dataclass(frozen=True)
 class Read:
-    """What became of one file. Identifiers are keyed; "" is none.
+    """The outcome of reading one file. Identifiers are keyed hashes; "" is none.
 
     file: of the path below the folder. size, mtime: of the file when it was read. content: of its bytes.
     reason: a refusal's, "" where the file is an image. hint: a package to install, or where reading failed.
@@ -76,7 +76,7 @@ class Segment:
         checksum = zlib.crc32(pixels, zlib.crc32(header))
         frame = memoryview(b"".join((FRAME.pack(len(header), len(pixels), checksum), header, pixels)))
         start = self._offset + FRAME.size + len(header)
-        while frame:  # a disk that fills up takes a part first
+        while frame:  # a disk that fills up accepts only a part
             written = self._stream.write(frame)
             self._offset += written
             frame = frame[written:]
@@ -127,7 +127,7 @@ class Pictures:
         pixels = stream.read(place.length)
         if zlib.crc32(pixels) != place.checksum:
             raise InputError(
-                f"{self.folder} was changed while the records were written: delete it, start again"
+                f"{self.folder} was changed while the records were written: delete it and start again"
             )
         return np.frombuffer(pixels, self.dtype).reshape(self.shape)
 

@@ -20,18 +20,18 @@ class IngestOptions:
     accession; label (the name of a class), or one column for each of many labels with 1, 0, -1 (uncertain) or nothing
     (missing); patient, or else the header's PatientID counts; and split (train, validation or test).
 
-    Interrupted and started again it goes on where it was; on a finished data set it checks every byte.
+    Run again after an interruption, it resumes; on a finished data set it checks every byte.
     """
 
     # The files, at any depth.
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DICOM_DIR")]
     # The table: a path from here or below DICOM_DIR.
     labels: Path
-    # The data set to make; what an interrupted run has read waits in OUT.partial.
+    # The data set to make; an interrupted run keeps what it has read in OUT.partial.
     out: Path
     # Pixels of the square pictures.
     size: int = 224
-    # What becomes of a picture that is not square: padded with black, squeezed, or cut to its central square.
+    # How a picture becomes square: padded with black, squeezed, or cut to its central square.
     fit: Literal["pad", "squeeze", "crop"] = "pad"
     # 1 (colour becomes grey, counted in the summary) or 3.
     channels: Literal[1, 3] = 1
@@ -89,7 +89,7 @@ class IngestOptions:
 
     @property
     def geometry(self) -> Geometry:
-        """What decides how a file is read: the journal holds for these values only."""
+        """The options that determine how a file is read: the journal is valid for these values only."""
         return Geometry(self.size, self.fit, self.channels, self.bits, self.voi)
 
 

@@ -42,14 +42,14 @@ class PrepareOptions:
 
     # nih, kermany, kermany_pneumonia, cifar10, or one of MedMNIST: pneumoniamnist, chestmnist, octmnist, ...
     name: Annotated[str, tyro.conf.Positional]
-    # What the source publishes; without it, what to place there is said.
+    # The folder with the source's files; if they are missing, the message lists them.
     dir: Path
     # The data set to make.
     out: Path
     # Side of the square pictures, pixels.
     size: int = 224
-    # What becomes of a picture that is not square: padded with black, squeezed, or cut to its central square. None is
-    # what condensed copies were made with, and pad.
+    # How a picture becomes square: padded with black, squeezed, or cut to its central square. None is as a condensed
+    # copy was made, else pad.
     fit: Literal["pad", "squeeze", "crop"] | None = None
     # 1 or 3; None is what the set has.
     channels: Literal[1, 3] | None = None
@@ -66,7 +66,7 @@ class PrepareOptions:
 
     @property
     def partial(self) -> Path:
-        """Not OUT.partial, where an interrupted ingest keeps what it has read."""
+        """The folder of an unfinished run; not OUT.partial, where an interrupted ingest keeps what it has read."""
         return self.out.with_name(self.out.name + ".preparing")
 
     @property
@@ -150,7 +150,7 @@ def _check(options: PrepareOptions) -> PublicSet:
     if not 8 <= options.size <= 4096:
         raise InputError(f"--size is {options.size}: 8 to 4096 pixels")
     if options.out.exists() and not (options.out.is_dir() and not any(options.out.iterdir())):
-        raise InputError(f"{options.out} is there already: delete it, or choose another --out")
+        raise InputError(f"{options.out} exists already: delete it, or choose another --out")
     return source
 
 

@@ -22,7 +22,7 @@ INGEST_REASONS = {
     **REASONS,
     **COPIES,
     "changed": "written to while it was read",
-    "crashed": "reading it failed in a way that was not foreseen, or ended the process, twice",
+    "crashed": "reading it raised an unexpected error or ended the process, twice",
     "timed-out": "reading it took longer than the limit, twice",
 }
 # Refusals that the next run tries again.
@@ -53,7 +53,7 @@ class Job:
 
 
 def read_file(job: Job, task: Task, key: Key) -> tuple[Read, np.ndarray | None]:
-    """What became of the file, and its picture [size, size, channels]; call it inside ``quiet()``."""
+    """The outcome of reading the file, and its picture [size, size, channels]; call it inside ``quiet()``."""
     path = job.folder / task.path
     read = Read(key.of("file", task.path))
     try:
@@ -105,7 +105,7 @@ def asked_for(read: Read, job: Job) -> bool:
 
 
 def still_holds(read: Read, task: Task, job: Job) -> bool:
-    """Whether the journal's word on a file answers the task, so that it need not be read again."""
+    """Whether the journal's entry for a file is sufficient for the task, so that it need not be read again."""
     if read.reason:
         return read.reason not in RETRIED
     if read.pixels:

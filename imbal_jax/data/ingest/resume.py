@@ -38,7 +38,7 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"another ingest is at work in {options.partial}: wait for it, or end it"
+                f"another ingest is writing to {options.partial}: wait for it, or end it"
             ) from None
         key = open_key(options.key, outside=(options.out, options.partial))
         kept = {"format": [JOURNAL_FORMAT, CACHE_FORMAT], **options.geometry.options, "key": key.fingerprint}
@@ -51,7 +51,7 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
 
 @contextmanager
 def ingest_options_named() -> Iterator[None]:
-    """What reads a table and splits speaks of train's options; those of ingest have the same names, without data."""
+    """Replaces option names in messages: code shared with train names --data.OPTION, which is --OPTION for ingest."""
     try:
         yield
     except InputError as error:
@@ -62,7 +62,7 @@ def check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) 
     """Raise InputError for the first value in which what lies in ``folder`` differs from what is asked for."""
     for name, value in here.items():
         if there.get(name) != value:
-            known = name in ("key", "table")  # hashes, which tell nobody anything
+            known = name in ("key", "table")  # hashes, which would mean nothing to a reader
             what = f"another {name}" if known else f"{name} {there.get(name, 'unknown')}, not {value}"
             raise InputError(
                 f"{folder} was made with {what}: give the same, delete it, or choose another --out"
@@ -73,7 +73,7 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
     """Raise InputError unless ``options.out`` is a whole data set of just these options, rows and files."""
     made = read_made(options.out)
     if made is None:
-        raise InputError(f"{options.out} is there and is no data set of an ingest: choose another --out")
+        raise InputError(f"{options.out} exists and is not a data set made by ingest: choose another --out")
     key = read_key(options.key)
     check_key(options.out, key)
     asked = json.loads(json.dumps(made_of(options, table, key)))
@@ -91,7 +91,7 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
 
 
 def made_of(options: IngestOptions, table: Table, key: Key) -> dict[str, Any]:
-    """What decides the records, for the data set to tell; no path is among it."""
+    """The options that determine the records, stored with the data set; without paths."""
     return {
         **options.geometry.options,
         "shares": {name: round(share, 9) for name, share in options.shares.items()},

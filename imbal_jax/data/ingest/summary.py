@@ -1,4 +1,4 @@
-"""Summary of an ingest: what became of every file and row, and what each split holds."""
+"""Summary of an ingest: the outcome for every file and row, and the content of each split."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -74,7 +74,7 @@ class Summary:
         return [sum(counts), *counts]
 
     def lines(self) -> list[str]:
-        """What the table does not show, a line each."""
+        """Lines on what the table does not show."""
         said = [
             f"{self.records:,} of {self.files:,} files became records of {self.patients:,} patients; "
             f"{self.rows:,} rows",

@@ -20,12 +20,12 @@ from imbal_jax.data.ingest.reading import Job, Task, read_file
 from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.errors import Stopped
 
-AHEAD = 2  # files that a worker has at a time, so that it never waits for the next
+AHEAD = 2  # tasks queued for a worker, so that it never waits for the next
 ATTEMPTS = 2
-DEATHS = 20  # processes that end in a row without an answer: then no single file is the cause
+DEATHS = 20  # consecutive processes that ended without a result: a single file cannot be the cause
 START_SECONDS = 120.0
-# glibc returns large arrays to the system at once and gets them again, page by page, for the next file, which takes a
-# third more processor time. After one array of this size, the largest that counts, was freed, it keeps smaller ones.
+# glibc returns large arrays to the system at once and maps them again, page by page, for the next file, which costs a
+# third more processor time. Once an array of this size, the largest that counts, was freed, it keeps smaller ones.
 KEPT = 2**25 - 2**16
 
 Found = Callable[[Task, Read, Place | None], None]
@@ -54,7 +54,7 @@ def serve(tasks: Connection, job: Job, journal: Path) -> None:
 
 
 class Worker:
-    """One process and the tasks that it has not answered, the first being the one that it is at."""
+    """One process and its unfinished tasks; the first is the one in progress."""
 
     def __init__(self, job: Job, journal: Path) -> None:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -140,7 +140,7 @@ def read_files(
 
 
 def answered(worker: Worker, found: Found) -> bool:
-    """Take every answer that is there; False when the process has ended."""
+    """Collect all available results; False when the process has ended."""
     try:
         while worker.pipe.poll():
             answer = worker.pipe.recv()

@@ -19,7 +19,7 @@ from imbal_jax.errors import InputError
 LABEL_NAMES = "label_names"
 """The key of the label names in the metadata of a prepared set with many labels an image."""
 
-SPARE = 256  # open files that are left to the rest of the process
+SPARE = 256  # file descriptors left for the rest of the process
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # random access gains nothing from reading ahead
 _BUFFER = 2**15  # bytes; 2^20, the default, made reads of 50 KB half as fast
 
@@ -33,7 +33,7 @@ class Stored:
     encoding: str
 
     def decode(self, feature: Any) -> np.ndarray:
-        """The array in a ``tf.train.Feature``; ValueError where it is another size."""
+        """The array in a ``tf.train.Feature``; ValueError if its size differs."""
         if self.encoding == "none":
             values = feature.int64_list.value or feature.float_list.value
             return np.fromiter(values, self.dtype, len(values)).reshape(self.shape)
@@ -164,7 +164,7 @@ class RecordFiles:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ends", list(itertools.accumulate(count for _, count in self.files)))
-        # what leaves the cache is closed when the last thread that reads from it lets go
+        # a file that leaves the cache is closed when no thread holds a reference to it
         object.__setattr__(self, "_reader", functools.lru_cache(may_open(len(self.files)))(self._open))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -214,7 +214,7 @@ class RecordFiles:
 
 
 def may_open(files: int) -> int:
-    """How many of so many files this process may keep open; its own limit is raised for them where it can be.
+    """How many of these files this process may keep open; its soft limit is raised for them where possible.
 
     Opening a file takes as long as reading ten images, and a plan reads from all of them.
     """

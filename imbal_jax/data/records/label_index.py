@@ -22,7 +22,7 @@ FOLDER = "index"  # in the folder of the records
 FORMAT = 2
 ARRAYS = ("labels.npy", "groups.npy")
 CHECKSUMS = "checksums.json"  # beside the records of an ingest: size and BLAKE2b of every file
-SMALL = 20_000  # records that one process reads before others have started
+SMALL = 20_000  # records; one process reads fewer sooner than others would start
 
 Progress = Callable[[int, int], None]
 
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 def build_index(folder: Path | str, *, workers: int | None = None, progress: Progress | None = None) -> Path:
     """Read every record once and write ``index/labels.npy``, ``index/groups.npy``, ``index/index.json``.
 
-    folder: as in ``open_records``. workers: processes that read, a file each at a time; None is one a core, or
+    folder: as in ``open_records``. workers: reader processes, each with one file at a time; None is one per core, or
     a single one for a small set. progress: called with (records read, records).
 
     Labels are int32 [N] or int8 [N, L]; groups int32 [N] number the patients by their sorted hashes, or the
@@ -116,7 +116,7 @@ def read_index(info: RecordFolder) -> tuple[np.ndarray, np.ndarray] | None:
     if not (whole and same):
         raise InputError(
             f"{where} is not the index of these records (they were changed, or are not whole): "
-            "check the set against its source, then delete the index to have it built again"
+            "check the set against its source, then delete the index: it is then built again"
         )
     if changed:
         raise InputError(
@@ -168,7 +168,7 @@ def digest(info: RecordFolder) -> str:
     sums = hashlib.sha256()
     for name in ("dataset_info.json", "features.json"):
         sums.update((info.folder / name).read_bytes())
-    with ThreadPoolExecutor(16) as pool:  # a file system across a network takes its time for each
+    with ThreadPoolExecutor(16) as pool:  # reads from a network file system are slow, and run in parallel
         for part in pool.map(_ends_of, (path for path, _ in info.files)):
             sums.update(part)
     return sums.hexdigest()

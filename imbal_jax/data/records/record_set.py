@@ -70,7 +70,7 @@ class RecordImages:
         """The pixels at ``index``; InputError where a record is damaged."""
         rows = np.asarray(self.rows[index])
         pixels = np.empty((rows.size, *self.stored.shape), self.dtype)
-        # a balanced batch holds a rare image many times: it is read once and copied
+        # a balanced batch contains a rare image many times: read it once and copy it
         once, first, again = np.unique(rows, return_index=True, return_inverse=True)
         for row, place in zip(once.tolist(), first.tolist(), strict=True):
             pixels[place] = self._read(row)
@@ -81,7 +81,7 @@ class RecordImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError(
-            f"{len(self)} images on disk would be read into memory: index the ones that are needed"
+            f"{len(self)} images on disk would be read into memory: index only those that are needed"
         )
 
     def described(self, place: int) -> tuple[np.ndarray, dict[str, str]]:
@@ -152,7 +152,7 @@ def open_records(
         build_index(info.folder, workers=workers, progress=progress)
         index = read_index(info)
         if index is None:
-            raise InputError(f"{info.folder / INDEX} was taken away while it was read: open the set again")
+            raise InputError(f"{info.folder / INDEX} was deleted while it was read: open the set again")
     notes += tuple(filter(None, [check_checksums(info.folder)]))
     labels, groups = index
     ends = np.cumsum(list(info.splits.values()))
@@ -168,8 +168,7 @@ def made_geometry(info: RecordFolder) -> tuple[Geometry | None, tuple[str, ...]]
     """How the pictures of a prepared set became arrays, as far as the set says, and notes.
 
     Sets of earlier versions are recognised by other files: ingest always padded, prepare always squeezed.
-    Raises InputError for
-    a set that says another size, depth or number of channels than its records have.
+    Raises InputError for a set that states another size, depth or number of channels than its records have.
     """
     folder, shape, dtype = info.folder, info.image.shape, info.image.dtype
     geometry = Geometry.read(folder, "copy the data set again")

@@ -159,7 +159,7 @@ def tar_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
         watched: Any = _LastRead(stream)  # tarfile only reads, seeks and tells
         with tarfile.open(fileobj=watched, mode="r:") as archive:
             for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # or it keeps all headers
+                archive.members = []  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory
                 if not wanted(member.name):
                     continue
                 if member.isfile():
@@ -172,21 +172,21 @@ def tar_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
                 elif member.islnk() or member.issym():
                     links.append(member.name)
         if watched.last != bytes(BLOCK):
-            raise EOFError("ends before its end, or a header in it is damaged")
+            raise EOFError("is truncated, or a header in it is damaged")
         while block := stream.read(2**20):
             if any(block):
-                raise EOFError("holds more behind its end: archives that were joined are to be unpacked")
+                raise EOFError("has data after its end: unpack joined archives")
         _check_links(links, names)
 
 
 def _check_links(links: list[str], names: set[str]) -> None:
-    """A link stands for a file; it may be left out where another file of its name is there."""
+    """Refuse a link in place of a file, unless a regular file of that name is present."""
     if {Path(link).name for link in links} - names:
         raise EOFError("holds links in place of files: unpack it")
 
 
 class _LastRead:
-    """A stream that remembers what was read last: tarfile does not tell why it stopped."""
+    """A stream that keeps the last block read: tarfile does not report why it stopped."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.last = stream, b""

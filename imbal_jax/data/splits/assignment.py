@@ -9,8 +9,8 @@ CELLS = 4_096  # partners times classes that one of them is compared with, at mo
 STARTS = 16  # greedy assignments of a small set; fewer with more patients
 STARTED = 1_000  # patients assigned in all starts together
 OVERSIZE = 1.0  # weight of the deviation of a part's size beyond the mean patient
-LACKING = 1_000.0  # cost of a class without a patient in a part: above all else
-RATIO = 0.1  # weight of the label-ratio error beside the counts: larger, and sizes suffer
+LACKING = 1_000.0  # cost of a class without a patient in a part: larger than all other terms
+RATIO = 0.1  # weight of the label-ratio error relative to the counts; a larger weight makes sizes less exact
 
 
 def assign(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
@@ -70,7 +70,7 @@ def _held(part_of_patient: np.ndarray, counts: np.ndarray, parts: int) -> np.nda
 
 
 def _greedy(counts: np.ndarray, shares: np.ndarray, seed: list[int]) -> np.ndarray:
-    """Patients one at a time, those with the rarest class first, each where it costs least; then all again."""
+    """Assign patients one at a time, those with the rarest class first, each where it costs least; then all again."""
     parts, totals = len(shares), counts.sum(0)
     weights = np.where(totals > 0, 1 / np.maximum(totals, 1) ** 2, 0.0)
     excess = -shares[:, None] * totals  # items beyond the fair share, by part and class
@@ -97,7 +97,7 @@ def _greedy(counts: np.ndarray, shares: np.ndarray, seed: list[int]) -> np.ndarr
 
 
 def _scattered(counts: np.ndarray, shares: np.ndarray, seed: list[int]) -> np.ndarray:
-    """Parts at random, none of them empty: where the greedy placement ends in a corner, this one starts outside."""
+    """Random parts, none of them empty: another start, in case the greedy one leads to a poor local optimum."""
     parts = np.arange(len(shares))
     rest = np.random.default_rng(seed).choice(parts, len(counts) - len(parts), p=shares)
     return np.random.default_rng([*seed, 0]).permutation(np.concatenate([parts, rest]))
@@ -106,7 +106,7 @@ def _scattered(counts: np.ndarray, shares: np.ndarray, seed: list[int]) -> np.nd
 def _exchange(
     part_of_patient: np.ndarray, counts: np.ndarray, objective: _Objective, seed: list[int]
 ) -> np.ndarray:
-    """Moves a patient to another part, or exchanges it with one of there, as long as that lowers the objective."""
+    """Move a patient to another part, or exchange two patients, as long as that lowers the objective."""
     rng = np.random.default_rng([*seed, 1])
     parts, everybody = np.arange(len(objective.shares)), np.arange(len(counts))
     members = np.bincount(part_of_patient, minlength=len(parts))

@@ -28,15 +28,14 @@ def draw(options: Data, data: Dataset, indices: Mapping[str, np.ndarray], say: S
     """``indices`` (split -> items of ``data``) with those items dropped that the draw of ``options`` leaves out.
 
     ``say`` is called with how many are kept and, with many labels, which come out rarer than asked.
-    Raises InputError where
-    the data cannot give what is asked.
+    Raises InputError where the data cannot give what is asked.
     """
     asked = [name for name in USUAL if getattr(options, name)]
     if not asked:
         return dict(indices)
     flags = [f"data.{name.replace('_', '-')}" for name in asked]
     if len(asked) > 1:
-        raise InputError(f"{' and '.join(flags)} are given: one draw at a time")
+        raise InputError(f"{' and '.join(flags)} are given: give one of them")
     keep = {"imbalance": _imbalance, "long_tail": _long_tail, "prevalence": _prevalence}[asked[0]]
     drawn = dict(indices)
     for name in options.draw_splits or USUAL[asked[0]]:
@@ -68,7 +67,7 @@ def _imbalance(
     options: Data, classes: tuple[str, ...], labels: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, Wanted]:
     if options.negative_class is None and not is_many(labels):
-        raise InputError("give data.negative-class, the common class")
+        raise InputError("set --data.negative-class to the common class")
     rare = [c for c, name in enumerate(classes) if name != options.negative_class]
     ratio = options.imbalance
     assert ratio is not None  # the option that chose this draw

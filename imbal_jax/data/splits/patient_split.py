@@ -22,10 +22,10 @@ def split_by_group(
     groups: int or str [N], the patient of each item; one that is missing (NaN, None, "") is a patient of its own.
     fractions: the share of each part, e.g. {"train": 0.64, "validation": 0.16, "test": 0.2}; they sum to 1.
 
-    A class gets into every part if at least as many patients have it as there are parts and no other class
-    of theirs wants them elsewhere; ``split_summary`` shows where it did not. Returns sorted int64 indices for
-    each name, the same for the same ``seed``, patients and labels, in whatever order the items come.
-    ``assignment.assign`` says what is minimised.
+    A class is in every part if at least as many patients have it as there are parts, unless their other classes
+    prevent it; ``split_summary`` shows where it is missing. Returns sorted int64 indices for each name, the same for
+    the same ``seed``, patients and labels, whatever the order of the items. ``assignment.assign`` documents the
+    objective.
 
     Raises InputError for fewer patients than parts, and for fractions that are not positive or do not sum
     to 1.
@@ -139,7 +139,7 @@ class SplitSummary:
         ]
 
     def lacking(self, name: str, part: str) -> str:
-        """A line on a pair of ``missing``: how many patients have the class, and how many parts were asked."""
+        """A line on a pair of ``missing``: how many patients have the class, and how many parts were asked for."""
         holders = int(self.holders[self.classes.index(name)])
         whose = "1 patient has it" if holders == 1 else f"{holders} patients have it"
         return f"the {part} split has no example of {name}: {whose}, {len(self.parts)} splits are asked"

@@ -1,9 +1,9 @@
 """Draws that make classes rarer, by whole patients: a long tail, a common-to-rare ratio, a prevalence.
 
-Patients come in one random order, and a class keeps its first so many items: with the same seed a smaller number
-keeps a part of what a larger one keeps, and only the last patient of a class may lose items, so that counts are
-exact. In that order the patients of each class (of several: the rarest) are spread evenly, so that what is cut off
-keeps its proportions, and no class is lost before the others.
+Patients are put into one random order, and each class keeps its first items in that order. With the same seed, a
+smaller draw is therefore a subset of a larger one. Only the last patient of a class may lose items, so that counts
+are exact. The order spreads the patients of each class (of several: the rarest) evenly, so that a draw keeps the
+proportions of the classes, and no class is lost before the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from imbal_jax.errors import InputError
 def draw_imbalance(
     labels: np.ndarray, groups: np.ndarray, *, ratio: float, rare: Sequence[int], seed: int = 0
 ) -> np.ndarray:
-    """Keep every item of the common classes, and so many of the rare ones that rare : common is 1 : ratio.
+    """Keep every item of the common classes, and as many of the rare ones as make rare : common 1 : ratio.
 
     labels: int [N], a class; or [N, L] with 1, 0 or -1 (unknown), many labels. groups: [N], the patient of each.
     ratio: common items for each rare item. An item is rare if it has one of the ``rare`` classes or labels. Of
@@ -179,7 +179,7 @@ def _fitting(labels: np.ndarray, groups: np.ndarray, num_classes: int | None = N
     """bool [N, C]: which item has which class, for labels and groups that fit each other."""
     if len(labels) != len(groups) or np.ndim(groups) != 1:
         raise InputError(
-            f"labels {list(np.shape(labels))} and groups {list(np.shape(groups))}: expected one of each an item"
+            f"labels {list(np.shape(labels))} and groups {list(np.shape(groups))}: expected one of each per item"
         )
     if len(labels) == 0:
         raise InputError("there are no items to draw from")

@@ -53,18 +53,18 @@ def plain_text(cell: str) -> str:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether the cell is empty, or holds what programs write for nothing: nan, NA, None, null, <NA>, NaT, ..."""
+    """Whether the cell is empty or holds a missing-value mark: nan, NA, None, null, <NA>, NaT, ..."""
     return plain_text(cell).casefold() in MISSING_WORDS
 
 
 def says_nothing(cell: str) -> bool:
-    """Whether a label's cell is missing or a mark of nothing, as "?", "-" and "#DIV/0!"."""
+    """Whether a label's cell is missing, or a mark such as "?", "-" or "#DIV/0!"."""
     text = plain_text(cell).casefold()
     return text in MISSING_WORDS or text in _MARKS
 
 
 def is_unsure(cell: str) -> bool:
-    """Whether the cell says that nobody knows: unknown, missing, uncertain, ..."""
+    """Whether the cell says that the value is not known: unknown, missing, uncertain, ..."""
     return plain_text(cell).casefold() in _UNSURE
 
 
@@ -118,7 +118,7 @@ def patient_name(cell: str) -> str:
 
 
 def is_shortened(cell: str) -> bool:
-    """Whether a number was written as 1.23457E+11, which several identifiers may have become."""
+    """Whether a number is written as 1.23457E+11, to which several identifiers may have been rounded."""
     return re.fullmatch(r"\d[.,]?\d*e\+\d+", plain_text(cell), re.ASCII | re.IGNORECASE) is not None
 
 

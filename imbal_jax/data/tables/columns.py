@@ -123,13 +123,13 @@ class _Search:
                     key, self.places[role] = role, _only(self.table, role, found)
         place = self.places[key] if key is not None else None
         if key is None or place is None:
-            # Where no heading is known, the first line may be no heading: what stands there is not shown.
+            # If no heading is known, the first line may be data: its cells are not shown.
             known = any(heading in names for names in SPELLINGS.values() for heading in self.headings)
             has = (
-                f"it has: {', '.join(self.table.headings)}" if known else "the first line is to be a heading"
+                f"it has: {', '.join(self.table.headings)}" if known else "the first line has to be a heading"
             )
             raise InputError(
-                f"{self.table.name} has no column 'file' or 'accession'; {has}; say which one names the files, "
+                f"{self.table.name} has no column 'file' or 'accession'; {has}; name the column of the files, "
                 f"{OPTION} file=COLUMN"
             )
         self.used.add(place)
@@ -146,9 +146,9 @@ class _Search:
         return self.find("patient", lambda: _coarsest(self.table, found) if found else None) is not None
 
     def unused_identifiers(self) -> list[str]:
-        """Notes on columns that may tell patients apart and whose headings are not understood."""
+        """Notes on columns that may identify patients and whose headings are not understood."""
         return [
-            f"column {column} is not used: if it tells patients apart, {OPTION} patient={column}"
+            f"column {column} is not used: if it identifies patients, add {OPTION} patient={column}"
             for place, (column, heading) in enumerate(zip(self.table.headings, self.headings, strict=True))
             if place not in self.used and heading not in {*NO_LABELS, *self.taken}
             if _groups_rows(self.table, place)
@@ -218,7 +218,7 @@ def _binary(table: TextTable, place: int) -> bool:
 
 
 def _same_people(table: TextTable, found: list[int]) -> int:
-    """The first of columns that tell the same people apart."""
+    """The first of the columns that group the rows by the same people."""
     first = found[0]
     for other in found[1:]:
         pairs = {(patient_name(cells[first]), patient_name(cells[other])) for _, cells in table.rows}
@@ -228,7 +228,7 @@ def _same_people(table: TextTable, found: list[int]) -> int:
 
 
 def _parts_rows(table: TextTable, place: int) -> bool:
-    """Whether the column tells some of the rows apart, and holds more than numbers of rows."""
+    """Whether the column distinguishes some of the rows, and is more than a row number."""
     names = [name for _, cells in table.rows if (name := patient_name(cells[place]))]
     if spelling(table.headings[place]) in NUMBERING and len({*names}) == len(names):
         return False

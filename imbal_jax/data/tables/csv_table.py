@@ -95,7 +95,7 @@ def parse_table(text: str, name: str) -> TextTable:
         if len(cells) != width:
             raise InputError(
                 f"{name} row {number} has {len(cells)} cells under {width} headings: "
-                "a cell that holds the delimiter stands in quotes"
+                "put a cell that contains the delimiter in quotes"
             )
         if [cell.strip() for cell in cells] == [heading.strip() for heading in headings]:
             raise InputError(f"{name} row {number} is the heading again: remove it")
@@ -131,14 +131,14 @@ def _records(lines: list[str], first: int, delimiter: str, name: str) -> list[Re
                 cell, found, behind = rest.partition(delimiter)
                 if '"' in cell:
                     raise InputError(
-                        f'{name} row {at}: a quote (") stands inside a cell: put the whole cell in quotes and double '
+                        f'{name} row {at}: a quote (") is inside a cell: put the whole cell in quotes and double '
                         "those inside, or remove it"
                     )
                 cells.append(cell)
                 rest = behind if found else None
                 continue
             opened, pieces, start = at, [], 1
-            while True:  # up to the closing quote, which may stand lines below
+            while True:  # up to the closing quote, which may be lines below
                 end = _closing(rest, start)
                 if end >= 0:
                     pieces.append(rest[start:end])
@@ -175,8 +175,8 @@ def _closing(text: str, start: int) -> int:
 def _check_swallowed(records: list[Record], delimiter: str, width: int, name: str) -> None:
     """Refuse a cell in quotes that holds rows: two stray quotes, in two rows, look like one cell of several lines.
 
-    Such a cell's lines hold just the delimiters that rows cut in two have, and their cells look like those that stand
-    in the same columns elsewhere. A comment of several lines, commas included, does not.
+    The lines of such a cell have as many delimiters as rows cut in two, and their cells look like those of the same
+    columns in other rows. A comment of several lines, even with commas, does not.
     """
     if not any(over_lines for _, _, over_lines in records):
         return
@@ -197,7 +197,7 @@ def _check_swallowed(records: list[Record], delimiter: str, width: int, name: st
             if width > 1 and (whole or (cut and fits(head[1:], place + 1) and fits(tail[:-1], 0))):
                 raise InputError(
                     f'{name} row {number}: a quote (") opens here and closes {len(pieces) - 1} rows below, and what '
-                    "stands between looks like rows of the table: remove the stray quotes, or the line breaks inside "
+                    "is between looks like rows of the table: remove the stray quotes, or the line breaks inside "
                     "the cell"
                 )
 
@@ -211,7 +211,7 @@ def _kind(cell: str) -> tuple[bool, ...]:
 
 
 def without_nameless(headings: list[str], records: list[Record], name: str) -> TextTable:
-    """The table without columns that have no heading; InputError where cells stand in one, and for equal headings."""
+    """The table without columns that lack a heading; InputError if one of these has cells, and for equal headings."""
     kept: list[int] = []
     for place, heading in enumerate(headings):
         if heading and not re.fullmatch(r"Unnamed: \d+(\.\d+)*", heading):

@@ -47,5 +47,5 @@ def patients_by_path(keys: Sequence[str]) -> tuple[list[str], str] | None:
             if found
         }
         if len(ends) > 1:
-            return [found[1] for found in eyes if found], "what stands before left and right"
+            return [found[1] for found in eyes if found], "the name before left and right"
     return None

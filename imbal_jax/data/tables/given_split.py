@@ -24,7 +24,7 @@ def given_split(
     if table.split_column:
         for row in rows:
             if row.split not in PARTS:
-                what = "something else than" if row.split == UNKNOWN_SPLIT else "nothing, expected"
+                what = "something other than" if row.split == UNKNOWN_SPLIT else "nothing, expected"
                 raise InputError(
                     f"row {row.number}, column '{table.split_column}' says {what} train, validation or test: correct "
                     f"it, or {AGAIN}"

@@ -113,15 +113,15 @@ def check_several(text: TextTable, lines: list[tuple[int, str]]) -> None:
 
 
 def check_signs(text: TextTable, lines: list[tuple[int, str]]) -> None:
-    """Refuse numbers below 0 in a column of one label: is it a class, is it uncertain, or nothing?"""
+    """Refuse numbers below 0 in a column of one label: they may mean a class, uncertain, or missing."""
     numbers = [(line, whole_number(plain_text(cell))) for line, cell in lines]
     signed = [line for line, number in numbers if number in (UNCERTAIN, MISSING)]
     if not signed:
         for line, number in numbers:
             if number is not None and number < 0:
                 raise InputError(
-                    f"{text.name} row {line}: the label is a number below 0: if it says that there is none, "
-                    "remove the row, if it is a class, name the classes, --data.classes -9 0 1"
+                    f"{text.name} row {line}: the label is a number below 0: if it means no label, "
+                    "remove the row; if it is a class, name the classes, --data.classes -9 0 1"
                 )
         return
     if {number for _, number in numbers} == {-1, 1}:
@@ -168,7 +168,7 @@ def many_labels(
             # The cell is not quoted: a column that is no label may hold a name.
             place = chosen[values.index(None)]
             raise InputError(
-                f"{text.name} row {line}, column '{text.headings[place]}' holds something else than 1, 0, -1 or "
+                f"{text.name} row {line}, column '{text.headings[place]}' holds something other than 1, 0, -1 or "
                 "nothing: correct it, or name the label columns, --data.classes A B, or the column of one label an "
                 f"image, --data.columns label={text.headings[place]}"
             )

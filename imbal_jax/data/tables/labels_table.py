@@ -96,7 +96,10 @@ def labels_table(
     found = find_columns(text, columns, classes or ())
     for line, cells in text.rows:
         if is_missing(cells[found.file]):
-            raise InputError(f"{text.name} row {line} has nothing in column '{text.headings[found.file]}'")
+            raise InputError(
+                f"{text.name} row {line} has an empty cell in column '{text.headings[found.file]}': fill it in, or "
+                "remove the row"
+            )
     names, labels, many, label_notes = _labels(text, found, classes, label_kind)
     persons, patient_column, person_like, patient_notes = _patients(text, found)
     split = found.split
@@ -141,13 +144,13 @@ def _patients(text: TextTable, found: Columns) -> tuple[list[str], str, bool, li
     if shortened := [line for (line, _), cell in zip(text.rows, persons, strict=True) if is_shortened(cell)]:
         raise InputError(
             f"{text.name} row {shortened[0]}, column '{heading}' holds a number in short form, as 1.2E+11: its last "
-            "digits may be lost, and several patients be one: write identifiers as text"
+            "digits may be lost, and several patients may look like one: write identifiers as text"
         )
     by_path = patient is None and found.key == "file" and not found.nobody
     if by_path and (told := patients_by_path([cells[found.file] for _, cells in text.rows])):
         persons, by = told
         heading = text.headings[found.file]
-        note = f"patients by {by} in column {heading}; if it is not so, --data.columns patient="
+        note = f"patients by {by} in column {heading}; if it does not identify patients, add --data.columns patient="
         return persons, heading, True, [note]
     return persons, heading, found.person_like, []
 

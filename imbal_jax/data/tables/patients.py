@@ -53,23 +53,23 @@ class Patients:
             ),
             (
                 self.doubtful,
-                "patients of the headers are several in the table's column: one may be in several splits",
+                "patients of the headers are several patients in the table's column: one may be in several splits",
             ),
             (
                 self.alike,
-                "patients look like another but for leading zeros, case or punctuation (001 and 1): counted apart",
+                "patients differ from others only in leading zeros, case or punctuation (001, 1): counted separately",
             ),
         )
         return lines + [f"{count} {what}" for count, what in notes if count]
 
 
 def headers_know_better(table: Table, named: Iterable[bool]) -> bool:
-    """Whether a column of lesions, cases or studies is passed over: each header has (``named``) a PatientID."""
+    """Whether a column of lesions, cases or studies is ignored, as each header has (``named``) a PatientID."""
     return table.person_like and all(named)
 
 
 def count_patients(whose: Sequence[Whose], table: Table) -> Patients:
-    """Raises InputError where a lesion's or case's column would part the images of one PatientID."""
+    """Raises InputError where a column of lesions or cases would separate the images of one PatientID."""
     of_key: dict[Any, str] = {}
     names, likes = defaultdict(set), defaultdict(set)
     for one in whose:
@@ -82,8 +82,8 @@ def count_patients(whose: Sequence[Whose], table: Table) -> Patients:
     if doubtful and table.person_like:
         column = table.patient_column
         raise InputError(
-            f"some headers have no PatientID, and column '{column}' parts the images of {doubtful} patients of the "
-            f"headers: say --data.columns patient={column} if it tells people apart, or patient= to take the headers"
+            f"some headers have no PatientID, and column '{column}' separates the images of {doubtful} patients of "
+            f"the headers: set --data.columns patient={column} if it identifies people, or patient= to use headers"
         )
     by = Counter(of_key.values())
     return Patients(

@@ -81,7 +81,7 @@ def match_names(files: Sequence[str], table: Table) -> tuple[Matches, list[Row]]
 
 
 def other_keys(key: str) -> Iterator[str]:
-    """What else a file's name may have been, before an export or a program wrote it as ``key``."""
+    """Other spellings that the file's name may have had before a program exported it as ``key``."""
     if re.search("%[0-9a-fA-F]{2}", key):
         yield unquote(key)
     if re.fullmatch(r"\d+\.0", key):
@@ -121,5 +121,5 @@ def match_headers(matches: Matches, rows: Sequence[Row], paths: Mapping[str, Seq
 
 
 def header_keyword(table: Table) -> str:
-    """The attribute that a row's key stands for where it is no file name."""
+    """The attribute that a row's key holds where it is not a file name."""
     return "SOPInstanceUID" if table.key == "file" else "AccessionNumber"

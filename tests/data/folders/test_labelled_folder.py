@@ -8,7 +8,7 @@ from picture_folders import MARKER, SIZE, radiograph, table
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from imbal_jax.data.dataset import check_dataset
+from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.dicom.radiograph import read_radiograph
 from imbal_jax.data.folders import decoded_files, listing
 from imbal_jax.data.folders.labelled_folder import read_folder
@@ -31,7 +31,7 @@ def hospital(tmp_path: Path) -> Path:
 def test_phantoms_come_back_with_their_labels_and_patients(tmp_path: Path) -> None:
     folder = write_phantoms(tmp_path / "set", images=60, imbalance=4, size=32)
     data, summary = read_folder(folder, size=32)
-    check_dataset(data)
+    check_dataset(Dataset.of_folder(data))
     assert data.images.shape == (60, 32, 32, 1)
     assert data.classes == ("normal", "consolidation", "effusion", "nodule")
     rows = sorted(line.split(",") for line in (folder / "labels.csv").read_text().split()[1:])
@@ -160,7 +160,7 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
     assert data.groups.tolist() == [0, 0, 1, 2]
     assert summary.unknown_patients == 0  # the last has the PatientID of its header
     assert "patients by column patient: 2, by the header's PatientID: 1" in data.notes
-    assert "1 patients of the headers are several in the table's column" in str(summary)
+    assert "1 patients of the headers are several patients in the table's column" in str(summary)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,14 @@ def test_the_tables_patient_overrides_the_header(hospital: Path) -> None:
         ("file,label\none.dcm,a\none.dcm,b\n", "rows 2 and 3 say different things"),
         ("file,label\none.dcm,\n", "row 2 has no label"),
         ("file,label\none.dcm\n", "row 2 has 1 cells under 2 headings"),
-        ("file,label\n,a\n", "row 2 has nothing in column 'file'"),
+        ("file,label\n,a\n", "row 2 has an empty cell in column 'file'"),
         ("file,label\n", "no rows"),
         ("file,Label,label\none.dcm,a,b\n", "two columns of the same name"),
         ("file,patient\none.dcm,1\n", "no column 'label' and no label columns"),
-        ("file,name,mass\none.dcm,ZZMARKERZZ,1\n", "row 2, column 'name' holds something else than 1, 0, -1"),
+        (
+            "file,name,mass\none.dcm,ZZMARKERZZ,1\n",
+            "row 2, column 'name' holds something other than 1, 0, -1",
+        ),
         ("file,label\nno.dcm,a\n", "none of 1 rows of labels.csv fits one of 4 files"),
     ],
 )

@@ -287,7 +287,9 @@ def test_a_drive_that_goes_away_is_no_reason_to_leave_images_out(
     table(hospital, "file,label\n" + "\n".join(names) + "\n")
     with monkeypatch.context() as patched:
         patched.setattr(run_module, "list_files", lambda folder: Listing(files))
-        with pytest.raises(Stopped, match=r"10 of 24 files that .* lists cannot be read: is the drive there"):
+        with pytest.raises(
+            Stopped, match=r"10 of 24 files that .* lists cannot be read: check that the drive"
+        ):
             run(hospital)
     for i in range(0, 20, 2):
         (hospital.parent / f"{i}.away").rename(hospital / f"p{i % PATIENTS}/{i}.dcm")
@@ -376,7 +378,10 @@ def test_a_killed_process_goes_on_where_it_was(hospital: Path, signal_: int, sta
 
 
 def test_two_runs_do_not_share_a_folder(hospital: Path) -> None:
-    with run_module.claimed(options(hospital)), pytest.raises(InputError, match="another ingest is at work"):
+    with (
+        run_module.claimed(options(hospital)),
+        pytest.raises(InputError, match="another ingest is writing to"),
+    ):
         run(hospital)
 
 
@@ -484,7 +489,7 @@ def test_the_key_is_its_owners_alone_and_outside_the_data_set(hospital: Path) ->
         assert bytes.fromhex(secret) not in data, name
     assert secret not in repr(read_key(path))
     path.chmod(0o640)
-    with pytest.raises(InputError, match="may be read by others: chmod 600"):
+    with pytest.raises(InputError, match="is readable by others: run chmod 600"):
         run(hospital, "again", key_file=path)
 
 
@@ -520,7 +525,10 @@ def test_identifiers_differ_by_kind_and_key(tmp_path: Path) -> None:
         (["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--sise", "32"], "--size"),
         (["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--test-share", "0.9"], "nothing to train on"),
         (["FOLDER", "--labels", "labels.csv", "--out", "FOLDER/out"], "is inside"),
-        (["FOLDER", "--labels", "labels.csv", "--out", "FILE"], "is there and is no data set of an ingest"),
+        (
+            ["FOLDER", "--labels", "labels.csv", "--out", "FILE"],
+            "exists and is not a data set made by ingest",
+        ),
         (["FOLDER", "--labels", "labels.csv", "--out", "FILE/out"], "Not a directory"),
         (
             ["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--key-file", "/nowhere/key"],

@@ -243,7 +243,7 @@ def test_what_is_there_is_not_overwritten_nor_what_an_ingest_has_read(tmp_path):
     (tmp_path / "out.partial" / "journal").write_text("hours of work")
     make("pneumoniamnist", tmp_path, tmp_path / "out", size=28)
     assert (tmp_path / "out.partial" / "journal").read_text() == "hours of work"
-    with pytest.raises(InputError, match="is there already: delete it"):
+    with pytest.raises(InputError, match="exists already: delete it"):
         make("pneumoniamnist", tmp_path, tmp_path / "out", size=28)
 
 

@@ -91,7 +91,7 @@ def test_it_has_the_attributes_of_an_array_and_is_never_made_one_by_accident(fol
     images = open_records(folder).images
     assert (images.shape, images.ndim, images.dtype, len(images)) == ((40, 40, 30, 1), 4, np.uint8, 40)
     assert images.size == IMAGES.size
-    with pytest.raises(TypeError, match="index the ones that are needed"):
+    with pytest.raises(TypeError, match="index only those that are needed"):
         np.asarray(images)
 
 

@@ -130,7 +130,7 @@ def test_a_damaged_header_inside_a_tar_does_not_end_it_silently(tmp_path):
     place = data.index(b"im/004.png")
     data[place + 148 : place + 156] = b"9999999\0"  # the checksum of the header
     (tmp_path / "a.tar").write_bytes(bytes(data))
-    with pytest.raises(InputError, match="ends before its end, or a header in it is damaged"):
+    with pytest.raises(InputError, match="is truncated, or a header in it is damaged"):
         content(tmp_path)
 
 

@@ -89,9 +89,7 @@ def test_another_size_a_damaged_archive_and_two_draws_are_refused(archive, tmp_p
     with pytest.raises(InputError, match=r"cifar-10-binary.tar.gz is damaged .* fetch it again"):
         read_cifar10(tmp_path, AskedGeometry(size=32))
     data = Data(source="cifar10", dir=archive, image_size=32, long_tail=100.0, imbalance=10.0)
-    with pytest.raises(
-        InputError, match=r"data\.imbalance and data\.long-tail are given: one draw at a time"
-    ):
+    with pytest.raises(InputError, match=r"data\.imbalance and data\.long-tail are given: give one of them"):
         load(Config(name="cifar", data=data), tmp_path, lambda _: None)
     with pytest.raises(InputError, match=r"place cifar-10-binary.tar.gz .* or turn download on"):
         load(Config(name="c", data=Data(source="cifar10", dir=tmp_path / "none", image_size=32)), tmp_path)

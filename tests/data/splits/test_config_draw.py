@@ -111,9 +111,9 @@ def test_many_labels_are_made_rarer_without_a_negative_class():
     [
         (
             replace(OPTIONS, imbalance=9.0, long_tail=9.0),
-            "data.imbalance and data.long-tail are given: one draw",
+            "data.imbalance and data.long-tail are given: give one of them",
         ),
-        (Data(imbalance=9.0), "data.imbalance in the train split: give data.negative-class"),
+        (Data(imbalance=9.0), "data.imbalance in the train split: set --data.negative-class"),
         (replace(OPTIONS, imbalance=1.0), "data.imbalance in the train split: imbalance 1:1 is asked"),
         (
             replace(OPTIONS, prevalence=("gout=0.1",)),

@@ -80,7 +80,7 @@ def test_a_patient_in_two_parts_is_refused_with_the_option(folder):
 
 
 @pytest.mark.parametrize(
-    ("word", "says"), [("", "nothing"), ("nan", "nothing"), ("0", "something else than")]
+    ("word", "says"), [("", "nothing"), ("nan", "nothing"), ("0", "something other than")]
 )
 def test_a_cell_that_names_no_part_is_refused_by_row_unless_the_split_is_made_here(folder, word, says):
     lines = [f"{i}.png,{i % 2},{'train' if i < 8 else 'test'}\n" for i in range(16)]
@@ -103,7 +103,7 @@ def test_a_column_of_yes_and_no_for_a_part_is_not_passed_over(folder, heading):
     lines = [f"{i}.png,{i},{i % 2},{i // 9 == 0:d}\n" for i in range(27)]
     where = folder([f"{i}.png" for i in range(27)], f"file,patient,label,{heading}\n" + "".join(lines))
     with pytest.raises(
-        InputError, match=f"column '{heading}' says something else than.*--data.split patient"
+        InputError, match=f"column '{heading}' says something other than.*--data.split patient"
     ):
         loaded(where)
     assert sum(map(len, loaded(where, split="patient").values())) == 27

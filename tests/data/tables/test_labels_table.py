@@ -149,7 +149,7 @@ def test_a_column_that_is_no_label_by_its_name_is_left_out_and_said(read, headin
 
 def test_a_column_of_other_values_is_refused_with_the_option(read):
     with pytest.raises(
-        InputError, match=r"row 2, column 'bilirubin' holds something else.*--data.classes"
+        InputError, match=r"row 2, column 'bilirubin' holds something other.*--data.classes"
     ) as refusal:
         read(f"file,mass,bilirubin\na,1,{MARKER}\n")
     assert MARKER not in str(refusal.value)
@@ -214,7 +214,7 @@ def test_a_number_of_rows_and_a_constant_name_nobody(read):
 def test_a_column_of_identifiers_that_is_not_understood_is_named(read):
     table = read("file,tcga_id,label\na,7,x\nb,7,y\nc,8,y\n")
     assert (
-        "column tcga_id is not used: if it tells patients apart, --data.columns patient=tcga_id"
+        "column tcga_id is not used: if it identifies patients, add --data.columns patient=tcga_id"
         in table.notes
     )
 
@@ -306,7 +306,7 @@ def test_tables_of_public_sets_are_understood_or_refused_with_the_option(read, t
 
 def test_a_table_without_a_heading_shows_none_of_its_cells(read):
     with pytest.raises(
-        InputError, match="no column 'file' or 'accession'; the first line is to be a heading"
+        InputError, match="no column 'file' or 'accession'; the first line has to be a heading"
     ) as no:
         read(f"{MARKER}.png,{MARKER}\nb.png,ill\n")
     assert MARKER not in str(no.value)

@@ -57,11 +57,11 @@ def test_one_person_in_other_spellings_is_one_patient_and_what_only_looks_alike_
     assert "look like" not in str(summary)
     data, summary = read_folder(films([""] * 4, rows(["001", "1", "p7", "P-7"])), size=SIZE)
     assert data.groups.tolist() == [0, 1, 2, 3]
-    assert "2 patients look like another" in str(summary)
+    assert "2 patients differ from others only in leading zeros" in str(summary)
     in_headers = films(["001", "1", "01", "2"], "file,label\n0.dcm,a\n1.dcm,b\n2.dcm,a\n3.dcm,b\n")
     data, summary = read_folder(in_headers, size=SIZE)
     assert len(set(data.groups.tolist())) == 4
-    assert "2 patients look like another" in str(summary)
+    assert "2 patients differ from others only in leading zeros" in str(summary)
 
 
 def test_how_patients_were_told_apart_is_said(films):
@@ -71,12 +71,12 @@ def test_how_patients_were_told_apart_is_said(films):
     assert "patients by the header's PatientID: 2" in str(summary)
     _, summary = read_folder(films(["a", "b", "a"], rows("pqr", "patient_id")), size=SIZE)
     assert summary.notes[0] == "patients by column patient_id: 3"
-    assert "1 patients of the headers are several in the table's column" in summary.notes[1]
+    assert "1 patients of the headers are several patients in the table's column" in summary.notes[1]
 
 
 def test_a_lesions_column_may_not_part_a_patient_of_the_headers(films):
     folder = films(["a", "b", "a", ""], rows("pqrs", "lesion_id"))
-    with pytest.raises(InputError, match=r"column 'lesion_id' parts the images of 1 patients"):
+    with pytest.raises(InputError, match=r"column 'lesion_id' separates the images of 1 patients"):
         read_folder(folder, size=SIZE)
     assert read_folder(folder, size=SIZE, columns=("patient=",))[0].groups.tolist() == [0, 1, 0, 2]
     assert read_folder(folder, size=SIZE, columns=("patient=lesion_id",))[0].groups.tolist() == [0, 1, 2, 3]
