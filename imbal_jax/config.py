@@ -1,4 +1,4 @@
-"""What a run is made of: frozen dataclasses, a config file that fills them in, overrides that are typed."""
+"""Config of a run: frozen dataclasses, config files, typed overrides from the command line."""
 
 import dataclasses
 import difflib
@@ -132,7 +132,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """How the parameters move."""
+    """Optimiser and its schedule."""
 
     # AdamW, or SGD with momentum.
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -174,7 +174,7 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """How long, how often, and on what."""
+    """Length of the training, evaluations, devices."""
 
     # One epoch is as many images as the training split holds, whatever the composition.
     epochs: float = 10.0

@@ -26,7 +26,7 @@ Indices = Mapping[str, np.ndarray]
 
 SPLITS = ("train", "validation", "test")
 ARRAYS = "arrays"
-"""``Data.source`` of a run on a data set that a Python program gave."""
+"""``Data.source`` of a run whose data set was passed from Python."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def check_geometry(geometry: Geometry, data: Dataset) -> None:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is read, and how.
+    """A request to read a data set.
 
     folder: where phantoms and caches may be written. classes: names and their order for a folder's table; None: those
     of the table. pictures: how they become arrays.

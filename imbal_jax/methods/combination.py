@@ -81,7 +81,7 @@ def trained_methods(methods: Sequence[Method]) -> dict[str, Method]:
 
 
 def known_methods(methods: Sequence[Method]) -> dict[str, Method]:
-    """``methods`` by name, then those of the catalogue whose names they leave."""
+    """``methods`` by name, then the methods of the catalogue with other names."""
     own = {method.name: method for method in methods}
     return own | {name: method for name, method in METHODS.items() if name not in own}
 

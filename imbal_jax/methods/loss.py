@@ -72,7 +72,7 @@ class OptimizerFactory(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """One loss: a row of ``LOSSES``. The trainer reads its fields and never asks for its name.
+    """One loss: a row of ``LOSSES``. The trainer reads its fields and does not branch on its name.
 
     one_label, many_labels: the function for each kind of label; None where the loss is not for that kind.
     options: name -> default value.

@@ -27,7 +27,7 @@ Auxiliary = Literal["none", "sup_con", "balanced_contrastive"]
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One remedy for imbalance, or several combined; the trainer reads it and never asks for its name.
+    """One remedy for imbalance, or several combined; the trainer reads it and does not branch on its name.
 
     What a batch holds
       composition: natural, balanced, sqrt, reversed, progressive, repeat_factor, or a share for each class.
@@ -201,7 +201,7 @@ class Method:
 
 
 def definition(method: Method) -> dict[str, Any]:
-    """Everything that decides how ``method`` trains, as plain JSON values: all but its words, with every default.
+    """The definition of ``method``: every field that affects training, defaults included, as JSON values.
 
     Two methods of one definition train alike, whatever version of the catalogue they come from.
     """

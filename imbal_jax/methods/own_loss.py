@@ -41,7 +41,7 @@ def find_loss(name: str) -> Loss:
 
 
 def _explained(name: str, function: Callable[[Scene], Any] | None) -> LossFunction | None:
-    """``function``; what it raises becomes an InputError that says where."""
+    """``function`` whose exceptions are reported as an InputError with file and line."""
     if function is None:
         return None
 

@@ -39,7 +39,7 @@ class RunAddress:
         return replace(read_claim(self.workdir), seed=self.seed)
 
     def definition(self) -> Method:
-        """The method as it was defined when it was trained."""
+        """The method as defined at the time of training."""
         return read_methods(self.workdir)[self.method]
 
 

@@ -1,4 +1,4 @@
-"""Which runs of a workdir hold a checkpoint or a result: their claim on the workdir stands."""
+"""Which runs of a workdir have a checkpoint or a result."""
 
 from pathlib import Path
 

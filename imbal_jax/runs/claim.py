@@ -30,7 +30,7 @@ def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
 
 
 def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict[str, Any]:
-    """What ``claim`` would write; raises as it does and writes nothing but the folder."""
+    """The content that ``claim`` would write; raises as ``claim`` does, writes nothing but the folder."""
     path = workdir / CLAIM
     values = to_json(config)
     values["seeds"] = list(config.run_seeds)

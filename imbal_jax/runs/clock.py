@@ -8,7 +8,7 @@ from imbal_jax.files import DamagedError, present, read_json, write_json
 
 
 class Clock:
-    """Counts from its making; ``save`` keeps the sum for the next start.
+    """Counts seconds from its creation; ``save`` keeps the sum for the next start.
 
     folder: the run's. fresh: whether the run begins at its first step, which sets the clock to 0.
     """

@@ -1,4 +1,4 @@
-"""imbal-jax compare: finished runs beside the first of them, on the same test images."""
+"""imbal-jax compare: differences of finished runs from the first, on the same test images."""
 
 import dataclasses
 import math
@@ -116,7 +116,7 @@ def _say_unfinished(workdir: Path, console: Console) -> None:
 
 
 def shortest_names(found: Sequence[RunAddress]) -> list[str]:
-    """The shortest ends of the runs' folders that tell them apart; of a method with one seed, without the seed."""
+    """The shortest path suffixes that distinguish the runs; for a method with one seed, without the seed."""
     folders = shortest_paths(found)
     deepest = max(len(folder.parts) for folder in folders)
     ends = [["/".join(f.parts[-n:]) for f in folders] for n in range(1, 1 + deepest)]

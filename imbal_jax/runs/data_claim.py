@@ -40,7 +40,7 @@ def discard_other_phantoms(config: Config, workdir: Path) -> None:
 
 
 def claim_geometry(workdir: Path, train: Dataset) -> None:
-    """Write down how pictures became the training images; InputError where the runs in ``workdir`` had another way.
+    """Record the geometry of the training images; InputError if the runs in ``workdir`` used another.
 
     It may differ from the config, which names no fit for records and condensed copies, and it may change without it,
     when other files lie in the data's folder.
@@ -66,7 +66,7 @@ def claim_geometry(workdir: Path, train: Dataset) -> None:
 
 
 def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Write down which images each split holds; InputError where the runs in ``workdir`` have had others.
+    """Record the images of each split; InputError if the runs in ``workdir`` used others.
 
     parts: of each split, labels [N] or [N, L] and the patients [N]. Another version may split otherwise, and a
     folder may have got new images: a run that went on would be tested on patients that it was trained on.

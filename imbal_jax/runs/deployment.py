@@ -1,4 +1,4 @@
-"""What a trained network is used as: probabilities that mean something, and a threshold for each finding."""
+"""Deployment of a trained network: calibrated probabilities and a threshold for each finding."""
 
 import math
 from collections.abc import Mapping
@@ -96,7 +96,7 @@ class Deployment:
         return decide(probabilities, self.points, self.negative)
 
     def _wrong(self, values: Mapping[str, Any]) -> str:
-        """What of it contradicts the number of classes, or is no number."""
+        """The first inconsistency of the values, or ""."""
         count = len(self.classes)
         if not (
             isinstance(values["classes"], list) and count and all(isinstance(c, str) for c in self.classes)

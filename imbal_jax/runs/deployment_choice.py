@@ -1,4 +1,4 @@
-"""What a finished run deploys: its calibration is fitted, its thresholds are chosen, on validation."""
+"""Fits the calibration and chooses the thresholds of a finished run, on validation."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ ROUNDING = 1e-5
 
 
 def deploy(config: Config, scored: RunOutputs) -> Deployment:
-    """What ``config.deploy`` asks, fitted and chosen on the validation images of ``scored``."""
+    """The deployment that ``config.deploy`` asks for, fitted on the validation images of ``scored``."""
     classes = scored.classes
     negative = config.data.negative_class
     height, width, channels = map(int, scored.image_shape)
@@ -173,6 +173,6 @@ def _point(
 
 
 def _just_below(threshold: float, probabilities: np.ndarray) -> float:
-    """A threshold that calls the same cases, and its own case whatever another machine rounds it to."""
+    """A threshold that calls the same cases despite rounding differences between machines."""
     lower = probabilities[probabilities < threshold]
     return max(threshold * (1 - ROUNDING), (threshold + lower.max()) / 2 if lower.size else 0.0)

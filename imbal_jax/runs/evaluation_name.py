@@ -1,4 +1,4 @@
-"""The name of an evaluation on other data: which data, which part, and a digest that tells equal names apart."""
+"""Name of an evaluation on other data: data, part, and a digest that makes it unique."""
 
 import json
 import os
@@ -13,7 +13,7 @@ LONGEST = 60  # characters of the data's own name
 
 
 def data_name(data: Data) -> str:
-    """What people call the data: the name of its folder, or of its source where none is given."""
+    """Short name of the data: that of its folder, or of its source if no folder is given."""
     return os.path.basename(os.path.realpath(data.dir)) if data.dir else data.source
 
 

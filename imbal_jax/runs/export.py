@@ -49,7 +49,7 @@ def predictions(deployed: Deployed, images: jax.Array) -> dict[str, jax.Array]:
 
 @contextmanager
 def without_source_paths() -> Iterator[None]:
-    """Programs that are lowered in the block do not hold paths of source files, which name a user's folders."""
+    """Programs lowered inside the block contain no source paths, which may name users or folders."""
     name = "jax_hlo_source_file_canonicalization_regex"
     before = getattr(jax.config, name)
     jax.config.update(name, ".*")

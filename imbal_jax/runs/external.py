@@ -137,7 +137,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
 
 
 def _split_of(data: Data) -> Data:
-    """What decides the images and their split."""
+    """Fields of ``Data`` that determine the images and their split."""
     return replace(data, deployment_priors=None, workers=0, download=False)
 
 

@@ -1,4 +1,4 @@
-"""What ``fit`` returns: the results of its runs, which show themselves in a notebook."""
+"""The results of ``fit``, with a notebook representation."""
 
 from collections.abc import Sequence
 from html import escape

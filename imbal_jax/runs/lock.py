@@ -13,7 +13,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.files import cannot_write
 
 FILE = "lock.json"
-_held: set[str] = set()  # by this process, whose own locks the system does not refuse
+_held: set[str] = set()  # held by this process: the system lets a process lock its own file again
 
 
 @contextmanager

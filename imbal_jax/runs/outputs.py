@@ -1,4 +1,4 @@
-"""What a finished run leaves besides its checkpoints: the scores of its test and validation images."""
+"""Outputs of a finished run besides its checkpoints: scores of its test and validation images."""
 
 import json
 from collections.abc import Mapping
@@ -105,7 +105,7 @@ class RunOutputs:
 
 
 def _wrong(stored: Mapping[str, np.ndarray]) -> str:
-    """What the first array of ``RunOutputs`` that cannot be right is, or nothing."""
+    """Message on the first invalid array of ``RunOutputs``, or ""."""
     classes = stored["classes"]
     if stored["task_name"].shape != () or stored["task_name"].dtype.kind != "U":
         return "task_name is no text"
@@ -173,7 +173,7 @@ def pixel_digests(images: Images) -> np.ndarray:
 
 
 def patient_codes(groups: np.ndarray) -> np.ndarray:
-    """int [M]: numbers in place of names, which may say who somebody is."""
+    """int [M]: numbers instead of names, which may identify patients."""
     return patient_numbers(groups, np.ones(len(groups), bool), missing="own")
 
 

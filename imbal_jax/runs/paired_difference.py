@@ -46,7 +46,7 @@ SAMPLES = 2000  # replicates: no p-value below 2 / 2001
 
 @dataclass(frozen=True)
 class Run:
-    """What a method of a workdir left of its test, by finding: the K classes but the negative one.
+    """Test outputs of one run, by finding: the K classes but the negative one.
 
     name: as shown. method, config: its name, and the config that names it.
     labels: as stored. truth: int8 [N, K], 1, 0 or -1 (unknown). probabilities: float64 [N, K], calibrated.
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """What has a metric: the mean over the findings, where there are several, and each."""
+        """The rows that have metrics: the mean over the findings (if several), and each finding."""
         return (MACRO, *self.findings) if len(self.findings) > 1 else self.findings
 
 

@@ -1,4 +1,4 @@
-"""The table of operating points at the end of a run: what each threshold is worth on the test images."""
+"""Table of operating points at the end of a run: rates of each threshold on the test images."""
 
 import math
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "called of 1,000")
 SHORT = ("from", "sens.", "spec.", "PPV", "per 1,000")
 CONFIDENCE = "with confidence: a one-sided lower bound on validation, by patient"
 SEEDS = "of several seeds the mean ± standard deviation over them (the means of their interval bounds)"
-JOINT = 0.975  # sensitivity and specificity are both within theirs in 95 studies of 100 (Bonferroni)
-BOUNDS = len("(0.00–1.00)")  # of an interval, which may stand in a second line
+JOINT = 0.975  # confidence at which both intervals cover in 95 of 100 studies (Bonferroni)
+BOUNDS = len("(0.00–1.00)")  # width of an interval, which may be wrapped to a second line
 
 
 def points_table(

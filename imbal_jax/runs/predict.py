@@ -46,7 +46,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Passed:
-    """What lies in the folder and was not taken for an image. lines: with counts, naming no file."""
+    """Entries of the folder that were not taken for images. lines: with counts, naming no file."""
 
     reads: tuple[Read, ...] = ()
     lines: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What is printed and reported of the runs of a workdir."""
+"""Prints and reports the results of the runs of a workdir."""
 
 import platform
 from collections.abc import Sequence
@@ -92,14 +92,14 @@ def write_run_report(
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """A report is handed on: the folder's name may say whose data it is."""
+    """The report may be passed on: leave out the folder's name, which may identify its source."""
     return {**values, "data": {k: v for k, v in values["data"].items() if k != "dir"}}
 
 
 def print_results(
     config: Config, results: list[RunResult], classes: tuple[str, ...], report: Path, console: Console
 ) -> None:
-    """What the numbers rest on, what the methods call by themselves and at the operating points, the report."""
+    """Prints the warnings, the table of each network's own calls, the operating points and the path of the report."""
 
     def warn(text: str) -> None:
         console.print(Text(text, "bold"), soft_wrap=True)

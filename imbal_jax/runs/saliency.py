@@ -88,7 +88,7 @@ def _map(
     scale = noise * (image.max() - image.min())
     noisy = image + scale * jax.random.normal(key, (samples, *image.shape))
 
-    def total_log_odds(inputs: jax.Array) -> jax.Array:  # of images that do not see each other
+    def total_log_odds(inputs: jax.Array) -> jax.Array:  # summed over images that do not influence each other
         logits = _logits(apply_fn, variables, inputs).astype(jnp.float32)
         return task.log_odds(logits, cls).sum()
 

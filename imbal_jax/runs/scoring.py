@@ -1,4 +1,4 @@
-"""What a trained network gives for the validation and the test images, kept with the run."""
+"""Scores of the validation and test images, stored with the run."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the checkpoints of a run hold: the arrays of its state and the length of its training."""
+"""Records the arrays of a run's state and the length of its training, so that it is resumed with the same."""
 
 from pathlib import Path
 from typing import Any

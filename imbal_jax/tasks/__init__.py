@@ -29,7 +29,7 @@ __all__ = [
 
 
 def task_name(asked: str, data: Dataset) -> str:
-    """The name of the task for ``data``: what is ``asked`` (``Config.task``), or by the labels where that is auto."""
+    """The name of the task for ``data``: ``asked`` (``Config.task``), or chosen by the labels if that is auto."""
     if asked != "auto":
         return asked
     if data.labels.ndim > 2:

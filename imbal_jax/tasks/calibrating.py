@@ -1,4 +1,4 @@
-"""How a network's outputs are calibrated on validation: of classes that exclude each other, and of many labels."""
+"""Calibration of network outputs on validation: mutually exclusive classes, and many labels."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -44,7 +44,7 @@ def fit_classes(
 
 
 def fit_labels(log_odds: np.ndarray, labels: np.ndarray) -> LogitScaling:
-    """Platt's scaling of each label by itself; one that cannot be fitted stays as it is.
+    """Platt scaling of each label; a label that cannot be fitted is left unscaled.
 
     log_odds: [V, L]. labels: int [V, L]; below 0 where unknown.
     """

@@ -40,7 +40,7 @@ class Classification(Task):
         raise NotImplementedError
 
     def with_metrics(self, paths: tuple[str, ...]) -> Task:
-        """The same task with these in its tables."""
+        """A copy of the task whose tables include these metrics."""
         for path in paths:
             find_metric(path)
         return replace(self, metrics=paths)
@@ -54,11 +54,11 @@ class Classification(Task):
         raise NotImplementedError
 
     def smoothed(self, targets: jax.Array, classes: int, smoothing: float) -> jax.Array:
-        """Targets moved towards ignorance."""
+        """Smoothed targets."""
         raise NotImplementedError
 
     def positives(self, labels: jax.Array, targets: jax.Array, arrays: ClassArrays) -> jax.Array:
-        """bool, shaped like the values of a loss: what hard-negative mining always keeps."""
+        """bool, shaped like the loss values: positives, which hard-negative mining always keeps."""
         raise NotImplementedError
 
     def probabilities(self, logits: jax.Array) -> jax.Array:
@@ -107,7 +107,7 @@ class Classification(Task):
         """The loss of ``method`` as the train step wants it; InputError where the task has no such loss."""
         self.check(method)
         row = method.loss_row
-        smoothing = 0.0 if row.ranks else label_smoothing  # a rank has no smooth label
+        smoothing = 0.0 if row.ranks else label_smoothing  # a ranking loss takes no soft labels
 
         def objective(outputs: Any, batch: Batch, axis: str | None) -> tuple[jax.Array, dict[str, jax.Array]]:
             outputs, labels, contrasted = _views_apart(as_mapping(outputs), batch["labels"], method)
@@ -151,7 +151,7 @@ class Classification(Task):
         if smoothing:
             targets = self.smoothed(targets, outputs["logits"].shape[-1], smoothing)
         arrays = shared.arrays
-        if "weights" in method.deferred:  # they grow from 1 as ``blend`` goes from 0 to 1
+        if "weights" in method.deferred:  # weights grow from 1 as ``blend`` goes from 0 to 1
             arrays = arrays._replace(class_weights=1 + shared.blend * (arrays.class_weights - 1))
         key = None if shared.loss_key is None else keys.loss_of_device(shared.loss_key, axis)
         return Scene(outputs, targets, mask, arrays, method.loss_options, method.beta, key, axis)
@@ -222,7 +222,7 @@ class Classification(Task):
         return np.full((len(data), len(data.classes)), 1 / len(data.classes))
 
     def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-        """``priors`` [C]; of a class that no image has, or all have, what ``otherwise`` says."""
+        """``priors`` [C]; a prior of 0 or 1 is replaced by that of ``otherwise``."""
         return np.where((priors > 0) & (priors < 1), priors, otherwise)
 
 

@@ -19,7 +19,7 @@ from imbal_jax.methods import LOSSES, ClassArrays, Loss, LossFunction, Method
 from imbal_jax.tasks.calibrating import fit_labels
 from imbal_jax.tasks.classification import Classification
 
-EDGE = 1e-7  # of a float32 sigmoid: nearer to 0 and 1 the odds are rounding
+EDGE = 1e-7  # probabilities; closer to 0 or 1, a float32 sigmoid is dominated by rounding
 
 
 class ManyLabels(Classification):
@@ -32,7 +32,7 @@ class ManyLabels(Classification):
     allowed = ("mixing", "hard_negatives")
 
     def check(self, method: Method) -> None:
-        """As every classification's; what counts images of a class has no meaning here."""
+        """As in Classification; also refuses options that count images per class."""
         if method.resample != "none":
             raise InputError(f"method {method.name}: resample={method.resample} needs one label an image")
         if method.epoch == "rarest":
@@ -40,7 +40,7 @@ class ManyLabels(Classification):
         super().check(method)
 
     def function_of(self, loss: Loss) -> LossFunction | None:
-        """Its function for many labels."""
+        """The loss function for many labels."""
         return loss.many_labels
 
     def targets(self, labels: jax.Array, uncertain: str) -> tuple[jax.Array, jax.Array | None]:
@@ -52,11 +52,11 @@ class ManyLabels(Classification):
         return jnp.asarray(mask, jnp.float32)
 
     def smoothed(self, targets: jax.Array, classes: int, smoothing: float) -> jax.Array:
-        """Moved towards 1/2."""
+        """Targets smoothed towards 1/2."""
         return targets * (1 - smoothing) + smoothing / 2
 
     def positives(self, labels: jax.Array, targets: jax.Array, arrays: ClassArrays) -> jax.Array:
-        """Labels that are positive, or trained as probably so."""
+        """Labels that are positive, or uncertain and trained as positive."""
         return targets > 0.5
 
     def probabilities(self, logits: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from imbal_jax.tasks.calibrating import fit_classes
 from imbal_jax.tasks.classification import Classification
 from imbal_jax.tasks.task import PARTS
 
-SMALLEST = 1e-30  # of a float32 softmax: below it, what was rounded to 0
+SMALLEST = 1e-30  # probabilities below this were rounded to 0 by the float32 softmax
 
 
 class OneLabel(Classification):
@@ -31,7 +31,7 @@ class OneLabel(Classification):
     allowed = PARTS
 
     def function_of(self, loss: Loss) -> LossFunction | None:
-        """Its function for one label."""
+        """The loss function for one label."""
         return loss.one_label
 
     def targets(self, labels: jax.Array, uncertain: str) -> tuple[jax.Array, None]:
@@ -43,7 +43,7 @@ class OneLabel(Classification):
         return arrays.class_weights[labels]
 
     def smoothed(self, targets: jax.Array, classes: int, smoothing: float) -> jax.Array:
-        """Mixed with the uniform distribution."""
+        """Targets mixed with the uniform distribution."""
         return jax.nn.one_hot(targets, classes) * (1 - smoothing) + smoothing / classes
 
     def positives(self, labels: jax.Array, targets: jax.Array, arrays: ClassArrays) -> jax.Array:
@@ -139,7 +139,7 @@ class OneLabel(Classification):
     def fit_scaling(
         self, kind: str, logs: np.ndarray, labels: np.ndarray, source: np.ndarray, seen: np.ndarray
     ) -> tuple[LogitScaling, str]:
-        """Of the kind that is asked, from what the priors alone do, where they are known."""
+        """Calibration of the kind asked for, starting from the prior shift where the priors are known."""
         known = np.isfinite(source).all() and (seen > 0).all()
         shift = self.prior_shift(source, seen) if known else np.zeros(len(seen))
         return fit_classes(kind, logs, labels, shift)

@@ -1,4 +1,4 @@
-"""What a task is: all that differs between kinds of labels, so that trainer, runs and report ask nothing else."""
+"""The task: everything that differs between kinds of labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -20,7 +20,7 @@ Table = dict[str, dict[str, float]]
 """Class, and "macro" -> metric -> value."""
 
 PARTS = ("mixing", "auxiliary", "second_stage", "correction", "hard_negatives", "resample", "perturb_repeats")
-"""Fields of a ``Method`` that only some kinds of labels have a meaning for."""
+"""Fields of a ``Method`` that apply to some kinds of labels only."""
 
 
 class Section(NamedTuple):
@@ -136,7 +136,7 @@ class Task:
         return {}
 
     def uninformed(self, data: Dataset) -> np.ndarray:
-        """What ``keep`` would give for a network that knows nothing: a criterion is checked with it."""
+        """Placeholder output of ``keep``, used to check a criterion before training."""
         raise NotImplementedError
 
     # Where the model is used
@@ -144,7 +144,7 @@ class Task:
     def use_priors(
         self, given: tuple[float, ...] | None, labels: np.ndarray, classes: tuple[str, ...]
     ) -> np.ndarray | None:
-        """Class priors [C] at the place of use: ``given`` ones, checked, or those of ``labels``, or None."""
+        """Class priors [C] at deployment: ``given`` (checked), those of ``labels``, or None."""
         return None
 
     def training_priors(self, method: Method, arrays: Any) -> np.ndarray:
@@ -152,7 +152,7 @@ class Task:
         return np.full(1, np.nan)
 
     def aligned(self, data: Dataset, classes: tuple[str, ...]) -> Dataset:
-        """``data``, from another place, with its labels as a run on ``classes`` has them; else InputError."""
+        """``data`` of another site, with its labels mapped to ``classes`` of the run; else InputError."""
         self.check_data(data)
         if data.classes != classes:
             raise InputError(
@@ -187,7 +187,7 @@ class Task:
         raise NotImplementedError
 
     def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-        """``priors`` [C] with those that no shift can start from, 0 or 1, taken from ``otherwise``."""
+        """``priors`` [C] with values of 0 or 1 replaced by those of ``otherwise``: a shift is undefined for them."""
         raise NotImplementedError
 
     def fit_scaling(
