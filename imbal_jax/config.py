@@ -160,7 +160,7 @@ class Optim:
     # averaging), in place of ema_decay; 1 is never. BatchNorm's running averages are the last ones, not the
     # mean's.
     swa_start: float = 1.0
-    # How far targets move towards all classes alike; losses that rank take none.
+    # Label smoothing; losses that rank take none.
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -261,7 +261,7 @@ class Config:
     optim: Optim = Optim()
     # How long, how often, and on what.
     train: Train = Train()
-    # How far images are perturbed.
+    # Ranges of the augmentation.
     augment: Augment = field(default_factory=Augment)
     # Deployment: calibration and decision thresholds.
     deploy: Deploy = Deploy()
@@ -363,7 +363,7 @@ def load_config(path: Path | str) -> Config:
         beside = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         known = f"; there are {', '.join(beside)}" if beside else ""
         raise InputError(f"no config file {path}{known}")
-    # under its own name, so that other processes find a model or a source that the file defines
+    # imported under its own name, so that other processes find a model or a source that the file defines
     name = module_name(path) or f"imbal_jax_config_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -114,7 +114,7 @@ def fit_runs(
     for line in describe(config, splits):
         say(console, line)
 
-    # What is wrong with any method is said before the first step of the first, and before the workdir is taken
+    # All methods are checked before the first step, and before the workdir is claimed
     for line in check_methods(config, task, splits, mesh):
         say(console, line)
     asked = config.train.resident and isinstance(splits.train.images, np.ndarray)
@@ -152,7 +152,7 @@ def train_run(job: Job, method: Method) -> RunResult:
         say(job.console, f"{title}: finished before, not trained again")
         return run_result(config, method, splits, folder, finished, job.mesh)
 
-    # What is trained, on which batches
+    # Stage: network, optimiser, batches
     stage = begin(job, method)
     state = parallel.replicate(stage.state, job.mesh)
     claim_training(folder, stage.state, stage.total_steps)
@@ -267,7 +267,7 @@ def train(
         pace.saved()
         if job.stop:
             raise Terminated(
-                f"{job.stop.reason} at step {at} of {total}: saved; the same command continues there"
+                f"{job.stop.reason} at step {at} of {total}: saved; the same command resumes there"
             )
     return state
 

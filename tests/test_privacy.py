@@ -192,7 +192,7 @@ def test_a_picture_that_is_not_there_is_not_named(finished_runs: Path, tmp_path:
         predict(finished_runs / "ce", tmp_path / f"{MARKER}.dcm", tmp_path / "o.csv", console=QUIET)
     assert MARKER not in str(raised.value)
     (tmp_path / f"{MARKER}.dcm").write_bytes(b"x")
-    with pytest.raises(InputError, match="not one of 1 files") as raised:
+    with pytest.raises(InputError, match="none of the 1 files") as raised:
         predict(finished_runs / "ce", tmp_path / f"{MARKER}.dcm", tmp_path / "o.csv", console=QUIET)
     assert MARKER not in str(raised.value)
 

@@ -76,7 +76,7 @@ def split_dataset(options: Data, data: Dataset, given: Indices | None = None, sa
     drawn = draw(options, data, indices, say)
     summary = split_summary(data.image_labels, data.groups, drawn, data.classes)
     for name, part in summary.missing:
-        drawn_out = f"the draw leaves the {part} split no example of {name}"
+        drawn_out = f"after the draw the {part} split has no example of {name}"
         reason = split.lacking(name, part) if (name, part) in split.missing else drawn_out
         if part == "train":
             raise InputError(f"{reason}; leave the class out, or take another --data.split-seed")
@@ -250,7 +250,7 @@ def _tfds(asked: _Request) -> tuple[Dataset, Indices]:
     parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())
     say(f"{named.name}: {len(data):,} images, {kept}; its own splits: {parts}")
     if not named.names_patients:
-        say(f"{named.name} names no patients: each image counts as one of its own")
+        say(f"{named.name} names no patients: each image counts as its own patient")
     unused = [part for part in named.splits if part not in SPLITS]
     if unused and options.split == "official":
         say(

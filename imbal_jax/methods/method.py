@@ -149,14 +149,14 @@ class Method:
                 f"contrast_views is {self.contrast_views} of {self.views} views, leave one for the labels"
             )
         if self.contrast_views and self.auxiliary == "none":
-            self._refuse("contrast_views without auxiliary: nothing contrasts them")
+            self._refuse("contrast_views needs auxiliary, the loss that contrasts them")
         for name in ("rate_after", "auxiliary_temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 self._refuse(f"{name} is {getattr(self, name)}, expected a finite number above zero")
         if self.rate_after != 1 and not self.deferred:
             self._refuse("rate_after without deferred: there is no switch")
         if bool(self.deferred) != bool(self.defer or self.ramp):
-            self._refuse("deferred says what waits, defer or ramp how long: give both or neither")
+            self._refuse("deferred names the parts that start late, defer or ramp when: give both or neither")
         if self.resample != "none" and self.composition != "natural":
             self._refuse(f"resample={self.resample} already balances, composition must be natural")
         for name in ("hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau"):

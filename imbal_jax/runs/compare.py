@@ -257,7 +257,7 @@ def _notes(arms: Sequence[Arm], rows: Sequence[Difference], test: Mapping[str, A
         lines.append(f"Bold: p below {ALPHA}, not adjusted for the number of metrics.")
     if not all(math.isfinite(row.p_value) for row in rows):
         lines.append(f"{UNDEFINED} undefined: too few positives or negatives.")
-    return "\n".join([*lines, "Of the Brier score lower is better."])
+    return "\n".join([*lines, "A lower Brier score is better."])
 
 
 def _signed(value: float) -> str:

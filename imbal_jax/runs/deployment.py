@@ -101,7 +101,7 @@ class Deployment:
         if not (
             isinstance(values["classes"], list) and count and all(isinstance(c, str) for c in self.classes)
         ):
-            return "its classes are no names"
+            return "its classes are not names"
         if self.negative is not None and (type(self.negative) is not int or not 0 <= self.negative < count):
             return "its negative class is none of them"
         if not self.task.decides:

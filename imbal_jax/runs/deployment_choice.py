@@ -17,7 +17,7 @@ from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.deployment import Deployment, Inputs
 from imbal_jax.runs.outputs import RunOutputs, patient_codes
 
-# Of a probability: the probability of an image differs by 1e-6 between one number of devices and another
+# Relative slack of thresholds: probabilities differ by up to 1e-6 from one number of devices to another
 ROUNDING = 1e-5
 
 

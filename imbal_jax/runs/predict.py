@@ -35,7 +35,7 @@ AHEAD = 4  # images a thread reads before they are scored
 
 @dataclass(frozen=True)
 class Read:
-    """An image, or why there is none. name: the path, or "" of a record, whose id names nobody already."""
+    """An image, or the reason why there is none. name: its path; "" of a record, whose id is a pseudonym already."""
 
     id: str
     name: str
@@ -86,7 +86,7 @@ def predict(
     path: a DICOM, PNG, JPEG, TIFF or BMP file, a folder of such, or a folder of records.
     key_file: what files' ids are made with, of their paths below ``path``; made where there is none; ``out`` with
         the ending ``.key`` if left out. Records keep the ids they have.
-    names: a table of ids and paths to write, for whoever may know whose the images are; its owner alone can read it.
+    names: a second table to write, of ids and paths, which its owner alone can read: it may identify patients.
         Paths that a spreadsheet would run as a formula get an apostrophe in front.
 
     Raises InputError for a run or a path that cannot be used, and where not one image could be read.
@@ -133,7 +133,7 @@ def predict(
         unread.unlink()
     say(console, _ending(model, found, out, passed))
     if not found.scored:
-        raise InputError(f"not one of {count} files that were given could be read: see {unread}")
+        raise InputError(f"none of the {count} files could be read: see {unread}")
     return found
 
 
@@ -267,7 +267,7 @@ def _batches(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
         yield batch
 
 
-# What is said
+# Messages
 
 
 def _opening(model: Ensemble) -> str:

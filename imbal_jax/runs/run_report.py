@@ -41,7 +41,7 @@ def report_workdir(
 ) -> None:
     """Print and report the results of all finished runs in ``workdir``, whenever they were trained.
 
-    known: the results that are at hand already.
+    known: the results that were computed already.
     """
     at_hand = {(result.method, result.seed): result for result in known}
     results = []

@@ -12,8 +12,8 @@ from imbal_jax.decisions.calibration import (
 )
 from imbal_jax.errors import InputError
 
-# Of the parameters' squares, tried in this order where the likelihood has no maximum: validation tells the classes
-# apart without an error, lacks one, or ranks them wrong
+# Weights of the squared parameters, tried in this order where the likelihood has no maximum: validation separates the
+# classes, lacks one, or ranks them in reverse
 PENALTIES = (0.01, 1.0)
 FITS = {
     "vector": fit_vector_scaling,
@@ -62,7 +62,7 @@ def fit_labels(log_odds: np.ndarray, labels: np.ndarray) -> LogitScaling:
 
 
 def _scale_before(logs: np.ndarray, labels: np.ndarray, shift: np.ndarray) -> float:
-    """The a from 1/50 to 50 under which softmax(a z + shift) is likeliest; the likelihood is concave in a."""
+    """The a in [1/50, 50] that maximises the likelihood of softmax(a z + shift), which is concave in a."""
     known = np.flatnonzero(labels >= 0)
     rows, columns = logs[known], labels[known]
 

@@ -86,7 +86,7 @@ class OneLabel(Classification):
     def measure(self, data: Dataset, kept: np.ndarray, negative_class: str | None) -> dict[str, float]:
         """As every task's, and ``loss``: the mean negative log probability of the labels."""
         values = super().measure(data, kept, negative_class)
-        # on the host: replicates of a bootstrap have any number of images, and each would be compiled
+        # on the host: bootstrap replicates differ in size, and each size would be compiled
         logs = log_softmax(np.log(np.maximum(kept, 1e-30, dtype=np.float64)), axis=1)
         values["loss"] = float(-logs[np.arange(len(logs)), data.labels].mean())
         return values

@@ -71,7 +71,7 @@ def test_a_draw_that_leaves_a_split_without_a_label_says_that_it_was_the_draw(mo
     labels[120:300, 0] = 1
     said = []
     load(monkeypatch, made(labels), said=said, imbalance=200.0, draw_splits=("test",))
-    assert any(line.startswith("the draw leaves the test split no example of") for line in said)
+    assert any(line.startswith("after the draw the test split has no example of") for line in said)
 
 
 def test_the_sources_own_split_is_taken_unless_another_is_asked(monkeypatch):

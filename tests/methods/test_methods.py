@@ -175,7 +175,7 @@ def test_losses_have_the_options_of_their_papers(name: str, options: dict[str, f
     ("changes", "said"),
     [
         ({"views": 2, "contrast_views": 2, "auxiliary": "sup_con"}, "leave one for the labels"),
-        ({"views": 2, "contrast_views": 1}, "nothing contrasts them"),
+        ({"views": 2, "contrast_views": 1}, "the loss that contrasts them"),
         ({"rate_after": 0.1}, "there is no switch"),
         ({"rate_after": 0.0, "deferred": ("loss",), "defer": 0.5}, "above zero"),
         ({"auxiliary_temperature": 0.0}, "above zero"),
