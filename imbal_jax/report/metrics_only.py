@@ -34,7 +34,8 @@ def metrics_summary(runs: Sequence[RunResult], count: int) -> str:
     items = "".join(f"<li>{_training(runs, places)}</li>" for places in seed_places(runs).values())
     return (
         f"{aside}<p class=lead>On {images(count)} of the test set; the checkpoints were chosen by the validation "
-        f"criterion <code>{criterion}</code>.</p>{_table(runs, 'macro')}{_over_seeds(runs)}"
+        f"criterion <code>{criterion}</code>.</p><p>Macro values, as the task averages its classes.</p>"
+        f"{_table(runs, 'macro')}{_over_seeds(runs)}"
         f'<ul class="plain">{items}</ul>'
     )
 

@@ -58,7 +58,9 @@ def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None =
     columns = columns_of(tables, width)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("positives" if width < WIDE else "positives (prevalence)", justify="right")
+    counted = any("positives" in row for summary in tables.values() for row in summary.values())
+    if counted:
+        table.add_column("positives" if width < WIDE else "positives (prevalence)", justify="right")
     first = next(iter(tables.values()), {})
     rows = [row for row in first if row != "macro"] + ["macro"] * ("macro" in first)
     footnotes: set[str] = set()
@@ -70,13 +72,14 @@ def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None =
                 value = metrics.get(key, math.nan)
                 if not math.isfinite(value):
                     lacking = "negative" if metrics.get("positives", 0) > 0 else "positive"
-                    footnotes.add(f"{UNDEFINED} undefined: no {lacking} example")
+                    why = f": no {lacking} example" if counted else ""
+                    footnotes.add(f"{UNDEFINED} undefined{why}")
                 best = row == "macro" and method in best_methods(tables, key)
                 text = number(value)
                 if method in deviations:
                     text += f" ± {number(deviations[method].get(row, {}).get(key, math.nan))}"
                 cells.append(Text(text, style="bold" if best else ""))
-            table.add_row(Text(row), Text(method), *cells, _positives(metrics))
+            table.add_row(Text(row), Text(method), *cells, *([_positives(metrics)] if counted else []))
         table.add_section()
     if width < WIDE and set(SHORT) <= set(columns):
         footnotes.add(
