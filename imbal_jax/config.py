@@ -18,7 +18,7 @@ from imbal_jax.decisions.criterion_text import check_criterion
 from imbal_jax.decisions.threshold_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
-from imbal_jax.import_paths import as_import_path, module_name
+from imbal_jax.import_paths import as_import_path, module_name, search
 from imbal_jax.methods import Method, find_method
 from imbal_jax.metrics.own import check_metrics
 from imbal_jax.transforms.augment import Augment
@@ -364,12 +364,14 @@ def load_config(path: Path | str) -> Config:
         known = f"; there are {', '.join(beside)}" if beside else ""
         raise InputError(f"no config file {path}{known}")
     # imported under its own name, so that other processes find a model or a source that the file defines
-    name = module_name(path) or f"imbal_jax_config_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    own_name = module_name(path)
+    spec = importlib.util.spec_from_file_location(own_name or f"imbal_jax_config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file: a config is a .py file with get_config()")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    if own_name is not None:
+        sys.modules[own_name] = module
+    search(path.parent)  # as a script does, it may import what lies beside it
     try:
         spec.loader.exec_module(module)
     except InputError as error:

@@ -10,8 +10,6 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +63,15 @@ def import_path(value: Any, what: str) -> str:
 def module_name(file: Path) -> str | None:
     """The name under which every process that runs in this folder imports a Python file; None where it cannot."""
     file = file.resolve()
-    folders = [folder.resolve() for folder in (Path.cwd(), *map(Path, sys.path))]
+    search(Path.cwd())
+    elsewhere = _added - {os.getcwd()}  # folders that another process does not search
+    folders = [Path(folder).resolve() for folder in sys.path if folder not in elsewhere]
     for folder in sorted(folders, key=lambda folder: -len(folder.parts)):  # the shortest name first
         if not file.is_relative_to(folder):
             continue
         name = ".".join(file.relative_to(folder).with_suffix("").parts)
         try:
-            with _current_folder():
-                spec = importlib.util.find_spec(name) if is_import_path(f"{name}:x") else None
+            spec = importlib.util.find_spec(name) if is_import_path(f"{name}:x") else None
         except (ImportError, ValueError):  # a package on the way that cannot be imported
             continue
         if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file:
@@ -87,8 +86,8 @@ def as_import_path(value: Any, what: str) -> str:
 
 def _module(name: str, what: str) -> Any:
     try:
-        with _current_folder():
-            return importlib.import_module(name)
+        search(Path.cwd())
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name + ".").startswith(error.name + "."):
             raise InputError(f"{what}: module {name} cannot be imported, it needs {error.name}") from error
@@ -105,19 +104,16 @@ def _module(name: str, what: str) -> Any:
         ) from error
 
 
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Inside the block, modules of the current folder can be imported, after all others.
+_added: set[str] = set()
 
-    The console script ``imbal-jax`` does not have that folder on its path.
-    """
-    folder = os.getcwd()
-    sys.path.append(folder)
+
+def search(folder: Path) -> None:
+    """From now on modules of ``folder`` can be imported, after all others: a command is not told of its folder."""
+    text = os.path.abspath(folder)
+    if text not in sys.path:
+        sys.path.append(text)
+        _added.add(text)
     importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _where(value: Any) -> tuple[str, str]:

@@ -49,10 +49,11 @@ def test_what_a_script_defines_is_refused(tmp_path: Path) -> None:
 
 def test_a_module_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_things_here.py").write_text("answer = 42\n")
-    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     assert import_object("own_things_here:answer", "x") == 42
-    assert sys.path == before
+    assert sys.path.count(str(tmp_path)) == 1
+    assert sys.path[-1] == str(tmp_path), "it hides a module of another folder"
     monkeypatch.delitem(sys.modules, "own_things_here")
 
 
@@ -75,6 +76,43 @@ def test_what_is_not_there_is_said(
 ) -> None:
     (tmp_path / "raising.py").write_text("raise ValueError('no')\n")
     (tmp_path / "needing.py").write_text("import a_library_that_is_not_there\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=said):
         import_object(path, "data.source")
+
+
+def test_a_config_file_imports_what_lies_beside_it_and_names_its_own_parts(tmp_path: Path) -> None:
+    """Through the installed command, which does not search its folder."""
+    folder = tmp_path / "own configs"  # no name of a package: what the file itself defines has no import path
+    folder.mkdir()
+    (tmp_path / "plain").mkdir()
+    (folder / "parts_beside.py").write_text("from imbal_jax.models import CNN\nclass Net(CNN): pass\n")
+    text = """
+from imbal_jax.config import Config, Model
+from imbal_jax.models import CNN
+{}
+def get_config():
+    return Config(name="x", model=Model(name=Net))
+"""
+    code = """
+import sys
+sys.path.remove("")
+from imbal_jax.config import load_config
+for file in sys.argv[1:]:
+    try:
+        print(load_config(file).model.name)
+    except Exception as error:
+        print(error)
+"""
+    files = {
+        "own configs/a.py": "from parts_beside import Net",
+        "plain/b.py": "class Net(CNN): pass",
+        "own configs/c.py": "class Net(CNN): pass",
+    }
+    for file, line in files.items():
+        (tmp_path / file).write_text(text.format(line))
+    ran = subprocess.run([sys.executable, "-c", code, *files], cwd=tmp_path, capture_output=True, text=True)
+    one, other, none = ran.stdout.splitlines()
+    assert (one, other) == ("parts_beside:Net", "plain.b:Net")
+    assert "model.name is Net, which other processes cannot import" in none

@@ -69,7 +69,10 @@ class Classification(Task):
         """InputError where the labels are of another kind."""
         if data.labels.ndim != self.dimensions:
             kind = {1: "one label an image", 2: "many labels an image"}.get(data.labels.ndim, "masks")
-            raise InputError(f"the data set has {kind}, the task is classification with {self.name}")
+            raise InputError(
+                f"the data set has {kind}, the task is classification with {self.name}: give --data.label-kind, or "
+                "another task"
+            )
 
     def check(self, method: Method) -> None:
         """Raise InputError where the task has no such loss, or the parts of the method exclude each other."""
