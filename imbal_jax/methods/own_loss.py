@@ -13,7 +13,6 @@ from imbal_jax.methods.loss import Loss, LossFunction, Scene
 from imbal_jax.methods.loss_catalogue import LOSSES
 
 
-@functools.cache
 def find_loss(name: str) -> Loss:
     """The row of ``LOSSES`` called ``name``, or what an import path names: a ``Loss``, or a function of a ``Scene``.
 
@@ -25,6 +24,11 @@ def find_loss(name: str) -> Loss:
         raise InputError(
             f"loss is {name!r}, allowed are {', '.join(LOSSES)}, and one's own, package.module:name"
         )
+    return _own_loss(name)
+
+
+@functools.cache  # one row a name: compilations are shared by it
+def _own_loss(name: str) -> Loss:
     found = import_object(name, "loss")
     if isinstance(found, Loss):
         return replace(
