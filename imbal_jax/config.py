@@ -6,9 +6,11 @@ import importlib.util
 import json
 import re
 import sys
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -363,21 +365,11 @@ def load_config(path: Path | str) -> Config:
         beside = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         known = f"; there are {', '.join(beside)}" if beside else ""
         raise InputError(f"no config file {path}{known}")
-    # imported under its own name, so that other processes find a model or a source that the file defines
-    own_name = module_name(path)
-    spec = importlib.util.spec_from_file_location(own_name or f"imbal_jax_config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} is not a Python file: a config is a .py file with get_config()")
-    module = importlib.util.module_from_spec(spec)
-    if own_name is not None:
-        sys.modules[own_name] = module
-    search(path.parent)  # as a script does, it may import what lies beside it
-    try:
-        spec.loader.exec_module(module)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except Exception as error:
-        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    # under its own name, so that other processes find a model or a source that the file defines
+    name = module_name(path)
+    module = sys.modules.get(name) if name is not None else None
+    if module is None or path.stat().st_mtime > _STARTED:
+        module = _run(path, name)
     if not hasattr(module, "get_config"):
         raise InputError(f"{path} has no get_config(): define one that returns imbal_jax.config.Config")
     try:
@@ -394,6 +386,30 @@ def load_config(path: Path | str) -> Config:
             f"{path}: get_config() returned {type(config).__name__}, expected imbal_jax.config.Config"
         )
     return config
+
+
+_STARTED = time.time()  # a file that was changed since is run again, where it was imported before
+
+
+def _run(path: Path, name: str | None) -> ModuleType:
+    """The module of a config file, which is run; InputError where it raises."""
+    spec = importlib.util.spec_from_file_location(name or f"imbal_jax_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file: a config is a .py file with get_config()")
+    module = importlib.util.module_from_spec(spec)
+    if name is not None:
+        sys.modules[name] = module
+    search(path.parent)  # as a script does, it may import what lies beside it
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        sys.modules.pop(name or "", None)  # half of it
+        if isinstance(error, InputError):
+            raise InputError(f"{path}: {error}") from None
+        if not isinstance(error, Exception):
+            raise
+        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    return module
 
 
 def override(config: Config, arguments: list[str]) -> Config:

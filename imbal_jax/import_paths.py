@@ -6,6 +6,7 @@ A config names them, so that other processes can import them too.
 import difflib
 import importlib
 import importlib.util
+import numbers
 import os
 import re
 import sys
@@ -79,9 +80,10 @@ def module_name(file: Path) -> str | None:
     return None
 
 
-def as_import_path(value: Any, what: str) -> str:
-    """``value`` where it is text already, else its import path."""
-    return value if isinstance(value, str) else import_path(value, what)
+def as_import_path(value: Any, what: str) -> Any:
+    """The import path of a function, a class or an object; text, numbers and the like as they are."""
+    plain = isinstance(value, str | bytes | bool | numbers.Number | os.PathLike | list | tuple | dict | None)
+    return value if plain else import_path(value, what)
 
 
 def _module(name: str, what: str) -> Any:

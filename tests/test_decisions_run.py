@@ -69,7 +69,7 @@ def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(
     assert re.search(
         r"prevalence of bright differs between the splits: train .*validation .*test 25.0 %", trained
     )
-    assert re.search(r"split test .*bright 20 \(25 %\)", trained)
+    assert re.search(r"split test .*bright 20 \(25.0 %\)", trained)
     # the constraint is the operating point, since none was given; and its patients are counted
     point = Deployment.read(tmp_path / "run" / "ce" / "seed0").points[0]
     assert point.rule == "sensitivity >= 0.95"
