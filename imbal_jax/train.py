@@ -13,7 +13,7 @@ from rich.console import Console
 from imbal_jax.config import Config
 from imbal_jax.console import duration, make_console, say
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.load import ARRAYS, Splits, load, split_dataset
+from imbal_jax.data.load import ARRAYS, Splits, check_splits, load, split_dataset
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop
@@ -104,7 +104,7 @@ def fit_runs(
 
     # Data
     if isinstance(data, Splits):
-        splits = data
+        splits = check_splits(config.data, data)
     elif isinstance(data, Dataset):
         splits = split_dataset(config.data, data, say=partial(say, console))
     else:

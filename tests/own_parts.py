@@ -10,6 +10,7 @@ from flax import linen as nn
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.methods import Loss, Scene, find_method
+from imbal_jax.tasks import Task
 
 SIDE = 12
 METHODS = ("loss=own_parts:squared,composition=balanced", "loss=own_parts:HINGE,margin=2")
@@ -137,3 +138,19 @@ def get_config() -> Config:
         optim=Optim(learning_rate=0.03),
         train=Train(epochs=16 * 16 / 77, batch_size=16, evaluations=2, steps_per_dispatch=8),
     )
+
+
+class Unfinished(Task):
+    """Says only some of what a task has to."""
+
+    name = "unfinished"
+
+    def drawn_labels(self, labels: np.ndarray, uncertain: str) -> np.ndarray:
+        return labels
+
+
+class Demanding(Task):
+    """Cannot be made without arguments."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what

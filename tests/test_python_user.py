@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,18 @@ def test_another_process_exports_and_says_that_arrays_are_not_on_disk(
 def test_what_is_no_config_is_refused(arguments: tuple, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         imbal_jax.fit(*arguments, tmp_path)
+
+
+def test_splits_that_share_a_patient_or_name_no_class_are_refused(tmp_path: Path) -> None:
+    images, labels = np.zeros((40, 16, 16), np.uint8), np.arange(40) % 2
+    whole = imbal_jax.Dataset.from_arrays(images, labels, np.arange(40), ("normal", "bright"))
+    parts = [whole.take(rows) for rows in (np.arange(20), np.arange(19, 30), np.arange(30, 40))]
+    with pytest.raises(InputError, match="the splits share 1 patients between train and validation"):
+        imbal_jax.fit(config(), tmp_path, Splits(*parts, table=[]), console=QUIET)
+    parts[1] = whole.take(np.arange(20, 30))
+    misspelt = replace(config(), data=replace(config().data, negative_class="norml"))
+    with pytest.raises(InputError, match=r"data.negative-class is 'norml', the classes are normal, bright"):
+        imbal_jax.fit(misspelt, tmp_path, Splits(*parts, table=[]), console=QUIET)
+    others = replace(parts[2], classes=("a", "b"))
+    with pytest.raises(InputError, match="the test split has the classes a, b, not those of train"):
+        imbal_jax.fit(config(), tmp_path, Splits(*parts[:2], others, table=[]), console=QUIET)

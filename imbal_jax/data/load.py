@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.config import Config, Data
-from imbal_jax.data.dataset import Dataset, check_dataset
+from imbal_jax.data.dataset import Dataset, check_dataset, check_labels
 from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
@@ -67,10 +68,7 @@ def split_dataset(options: Data, data: Dataset, given: Indices | None = None, sa
     given: the split that it comes with. say, errors: as for ``load``.
     """
     check_dataset(data)
-    if options.negative_class is not None and options.negative_class not in data.classes:
-        raise InputError(
-            f"data.negative-class is {options.negative_class!r}, the classes are {', '.join(data.classes)}"
-        )
+    check_negative_class(options, data.classes)
     indices = _split(options, data, given)
     split = split_summary(data.image_labels, data.groups, indices, data.classes)
     drawn = draw(options, data, indices, say)
@@ -92,6 +90,36 @@ def split_dataset(options: Data, data: Dataset, given: Indices | None = None, sa
         test=data.take(drawn["test"]),
         table=table,
     )
+
+
+def check_splits(options: Data, splits: Splits) -> Splits:
+    """``splits`` unchanged; InputError where a part cannot be used, or a patient is in two of them."""
+    parts = {name: getattr(splits, name) for name in SPLITS}
+    for name, part in parts.items():
+        try:
+            (check_dataset if name == "train" else check_labels)(part)
+        except InputError as error:
+            raise InputError(f"the {name} split: {error}") from None
+        if part.classes != splits.classes:
+            raise InputError(
+                f"the {name} split has the classes {', '.join(part.classes)}, not those of train"
+            )
+    check_negative_class(options, splits.classes)
+    for one, other in combinations(SPLITS, 2):
+        shared = np.intersect1d(parts[one].groups, parts[other].groups)
+        if len(shared):
+            raise InputError(
+                f"the splits share {len(shared):,} patients between {one} and {other}: split by patient"
+            )
+    return splits
+
+
+def check_negative_class(options: Data, classes: tuple[str, ...]) -> None:
+    """InputError where ``data.negative_class`` is none of the classes."""
+    if options.negative_class is not None and options.negative_class not in classes:
+        raise InputError(
+            f"data.negative-class is {options.negative_class!r}, the classes are {', '.join(classes)}"
+        )
 
 
 def read(

@@ -67,7 +67,7 @@ def choose_points(
 def rules_of(options: Deploy, classes: Sequence[str], select: str = "") -> list[Rule]:
     """The rule of each class. InputError for a malformed one, and for a name that is no class.
 
-    select: the criterion; where ``options`` names no rule, its constraints do (``selection.rules_from``).
+    select: the criterion; where ``options`` names no rule, its constraints do (``decisions.criterion.rules_from``).
     """
     general, own = None, {}
     if options.points is None:

@@ -60,7 +60,7 @@ def validate(
     calibration, thresholds and correction they are read with. refit: choose the calibration and the thresholds
     again, as ``config.deploy`` says, on the validation images of the training.
 
-    Raises InputError for images or classes that the runs do not know, and as ``sources.load``.
+    Raises InputError for images or classes that the runs do not know, and as ``data.load.load``.
     """
     console = console or make_console()
     check_out(out)
@@ -163,8 +163,8 @@ def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
     scored = RunOutputs.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
+    target = given_priors(config, model.task, scored.classes)
     if refit:
-        target = given_priors(config, model.task, scored.classes)
         scored = with_deployment_priors(model.method, scored, target)
     outputs = model.evaluate(mesh, 4 * config.train.batch_size)(test)
     return result_of(
@@ -179,5 +179,5 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
         own_scores=own_scores(model.method, scored, outputs),
         step=model.step,
         restored=lambda: (model.network.apply, model.variables),
-        prevalence=None if config.data.deployment_priors is None else tuple(config.data.deployment_priors),
+        prevalence=None if target is None else tuple(target.tolist()),
     )

@@ -71,7 +71,10 @@ def _rescore(
             _score_again(of_seed, method, splits, folder, mesh).write(folder)
         scored = RunOutputs.read(folder)
         assert scored is not None  # the run is finished
-        scored = with_deployment_priors(method, scored, target)
+        moved = with_deployment_priors(method, scored, target)
+        if moved is not scored:
+            moved.write(folder)  # what is deployed now is corrected for these
+        scored = moved
         results.append(run_result(of_seed, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)

@@ -7,7 +7,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.import_paths import import_object, is_import_path
 from imbal_jax.tasks.many_labels import ManyLabels
 from imbal_jax.tasks.one_label import OneLabel
-from imbal_jax.tasks.task import PARTS, Section, Task
+from imbal_jax.tasks.task import PARTS, REQUIRED, REQUIRED_TO_DECIDE, Section, Task
 
 ONE_LABEL = OneLabel()
 MANY_LABELS = ManyLabels()
@@ -49,9 +49,15 @@ def find_task(name: str) -> Task:
         raise InputError(f"task is {name!r}, allowed are auto, {', '.join(TASKS)} and package.module:name")
     found = import_object(name, "task")
     if isinstance(found, type) and issubclass(found, Task):
-        found = found()
+        try:
+            found = found()
+        except Exception as error:
+            raise InputError(f"task {name} cannot be made without arguments: {error}") from error
     if not isinstance(found, Task):
         raise InputError(f"task {name} is {found!r}: give a subclass of imbal_jax.tasks.Task")
+    needed = (*REQUIRED, *REQUIRED_TO_DECIDE) if found.decides else REQUIRED
+    if lacking := [part for part in needed if getattr(type(found), part) is getattr(Task, part)]:
+        raise InputError(f"task {name} does not say {', '.join(lacking)}: see imbal_jax.tasks.Task")
     return found
 
 

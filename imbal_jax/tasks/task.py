@@ -23,6 +23,21 @@ PARTS = ("mixing", "auxiliary", "second_stage", "correction", "hard_negatives", 
 """Fields of a ``Method`` that apply to some kinds of labels only."""
 
 
+REQUIRED = ("drawn_labels", "class_arrays", "objective", "predictor", "table", "uninformed")
+"""What every task has to define; the rest has defaults."""
+
+REQUIRED_TO_DECIDE = (
+    "log_outputs",
+    "from_log_outputs",
+    "scaled",
+    "prior_shift",
+    "filled",
+    "fit_scaling",
+    "log_odds",
+)
+"""What a task that ``decides`` has to define besides."""
+
+
 class Section(NamedTuple):
     """A section of the report. key: its anchor in the page, of letters. html: its content, escaped."""
 

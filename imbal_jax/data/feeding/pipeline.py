@@ -89,7 +89,7 @@ class Pipeline:
         images, labels = self._perturbed(image_keys, raw["images"], raw["labels"], shared)
         batch = {"labels": labels, "shared": shared}
         if self.mixing.kind != "none":
-            images, mixed = self._mixed(image_keys, images, raw, shared, step)
+            images, mixed = self._mixed(image_keys, images, labels, raw, shared, step=step)
             batch |= mixed
         return {"inputs": standardize(images, shared.mean, shared.deviation), **batch}
 
@@ -104,19 +104,23 @@ class Pipeline:
         self,
         image_keys: jax.Array,
         images: jax.Array,
+        labels: jax.Array,
         raw: Mapping[str, jax.Array],
         shared: Shared,
+        *,
         step: jax.Array,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The images mixed with their partners while mixing is on; the partners' labels and the own share."""
         mixing_keys, partner_keys = keys.in_two(image_keys)
-        partners, _ = self._perturbed(partner_keys, raw["partner_images"], raw["partner_labels"], shared)
+        partners, partner_labels = self._perturbed(
+            partner_keys, raw["partner_images"], raw["partner_labels"], shared
+        )
         mixed, share = mix(
             mixing_keys,
             images,
-            raw["labels"],
+            labels,
             partners,
-            raw["partner_labels"],
+            partner_labels,
             shared.arrays.counts,
             self.mixing,
         )
@@ -124,7 +128,7 @@ class Pipeline:
         on = (step >= first) & (step < end)
         return jnp.where(on, mixed, images), {
             "share": jnp.where(on, share, 1.0),
-            "partner_labels": raw["partner_labels"],
+            "partner_labels": partner_labels,
         }
 
 

@@ -134,6 +134,31 @@ def test_mixed_batches_are_the_same_on_any_number_of_shards_and_from_the_host(ki
     np.testing.assert_array_equal(fed["share"], whole["share"])
 
 
+def test_masks_are_mixed_as_they_are_moved() -> None:
+    """Own labels and partners' labels are those after the transform, as the images are."""
+
+    def flipped(keys: Any, images: Any, labels: Any, augmentation: Augment, strength: Any) -> tuple[Any, Any]:
+        return images[:, :, ::-1] / 255, labels[:, :, ::-1]
+
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 2, (6, 4, 4)).astype(np.int32)
+    images = (255 * masks[..., None]).astype(np.uint8)
+    order = np.array([3, 4, 5, 0, 1, 2])
+    raw = {"images": images, "labels": masks, "places": np.arange(6, dtype=np.int32)}
+    raw |= {"partner_images": images[order], "partner_labels": masks[order]}
+    shared = Shared(
+        ClassArrays(np.ones(2), np.ones(2)),
+        images_key=np.asarray(jax.random.key_data(jax.random.key(0))),
+        mixing_steps=np.array([0, 9], np.int32),
+    )
+    pipeline = Pipeline(Augment(), Mixing("mixup"), transform=flipped)
+    batch = pipeline.inputs({k: jnp.asarray(v) for k, v in raw.items()}, shared, jnp.int32(1))
+    share = np.asarray(batch["share"]).reshape(-1, 1, 1)
+    expected = share * np.asarray(batch["labels"]) + (1 - share) * np.asarray(batch["partner_labels"])
+    np.testing.assert_allclose(np.asarray(batch["inputs"])[..., 0], expected, atol=1e-6)
+    np.testing.assert_array_equal(batch["labels"], masks[:, :, ::-1])
+
+
 @pytest.mark.parametrize(("step", "mixes"), [(1, False), (2, True), (7, True), (8, False)])
 def test_images_are_mixed_within_the_span_only(step: int, mixes: bool) -> None:
     arrays, _, _ = mixed_arrays(1)
