@@ -11,6 +11,8 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,23 @@ def as_import_path(value: Any, what: str) -> Any:
     """The import path of a function, a class or an object; text, numbers and the like as they are."""
     plain = isinstance(value, str | bytes | bool | numbers.Number | os.PathLike | list | tuple | dict | None)
     return value if plain else import_path(value, what)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """What the user's own code raises in the block becomes an InputError in a line, with its file and line.
+
+    what: whose code it is. An InputError is passed on as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        said = str(error).strip().partition("\n")[0]
+        place = f"{Path(frame.filename).name}, line {frame.lineno}"
+        raise InputError(f"{what} raised {type(error).__name__}: {said} ({place})") from error
 
 
 def _module(name: str, what: str) -> Any:

@@ -1,5 +1,6 @@
 """Train: from a config to checkpoints, metrics and a report. Reads top to bottom."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ from imbal_jax.training.composition import compose, second_steps_asked, steps_of
 from imbal_jax.training.correction import correct
 from imbal_jax.training.evaluation import check_criterion, evaluation, lead_with
 from imbal_jax.training.history import loss_still_falls, restore_best, validation_history
-from imbal_jax.training.inference import evaluator
+from imbal_jax.training.inference import evaluator, on_data
 from imbal_jax.training.loop import train_until
 from imbal_jax.training.stage import Stage
 from imbal_jax.training.stopping import Pace, StopRequest
@@ -272,18 +273,13 @@ def train(
     return state
 
 
-def predictions(job: Job, stage: Stage, state: TrainState) -> Any:
+def predictions(job: Job, stage: Stage, state: TrainState) -> Callable[[Dataset], np.ndarray]:
     """``data -> what the task keeps of each example`` for the network of ``state``."""
     options, program = job.config.train, stage.program
     run = evaluator(
         program.network, job.task, program.method, job.mesh, 4 * options.batch_size, options.mirror_scores
     )
-    return lambda data: run(
-        state.evaluation_variables,
-        stage.shared.statistics,
-        data.images,
-        data.labels if job.task.reads_labels else None,
-    )
+    return on_data(run, job.task, state.evaluation_variables, stage.shared.statistics)
 
 
 def corrected(job: Job, method: Method, stage: Stage, kept: np.ndarray) -> np.ndarray:

@@ -1,9 +1,6 @@
 """The user's own model, loss, source and metric: from the command line and from Python, and in other processes."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import own_parts
 import pytest
 from jax import export
 from own_parts import HINGE, Averaging, Full, Net
+from own_process import command
 from rich.console import Console
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
@@ -31,14 +29,6 @@ from imbal_jax.training.tracking import read_history
 FOLDER = Path(own_parts.__file__).parent
 QUIET = Console(quiet=True)
 NAMES = own_parts.METHODS
-
-
-def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": str(FOLDER), "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [sys.executable, "-m", "imbal_jax", *words],
-        cwd=folder, env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +103,7 @@ def test_predict_and_export_in_another_process_find_them(workdir: Path) -> None:
 
 
 def test_where_they_are_not_found_a_line_says_what_to_do(workdir: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "imbal_jax", "evaluate", str(workdir)],
-        cwd=workdir.parent, env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = command(workdir.parent, "evaluate", str(workdir), path="")
     assert done.returncode == 2
     assert "there is no module own_parts: run in the folder that holds it, install it" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -19,13 +19,13 @@ from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.data.sources.tfds_preparation import PREFIX
 from imbal_jax.data.splits.config_draw import draw
 from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
+from imbal_jax.data.tables.given_split import PARTS as SPLITS
 from imbal_jax.errors import InputError
 from imbal_jax.import_paths import is_import_path
 
 Say = Callable[[str], None]
 Indices = Mapping[str, np.ndarray]
 
-SPLITS = ("train", "validation", "test")
 ARRAYS = "arrays"
 """``Data.source`` of a run whose data set was passed from Python."""
 
@@ -178,14 +178,10 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
     options = asked.options
     if options.source == "phantom":
         return _phantoms(asked), None
-    if options.source in ("folder", "records") and options.dir is None:
-        raise InputError(f"data.dir is not given: name the folder of {_HELD[options.source]}, --data.dir DIR")
     if options.source == "folder":
-        assert options.dir is not None
-        return _folder(asked, options.dir)
+        return _folder(asked, _given_dir(options, "images"))
     if options.source == "records":
-        assert options.dir is not None
-        return _records(asked, options.dir)
+        return _records(asked, _given_dir(options, "records"))
     if options.source.startswith(PREFIX):
         return _tfds(asked)
     if is_import_path(options.source):
@@ -203,7 +199,10 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
     )
 
 
-_HELD = {"folder": "images", "records": "records"}
+def _given_dir(options: Data, of: str) -> Path:
+    if options.dir is None:
+        raise InputError(f"data.dir is not given: name the folder of {of}, --data.dir DIR")
+    return options.dir
 
 
 def _phantoms(asked: _Request) -> Dataset:

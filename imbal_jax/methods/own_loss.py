@@ -1,14 +1,12 @@
 """A loss by name: a row of the catalogue, or the user's own, found by its import path."""
 
 import functools
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from imbal_jax.errors import InputError
-from imbal_jax.import_paths import import_object, is_import_path
+from imbal_jax.import_paths import explained, import_object, is_import_path
 from imbal_jax.methods.loss import Loss, LossFunction, Scene
 from imbal_jax.methods.loss_catalogue import LOSSES
 
@@ -51,14 +49,7 @@ def _explained(name: str, function: Callable[[Scene], Any] | None) -> LossFuncti
 
     @functools.wraps(function)
     def values(scene: Scene) -> Any:
-        try:
+        with explained(f"loss {name}"):
             return function(scene)
-        except InputError:
-            raise
-        except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            said = str(error).strip().partition("\n")[0]
-            place = f"{Path(frame.filename).name}, line {frame.lineno}"
-            raise InputError(f"loss {name} raised {type(error).__name__}: {said} ({place})") from error
 
     return values

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from imbal_jax.errors import InputError
-from imbal_jax.import_paths import import_object, is_import_path
+from imbal_jax.import_paths import explained, import_object, is_import_path
 from imbal_jax.metrics.averages import macro_mean
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.metrics.summary import SUMMARY_METRICS
@@ -78,12 +78,8 @@ def add_own(
 def _value(path: str, truth: np.ndarray, probabilities: np.ndarray) -> float:
     if truth.all() or not truth.any():
         return math.nan
-    try:
+    with explained(f"metric {path}"):
         found = find_metric(path)(truth, probabilities)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"metric {path} raised {type(error).__name__}: {error}") from error
     try:
         return float(found)
     except (TypeError, ValueError):

@@ -61,6 +61,14 @@ def alarms(count: int) -> str:
     return f"{count:,} false alarm{'' if count == 1 else 's'}"
 
 
+def before_anything(lines: Sequence[str]) -> str:
+    """The box of the most important warnings; nothing where there are none."""
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}.</li>" for line in lines)
+    return f"<aside><b>Before anything else</b><ul>{items}</ul></aside>"
+
+
 # Tables
 
 

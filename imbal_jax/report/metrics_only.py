@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from html import escape
 
 from imbal_jax.console import duration
-from imbal_jax.report.html import figures, images, table
+from imbal_jax.report.html import before_anything, figures, images, table
 from imbal_jax.report.result import RunResult, run_names
 from imbal_jax.report.results_table import own_metrics
 from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
-from imbal_jax.report.use import first_said
+from imbal_jax.report.use import said_first
 
 Table = Mapping[str, Mapping[str, float]]
 
@@ -23,13 +22,7 @@ def named_places(runs: Sequence[RunResult]) -> list[tuple[str, tuple[int, ...]]]
 
 def metrics_summary(runs: Sequence[RunResult], count: int) -> str:
     """The results, one row per method. count: number of test images."""
-    said = [
-        line
-        for run, name in zip(runs, run_names(runs), strict=True)
-        for line in first_said(replace(run, method=name))
-    ]
-    first = "".join(f"<li>{escape(line)}.</li>" for line in said)
-    aside = f"<aside><b>Before anything else</b><ul>{first}</ul></aside>" if first else ""
+    aside = before_anything(said_first(runs))
     criterion = escape(runs[0].criterion)
     items = "".join(f"<li>{_training(runs, places)}</li>" for places in seed_places(runs).values())
     return (
@@ -42,8 +35,7 @@ def metrics_summary(runs: Sequence[RunResult], count: int) -> str:
 
 def metrics_by_class(runs: Sequence[RunResult]) -> str:
     """A table a class."""
-    rows = [row for row in runs[0].table if row != "macro"]
-    return "".join(f"<h3>{escape(row)}</h3>{_table(runs, row)}" for row in rows)
+    return _tables(runs, _classes(runs))
 
 
 def users_metrics(runs: Sequence[RunResult]) -> str:
@@ -51,9 +43,16 @@ def users_metrics(runs: Sequence[RunResult]) -> str:
     keys = own_metrics(dict.fromkeys(key for run in runs for key in run.table.get("macro", {})))
     if not keys:
         return ""
-    rows = ["macro", *(row for row in runs[0].table if row != "macro")]
-    tables = "".join(f"<h3>{escape(row)}</h3>{_table(runs, row, keys)}" for row in rows)
+    tables = _tables(runs, ["macro", *_classes(runs)], keys)
     return f"<p>Of each class against the rest, from the probabilities before calibration.</p>{tables}"
+
+
+def _classes(runs: Sequence[RunResult]) -> list[str]:
+    return [row for row in runs[0].table if row != "macro"]
+
+
+def _tables(runs: Sequence[RunResult], rows: Sequence[str], keys: Sequence[str] = ()) -> str:
+    return "".join(f"<h3>{escape(row)}</h3>{_table(runs, row, keys)}" for row in rows)
 
 
 def _table(runs: Sequence[RunResult], row: str, keys: Sequence[str] = ()) -> str:

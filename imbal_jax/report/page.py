@@ -21,7 +21,7 @@ from imbal_jax.report.reliability import calibration
 from imbal_jax.report.result import RunResult, check_results
 from imbal_jax.report.seeds import first_seeds, over_seeds, seed_places
 from imbal_jax.report.setup import setup
-from imbal_jax.report.study import study_of
+from imbal_jax.report.study import Study, study_of
 from imbal_jax.report.style import STYLE
 from imbal_jax.report.summary import summary
 from imbal_jax.tasks import Section
@@ -64,26 +64,20 @@ def write_report(
       InputError: the file cannot be written.
     """
     check_results(runs, classes, images)
-    parts = _of_decisions if runs[0].decides else _of_metrics
-    own = [(section.key, section.heading, section.html) for section in sections]
-    last = ("setup", "Configuration and environment", setup(config, environment))
-    page = _page(
-        title, runs, len(images), [*parts(runs, classes, negative_class, images, split_table), *own, last]
+    parts = (
+        _of_decisions(study_of(runs, classes, negative_class, images), split_table)
+        if runs[0].decides
+        else _of_metrics(runs, len(images), classes, split_table)
     )
+    last = ("setup", "Configuration and environment", setup(config, environment))
     path = Path(path)
-    write_text(path, page)
+    write_text(path, _page(title, runs, len(images), [*parts, *sections, last]))
     return path
 
 
-def _of_decisions(
-    runs: Sequence[RunResult],
-    classes: tuple[str, ...],
-    negative_class: str | None,
-    images: Images,
-    split_table: Sequence[Mapping[str, object]],
-) -> list[Part]:
+def _of_decisions(whole: Study, split_table: Sequence[Mapping[str, object]]) -> list[Part]:
     """The sections for a task with decisions."""
-    whole = study_of(runs, classes, negative_class, images)
+    runs, classes = whole.runs, whole.classes
     study, means = first_seeds(whole), over_seeds(whole)
     return [
         ("summary", "Summary", summary(study, means)),
@@ -107,15 +101,14 @@ def _of_decisions(
 
 def _of_metrics(
     runs: Sequence[RunResult],
+    images: int,
     classes: tuple[str, ...],
-    negative_class: str | None,
-    images: Images,
     split_table: Sequence[Mapping[str, object]],
 ) -> list[Part]:
     """The sections for a task without decisions."""
     firsts = [replace(runs[places[0]], method=name) for name, places in named_places(runs)]
     return [
-        ("summary", "Summary", metrics_summary(runs, len(images))),
+        ("summary", "Summary", metrics_summary(runs, images)),
         ("data", "Data and split", data(split_table, classes, unknown=False)),
         ("classes", "Class by class", metrics_by_class(runs)),
         ("curves", "Learning curves", learning_curves(firsts)),

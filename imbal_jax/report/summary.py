@@ -9,12 +9,11 @@ from imbal_jax.console import percent
 from imbal_jax.metrics import Interval
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.decisions import Counts
-from imbal_jax.report.html import alarms, bracket, colour, figures, images, method
+from imbal_jax.report.html import alarms, before_anything, bracket, colour, figures, images, method
 from imbal_jax.report.resampling import macro, percentile_interval
-from imbal_jax.report.result import run_names
 from imbal_jax.report.seeds import SeedStudy
 from imbal_jax.report.study import NAMES, Study
-from imbal_jax.report.use import first_said, shared_cautions
+from imbal_jax.report.use import said_first, shared_cautions
 
 FEW = 50  # positives; with fewer, one image changes the sensitivity by more than two percentage points
 CARDS = 6
@@ -45,13 +44,7 @@ def _first_of_all(study: Study, means: Study) -> str:
     """The most important warnings: constraints that no checkpoint met, thresholds chosen on very few patients."""
     negative = next((name for k, name in enumerate(study.classes) if k not in study.shown), None)
     runs = [run for i in range(len(means.runs)) for run in means.seeds(i)]
-    named = zip(runs, run_names(runs), strict=True)
-    lines = [line for run, name in named for line in first_said(replace(run, method=name))]
-    lines += shared_cautions(study.runs[0], study.classes, negative)
-    if not lines:
-        return ""
-    items = "".join(f"<li>{escape(line)}.</li>" for line in lines)
-    return f"<aside><b>Before anything else</b><ul>{items}</ul></aside>"
+    return before_anything([*said_first(runs), *shared_cautions(study.runs[0], study.classes, negative)])
 
 
 def macro_interval(study: Study, i: int, key: str, less: int | None = None) -> Interval:

@@ -1,7 +1,7 @@
 """Caveats of a run and the prevalence at which its numbers hold, for terminal and report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import unmet
 from imbal_jax.metrics.guarantees import patient_lower
 from imbal_jax.metrics.labels import one_against_rest
-from imbal_jax.report.result import RunResult
+from imbal_jax.report.result import RunResult, run_names
 
 # Patients with the finding. With fewer, even a threshold that finds all of them is not shown, with 95 % confidence,
 # to find three in four new ones: 0.05 ** (1 / 10) = 0.74.
@@ -66,6 +66,12 @@ def first_said(run: RunResult) -> list[str]:
     if history and all(set(criterion.names) <= record.keys() for record in history):
         lines += [f"{run.method}: {line}" for line in [unmet(history, criterion, run.best_step)] if line]
     return lines
+
+
+def said_first(runs: Sequence[RunResult]) -> list[str]:
+    """``first_said`` of all runs, each by its name beside the others."""
+    named = zip(runs, run_names(runs), strict=True)
+    return [line for run, name in named for line in first_said(replace(run, method=name))]
 
 
 def shared_cautions(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:

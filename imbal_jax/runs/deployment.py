@@ -104,10 +104,9 @@ class Deployment:
             return "its classes are not names"
         if self.negative is not None and (type(self.negative) is not int or not 0 <= self.negative < count):
             return "its negative class is none of them"
-        if not self.task.decides:
-            count = 0
-        if len(self.points) != count or len(self.prevalence) != count:
-            return f"it has {len(self.points)} operating points for {count} classes"
+        decided = count if self.task.decides else 0
+        if len(self.points) != decided or len(self.prevalence) != decided:
+            return f"it has {len(self.points)} operating points for {decided} classes"
         if not all(np.isfinite(value).all() for value in (self.scaling.scale, self.scaling.bias)):
             return "its calibration holds values that are no finite numbers"
         return ""

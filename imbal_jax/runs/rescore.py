@@ -5,13 +5,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
 from imbal_jax.config import Config
 from imbal_jax.console import make_console, say
-from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.load import Splits, load
 from imbal_jax.methods import Method, static_part
 from imbal_jax.report import RunResult
@@ -20,19 +18,15 @@ from imbal_jax.runs.claim import claim
 from imbal_jax.runs.data_claim import claim_geometry, claim_splits
 from imbal_jax.runs.deployment_choice import check_deploy
 from imbal_jax.runs.lock import locked
-from imbal_jax.runs.outputs import (
-    RunOutputs,
-    read_result,
-    with_deployment_priors,
-)
+from imbal_jax.runs.outputs import RunOutputs, read_result, with_deployment_priors
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.run_report import print_results, write_run_report
 from imbal_jax.runs.run_result import run_result
 from imbal_jax.runs.scoring import given_priors, score_run
-from imbal_jax.tasks import task_for
+from imbal_jax.tasks import Task, task_for
 from imbal_jax.training.build import make_mesh
 from imbal_jax.training.composition import compose, predicting_method, steps_of
-from imbal_jax.training.inference import evaluator
+from imbal_jax.training.inference import evaluator, on_data
 
 
 def rescore(
@@ -68,7 +62,7 @@ def _rescore(
         folder, method = address.folder, address.definition()
         of_seed = replace(config, seed=address.seed)
         if runs is None or address in runs:
-            _score_again(of_seed, method, splits, folder, mesh).write(folder)
+            _score_again(of_seed, method, task, splits, folder, mesh).write(folder)
         scored = RunOutputs.read(folder)
         assert scored is not None  # the run is finished
         moved = with_deployment_priors(method, scored, target)
@@ -81,10 +75,12 @@ def _rescore(
     return results
 
 
-def _score_again(config: Config, method: Method, splits: Splits, folder: Path, mesh: Mesh) -> RunOutputs:
+def _score_again(
+    config: Config, method: Method, task: Task, splits: Splits, folder: Path, mesh: Mesh
+) -> RunOutputs:
     before = read_result(folder)
     network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
-    task, total = task_for(config.task, splits.train, config.metrics), steps_of(config, method, splits.train)
+    total = steps_of(config, method, splits.train)
     _, shared = compose(config, method, task, splits.train, mesh.size, total)
     run = evaluator(
         network,
@@ -94,10 +90,6 @@ def _score_again(config: Config, method: Method, splits: Splits, folder: Path, m
         4 * config.train.batch_size,
         config.train.mirror_scores,
     )
-
-    def predictions(data: Dataset) -> np.ndarray:
-        labels = data.labels if task.reads_labels else None
-        return run(state.evaluation_variables, shared.statistics, data.images, labels)
-
+    predictions = on_data(run, task, state.evaluation_variables, shared.statistics)
     numbers = {"step": before["best_step"], "seconds": before["seconds"], "skipped": before["skipped"]}
     return score_run(config, method, task, splits, shared, predictions, **numbers)

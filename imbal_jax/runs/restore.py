@@ -24,7 +24,7 @@ from imbal_jax.tasks import Task
 from imbal_jax.training.build import build
 from imbal_jax.training.checkpoint import Checkpoints
 from imbal_jax.training.composition import predicting_method
-from imbal_jax.training.inference import Predict, evaluator, shard_predict
+from imbal_jax.training.inference import Predict, evaluator, on_data, shard_predict
 from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.training.optimizer import make_optimizer
 
@@ -55,11 +55,8 @@ class Deployed:
 
     def evaluate(self, mesh: Mesh, batch_size: int) -> Callable[[Dataset], np.ndarray]:
         """``data -> what the task keeps of each example``."""
-        run, task = self._evaluator(mesh, batch_size, keep=True), self.task
-        variables, statistics = replicate(self.variables, mesh), self.deployment.inputs.statistics
-        return lambda data: run(
-            variables, statistics, data.images, data.labels if task.reads_labels else None
-        )
+        run, statistics = self._evaluator(mesh, batch_size, keep=True), self.deployment.inputs.statistics
+        return on_data(run, self.task, replicate(self.variables, mesh), statistics)
 
     def _evaluator(self, mesh: Mesh, batch_size: int, *, keep: bool) -> Predict:
         method = static_part(predicting_method(self.method))

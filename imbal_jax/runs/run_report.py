@@ -20,11 +20,9 @@ from imbal_jax.report import RunResult, write_report
 from imbal_jax.report.result import run_names
 from imbal_jax.report.results_table import results_table, seeds_table
 from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
-from imbal_jax.report.use import first_said, shared_cautions
+from imbal_jax.report.use import said_first, shared_cautions
 from imbal_jax.runs.address import find_runs
-from imbal_jax.runs.outputs import (
-    RunOutputs,
-)
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.run_result import run_result
@@ -107,10 +105,9 @@ def print_results(
     negative = config.data.negative_class
     for line in shared_cautions(results[0], classes, negative):
         warn(line)
+    for line in said_first(results):
+        warn(line)
     names = run_names(results)
-    for name, result in zip(names, results, strict=True):
-        for line in first_said(replace(result, method=name)):
-            warn(line)
     tables, deviations = {}, {}
     for method, places in seed_places(results).items():
         of_seeds = [results[i].table for i in places]

@@ -22,11 +22,7 @@ from imbal_jax.report import RunResult
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import deploy
-from imbal_jax.runs.outputs import (
-    RESULT,
-    SCORES,
-    RunOutputs,
-)
+from imbal_jax.runs.outputs import RESULT, SCORES, RunOutputs
 from imbal_jax.runs.restore import restore_deployed, restore_state
 from imbal_jax.runs.saliency import saliency_maps
 from imbal_jax.training.tracking import read_history

@@ -9,11 +9,7 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.load import Splits
 from imbal_jax.methods import Method
-from imbal_jax.runs.outputs import (
-    RunOutputs,
-    patient_codes,
-    pixel_digests,
-)
+from imbal_jax.runs.outputs import RunOutputs, patient_codes, pixel_digests
 from imbal_jax.tasks import Task, task_name
 from imbal_jax.training.correction import apply_correction, correction_factors
 

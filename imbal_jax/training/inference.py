@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from imbal_jax.data.dataset import Images
+from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.feeding.pipeline import standardize
 from imbal_jax.data.feeding.stream import slices
 from imbal_jax.engine.parallel import AXIS
@@ -132,6 +132,15 @@ def evaluator(
         batch_size,
         task.unmirrored if mirror else None,
         keep=task.keep if keep else None,
+    )
+
+
+def on_data(
+    predict: Predict, task: Task, variables: Mapping[str, Any], statistics: Statistics
+) -> Callable[[Dataset], np.ndarray]:
+    """``data -> what the task keeps of each example``, of an ``evaluator`` and a network's variables."""
+    return lambda data: predict(
+        variables, statistics, data.images, data.labels if task.reads_labels else None
     )
 
 

@@ -1,10 +1,7 @@
 """A third task, which one file adds: from training to a report, and from there to other processes."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import disc_masks
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from disc_masks import CLASSES, DiscMasks
 from jax import export
+from own_process import command
 from sklearn.metrics import jaccard_score
 
 import imbal_jax
@@ -30,15 +28,6 @@ from imbal_jax.training.tracking import read_history
 
 FOLDER = Path(disc_masks.__file__).parent
 PACKAGE = Path(imbal_jax.__file__).parent
-
-
-def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """``imbal-jax`` in a process of its own, which finds the task as users' processes do."""
-    variables = {**os.environ, "PYTHONPATH": str(FOLDER), "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [sys.executable, "-m", "imbal_jax", *words],
-        cwd=folder, env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,14 @@
 """The user's own source of data: a function, found by its import path."""
 
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.config import Data
 from imbal_jax.data.dataset import Dataset, check_labels
+from imbal_jax.data.tables.given_split import PARTS
 from imbal_jax.errors import InputError
-from imbal_jax.import_paths import import_object
-
-SPLITS = ("train", "validation", "test")
+from imbal_jax.import_paths import explained, import_object
 
 
 def own_source(options: Data) -> tuple[Dataset, Mapping[str, np.ndarray] | None]:
@@ -25,14 +22,8 @@ def own_source(options: Data) -> tuple[Dataset, Mapping[str, np.ndarray] | None]
         raise InputError(
             f"data.source {name} is {type(function).__name__}: give a function that returns a Dataset"
         )
-    try:
+    with explained(f"data.source {name}"):
         found = function(options)
-    except InputError:
-        raise
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}, line {frame.lineno}"
-        raise InputError(f"data.source {name} raised {type(error).__name__}: {error} ({place})") from error
     data, given = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if not isinstance(data, Dataset):
         raise InputError(
@@ -43,7 +34,7 @@ def own_source(options: Data) -> tuple[Dataset, Mapping[str, np.ndarray] | None]
 
 
 def _split(name: str, given: object, count: int) -> dict[str, np.ndarray]:
-    if not isinstance(given, Mapping) or not set(given) <= set(SPLITS):
+    if not isinstance(given, Mapping) or not set(given) <= set(PARTS):
         raise InputError(
             f"data.source {name}: its split is {given!r:.80}: return a mapping of train, validation and test to "
             "indices"
