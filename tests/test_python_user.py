@@ -121,8 +121,14 @@ def test_splits_that_share_a_patient_or_name_no_class_are_refused(tmp_path: Path
     images, labels = np.zeros((40, 16, 16), np.uint8), np.arange(40) % 2
     whole = imbal_jax.Dataset.from_arrays(images, labels, np.arange(40), ("normal", "bright"))
     parts = [whole.take(rows) for rows in (np.arange(20), np.arange(19, 30), np.arange(30, 40))]
-    with pytest.raises(InputError, match="the splits share 1 patients between train and validation"):
+    shared = "the split that was given shares 1 of 30 patients between train and validation"
+    with pytest.raises(InputError, match=shared):
         imbal_jax.fit(config(), tmp_path, Splits(*parts, table=[]), console=QUIET)
+    # names in some parts and numbers in others
+    named = [replace(parts[0], groups=np.array([f"p{i}" for i in range(20)], dtype=object)), *parts[1:]]
+    named[1] = replace(parts[1], groups=named[0].groups[9:])
+    with pytest.raises(InputError, match="shares 11 of 20 patients between train and validation"):
+        imbal_jax.fit(config(), tmp_path, Splits(*named, table=[]), console=QUIET)
     parts[1] = whole.take(np.arange(20, 30))
     misspelt = replace(config(), data=replace(config().data, negative_class="norml"))
     with pytest.raises(InputError, match=r"data.negative-class is 'norml', the classes are normal, bright"):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from imbal_jax.data.sources.phantom import write_phantoms
 from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.data.sources.tfds_preparation import PREFIX
 from imbal_jax.data.splits.config_draw import draw
-from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
+from imbal_jax.data.splits.patient_split import complete_split, shared_patients, split_by_group, split_summary
 from imbal_jax.data.tables.given_split import PARTS as SPLITS
 from imbal_jax.errors import InputError
 from imbal_jax.import_paths import is_import_path
@@ -105,12 +104,11 @@ def check_splits(options: Data, splits: Splits) -> Splits:
                 f"the {name} split has the classes {', '.join(part.classes)}, not those of train"
             )
     check_negative_class(options, splits.classes)
-    for one, other in combinations(SPLITS, 2):
-        shared = np.intersect1d(parts[one].groups, parts[other].groups)
-        if len(shared):
-            raise InputError(
-                f"the splits share {len(shared):,} patients between {one} and {other}: split by patient"
-            )
+    groups = np.concatenate([part.groups for part in parts.values()])
+    ends = np.cumsum([len(part) for part in parts.values()])[:-1]
+    indices = dict(zip(parts, np.split(np.arange(len(groups)), ends), strict=True))
+    if sharing := shared_patients(groups, indices):
+        raise InputError(f"the split that was given {sharing}: split by patient")
     return splits
 
 

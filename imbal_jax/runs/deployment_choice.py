@@ -124,8 +124,9 @@ def _calibrate(config: Config, scored: RunOutputs) -> tuple[LogitScaling, np.nda
     target = None if config.data.deployment_priors is None else np.array(config.data.deployment_priors)
     labels, logs = scored.validation_labels, task.log_outputs(scored.validation_outputs)
     seen = np.array([_prevalence(truth) for truth in one_against_rest(labels, len(scored.classes)).T])
+    used_at = seen if target is None else target
     if kind == "none":
-        return LogitScaling((1.0,), tuple(scored.correction.tolist())), seen, kind
+        return LogitScaling((1.0,), tuple(scored.correction.tolist())), used_at, kind
     if kind == "prior":
         if not np.isfinite(source).all():
             raise InputError(
@@ -139,7 +140,7 @@ def _calibrate(config: Config, scored: RunOutputs) -> tuple[LogitScaling, np.nda
     if target is not None:
         shift = task.prior_shift(task.filled(seen, target), target)
         scaling = LogitScaling(scaling.scale, tuple(np.add(scaling.bias, shift).tolist()))
-    return scaling, seen if target is None else target, how
+    return scaling, used_at, how
 
 
 def _prevalence(truth: np.ndarray) -> float:

@@ -63,7 +63,7 @@ def run_result(
         own_scores=scored.scores,
         step=scored.best_step,
         restored=restored,
-        prevalence=(config.data.deployment_priors or deployment.prevalence) if task.decides else None,
+        prevalence=deployment.prevalence if task.decides else None,
     )
     return replace(result, predict=predict)
 

@@ -136,6 +136,14 @@ def test_priors_that_batches_of_many_labels_assume_are_asked_for_where_they_are_
         deploy(config("prior", negative_class=None), unknown)
 
 
+def test_priors_that_are_given_are_stored_whatever_the_calibration() -> None:
+    """The report and ``deployment.json`` read the same prevalence."""
+    given = (0.98, 0.01, 0.01)
+    for kind in ("none", "prior", "temperature", "vector", "bias_corrected"):
+        found = deploy(config(kind, deployment_priors=given), scored(*unbalanced(600)))
+        assert found.prevalence == pytest.approx(given), kind
+
+
 # Thresholds
 
 

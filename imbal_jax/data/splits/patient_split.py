@@ -78,15 +78,10 @@ def complete_split(
             f"the source's own split ({', '.join(given) or 'of other parts'}) has no train part: set --data.split "
             "patient to make one"
         )
-    patient = patients_of(groups, len(labels))
-    for one, other in combinations(given, 2):
-        shared = np.intersect1d(patient[given[one]], patient[given[other]])
-        if len(shared):
-            patients = len(np.unique(patient[np.concatenate([given[one], given[other]])]))
-            raise InputError(
-                f"the source's own split shares {len(shared):,} of {patients:,} patients between {one} and {other}: "
-                "set --data.split patient to split by patient instead"
-            )
+    if sharing := shared_patients(groups, given):
+        raise InputError(
+            f"the source's own split {sharing}: set --data.split patient to split by patient instead"
+        )
     missing = {name: share for name, share in fractions.items() if name not in given or name == "train"}
     parts = {name: np.sort(np.asarray(indices)) for name, indices in given.items()}
     if len(missing) > 1:
@@ -95,6 +90,17 @@ def complete_split(
         split = split_by_group(labels[whole], groups[whole], shares, seed=seed)
         parts |= {name: whole[indices] for name, indices in split.items()}
     return {name: parts[name] for name in (*fractions, *(name for name in parts if name not in fractions))}
+
+
+def shared_patients(groups: np.ndarray, parts: Mapping[str, np.ndarray]) -> str:
+    """Which two of the parts, name -> indices, hold one patient, with the numbers; "" where none does."""
+    patient = patients_of(groups, len(groups))
+    for one, other in combinations(parts, 2):
+        shared = np.intersect1d(patient[parts[one]], patient[parts[other]])
+        if len(shared):
+            patients = len(np.unique(patient[np.concatenate([parts[one], parts[other]])]))
+            return f"shares {len(shared):,} of {patients:,} patients between {one} and {other}"
+    return ""
 
 
 @dataclass(frozen=True)
