@@ -1,11 +1,13 @@
 """The README says what is so: its code runs, its table is the catalogue, its files exist."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from own_process import command
 
 from imbal_jax.methods import METHODS
 
@@ -35,6 +37,30 @@ def test_its_training_code_runs(block: str, tmp_path: Path) -> None:
     code = block.replace("runs/python", str(tmp_path / "run"))
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_its_own_parts_are_trained_by_its_own_command(tmp_path: Path) -> None:
+    """On fewer phantoms, where the file lies elsewhere."""
+    section = README[README.index("**Your own parts.**") :]
+    (tmp_path / "my_parts.py").write_text(re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0])
+    words = re.findall(r"```sh\nimbal-jax (.*?)\n```", section, flags=re.DOTALL)[0].split()
+    words[words.index("my_parts.py")] = str(tmp_path / "my_parts.py")
+    words[words.index("runs/own")] = str(tmp_path / "run")
+    small = [
+        "--data.phantom-images",
+        "300",
+        "--data.phantom-imbalance",
+        "10",
+        "--train.epochs",
+        "0.2",
+        "--train.evaluations",
+        "1",
+    ]
+    done = command(ROOT, *words, *few, *brief, path=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "negative brier" in done.stdout
+    runs = json.loads((tmp_path / "run" / "results.json").read_text())["runs"]
+    assert [run["method"] for run in runs] == ["ce", "loss=my_parts:squared,composition=balanced"]
 
 
 def test_its_commands_and_pictures_exist() -> None:
