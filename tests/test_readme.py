@@ -46,16 +46,8 @@ def test_its_own_parts_are_trained_by_its_own_command(tmp_path: Path) -> None:
     words = re.findall(r"```sh\nimbal-jax (.*?)\n```", section, flags=re.DOTALL)[0].split()
     words[words.index("my_parts.py")] = str(tmp_path / "my_parts.py")
     words[words.index("runs/own")] = str(tmp_path / "run")
-    small = [
-        "--data.phantom-images",
-        "300",
-        "--data.phantom-imbalance",
-        "10",
-        "--train.epochs",
-        "0.2",
-        "--train.evaluations",
-        "1",
-    ]
+    few = ("--data.phantom-images", "300", "--data.phantom-imbalance", "10")
+    brief = ("--train.epochs", "0.2", "--train.evaluations", "1")
     done = command(ROOT, *words, *few, *brief, path=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "negative brier" in done.stdout
