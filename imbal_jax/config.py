@@ -39,14 +39,15 @@ MethodField = Annotated[Method, _MethodArgument]
 class Data:
     """Which images, and how they are split."""
 
-    # "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a labels.csv), or a
-    # public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or
-    # "records", which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk,
-    # in their own size and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue
-    # (tfds:patch_camelyon), in its own split; or one's own, a function at package.module:name that is given these
-    # options and returns a Dataset, or a Dataset and its split, a mapping of train, validation and test to indices.
+    # "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of labels, or in
+    # folders called as their classes), "npz" (arrays of images and labels), or a public set: kermany,
+    # kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which imbal-jax ingest,
+    # imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and split; or
+    # "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split; or one's own, a
+    # function at package.module:name that is given these options and returns a Dataset, or a Dataset and its split,
+    # a mapping of train, validation and test to indices.
     source: str = "phantom"
-    # Where the files lie, or the prepared sets of the catalogue; phantoms are written there.
+    # Where the files lie, the NPZ file, or the prepared sets of the catalogue; phantoms are written there.
     dir: Path | None = None
     # Side of the square the images are resized to, pixels.
     image_size: int = 64
@@ -54,7 +55,7 @@ class Data:
     # sides; crop takes the central square. None: pad, or what a condensed copy or records were made with,
     # which is said and kept with the run. Another fit than that is refused.
     fit: Literal["pad", "squeeze", "crop"] | None = None
-    # 1 (colour becomes grey, which is said) or 3. None: 1 for radiographs, 3 for sets in colour.
+    # 1 (colour becomes grey, which is said) or 3. None: 1 for folders, 3 for sets and arrays in colour.
     channels: Literal[1, 3] | None = None
     # The class that is no finding; the rest are averaged in macro scores.
     negative_class: str | None = None
@@ -86,7 +87,9 @@ class Data:
     # the target 0.7 (losses.targets_and_mask), which losses that rank and the draw of batches count as a
     # positive. Missing labels (-2, an empty cell) are always left out.
     uncertain: Literal["ignore", "zeros", "ones", "soft"] = "ignore"
-    # File name of the label table in the folder.
+    # The table of labels, in the folder or elsewhere: CSV, also compressed (.gz), or Parquet; or "folders", where
+    # folders name the classes: train/CLASS/name.png. Where there is no labels.csv, the only other table of files
+    # in the folder is taken, or without a table folders.
     labels_file: str = "labels.csv"
     # Of the table, what headings mean that are not understood, ROLE=COLUMN each, as patient=subject_id
     # file=image_path label=target split=fold; the roles are file, accession, patient, label and split.

@@ -99,6 +99,15 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"JSON has no {name}")
 
 
+def npz_names(path: Path, remedy: str) -> list[str]:
+    """The names of the arrays of an NPZ file, which are not read; errors as for ``read_npz``."""
+    try:
+        with opened(Path(path)) as stream:
+            return [name.removesuffix(".npy") for name in zipfile.ZipFile(stream).namelist()]
+    except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError) as error:
+        raise DamagedError(f"{path} is damaged ({type(error).__name__}): {remedy}") from None
+
+
 def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndarray]:
     """The arrays of these names; pickled objects are never loaded.
 

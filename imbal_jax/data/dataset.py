@@ -15,7 +15,7 @@ from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.label_checks import check_names, check_values, many_labels, one_label
 from imbal_jax.data.labels import image_counts, image_labels, is_many
 from imbal_jax.data.tables.frame import Frame, frame_table
-from imbal_jax.data.tables.labels_table import LabelKind, Table, check_classes, labels_table
+from imbal_jax.data.tables.labels_table import LabelKind, check_classes, labels_table
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import missing_groups
 
@@ -136,7 +136,7 @@ class Dataset:
             data = cls.from_arrays(
                 images,
                 table.layout.array([row.labels for row in table.rows]),
-                _patients(table),
+                table.patients,
                 table.classes,
             )
             return replace(data, notes=(*table.notes, *data.notes))
@@ -222,14 +222,6 @@ def image_bytes(images: Images) -> int:
 def take_images(images: Images, indices: Any) -> Images:
     """The images at ``indices``; those on disk are not read."""
     return images[indices] if isinstance(images, np.ndarray) else images.select(indices)
-
-
-def _patients(table: Table) -> np.ndarray | None:
-    """int [N], the patient of each row, where a row without one is its own; None where no row has one."""
-    if not any(row.patient for row in table.rows):
-        return None
-    numbers: dict[object, int] = {}
-    return np.array([numbers.setdefault(row.patient or row.number, len(numbers)) for row in table.rows])
 
 
 def _array(values: Any, what: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.records.record_set import open_records
+from imbal_jax.data.sources.npz_file import npz_set
 from imbal_jax.data.sources.own import own_source
 from imbal_jax.data.sources.phantom import write_phantoms
 from imbal_jax.data.sources.public_sets import PUBLIC
@@ -178,6 +179,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
         return _phantoms(asked), None
     if options.source == "folder":
         return _folder(asked, _given_dir(options, "images"))
+    if options.source == "npz":
+        return npz_set(options, asked.pictures)
     if options.source == "records":
         return _records(asked, _given_dir(options, "records"))
     if options.source.startswith(PREFIX):
@@ -192,8 +195,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
             "other data, --data.source folder --data.dir DIR"
         )
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, folder, records, tfds:NAME, {', '.join(PUBLIC)}, "
-        "and package.module:name"
+        f"data.source is {options.source!r}, allowed are phantom, folder, npz, records, tfds:NAME, "
+        f"{', '.join(PUBLIC)}, and package.module:name"
     )
 
 

@@ -176,11 +176,12 @@ def test_bad_static_input_raises_naming_the_value(call, message):
 @pytest.mark.parametrize("policy", ["ignore", "zeros", "ones", "soft"])
 def test_an_empty_cell_is_never_trained_whatever_the_policy(tmp_path, policy):
     """From the table to the mask: missing is -2, and policies touch -1 only."""
-    from imbal_jax.data.tables.labels_table import read_table
+    from imbal_jax.data.tables.labels_table import labels_table
+    from imbal_jax.data.tables.table_file import read_table_text
 
     path = tmp_path / "labels.csv"
     path.write_text("file,mass,edema\na.png,1,\nb.png,0,-1\nc.png,,nan\nd.png,0,1\n")
-    table = read_table(path)
+    table = labels_table(read_table_text(path))
     labels = np.array([row.labels for row in table.rows], np.int8)
     targets, mask = targets_and_mask(labels, policy)
     empty = np.array([[0, 1], [0, 0], [1, 1], [0, 0]], bool)

@@ -17,6 +17,7 @@ from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.folders.copies import COPIES, Copy, patients_by_picture, settle_copies
 from imbal_jax.data.folders.decoded_files import Decoded, decode_files
 from imbal_jax.data.folders.folder_summary import FolderSummary, flag_counts
+from imbal_jax.data.folders.label_source import DEFAULT, find_labels, read_labels
 from imbal_jax.data.folders.left_out import save_left_out
 from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.folders.matched_files import Found, match_files
@@ -26,7 +27,7 @@ from imbal_jax.data.images.refusal import REASONS
 from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.labels import image_counts
 from imbal_jax.data.tables.given_split import given_split
-from imbal_jax.data.tables.labels_table import LabelKind, Row, Table, check_classes, read_table
+from imbal_jax.data.tables.labels_table import LabelKind, Row, Table
 from imbal_jax.data.tables.patients import Patients
 from imbal_jax.errors import InputError
 
@@ -53,7 +54,7 @@ def read_folder(
     folder: str | Path,
     *,
     size: int,
-    labels_file: str = "labels.csv",
+    labels_file: str = DEFAULT,
     classes: Sequence[str] | None = None,
     columns: Sequence[str] = (),
     label_kind: LabelKind = "auto",
@@ -69,7 +70,9 @@ def read_folder(
 ) -> tuple[FolderImages, FolderSummary]:
     """Read every labelled DICOM, PNG, JPEG, TIFF and BMP file below ``folder``; images [N, size, size, channels].
 
-    The table has a heading and, in any order:
+    The labels are in a table, ``labels_file`` (``label_source.find_labels`` where it is absent), or the folders name
+    the classes, as ``train/CLASS/name.png`` (``class_folders.class_folder_table``). The table has a heading and, in
+    any order:
         file        the path of the file, below ``folder`` or from further up, or the bare name where only one file
                     has it (the ending may be left out), or the SOPInstanceUID; or instead
         accession   the AccessionNumber: the labels are for all images of that study
@@ -79,7 +82,7 @@ def read_folder(
                     -1 (uncertain, read as -1) or nothing (missing, read as -2)
         split       optional; train, validation or test. Without it, folders called so are the split.
 
-    ``csv_table.read_table_text`` says which files are read; ``headings.SPELLINGS`` lists further headings that are
+    ``table_file.read_table_text`` says which files are read; ``headings.SPELLINGS`` lists further headings that are
     understood.
 
     classes: names and their order. Left out: for one label the sorted names, with "normal" ("negative",
@@ -100,13 +103,25 @@ def read_folder(
     if not folder.is_dir():
         raise InputError(f"no folder {folder}")
     geometry = Geometry(size, fit, channels, bits, voi)
-    table = read_table(folder / labels_file, classes, columns=columns, label_kind=label_kind)
-    check_classes(table)
+    source = find_labels(folder, labels_file)
+    listing = list_files(folder, leave=(source,))
+    table = read_labels(
+        folder,
+        source,
+        lambda: listing.files,
+        classes=classes,
+        columns=columns,
+        label_kind=label_kind,
+        asked=source == labels_file,
+    )
+    if source != labels_file and table.numbered:
+        table = replace(table, notes=(f"labels by {source}", *table.notes))
     return read_labelled_files(
         folder,
         table,
         geometry,
-        table_name=labels_file,
+        table_name=source,
+        listing=listing,
         official=split == "official",
         cache=cache,
         workers=workers,
@@ -121,17 +136,19 @@ def read_labelled_files(
     geometry: Geometry,
     *,
     table_name: str,
+    listing: Listing | None = None,
     official: bool = True,
     cache: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     left_out: Path | None = None,
 ) -> tuple[FolderImages, FolderSummary]:
-    """The files below ``folder`` that rows of ``table`` ask for. table_name: also a file below it that is no image.
+    """The files below ``folder`` that rows of ``table`` ask for.
 
-    Arguments and errors as in ``read_folder``.
+    table_name: also a file below it that is no image. listing: of the folder, None: it is listed here. Other
+    arguments and errors as in ``read_folder``.
     """
-    listing = list_files(folder, leave=(table_name,))
+    listing = list_files(folder, leave=(table_name,)) if listing is None else listing
     with quiet():
         found = match_files(folder, listing.files, table)
         paths = sorted(found.rows)
@@ -147,7 +164,7 @@ def read_labelled_files(
     copies = _copies(folder, read, groups, found.instances)
     if left_out is not None:
         became = refused | {read.paths[k]: word for k, word in copies.items()}
-        _save_left_out(left_out, found, listing, became)
+        _save_left_out(left_out, table, found, listing, became)
     if len(copies) == len(read.rows):
         words = "; ".join(
             f"{n} {word}: {COPIES[word]}" for word, n in sorted(Counter(copies.values()).items())
@@ -238,14 +255,16 @@ def _file_content(path: Path, place: int) -> bytes:
         return str(place).encode()
 
 
-def _save_left_out(path: Path, found: Found, listing: Listing, became: Mapping[str, str]) -> None:
+def _save_left_out(
+    path: Path, table: Table, found: Found, listing: Listing, became: Mapping[str, str]
+) -> None:
     unlabelled = dict.fromkeys(set(listing.files) - set(found.rows), "unlabelled")
     files = {**became, **unlabelled, **found.unread, **listing.passed}
     save_left_out(
         path,
         [row.number for row in found.left],
         files,
-        {name: row.number for name, row in found.rows.items()},
+        {name: row.number for name, row in found.rows.items()} if table.numbered else {},
     )
 
 

@@ -12,20 +12,23 @@ from imbal_jax.errors import InputError
 
 # Endings of tables, notes and indexes, which are not counted as unlabelled images.
 NO_IMAGES = (
-    ".csv",
-    ".tsv",
-    ".json",
-    ".txt",
-    ".md",
-    ".npz",
-    ".html",
-    ".pdf",
-    ".xml",
-    ".xls",
-    ".xlsx",
-    ".zip",
-    ".part",
-    ".key",
+    *(".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".xls", ".xlsx", ".ods"),
+    *(
+        ".json",
+        ".jsonl",
+        ".txt",
+        ".md",
+        ".rst",
+        ".html",
+        ".pdf",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".log",
+        ".py",
+        ".ipynb",
+    ),
+    *(".npy", ".npz", ".pkl", ".zip", ".tar", ".tar.gz", ".part", ".key", ".db", ".ini"),
 )
 LISTERS = 16  # threads; they mostly wait for a network drive, which takes no processor time
 

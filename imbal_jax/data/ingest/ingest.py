@@ -4,13 +4,14 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import say
+from imbal_jax.data.folders.label_source import read_labels
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.folders.left_out import write_left_out
 from imbal_jax.data.folders.listing import PASSED, Listing, list_files
@@ -32,8 +33,9 @@ from imbal_jax.data.ingest.workers import read_files
 from imbal_jax.data.pseudonyms import Key
 from imbal_jax.data.records.label_index import build_index
 from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
+from imbal_jax.data.tables.class_folders import NAME as FOLDERS
 from imbal_jax.data.tables.given_split import given_split
-from imbal_jax.data.tables.labels_table import Table, check_classes, read_table
+from imbal_jax.data.tables.labels_table import Table
 from imbal_jax.data.tables.row_matching import Matches, match_names
 from imbal_jax.errors import InputError, Stopped
 
@@ -50,12 +52,17 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
     """
     console = console or Console()
     check_options(options)
+    listed = cache(lambda: list_files(options.folder))
     with ingest_options_named():
-        table = read_table(
-            options.table, options.classes or None, columns=options.columns, label_kind=options.label_kind
+        table = read_labels(
+            options.folder,
+            options.label_source,
+            lambda: listed().files,
+            classes=options.classes or None,
+            columns=options.columns,
+            label_kind=options.label_kind,
         )
-    check_classes(table)
-    listing = list_files(options.folder)
+    listing = listed()
     files = listing.files
     if not files:
         raise InputError(f"{options.folder} holds no image")
@@ -120,7 +127,8 @@ def report(
     console.print(summary.table())
     left_out = options.out.with_name(f"{options.out.name}.{LEFT_OUT}")
     files_left = {path: word for path, word in joined.became.items() if word != RECORD} | listing.passed
-    row_of = {path: row.number for path, row in matches.rows.items()}
+    numbered = options.label_source != FOLDERS
+    row_of = {path: row.number for path, row in matches.rows.items()} if numbered else {}
     meanings = {**INGEST_REASONS, **PASSED}
     numbers = summary.unmatched_rows
     listed = write_left_out(left_out, numbers, files_left, row_of, meanings, partial(key.of, "file"))

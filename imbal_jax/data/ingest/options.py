@@ -9,6 +9,7 @@ import tyro
 
 from imbal_jax.arguments import parse_columns
 from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.tables.class_folders import NAME as FOLDERS
 from imbal_jax.errors import InputError
 
 
@@ -25,7 +26,7 @@ class IngestOptions:
 
     # The files, at any depth.
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DICOM_DIR")]
-    # The table: a path from here or below DICOM_DIR.
+    # The table: a path from here or below DICOM_DIR; or "folders", where folders name the classes: train/CLASS/1.png.
     labels: Path
     # The data set to make; an interrupted run keeps what it has read in OUT.partial.
     out: Path
@@ -74,9 +75,12 @@ class IngestOptions:
         return self.key_file or self.out.with_name(self.out.name + ".key")
 
     @property
-    def table(self) -> Path:
+    def label_source(self) -> str:
+        """The whole path of the table, or "folders"."""
+        if str(self.labels) == FOLDERS and not self.labels.is_file():
+            return FOLDERS
         below = self.folder / self.labels
-        return below if not self.labels.is_file() and below.is_file() else self.labels
+        return str((below if not self.labels.is_file() and below.is_file() else self.labels).absolute())
 
     @property
     def shares(self) -> dict[str, float]:

@@ -24,7 +24,8 @@ from imbal_jax.data.sources.public_set import (
     squeezed_note,
 )
 from imbal_jax.data.tables.cells import whole_number
-from imbal_jax.data.tables.csv_table import decoded, read_table_text, spelling
+from imbal_jax.data.tables.csv_table import decoded, spelling
+from imbal_jax.data.tables.table_file import read_table_text
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_bytes
 

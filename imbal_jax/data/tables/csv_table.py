@@ -3,16 +3,12 @@
 Messages name rows by number and quote no cell and no heading: a table without a heading may have a patient there.
 """
 
-import gzip
 import re
 import unicodedata
-import zlib
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 from imbal_jax.errors import InputError
-from imbal_jax.files import read_bytes
 
 DELIMITERS = ",;\t"
 # Not str.splitlines, which also splits at U+2028, U+0085 and form feeds.
@@ -32,32 +28,9 @@ class TextTable:
     rows: list[tuple[int, list[str]]]
 
 
-def read_table_text(path: Path, *, absent: str = "") -> TextTable:
-    """The table in a CSV file, or one compressed with gzip (.gz).
-
-    UTF-8 with or without a byte order mark, or UTF-16 with one. The delimiter, a comma, semicolon or tab, is the one
-    that the heading holds most of; or the first line names it, ``sep=;``. Lines end in LF, CR LF or CR. A cell may
-    stand in quotes, with delimiters, line breaks and doubled quotes inside. Rows without any text are left out, and
-    so are columns without heading that come first (pandas' index) or are empty.
-
-    Raises InputError, naming the row, for a quote that opens inside a cell, text behind a closing quote, a quote that
-    is never closed, a cell in quotes that swallowed rows, a row of more or fewer cells than headings, NUL bytes; and
-    for another encoding, no rows, and two headings that differ in case, space or normal form only.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no table {path}: {absent or 'place it there'}")
-    data = read_bytes(path)
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
-            raise InputError(f"{path.name} is damaged: it does not decompress, fetch it again") from None
-    return parse_table(decoded(data, path.name), path.name)
-
-
 def decoded(data: bytes, name: str) -> str:
-    """The text of a file's bytes; InputError for another encoding than UTF-8, or UTF-16 with a byte order mark."""
+    """The text of a file's bytes; InputError for NUL bytes, and for another encoding than UTF-8,
+    or UTF-16 with a byte order mark."""
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -71,7 +44,17 @@ def decoded(data: bytes, name: str) -> str:
 
 
 def parse_table(text: str, name: str) -> TextTable:
-    """The table in a text, as in ``read_table_text``."""
+    """The table in the text of a CSV file.
+
+    The delimiter, a comma, semicolon or tab, is the one that the heading holds most of; or the first line names it,
+    ``sep=;``. Lines end in LF, CR LF or CR. A cell may stand in quotes, with delimiters, line breaks and doubled
+    quotes inside. Rows without any text are left out, and so are columns without heading that come first (pandas'
+    index) or are empty.
+
+    Raises InputError, naming the row, for a quote that opens inside a cell, text behind a closing quote, a quote that
+    is never closed, a cell in quotes that swallowed rows, and a row of more or fewer cells than headings; and for no
+    rows, and two headings that differ in case, space or normal form only.
+    """
     lines = _LINE_END.split(text)
     first = 0
     delimiter = ""

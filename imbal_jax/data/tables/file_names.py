@@ -29,6 +29,11 @@ def without_ending(name: str) -> str:
     return stem if stem and ending.lower() in ENDINGS else name
 
 
+def names_patient(name: str) -> bool:
+    """Whether a folder or file is called as a patient usually is, as patient00001."""
+    return _PATIENT_NAME.match(name.casefold()) is not None or _MIMIC_PATIENT.fullmatch(name) is not None
+
+
 def patients_by_path(keys: Sequence[str]) -> tuple[list[str], str] | None:
     """The patients that all paths name, as ``patient00001/study1/1.jpg`` or ``10_left``, and by what; else None."""
     paths = [name_parts(key) for key in keys]

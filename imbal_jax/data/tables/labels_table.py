@@ -5,13 +5,14 @@ Messages name rows by number and never quote a cell that may hold a name.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from imbal_jax.data.labels import LabelLayout
 from imbal_jax.data.tables.cells import is_missing, is_shortened, patient_name, split_name
 from imbal_jax.data.tables.columns import Columns, find_columns
-from imbal_jax.data.tables.csv_table import TextTable, read_table_text
+from imbal_jax.data.tables.csv_table import TextTable
 from imbal_jax.data.tables.file_names import patients_by_path
 from imbal_jax.data.tables.label_columns import Labels, exclusive, from_exclusive, many_labels, one_label
 from imbal_jax.errors import InputError
@@ -45,6 +46,7 @@ class Table:
     patient_column, split_column: headings, "" where there is no such column.
     many: whether an image has many labels.
     person_like: the patient column identifies lesions, cases or studies.
+    numbered: the rows have numbers that a user can look up; those of folders (``class_folders``) have none.
     notes: how the table was understood, one line each.
     """
 
@@ -55,6 +57,7 @@ class Table:
     rows: list[Row]
     split_column: str = ""
     person_like: bool = False
+    numbered: bool = True
     notes: tuple[str, ...] = ()
 
     @property
@@ -62,20 +65,16 @@ class Table:
         return bool(self.patient_column)
 
     @property
+    def patients(self) -> np.ndarray | None:
+        """int [N], the patient of each row, where a row without one is its own; None where no row has one."""
+        if not any(row.patient for row in self.rows):
+            return None
+        numbers: dict[object, int] = {}
+        return np.array([numbers.setdefault(row.patient or row.number, len(numbers)) for row in self.rows])
+
+    @property
     def layout(self) -> LabelLayout:
         return LabelLayout(self.classes, self.many)
-
-
-def read_table(
-    path: Path,
-    classes: Sequence[str] | None = None,
-    *,
-    columns: Sequence[str] = (),
-    label_kind: LabelKind = "auto",
-) -> Table:
-    """The labels table in a CSV file (``csv_table.read_table_text``), as ``labels_table`` understands it."""
-    text = read_table_text(path, absent="write one with the columns file and label")
-    return labels_table(text, classes, columns=columns, label_kind=label_kind)
 
 
 def labels_table(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbal_jax.data.tables.csv_table import decoded, parse_table, read_table_text
+from imbal_jax.data.tables.csv_table import decoded, parse_table
+from imbal_jax.data.tables.table_file import read_table_text
 from imbal_jax.errors import InputError
 
 MARKER = "ZZMARKERZZ"
@@ -51,17 +52,6 @@ def test_cells_of_several_lines_are_cells_and_rows_keep_their_editor_numbers():
     table = parse_table(text, "t.csv")
     assert [row for _, row in table.rows] == [[c.replace("\r\n", "\n") for c in row] for row in rows]
     assert [number for number, _ in table.rows] == [2, 6, 8]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_byte_order_marks_and_utf_16_are_read(tmp_path: Path, encoding):
-    path = tmp_path / "t.csv"
-    pd.DataFrame({"file": ["M\u00fcller.png"], "label": ["\u75c5"]}).to_csv(
-        path, index=False, encoding=encoding
-    )
-    assert read_table_text(path).rows == [(2, ["M\u00fcller.png", "\u75c5"])]
-    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
-    assert read_table_text(tmp_path / "t.csv.gz").rows == [(2, ["M\u00fcller.png", "\u75c5"])]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from imbal_jax.arguments import parse_columns
-from imbal_jax.data.tables.labels_table import read_table
+from imbal_jax.data.tables.labels_table import labels_table
 from imbal_jax.data.tables.row_matching import match_names
+from imbal_jax.data.tables.table_file import read_table_text
 from imbal_jax.errors import InputError
 
 MARKER = "ZZMARKERZZ"
@@ -20,7 +21,7 @@ def read(tmp_path: Path):
     def of(text, classes=None, **options):
         path = tmp_path / "labels.csv"
         path.write_text(text, encoding="utf-8")
-        return read_table(path, classes, **options)
+        return labels_table(read_table_text(path), classes, **options)
 
     return of
 
