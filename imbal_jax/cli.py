@@ -22,6 +22,22 @@ BROKEN_PIPE = 141  # exit status that a shell reports for a process killed by SI
 
 
 @dataclass(frozen=True, kw_only=True)
+class Init:
+    """Look at your own images and labels, print what is found, and write a config that fits them.
+
+    Any option of train (--data.columns patient=subject_id, --data.image-size 64, --methods ce focal, ...) replaces
+    what is suggested.
+    """
+
+    # A folder of images with a table of labels or with folders as classes, a set of records, or an NPZ file.
+    where: Annotated[Path, Positional, tyro.conf.arg(metavar="DIR")]
+    # The config to write.
+    out: Path = Path("my_config.py")
+    # How long the training of a method may take on this machine.
+    minutes: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """Score the chosen checkpoints of finished runs again, or score them on other images.
 
@@ -92,6 +108,7 @@ class Methods:
 
 USAGE = """usage: imbal-jax COMMAND ...
 
+  imbal-jax init DIR [--out my_config.py] [--minutes 10] [--data.columns patient=subject_id ...]
   imbal-jax train configs/NAME.py [--workdir DIR] [--seeds 0 1 2] [--optim.learning-rate 1e-3 ...]
   imbal-jax evaluate WORKDIR [--deploy.points 'sensitivity >= 0.95' ...] [--data.dir DIR ...]
   imbal-jax predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]
@@ -167,6 +184,23 @@ def os_error(error: OSError, words: Sequence[str]) -> str:
         f"cannot {'write' if written else 'read or write'} {where}: {reason}; nothing saved is lost: fix this and "
         "run the same command to continue"
     )
+
+
+def init(words: list[str]) -> int:
+    """``init DIR [--out my_config.py] [--minutes 10] [options of train]``"""
+    own, others = split_words(words, ("--out", "--minutes"))
+    places = [word for word in others[:1] if not word.startswith("--")]
+    options = parse_command(
+        Init,
+        ["--help"] if {"-h", "--help"} & {*words} else [*places, *own],
+        name="init",
+        also="those of train",
+    )
+    use_all_cores(64, None)
+    from imbal_jax.init.command import init as write_config
+
+    write_config(options.where, options.out, minutes=options.minutes, overrides=others[1:])
+    return 0
 
 
 def train(words: list[str]) -> int:
@@ -314,6 +348,7 @@ def methods(words: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "init": init,
     "train": train,
     "evaluate": evaluate,
     "predict": predict,

@@ -418,8 +418,9 @@ def _run(path: Path, name: str | None) -> ModuleType:
 def override(config: Config, arguments: list[str]) -> Config:
     """``config`` changed by typed command line options such as ``--optim.learning-rate 1e-3``.
 
-    Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all
-    options with their present values and raises SystemExit(0).
+    Another network (``--model.name``) has its own options: those of the config's network are left out with it.
+    Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all options
+    with their present values and raises SystemExit(0).
     """
     allowed = {f"--{name}" for name in option_names(config)}
     for word in arguments:
@@ -433,6 +434,8 @@ def override(config: Config, arguments: list[str]) -> Config:
         return parse(Config, ["--help"], prog="imbal-jax train CONFIG", default=config)
     for method in _words_of("--methods", arguments):
         find_method(method)  # tyro would hide which name is wrong
+    if any(name != config.model.name for name in _words_of("--model.name", arguments)):
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, options={}))
     return parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
 
 
@@ -452,11 +455,14 @@ def option_names(value: Any, prefix: str = "") -> list[str]:
 
 
 def _words_of(flag: str, arguments: list[str]) -> list[str]:
+    """The values of an option, whether they follow it or an equals sign."""
     words: list[str] = []
     taking = False
     for word in arguments:
         if word.startswith("--"):
-            taking = word == flag
+            option, equals, value = word.partition("=")
+            taking = option.replace("_", "-") == flag
+            words += [value] if taking and equals else []
         elif taking:
             words.append(word)
     return words

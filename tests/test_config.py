@@ -93,6 +93,15 @@ def test_no_override_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    "words", ["--model.name resnet18", "--model.name=resnet18", "--model.name resnet18 --seed 1"]
+)
+def test_another_network_does_not_inherit_the_options_of_the_configs_network(words: str) -> None:
+    config = replace(CONFIG, model=Model(name="cnn", options={"patch": 2}))
+    assert override(config, words.split()).model == Model(name="resnet18")
+    assert override(config, ["--model.name", "cnn"]).model == config.model
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ("--optim.learning-rat 3", "unknown option --optim.learning-rat: did you mean --optim.learning-rate"),

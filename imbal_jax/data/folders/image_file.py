@@ -7,11 +7,11 @@ from imbal_jax.data.dicom.radiograph import Radiograph, load_radiograph
 from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.memory_budget import one_file
 from imbal_jax.data.images.pictures import is_picture
-from imbal_jax.data.images.refusal import FLAGS, ReadError
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.images.resize import Fit
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-CACHE_FORMAT = 7  # raised whenever the same file would be read as other pixels
+CACHE_FORMAT = 8  # raised whenever the same file would be read as other pixels or with other flags
 
 
 def load_picture(
@@ -32,11 +32,10 @@ def load_picture(
         picture = geometry.open(path)
         if picture.values.min() == picture.values.max():
             raise ReadError("constant")
-        flags = {"burned-in-unknown": True, **dict.fromkeys(picture.flags, True)}
         pixels = geometry.array(picture.values)
         return Radiograph(
             pixels[..., 0] if channels == 1 else pixels,
             "range-guessed" not in picture.flags,
             "",
-            tuple(flag for flag in FLAGS if flags.get(flag)),
+            picture.flags,
         )

@@ -8,7 +8,7 @@ from imbal_jax.data.tables.cells import plain_text
 
 ENDINGS = ("dcm", "dicom", "png", "jpg", "jpeg", "tif", "tiff", "bmp")  # that a table may leave out
 
-_PATIENT_NAME = re.compile(r"((?:patient|pat|subject|subj|sub|participant)[-_ ]?\d+)(?![^\W_])")
+_PATIENT_NAME = re.compile(r"((?:patient|pat|person|subject|subj|sub|participant)[-_ ]?\d+)(?![^\W_])")
 _MIMIC_PATIENT = re.compile(r"p\d{8}")
 _EYE = re.compile(r"(.*[^\W_])[-_ ](?:left|right|l|r|od|os)")
 
