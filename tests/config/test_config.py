@@ -10,7 +10,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS, Method
 
 CONFIG = Config(name="test", model=Model(options={"width": 8, "stages": 2}))
-SHIPPED = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
 def test_overrides_are_typed() -> None:
@@ -134,6 +134,16 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+def test_help_shows_the_values_that_the_other_options_give(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        override(CONFIG, ["--optim.learning-rate", "0.0123", "--help", "--seeds", "3", "5"])
+    said = capsys.readouterr().out
+    assert "0.0123" in said
+    assert "3 5" in said
+    with pytest.raises(InputError, match=r"did you mean --optim\.learning-rate"):
+        override(CONFIG, ["--optim.learning-rat", "1", "--help"])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -141,7 +151,7 @@ def write(folder: Path, text: str) -> Path:
         ("def get_config():\n    return 3\n", "returned int, expected imbal_jax.config.Config"),
         (
             "from imbal_jax.config import Config\ndef get_config():\n    return Config(name='x', epocs=3)\n",
-            "unexpected keyword argument 'epocs'",
+            "unexpected keyword argument 'epocs' (line 3)",
         ),
         ("import nothing_of_that_name\n", "cannot be run: ModuleNotFoundError"),
         ("def get_config(:\n", "cannot be run: SyntaxError"),

@@ -1,0 +1,65 @@
+"""Typed options of the command line that change a config."""
+
+import dataclasses
+import difflib
+import re
+from typing import Any
+
+from imbal_jax.arguments import parse
+from imbal_jax.config.sections import Config
+from imbal_jax.errors import InputError
+from imbal_jax.methods import find_method
+
+
+def override(config: Config, arguments: list[str]) -> Config:
+    """``config`` changed by typed command line options such as ``--optim.learning-rate 1e-3``.
+
+    Another network (``--model.name``) has its own options: those of the config's network are left out with it.
+    Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all options
+    with their present values and raises SystemExit(0).
+    """
+    allowed = {f"--{name}" for name in option_names(config)}
+    for word in arguments:
+        flag = word.split("=", 1)[0].replace("_", "-")
+        base = re.sub(r"\.no-", ".", re.sub(r"^--no-", "--", flag))
+        if flag.startswith("--") and flag != "--help" and flag not in allowed and base not in allowed:
+            close = difflib.get_close_matches(flag, allowed, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(close)}?" if close else "see --help for all options"
+            raise InputError(f"unknown option {flag}: {hint}")
+    if "--help" in arguments or "-h" in arguments:
+        rest = [word for word in arguments if word not in ("--help", "-h")]
+        return parse(Config, ["--help"], prog="imbal-jax train CONFIG", default=override(config, rest))
+    for method in _words_of("--methods", arguments):
+        find_method(method)  # tyro would hide which name is wrong
+    if any(name != config.model.name for name in _words_of("--model.name", arguments)):
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, options={}))
+    return parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
+
+
+def option_names(value: Any, prefix: str = "") -> list[str]:
+    """The dotted names of all options under a config dataclass, as the command line spells them."""
+    names: list[str] = []
+    for f in dataclasses.fields(value):
+        name = prefix + f.name.replace("_", "-")
+        inner = getattr(value, f.name)
+        if dataclasses.is_dataclass(inner):
+            names += option_names(inner, name + ".")
+        elif isinstance(inner, dict):
+            names += [f"{name}.{key.replace('_', '-')}" for key in inner]
+        else:
+            names.append(name)
+    return names
+
+
+def _words_of(flag: str, arguments: list[str]) -> list[str]:
+    """The values of an option, whether they follow it or an equals sign."""
+    words: list[str] = []
+    taking = False
+    for word in arguments:
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            taking = option.replace("_", "-") == flag
+            words += [value] if taking and equals else []
+        elif taking:
+            words.append(word)
+    return words

@@ -1,0 +1,85 @@
+"""Checks the values of a config: ranges, and texts that have a grammar."""
+
+from typing import Any
+
+from imbal_jax.arguments import parse_columns
+from imbal_jax.decisions.criterion_text import check_criterion
+from imbal_jax.decisions.threshold_rules import parse_rule
+from imbal_jax.errors import InputError
+from imbal_jax.metrics.own import check_metrics
+
+
+def check_config(config: Any) -> None:
+    """Raise InputError for the first value of a ``sections.Config`` that is out of its range."""
+
+    def require(holds: bool, key: str, value: Any, allowed: str) -> None:
+        if not holds:
+            raise InputError(f"{key} is {value}: {allowed}")
+
+    data, optim, train = config.data, config.optim, config.train
+    require(len(config.methods) > 0, "methods", "empty", "name at least one, see imbal-jax methods")
+    names = [method.name for method in config.methods]
+    require(all(names), "methods", "one without a name", "its results go to a folder of that name")
+    require(len(set(names)) == len(names), "methods", " ".join(names), "each may be named once")
+    require(data.image_size >= 8, "data.image-size", data.image_size, "at least 8 pixels")
+    shares = data.validation_share + data.test_share
+    require(0 < data.validation_share < 1, "data.validation-share", data.validation_share, "between 0 and 1")
+    require(
+        0 < data.test_share < 1 and shares < 1,
+        "data.test-share",
+        data.test_share,
+        "leave a share to train on",
+    )
+    require(data.imbalance is None or data.imbalance >= 1, "data.imbalance", data.imbalance, "1 or more")
+    require(data.long_tail is None or data.long_tail >= 1, "data.long-tail", data.long_tail, "1 or more")
+    parse_columns(data.columns)
+    named = [name for name, _ in map(prevalence_of, data.prevalence)]
+    require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
+    numbers = [
+        ("seed", config.seed),
+        ("data.split-seed", data.split_seed),
+        *(("seeds", n) for n in config.seeds),
+    ]
+    for key, number in numbers:
+        require(0 <= number < 2**32, key, number, "0 or more, and below 2^32")
+    distinct = len(set(config.seeds)) == len(config.seeds)
+    require(distinct, "seeds", " ".join(map(str, config.seeds)), "each may be named once")
+    require(0 <= config.model.dropout < 1, "model.dropout", config.model.dropout, "from 0 to below 1")
+    require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")
+    require(optim.weight_decay >= 0, "optim.weight-decay", optim.weight_decay, "0 or more")
+    require(0 <= optim.momentum < 1, "optim.momentum", optim.momentum, "from 0 to below 1")
+    require(optim.decay > 0, "optim.decay", optim.decay, "above 0")
+    rising = list(optim.milestones) == sorted({share for share in optim.milestones if 0 < share < 1})
+    require(rising, "optim.milestones", optim.milestones, "rising shares of the run, above 0 and below 1")
+    require(0 <= optim.swa_start <= 1, "optim.swa-start", optim.swa_start, "a share of the run, 0 to 1")
+    require(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "a share of the run, 0 to 1")
+    require(0 <= optim.ema_decay < 1, "optim.ema-decay", optim.ema_decay, "from 0 to below 1")
+    require(
+        0 <= optim.label_smoothing < 1, "optim.label-smoothing", optim.label_smoothing, "from 0 to below 1"
+    )
+    require(optim.clip_norm >= 0, "optim.clip-norm", optim.clip_norm, "0 or more")
+    require(train.epochs > 0, "train.epochs", train.epochs, "above 0")
+    for key in ("batch_size", "evaluations", "steps_per_dispatch", "max_nonfinite"):
+        require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
+    require(train.devices is None or train.devices >= 1, "train.devices", train.devices, "1 or more")
+    require(data.workers >= 0, "data.workers", data.workers, "0 or more")
+    require(train.patience >= 0, "train.patience", train.patience, "0 or more")
+    require(train.save_minutes >= 0, "train.save-minutes", train.save_minutes, "0 or more")
+    check_metrics(config.metrics)
+    check_criterion(config.select)
+    require(config.deploy.points != (), "deploy.points", "empty", "give a rule, such as youden")
+    for text in config.deploy.points or ():
+        parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it
+
+
+def prevalence_of(word: str) -> tuple[str, float]:
+    """Class and share of ``CLASS=SHARE``; InputError for another form, or a share that is not between 0 and 1."""
+    name, _, share = word.rpartition("=")
+    try:
+        if name and 0 < float(share) < 1:
+            return name, float(share)
+    except ValueError:
+        pass
+    raise InputError(
+        f"data.prevalence is {word!r}: expected CLASS=SHARE, between 0 and 1, as pneumonia=0.001"
+    )
