@@ -55,9 +55,11 @@ def test_a_negative_at_minus_infinity_is_a_pair_that_is_won(name):
 def test_no_scores_have_loss_and_gradient_0(shape):
     for name, further in RANKING.items():
         loss = getattr(losses, name)
-        value, gradient = jax.jit(jax.value_and_grad(lambda h: loss(h, np.zeros(shape), *further)))(
-            jnp.zeros(shape)
-        )  # noqa: B023
+
+        def of_scores(scores, loss=loss, further=further):
+            return loss(scores, np.zeros(shape), *further)
+
+        value, gradient = jax.jit(jax.value_and_grad(of_scores))(jnp.zeros(shape))
         assert (value, gradient.shape) == (0, shape)
 
 
