@@ -72,7 +72,7 @@ def compiled(name, features, labels, prototypes, mask):
         values = loss_of(name, features, labels, prototypes, mask=mask)
         return values.sum(), values
 
-    gradient, values = jax.grad(total, (0, 1), has_aux=True)(features, prototypes)
+    gradient, values = jax.jit(jax.grad(total, (0, 1), has_aux=True))(features, prototypes)
     return values, gradient
 
 

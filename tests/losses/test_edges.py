@@ -33,8 +33,8 @@ def test_a_label_that_is_ruled_out_or_certain_costs_nothing_and_leaves_the_other
     def total(z):
         return getattr(losses, name)(z, targets, *MANY_LABELS[name]).sum()
 
-    value, gradient = jax.value_and_grad(total)(jnp.asarray(logits))
-    far, expected = jax.value_and_grad(total)(jnp.clip(jnp.asarray(logits), -1e4, 1e4))
+    value, gradient = jax.jit(jax.value_and_grad(total))(jnp.asarray(logits))
+    far, expected = jax.jit(jax.value_and_grad(total))(jnp.clip(jnp.asarray(logits), -1e4, 1e4))
     np.testing.assert_allclose(value, far, rtol=1e-6)
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
     assert gradient[0, 1] == 0
@@ -44,7 +44,7 @@ def test_a_label_that_is_ruled_out_or_certain_costs_nothing_and_leaves_the_other
 def test_a_negative_at_minus_infinity_is_a_pair_that_is_won(name):
     def value_and_gradient(lowest):
         scores = jnp.asarray([0.5, 1.0, -0.3, lowest])
-        return jax.value_and_grad(lambda h: getattr(losses, name)(h, [1, 0, 0, 0]))(scores)
+        return jax.jit(jax.value_and_grad(lambda h: getattr(losses, name)(h, [1, 0, 0, 0])))(scores)
 
     (value, gradient), (far, expected) = value_and_gradient(-np.inf), value_and_gradient(-1e4)
     np.testing.assert_allclose(value, far, rtol=1e-6)
@@ -55,7 +55,11 @@ def test_a_negative_at_minus_infinity_is_a_pair_that_is_won(name):
 def test_no_scores_have_loss_and_gradient_0(shape):
     for name, further in RANKING.items():
         loss = getattr(losses, name)
-        value, gradient = jax.value_and_grad(lambda h: loss(h, np.zeros(shape), *further))(jnp.zeros(shape))  # noqa: B023
+
+        def of_scores(scores, loss=loss, further=further):
+            return loss(scores, np.zeros(shape), *further)
+
+        value, gradient = jax.jit(jax.value_and_grad(of_scores))(jnp.zeros(shape))
         assert (value, gradient.shape) == (0, shape)
 
 
@@ -69,7 +73,9 @@ def test_no_examples_have_no_losses():
 def test_the_gradient_of_an_absent_class_is_finite_in_float16(name):
     targets = np.zeros((1, 2, 2, 2))
     targets[..., 1] = 1  # without class 0, and nothing predicted for it
-    gradient = jax.grad(lambda p: getattr(losses, name)(p, targets).sum())(jnp.asarray(targets, jnp.float16))
+    gradient = jax.jit(jax.grad(lambda p: getattr(losses, name)(p, targets).sum()))(
+        jnp.asarray(targets, jnp.float16)
+    )
     assert np.isfinite(gradient).all()
 
 

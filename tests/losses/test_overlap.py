@@ -72,7 +72,7 @@ def test_gradients_equal_differences(name):
         def total(p):
             return (ALL[name](p, t) * jnp.arange(1, 4).reshape(3, *[1] * (ALL[name](p, t).ndim - 1))).sum()
 
-        gradient = jax.grad(total)(jnp.asarray(p))
+        gradient = jax.jit(jax.grad(total))(jnp.asarray(p))
         rng = np.random.default_rng(0)
         for _ in range(5):
             direction = rng.normal(size=p.shape)
@@ -179,7 +179,9 @@ def test_a_perfect_or_empty_prediction_has_loss_zero_and_a_finite_gradient(name)
     _, t = case(9)
     np.testing.assert_allclose(ALL[name](t, t), 0, atol=1e-6)
     for p in (t, 1 - t, np.zeros_like(t)):
-        value, gradient = jax.value_and_grad(lambda p: ALL[name](p, t).sum())(jnp.asarray(p, jnp.float32))
+        value, gradient = jax.jit(jax.value_and_grad(lambda p: ALL[name](p, t).sum()))(
+            jnp.asarray(p, jnp.float32)
+        )
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()
 
@@ -190,7 +192,7 @@ def test_hidden_pixels_count_for_nothing_even_if_they_are_not_numbers(name):
     mask = np.arange(8) < 5
     hidden = p.copy()
     hidden[:, 5:] = np.nan
-    value, gradient = jax.value_and_grad(lambda p: ALL[name](p, t, mask=mask).sum())(
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: ALL[name](p, t, mask=mask).sum()))(
         jnp.asarray(hidden, jnp.float32)
     )
     np.testing.assert_allclose(value, ALL[name](p[:, :5], t[:, :5]).sum(), rtol=1e-5)
