@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -231,7 +231,8 @@ class Config:
 
     # Names the default workdir, workdirs/NAME.
     name: str
-    # Heading of the report.
+    # Heading of the report. Empty, and where other data are given than those that the config names: made from the
+    # classes and their counts.
     title: str = ""
     # Of the initial weights, the order of the batches and the augmentation.
     seed: int = 0
@@ -430,7 +431,19 @@ def override(config: Config, arguments: list[str]) -> Config:
         return parse(Config, ["--help"], prog="imbal-jax train CONFIG", default=config)
     for method in _words_of("--methods", arguments):
         find_method(method)  # tyro would hide which name is wrong
-    return parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
+    changed = parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
+    return retitled(changed, config) if changed.title == config.title else changed
+
+
+def retitled(config: Config, before: Config) -> Config:
+    """``config`` without the title that it has from ``before``, where that names other data."""
+    was, now, default = before.data, config.data, Data()
+    same = was.source == now.source and was.dir in (now.dir, None)
+    unnamed = all(
+        getattr(was, name) == getattr(default, name)
+        for name in ("source", "dir", "phantom_images", "phantom_imbalance")
+    )
+    return config if same or unnamed else replace(config, title="")
 
 
 def option_names(value: Any, prefix: str = "") -> list[str]:

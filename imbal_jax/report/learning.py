@@ -27,7 +27,7 @@ def learning_curves(runs: Sequence[RunResult]) -> str:
     lacking = "" if len(plots) == 2 else "<p class=muted>Only one of the two curves was recorded.</p>"
     return (
         f"<p>Checkpoints were chosen by the validation criterion <code>{escape(runs[0].criterion)}</code>.</p>"
-        f'{legend(runs)}<div class="grid">{"".join(plots)}</div>{lacking}{_evaluations(runs)}'
+        f'{legend(runs)}<div class="curves">{"".join(plots)}</div>{lacking}{_evaluations(runs)}'
     )
 
 
@@ -55,8 +55,7 @@ def _criteria(runs: Sequence[RunResult]) -> str:
     if not any(len(steps) for steps, _ in chosen_by):
         return ""
     criterion = parse_criterion(runs[0].criterion)
-    names = [NAMES.get(term.name, term.name) for term in criterion.terms]
-    figure, axes = draw("step", f"validation {' + '.join(names)}"[:60])
+    figure, axes = draw("step", "criterion on validation")
     for i, (steps, values) in enumerate(chosen_by):
         few: dict[str, Any] = {"marker": ".", "markersize": 5} if len(steps) <= 30 else {}
         axes.plot(*thinned(steps, values), **line(runs, i), **few)
