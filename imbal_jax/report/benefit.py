@@ -40,7 +40,8 @@ SHORT = (
 INTRODUCTION = (
     "<p>Net benefit (Vickers and Elkin, Med Decis Making 2006) counts true positives less false ones, these "
     "weighted by the odds of the risk at which one would just act: at 2&nbsp;%, one true positive is worth 49 false "
-    "alarms. The lines use the probabilities as thresholds, so probabilities that are too high or too low lose benefit here.</p>"
+    "alarms. The lines use the probabilities as thresholds, so probabilities that are too high or too low lose "
+    "benefit here.</p>"
     "<p>The tables hold the decision fixed and let the prevalence change, images of a class looking as they do here. "
     "Number needed to review: images called for one that has the finding. The last column: the risks of acting "
     "between which the decision beats both calling everybody and calling nobody, from 1 − NPV to PPV. Intervals "

@@ -24,10 +24,10 @@ def comparison(study: Study, means: Study) -> str:
         for i, run in enumerate(runs)
     )
     bold = " The highest is bold." if len(runs) > 1 else ""
+    ranks = f"{'calibrated ' if _calibrated(means) else ''}probabilities"
     text = (
-        f"<p>Every metric of the calls in the first table, an image called by {means.rule}, with AUROC and average "
-        f"precision of the {'calibrated ' if _calibrated(means) else ''}probabilities. The mean over the classes "
-        f"counts each class the same, however rare.{bold}</p>"
+        f"<p>Every metric of the same calls (by {means.rule}), with AUROC and average precision of the {ranks}. The "
+        f"mean over the classes counts each class the same, however rare.{bold}</p>"
     )
     headings = ["method", *NAMES.values()]
     differences = DIFFERENCES if len(runs) > 1 else ""

@@ -27,10 +27,7 @@ def operating_points(study: Study) -> str:
         return ""
     groups = [(_heading(study, k), [_row(study, i, k) for i in runs]) for k in study.shown]
     missed = [name for i in runs for k in study.shown if (name := _out_of_reach(study, i, k))]
-    text = (
-        f"{_explained(study)}<p>Rates on validation, where the thresholds were chosen, stand beside those on test "
-        "images, which show what to expect.</p>"
-    )
+    text = _explained(study)
     if missed:
         text += (
             f"<aside><b>Not kept on test</b>: {'; '.join(missed)}. The whole interval lies below what the rule asks: "
@@ -68,9 +65,9 @@ def _explained(study: Study) -> str:
     chosen = escape(rule_in_words(rules[0])) if len(rules) == 1 else "what the rule under its class asks for"
     calibrated = "calibrated " if any(run.raw_scores is not None for run in study.runs) else ""
     return (
-        f"<p>An image is called a class where its {calibrated}probability of the class is the threshold or more. For "
-        f"a rare class even a suspicious image has a low probability, so thresholds are low. They were chosen on "
-        f"validation for {chosen}.</p>"
+        f"<p>An image is called a class where its {calibrated}probability of the class is the threshold or "
+        "more. For a rare class thresholds are low. They were chosen on validation, for "
+        f"{chosen}. The rates on test images show what to expect.</p>"
     )
 
 

@@ -100,12 +100,12 @@ def _class_curves(study: Study, k: int) -> str:
     )
     name = study.classes[k]
     headings = ["", *(["AUROC, validation"] if _validated(study) else []), "AUROC, test", "average precision"]
-    scale = " (logarithmic)" if rare else ""
+    scale = ", on a logarithmic scale" if rare else ""
     return (
         f'<div class="curves"><div><h3>{escape(name)} <small>{counts.positives:,} positives ({chance})</small></h3>'
         f"{table(headings, areas, kind='')}</div>"
         f"{svg(roc, 'ROC; dotted: guessing', name)}"
-        f"{svg(recall, f'Precision-recall{scale}; dotted: guessing, {chance}', name)}"
+        f"{svg(recall, f'Precision-recall{scale}; dotted: guessing', name)}"
         "</div>"
     )
 

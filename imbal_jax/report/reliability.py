@@ -53,8 +53,8 @@ ERRORS = (
 DIAGRAMS = (
     "<p>Points should be on the dotted line. Below it the probabilities are too high. Each point is a tenth of the "
     f"images by rising probability (a fifth where there are fewer than {FEW} positives), the last one halved "
-    f"again and again down to {SMALLEST_BIN}; bars are 95&nbsp;% intervals. The axes differ between the diagrams: each ends "
-    "where its probabilities do.</p>"
+    f"again and again down to {SMALLEST_BIN}; bars are 95&nbsp;% intervals. The axes differ between the diagrams: "
+    "each ends where its probabilities do.</p>"
 )
 
 

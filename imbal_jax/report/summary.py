@@ -44,10 +44,10 @@ def _first_of_all(study: Study, means: Study) -> str:
 
 def _folded(line: str) -> tuple[str, str]:
     """The warning, and its consequence; of one that names many classes the beginning, and the whole."""
-    warning, _, reason = line.partition(": ")
+    warning, _, reason = line.partition(". " if ". " in line else ": ")
     if len(warning) > LONG:
         warning, reason = f"{warning[:LONG].rpartition(', ')[0]} …", line
-    return warning[:1].upper() + warning[1:], reason
+    return warning, reason
 
 
 def _cautions(study: Study, present: list[tuple[int, Counts]]) -> str:

@@ -125,7 +125,7 @@ def _where(study: Study) -> str:
     of = f" of {study.cohort.size:,} patients" if study.has_groups else ""
     at_points = all(decided.at_points for decided in study.decided)
     how = "at the operating points that were chosen on validation" if at_points else f"called by {study.rule}"
-    return f"on {images(len(study.images))}{of} in the test set, {how}"
+    return f"on {counted(len(study.images), 'test image')}{of}, {how}"
 
 
 def _seeds(study: Study, i: int) -> str:
