@@ -151,7 +151,8 @@ def table_of(run: RunResult, decided: Decisions) -> dict[str, dict[str, float]]:
     table = {name: dict(run.table.get(name, {})) for name in (*decided.classes, "macro")}
     table["macro"].pop("accuracy", None)  # of the raw calls
     for key, values in found.items():
-        table["macro"][key] = macro_mean(values[list(decided.shown)])[0]
+        table["macro"][key], covered = macro_mean(values[list(decided.shown)])
+        table["macro"][f"{key}_classes"] = float(covered)
         for name, value in zip(decided.classes, values, strict=True):
             table[name][key] = float(value)
     return table

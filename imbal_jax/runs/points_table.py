@@ -57,7 +57,7 @@ def points_table(
             table.add_row(Text(name), Text(label), *_cells(of_seeds))
         table.add_section()
     asked = [f"{rule}: {', '.join(dict.fromkeys(names))}" for rule, names in rules.items()]
-    lines = [EXPLAINED, *(asked if len(rules) > 1 else rules)]
+    lines = [f"{EXPLAINED}:", *asked] if len(rules) > 1 else [f"{EXPLAINED} {rule}" for rule in rules]
     if any("confidence" in rule for rule in rules):
         lines.append(CONFIDENCE)
     if len(methods) < len(results):
