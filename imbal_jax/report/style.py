@@ -103,7 +103,7 @@ th,td{padding:.4rem .5rem}.pictures{grid-template-columns:repeat(3,1fr);gap:.5re
 tbody th{min-width:4rem}
 """
 _NARROW = """
-body{grid-template-columns:minmax(0,1fr)}.beside{display:none}
+body{display:block}.beside{display:none}
 .above{display:block;position:sticky;top:0;z-index:2;background:var(--page);border-bottom:1px solid var(--line);
 margin:0 -1rem;padding:.5rem 1rem;max-height:70vh;overflow-y:auto}
 section{scroll-margin-top:3rem}
