@@ -56,8 +56,8 @@ def results_table(
     """
     deviations = deviations or {}
     table = Table(title=f"Results on the test set, at its own prevalence{f', {how}' if how else ''}")
-    table.add_column("class")
-    table.add_column("method")
+    table.add_column("class", overflow="fold")
+    table.add_column("method", overflow="fold")
     columns = columns_of(tables, width)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)

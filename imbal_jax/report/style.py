@@ -40,7 +40,7 @@ ul.plain{list-style:none;margin:0;padding:0}ul.plain li{margin:.3rem 0;font-size
 .bar{display:block;height:.45rem;border-radius:.25rem;background:var(--line);overflow:hidden;margin-top:.15rem}
 .bar i{display:block;height:100%}
 .wide{font-size:.8rem}.wide th,.wide td{padding:.4rem .3rem}
-.wide td .ci{white-space:normal}.wide{table-layout:fixed;width:100%}.wide th:first-child{width:14%}
+.wide td .ci{white-space:normal}.wide td{width:9.3%}
 .curves table{font-size:.8rem}.curves th,.curves td{padding:.35rem .2rem}.curves tbody th{min-width:0}
 li.fold{list-style:none;margin-left:-1.1rem}
 .errors td{text-align:left;width:40%}.errors thead th{text-align:left}.errors td>span{display:block;max-width:24rem}
@@ -96,6 +96,7 @@ th,td{padding:.4rem .5rem}.pictures{grid-template-columns:repeat(3,1fr);gap:.5re
 .stack .group th{padding:.3rem 0 0}.stack .group{border:0;padding:.3rem 0 0}
 .stack.grouped tr:not(.group) th{padding-left:0}
 .errors tr:not(.group){display:grid;grid-template-columns:1fr 1fr;column-gap:1rem}.errors tbody th{grid-column:1/3}
+.wide td{width:auto}
 .errors td{width:auto;display:block}.errors td>span{text-align:left;max-width:none}.errors td::before{display:block}
 .tag{display:inline;margin-left:.5rem}
 .matrix th,.matrix td{padding:.1rem}.matrix tbody th{min-width:4rem}

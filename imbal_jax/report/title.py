@@ -29,8 +29,8 @@ def title_of(
     if not held:
         return text
     rarest = min(held, key=lambda name: held[name])
-    named = f"rarest: {rarest}, " if len(findings) > 1 else ""
-    return f"{text}; {named}{held[rarest]:,} ({percent(held[rarest] / images)})"
+    named = f"; rarest: {rarest}," if len(findings) > 1 else ":"
+    return f"{text}{named} {held[rarest]:,} ({percent(held[rarest] / images)})"
 
 
 def _total(table: Sequence[Mapping[str, object]], key: str) -> int | None:

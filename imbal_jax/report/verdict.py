@@ -12,17 +12,16 @@ from imbal_jax.report.html import (
     Group,
     Html,
     bracket,
-    colour,
     counted,
     figures,
     first_shown,
     images,
+    listed,
     method,
     share,
 )
 from imbal_jax.report.rates import opposite, rates
 from imbal_jax.report.resampling import macro, percentile_interval
-from imbal_jax.report.seeds import SeedStudy
 from imbal_jax.report.study import Study
 
 SHOWN = 3  # classes on the first screen, the rarest; the others are folded
@@ -105,8 +104,8 @@ def recommended(study: Study, present: list[tuple[int, Counts]]) -> str:
 
 
 def _cost(study: Study, i: int, present: list[tuple[int, Counts]]) -> str:
-    """Both errors, as the end of a sentence."""
-    if len(present) == 1:
+    """Both errors, as the end of a sentence; of several seeds their mean, and no counts."""
+    if len(present) == 1 and len(study.seeds(i)) == 1:
         k, counts = present[0]
         now, of = study.decided[i].counts(k), errors_of(study, i, k)
         what = escape(study.classes[k])
@@ -117,8 +116,15 @@ def _cost(study: Study, i: int, present: list[tuple[int, Counts]]) -> str:
     of = mean_errors(study, i)
     return (
         f"finds <b>{share(*of.found)}</b> of the cases and raises a false alarm in <b>{share(*of.alarms)}</b> of the "
-        f"images without the finding, on average over {len(present)} classes"
+        f"images without the finding{_averaged(study, len(present), ', on average over ')}"
     )
+
+
+def _averaged(study: Study, classes: int, start: str) -> str:
+    """What the macro values of the runs are means over, after ``start``; empty where that is nothing."""
+    seeds = max(len(study.seeds(i)) for i in range(len(study.runs)))
+    over = [counted(classes, "class")] * (classes > 1) + [counted(seeds, "seed")] * (seeds > 1)
+    return f"{start}{listed(over)}" if over else ""
 
 
 def _where(study: Study) -> str:
@@ -142,29 +148,30 @@ def both_errors(study: Study, means: Study, present: list[tuple[int, Counts]]) -
     """Cases found and false alarms, class by class, the methods beside each other."""
     groups = [_of_class(study, k, counts) for k, counts in present]
     shown = SHOWN
-    if len(present) > 1:
-        groups, shown = [_of_mean(means, len(present)), *groups], SHOWN + 1
+    if over := _averaged(means, len(present), "Mean over "):
+        groups, shown = [_of_mean(means, over, len(present)), *groups], SHOWN + 1
     headings = ["method", "cases found", "false alarms"]
     tables = first_shown(headings, groups, shown, "Both errors in", "errors")
     return tables + DEFINED
 
 
+FOUND, ALARMS = "var(--accent)", "var(--wrong)"
 DEFINED = (
     "<p class=muted>Found: images that have the finding and are called, of all that have it. False alarms: images "
     "that do not have it and are called all the same, of all that do not.</p>"
 )
 
 
-def _of_mean(study: Study, classes: int) -> Group:
+def _of_mean(study: Study, over: str, classes: int) -> Group:
     rows = []
     for i in range(len(study.runs)):
-        of, name = mean_errors(study, i), method(study.runs, i)
-        if isinstance(study, SeedStudy) and len(study.seeds(i)) > 1:
-            name = Html(f"{name} <small>{len(study.seeds(i))} seeds</small>")
-        rows.append(
-            [name, _shown(study, i, share(*of.found), of.found[0]), _alarms(share(*of.alarms), of.alarms[0])]
+        of = mean_errors(study, i)
+        found, alarms = (
+            _bar(share(*rate), rate[0], fill) for rate, fill in ((of.found, FOUND), (of.alarms, ALARMS))
         )
-    return Html(f"Mean over the {classes} classes <small>each counts the same, however rare</small>"), rows
+        rows.append([method(study.runs, i), found, alarms])
+    equal = " <small>each class counts the same, however rare</small>" if classes > 1 else ""
+    return Html(f"{over}{equal}"), rows
 
 
 def _of_class(study: Study, k: int, counts: Counts) -> Group:
@@ -177,21 +184,13 @@ def _of_class(study: Study, k: int, counts: Counts) -> Group:
         called = here.found + here.false_alarms
         if called in (0, here.known):
             name = Html(f"{name} <small class=tag>calls {'every' if called else 'no'} image</small>")
-        rows.append([name, _shown(study, i, found, of.found[0]), _alarms(alarms, of.alarms[0])])
+        rows.append([name, _bar(found, of.found[0], FOUND), _bar(alarms, of.alarms[0], ALARMS)])
     positive = study.cohort.truth[:, k] == 1
     patients = counted(len(np.unique(study.cohort.patients[positive])), "patient")
     of_patients = f" of {patients}" if study.has_groups else ""
     held = f"{images(counts.positives)}{of_patients} among {counts.known:,}"
     named = f"{escape(study.classes[k])} <small>{held}"
     return Html(f"{named} ({share(counts.prevalence)})</small>"), rows
-
-
-def _shown(study: Study, i: int, text: str, value: float) -> Html:
-    return _bar(text, value, colour(study.runs, i))
-
-
-def _alarms(text: str, value: float) -> Html:
-    return _bar(text, value, "var(--wrong)")
 
 
 def _bar(text: str, value: float, fill: str) -> Html:

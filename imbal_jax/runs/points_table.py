@@ -41,7 +41,7 @@ def points_table(
         padding=(0, 1) if width >= WIDE else 0,
     )
     table.add_column("class", overflow="fold")
-    table.add_column("method")
+    table.add_column("method", overflow="fold")
     rates = HEADINGS[1:4] if width >= WIDE else SHORT[1:4]
     for heading in HEADINGS if width >= WIDE else SHORT:
         table.add_column(heading, justify="right", min_width=BOUNDS if heading in rates else None)

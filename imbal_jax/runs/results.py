@@ -20,7 +20,7 @@ def write_results(
     """Write the numbers of the runs, unrounded, to ``folder``: the layout is a public contract.
 
     ``{"runs": [{"method", "seed", "step", "split", "rows", "operating_points"}]}``: ``rows`` maps each class and
-    "macro" to its metrics, of the raw calls, before calibration and without thresholds; ``operating_points`` maps each
+    "macro" to its metrics, of the raw calls (before calibration, no thresholds); ``operating_points`` maps each
     class but the negative one to ``threshold``, ``rule``, ``sensitivity``, ``specificity``, ``ppv``,
     ``called_per_1000`` and ``intervals``, the 95 % intervals of the three rates as [low, high]; of a task that does
     not decide there are none. What is undefined (NaN) is null.

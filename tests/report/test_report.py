@@ -458,6 +458,22 @@ def test_same_result_makes_the_same_file(
     assert write(tmp_path / "again.html", two_runs)[0] == page[0]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_several_seeds_of_one_finding_are_given_by_their_mean(tmp_path: Path) -> None:
+    """Seeds find 10 and 16 of 20, with 4 and 8 false alarms in 80."""
+    labels, place = np.repeat([0, 1], [80, 20]), np.arange(100)
+    one = called_by("ce", labels, (place >= 90) | (place < 4))
+    two = called_by("ce", labels, (place >= 84) | (place < 8), seed=1)
+    lead = lead_of(tmp_path / "report.html", [one, two]).replace("\N{NO-BREAK SPACE}", " ")
+    assert re.match(
+        r"ce finds 65.0 % \[[\d.]+, [\d.]+\] of the cases and raises a false alarm in 7.5 % \[", lead
+    )
+    assert "on average over 2 seeds" in lead
+    cells = Cells((tmp_path / "report.html").read_text())
+    assert cells.cell("summary", "Mean over 2 seeds", "ce", "cases found").startswith("65.0 % [")
+    assert cells.cell("summary", "finding", "ce, seed 0", "cases found").startswith("10 of 20, 50.0 % [")
+
+
 def test_precision_of_a_rare_finding_has_a_logarithmic_axis(page: tuple[str, Page]) -> None:
     """Of 200 images 8 have the one finding and 12 the other."""
     labels = [given["aria-label"] for tag, given in page[1].tags if tag == "svg" and "aria-label" in given]

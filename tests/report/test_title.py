@@ -17,7 +17,7 @@ def test_a_title_names_classes_and_counts() -> None:
         "nodule and mass in 1,000 images of 600 patients; rarest: mass, 4 (0.4 %)"
     )
     alone = [{"split": "all", "images": 50, "patients": 50, "clear": 40, "finding": 10}]
-    assert title_of(alone, ("clear", "finding"), "clear") == "finding in 50 images; 10 (20.0 %)"
+    assert title_of(alone, ("clear", "finding"), "clear") == "finding in 50 images: 10 (20.0 %)"
 
 
 def test_a_title_of_many_labels_names_the_first_and_how_many_more() -> None:
