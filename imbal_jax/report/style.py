@@ -35,7 +35,8 @@ section{margin-top:2.2rem;scroll-margin-top:1rem}header+section{margin-top:1.2re
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:1rem;align-items:start}
 .three{grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr))}
 .matrices{grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr))}.grid>div{min-width:0}
-.curves{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:1rem;align-items:start;margin-bottom:.8rem}
+.curves{display:grid;grid-template-columns:minmax(0,1.2fr) repeat(2,minmax(0,1fr));gap:1rem;
+align-items:start;margin-bottom:.8rem}
 ul.plain{list-style:none;margin:0;padding:0}ul.plain li{margin:.3rem 0;font-size:.925rem}
 .bar{display:block;height:.45rem;border-radius:.25rem;background:var(--line);overflow:hidden;margin-top:.15rem}
 .bar i{display:block;height:100%}
@@ -46,8 +47,8 @@ li.fold{list-style:none;margin-left:-1.1rem}
 .errors td{text-align:left;width:40%}.errors thead th{text-align:left}.errors td>span{display:block;max-width:24rem}
 .errors td .ci{display:inline}
 .tag{display:block;color:var(--wrong)}
-.method{font-weight:600;display:inline-flex;align-items:center}
-.key{flex:none;width:1.75rem;height:.5rem;margin-right:.45rem;fill:none}
+.method{font-weight:600}
+.key{display:inline-block;vertical-align:middle;width:1.75rem;height:.5rem;margin-right:.45rem;fill:none}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.9rem}
 aside{background:var(--soft);border-left:3px solid var(--wrong);border-radius:.3rem;padding:.7rem 1rem;
 margin:1.2rem 0;font-size:.9rem}
@@ -69,9 +70,10 @@ td .ci{display:block}
 .wrong{background:color-mix(in srgb,var(--wrong) calc(var(--share)*38%),var(--soft))}
 .right small,.wrong small{color:inherit}
 figure{margin:0}.plot svg{width:100%;max-width:34rem;height:auto;display:block;fill:var(--ink);font-family:inherit}
-.pictures{display:grid;grid-template-columns:repeat(6,1fr);gap:.8rem}.pairs{grid-template-columns:repeat(3,1fr)}
+.pictures{display:grid;grid-template-columns:repeat(6,minmax(0,1fr));gap:.8rem}
+.pairs{grid-template-columns:repeat(3,minmax(0,1fr))}
 .pictures img{width:100%;aspect-ratio:1;object-fit:contain;background:#000;border-radius:.3rem;display:block}
-.pair{display:grid;grid-template-columns:1fr 1fr;gap:.25rem}
+.pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:.25rem}
 .pictures figcaption{font-size:.75rem;line-height:1.35;margin-top:.25rem}
 .pictures figcaption b{color:var(--ink)}.pixels{image-rendering:pixelated}
 details{border-top:1px solid var(--line);padding:.45rem 0}summary{cursor:pointer}
@@ -84,8 +86,9 @@ _PHONE = """
 body{font-size:15px;line-height:1.45}section{margin-top:1.8rem}
 main{padding:.8rem 0 3rem}h1{font-size:1.35rem}.lead{font-size:1rem}body{padding:0 1rem}
 .curves{grid-template-columns:minmax(0,1fr)}
-th,td{padding:.4rem .5rem}.pictures{grid-template-columns:repeat(3,1fr);gap:.5rem}
-.pairs{grid-template-columns:1fr 1fr}
+th,td{padding:.4rem .5rem}.pictures{grid-template-columns:repeat(3,minmax(0,1fr));gap:.5rem}
+.pairs{grid-template-columns:repeat(2,minmax(0,1fr))}
+td{white-space:normal}
 .stack,.stack tbody,.stack tr,.stack tbody th,.stack td{display:block}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .stack tr{border-bottom:1px solid var(--line);padding:.5rem 0}
@@ -95,7 +98,8 @@ th,td{padding:.4rem .5rem}.pictures{grid-template-columns:repeat(3,1fr);gap:.5re
 .stack td .ci{display:inline}
 .stack .group th{padding:.3rem 0 0}.stack .group{border:0;padding:.3rem 0 0}
 .stack.grouped tr:not(.group) th{padding-left:0}
-.errors tr:not(.group){display:grid;grid-template-columns:1fr 1fr;column-gap:1rem}.errors tbody th{grid-column:1/3}
+.errors tr:not(.group){display:grid;grid-template-columns:repeat(2,minmax(0,1fr));
+column-gap:1rem}.errors tbody th{grid-column:1/3}
 .wide td{width:auto}
 .errors td{width:auto;display:block}.errors td>span{text-align:left;max-width:none}.errors td::before{display:block}
 .tag{display:inline;margin-left:.5rem}
