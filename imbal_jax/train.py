@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from imbal_jax.config import Config
+from imbal_jax.config import Config, retitled
 from imbal_jax.console import duration, make_console, say
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.load import ARRAYS, Splits, check_splits, load, split_dataset
@@ -89,7 +89,7 @@ def fit(
     if not isinstance(data, Dataset | Splits | None):
         raise InputError(f"data is {type(data).__name__}: give an imbal_jax.Dataset, or Splits")
     if data is not None:
-        config = replace(config, data=replace(config.data, source=ARRAYS))
+        config = retitled(replace(config, data=replace(config.data, source=ARRAYS)), config)
     workdir = Path(workdir)
     with locked(workdir):
         return FitResults(fit_runs(config, workdir, data, console or make_console()), workdir)

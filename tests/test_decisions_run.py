@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from sklearn.metrics import roc_auc_score
 
 from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Train
+from imbal_jax.console import percent
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
 from imbal_jax.runs.deployment import Deployment
@@ -47,7 +49,7 @@ def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(
     pictures: Path, tmp_path: Path
 ) -> None:
     console = Console(width=160, file=io.StringIO())
-    train.fit(config(pictures), tmp_path / "run", console=console)
+    results = train.fit(config(pictures), tmp_path / "run", console=console)
     trained = console.file.getvalue()
     console = Console(width=160, file=io.StringIO())
     rescore(config(pictures), tmp_path / "run", console)
@@ -65,7 +67,19 @@ def test_a_constraint_that_was_not_met_and_a_rarer_draw_are_said_first(
         assert "two-sided 95 % intervals" in text
     for text in (trained, evaluated):
         assert text.index(unmet) < text.index("Results on the test set")
-    assert report.index(unmet) < report.index("On 80 test images")
+    assert report.index(unmet) < report.index("on 80 test images of 40 patients")
+    # one AUROC: that of the calibrated probabilities; one sensitivity: that at the operating point
+    (result,), (_, point) = results, Deployment.read(tmp_path / "run" / "ce" / "seed0").points
+    area = roc_auc_score(result.labels, result.scores[:, 1])
+    found = ((result.scores[:, 1] >= point.threshold) & (result.labels == 1)).sum() / 20
+    for text in (trained, evaluated):
+        row = next(line for line in text.splitlines() if re.match(r"│ bright +│ ce", line))
+        assert f"{found:.3f}" in row
+        assert f"{area:.3f}" in row
+    assert f"<td>{found:.3f}</td>" in results._repr_html_()
+    assert f"<td>{area:.3f}</td>" in results._repr_html_()
+    assert f"{area:.3f} [" in report
+    assert f"of 20, {percent(found)} [" in report
     assert re.search(
         r"prevalence of bright differs between the splits: train .*validation .*test 25.0 %", trained
     )

@@ -1,7 +1,7 @@
 """Config of a run: frozen dataclasses, config files, typed overrides from the command line."""
 
 from imbal_jax.config.file import load_config
-from imbal_jax.config.overrides import option_names, override
+from imbal_jax.config.overrides import option_names, override, retitled
 from imbal_jax.config.plain import from_json, to_json
 from imbal_jax.config.ranges import prevalence_of
 from imbal_jax.config.sections import Config, Data, Deploy, MethodField, Model, Optim, Train
@@ -19,5 +19,6 @@ __all__ = [
     "option_names",
     "override",
     "prevalence_of",
+    "retitled",
     "to_json",
 ]

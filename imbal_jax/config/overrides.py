@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from imbal_jax.arguments import parse
-from imbal_jax.config.sections import Config
+from imbal_jax.config.sections import Config, Data
 from imbal_jax.errors import InputError
 from imbal_jax.methods import find_method
 
@@ -33,7 +33,19 @@ def override(config: Config, arguments: list[str]) -> Config:
         find_method(method)  # tyro would hide which name is wrong
     if any(name != config.model.name for name in _words_of("--model.name", arguments)):
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, options={}))
-    return parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
+    changed = parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
+    return retitled(changed, config) if changed.title == config.title else changed
+
+
+def retitled(config: Config, before: Config) -> Config:
+    """``config`` without the title that it has from ``before``, where that names other data."""
+    was, now, default = before.data, config.data, Data()
+    same = was.source == now.source and was.dir in (now.dir, None)
+    unnamed = all(
+        getattr(was, name) == getattr(default, name)
+        for name in ("source", "dir", "phantom_images", "phantom_imbalance")
+    )
+    return config if same or unnamed else dataclasses.replace(config, title="")
 
 
 def option_names(value: Any, prefix: str = "") -> list[str]:

@@ -28,7 +28,7 @@ class Data:
 
     # "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of labels, or in
     # folders called as their classes), "npz" (arrays of images and labels), or a public set: kermany,
-    # kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which imbal-jax ingest,
+    # kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which imbal-jax ingest,
     # imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and split; or
     # "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split; or one's own, a
     # function at package.module:name that is given these options and returns a Dataset, or a Dataset and its split,
@@ -221,7 +221,8 @@ class Config:
 
     # Names the default workdir, workdirs/NAME.
     name: str
-    # Heading of the report.
+    # Heading of the report. Empty, and where other data are given than those that the config names: made from the
+    # classes and their counts.
     title: str = ""
     # Of the initial weights, the order of the batches and the augmentation.
     seed: int = 0

@@ -18,7 +18,13 @@ from imbal_jax.data.sources.phantom import write_phantoms
 from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.data.sources.tfds_preparation import PREFIX
 from imbal_jax.data.splits.config_draw import draw
-from imbal_jax.data.splits.patient_split import complete_split, shared_patients, split_by_group, split_summary
+from imbal_jax.data.splits.patient_split import (
+    CLASS_SHARES_OFF,
+    complete_split,
+    shared_patients,
+    split_by_group,
+    split_summary,
+)
 from imbal_jax.data.tables.given_split import PARTS as SPLITS
 from imbal_jax.errors import InputError
 from imbal_jax.import_paths import is_import_path
@@ -81,7 +87,7 @@ def split_dataset(options: Data, data: Dataset, given: Indices | None = None, sa
         say(f"{reason}; its scores there are undefined")
     # A draw changes the ratios on purpose: the error is the split's
     table = [
-        {**row, "label ratio error": before["label ratio error"]}
+        {**row, CLASS_SHARES_OFF: before[CLASS_SHARES_OFF]}
         for row, before in zip(summary.rows(), split.rows(), strict=True)
     ]
     return Splits(
@@ -231,7 +237,7 @@ def _folder(asked: _Request, where: Path) -> tuple[Dataset, Indices | None]:
         label_kind=options.label_kind,
         split=options.split,
         cache=asked.folder / "cache",
-        progress=_counter(asked.say, "radiographs read"),
+        progress=_counter(asked.say, "images read"),
         left_out=left_out,
     )
     if left_out.is_file():

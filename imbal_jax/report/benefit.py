@@ -9,10 +9,10 @@ from imbal_jax.decisions.operating_point import net_benefit, predictive_values
 from imbal_jax.decisions.prior_shift import correct_prevalence
 from imbal_jax.metrics import Interval
 from imbal_jax.report.decisions import Decisions
-from imbal_jax.report.html import Html, bracket, by_method, decimals, figures, legend, table
-from imbal_jax.report.per_class import rates
+from imbal_jax.report.html import Html, bracket, counted, decimals, figures, fold, grouped, legend, method
 from imbal_jax.report.plots import INK, MUTED, dot, draw, fill, line, shares_axis, svg
 from imbal_jax.report.ranking import drawable_classes
+from imbal_jax.report.rates import rates
 from imbal_jax.report.study import Study
 
 BENEFIT_CLASSES = 6
@@ -28,14 +28,20 @@ def in_use(study: Study) -> str:
         return "<p>Undefined: no class has positive and negative test images.</p>"
     left = len(drawable) - len(drawn)
     rest = f"<p class=muted>The {len(drawn)} rarest classes are shown.</p>" if left else ""
-    return f"{INTRODUCTION}{legend(study.runs)}{''.join(_class(study, k) for k in drawn)}{rest}"
+    first, *others = (_class(study, k) for k in drawn)
+    more = fold(counted(len(others), "more class"), "".join(others))
+    return f"{SHORT}{fold('How to read this', INTRODUCTION)}{legend(study.runs)}{first}{more}{rest}"
 
 
+SHORT = (
+    "<p>How often a call is right depends on how common the finding is where the model is used. A model is of use "
+    "where its line is above both calling everybody (thin) and calling nobody (dotted, 0).</p>"
+)
 INTRODUCTION = (
-    "<p>Net benefit (Vickers and Elkin, Med Decis Making 2006) counts true positives less false ones, these weighted "
-    "by the odds of the risk at which one would just act: at 2&nbsp;%, one true positive is worth 49 false alarms. "
-    "A model is of use where its line is above both calling everybody (thin) and calling nobody (dotted, 0). The "
-    "lines use the probabilities as thresholds, so probabilities that are too high or too low lose benefit here.</p>"
+    "<p>Net benefit (Vickers and Elkin, Med Decis Making 2006) counts true positives less false ones, these "
+    "weighted by the odds of the risk at which one would just act: at 2&nbsp;%, one true positive is worth 49 false "
+    "alarms. The lines use the probabilities as thresholds, so probabilities that are too high or too low lose "
+    "benefit here.</p>"
     "<p>The tables hold the decision fixed and let the prevalence change, images of a class looking as they do here. "
     "Number needed to review: images called for one that has the finding. The last column: the risks of acting "
     "between which the decision beats both calling everybody and calling nobody, from 1 − NPV to PPV. Intervals "
@@ -47,13 +53,9 @@ INTRODUCTION = (
 def _class(study: Study, k: int) -> str:
     name, prevalence = study.classes[k], study.use(k).prevalence
     figures_of = _benefit(study, k, prevalence) + _benefit_elsewhere(study, k, prevalence) + _values(study, k)
-    tables = "".join(
-        by_method(study.runs, i) + _predictive_table(study, i, k, prevalence) for i in range(len(study.runs))
-    )
     return (
         f'<h3>{escape(name)}</h3><div class="grid three">{figures_of}</div>'
-        f"<details{' open' if len(study.runs) == 1 else ''}><summary>Predictive values of {escape(name)}</summary>"
-        f"{tables}</details>"
+        f"{fold(f'Predictive values of {escape(name)}', _predictive_table(study, k, prevalence))}"
     )
 
 
@@ -146,28 +148,34 @@ def _named(study: Study, k: int, prevalence: float, of_test: float) -> str:
     return f"{name}, test set" if prevalence == of_test else name
 
 
-def _predictive_table(study: Study, i: int, k: int, prevalence: float) -> str:
-    rows = []
+def _predictive_table(study: Study, k: int, prevalence: float) -> str:
     here = study.decided[0].counts(k).prevalence
-    for q in sorted({*PREVALENCES, prevalence, here}):
-        value, low, high = (predictive_values(s, c, q) for s, c in _bounds(study, i, k))
-        (s, c), *_ = _bounds(study, i, k)
-        worth = value.ppv > 1 - value.npv  # False where undefined
-        rows.append(
-            [
-                _named(study, k, q, here),
-                bracket(float(value.ppv), Interval(float(low.ppv), float(high.ppv))),
-                bracket(
-                    float(value.npv),
-                    Interval(float(low.npv), float(high.npv)),
-                    places=max(3, decimals(1 - float(low.npv)) - 1),  # two significant digits of 1 - NPV
-                ),
-                figures(float(value.number_needed_to_review)),
-                figures(1000 * (s * q + (1 - c) * (1 - q))),
-                figures(1000 * (1 - s) * q),
-                f"{percent(float(1 - value.npv))} to {percent(float(value.ppv))}" if worth else UNDEFINED,
-            ]
+    groups = [
+        (
+            _named(study, k, q, here),
+            [[method(study.runs, i), *_predictive_values(study, i, k, q)] for i in range(len(study.runs))],
         )
-    headings = ["prevalence", "PPV", "NPV", "number needed to review", "called per\N{NO-BREAK SPACE}1,000"]
+        for q in sorted({*PREVALENCES, prevalence, here})
+    ]
+    headings = ["method", "PPV", "NPV", "number needed to review", "images called per\N{NO-BREAK SPACE}1,000"]
     headings += ["missed per\N{NO-BREAK SPACE}1,000", "of use at a risk of"]
-    return table(headings, rows)
+    return grouped(headings, groups)
+
+
+def _predictive_values(study: Study, i: int, k: int, q: float) -> list[str]:
+    """The cells of one method at the prevalence ``q``."""
+    value, low, high = (predictive_values(s, c, q) for s, c in _bounds(study, i, k))
+    (s, c), *_ = _bounds(study, i, k)
+    worth = value.ppv > 1 - value.npv  # False where undefined
+    return [
+        bracket(float(value.ppv), Interval(float(low.ppv), float(high.ppv))),
+        bracket(
+            float(value.npv),
+            Interval(float(low.npv), float(high.npv)),
+            places=max(3, decimals(1 - float(low.npv)) - 1),  # two significant digits of 1 - NPV
+        ),
+        figures(float(value.number_needed_to_review)),
+        figures(1000 * (s * q + (1 - c) * (1 - q))),
+        figures(1000 * (1 - s) * q),
+        f"{percent(float(1 - value.npv))} to {percent(float(value.ppv))}" if worth else UNDEFINED,
+    ]

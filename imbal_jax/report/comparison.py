@@ -1,43 +1,60 @@
-"""Section that compares the methods by their macro averages."""
+"""Section that compares the methods by every metric, on the mean over the classes and class by class."""
 
 import math
 from html import escape
 
-from imbal_jax.console import UNDEFINED, duration
-from imbal_jax.report.html import Html, bracket, figures, method, table
+from imbal_jax.console import UNDEFINED, duration, percent
+from imbal_jax.metrics import Interval
+from imbal_jax.report.html import Group, Html, bracket, figures, fold, grouped, method, table
+from imbal_jax.report.rates import rates
+from imbal_jax.report.resampling import percentile_interval
 from imbal_jax.report.results_table import best_methods
 from imbal_jax.report.study import NAMES, Study
-from imbal_jax.report.summary import macro_interval
+from imbal_jax.report.verdict import macro_interval
 
-ACROSS = 3  # methods shown as columns; more are shown as rows
+RAW = {"auroc": "raw AUROC", "average_precision": "raw average precision"}
+"""Names of the metrics that calibration changes, before it."""
 
 
-def comparison(study: Study) -> str:
-    runs = study.runs
-    bold = " The highest is bold." if len(runs) > 1 else ""
+def comparison(study: Study, means: Study) -> str:
+    """The section. study: a run of each method. means: the same with the means over seeds, for the macro values."""
+    runs = means.runs
     items = "".join(
-        f"<li>{method(runs, i)} {escape(run.summary)} <small>{_training(study, i)}</small></li>"
+        f"<li>{method(runs, i)} {escape(run.summary)} <small>{_training(means, i)}</small></li>"
         for i, run in enumerate(runs)
     )
-    columns = [_values(study, i) for i in range(len(runs))]
+    bold = " The highest is bold." if len(runs) > 1 else ""
+    ranks = f"{'calibrated ' if _calibrated(means) else ''}probabilities"
     text = (
-        "<p>Macro averages over the classes on the test set, at its own prevalence, each class counting the "
-        f"same however rare, an image called by {study.rule}.{bold}</p>"
+        f"<p>Every metric of the same calls (by {means.rule}), with AUROC and average precision of the {ranks}. The "
+        f"mean over the classes counts each class the same, however rare.{bold}</p>"
     )
-    if len(runs) > ACROSS:
-        tables = table(["method", *NAMES.values()], columns)
-    else:
-        changes = [_differences(study, i) for i in range(1, len(runs))]
-        heading, *across = zip(["", *NAMES.values()], *columns, *changes, strict=True)
-        tables = table(heading, across)
-    if len(runs) > 1:
-        tables += DIFFERENCES
-    if len(runs) > ACROSS:
-        rows = [_differences(study, i) for i in range(1, len(runs))]
-        tables += table([f"less {runs[0].method}", *NAMES.values()], rows)
-    if any(len(study.seeds(i)) > 1 for i in range(len(runs))):
-        text += _over_seeds(study)
-    return f'{text}{tables}{undefined_note(study)}<ul class="plain">{items}</ul>'
+    headings = ["method", *NAMES.values()]
+    differences = DIFFERENCES if len(runs) > 1 else ""
+    classes = [_of_class(study, k) for k in (*study.shown, *_others(study))]
+    seeds = _over_seeds(means) if any(len(means.seeds(i)) > 1 for i in range(len(runs))) else ""
+    by_class = f"<p class=muted>{_of_precision(study)}</p>{grouped(headings, classes, 'wide')}{METHOD}"
+    return (
+        f'<ul class="plain">{items}</ul>{text}{grouped(headings, [_of_mean(means)], "wide")}{differences}{seeds}'
+        f"{fold('Every metric, class by class', by_class)}{_raw_calls(means)}{undefined_note(study)}"
+    )
+
+
+DIFFERENCES = (
+    "<p class=muted>Differences are of the same resampled patients: an interval that leaves out 0 is a difference "
+    "that the sampling of patients does not explain; among many metrics and methods some such intervals "
+    "are chance.</p>"
+)
+METHOD = (
+    "<p class=muted>Intervals are two-sided 95&nbsp;% ones, by patient: of sensitivity, specificity and precision "
+    "Wilson's, with the images of a patient counted as fewer by the design effect (Rao and Scott, Biometrics 1992); "
+    "of AUROC DeLong's (Obuchowski, Biometrics 1997); of the others, and of the means over the classes, the "
+    "percentiles of a bootstrap. They hold for one class at a time.</p>"
+)
+
+
+def _others(study: Study) -> list[int]:
+    return [k for k in range(len(study.classes)) if k not in study.shown]
 
 
 def _training(study: Study, i: int) -> str:
@@ -63,19 +80,22 @@ def _over_seeds(study: Study) -> str:
     return (
         "<p>A method that was trained with several seeds is shown by their mean; ± is the standard deviation over "
         "the seeds (n − 1), which the chance in training causes, and the interval that of the mean over resampled "
-        "patients. The sections below show the first seed of each method.</p>"
-        f"<details><summary>Each run</summary>{table(headings, rows)}</details>"
+        "patients. Counts of single classes, and the sections below, are those of the first seed of each method.</p>"
+        f"{fold('Each run', table(headings, rows))}"
     )
 
 
-DIFFERENCES = (
-    "<p class=muted>Differences are of the same resampled patients: an interval that leaves out 0 is a difference "
-    "that the sampling of patients does not explain; among many metrics and methods some such intervals "
-    "are chance.</p>"
-)
+# The mean over the classes
 
 
-def _values(study: Study, i: int) -> list[Html]:
+def _of_mean(study: Study) -> Group:
+    runs = range(len(study.runs))
+    heading = "Mean over the classes" if len(study.shown) > 1 else ""
+    differences = [_differences(study, i) for i in runs[1:]]
+    return heading, [*(_macro_values(study, i) for i in runs), *differences]
+
+
+def _macro_values(study: Study, i: int) -> list[Html]:
     tables = {run.method: table for run, table in zip(study.runs, study.tables, strict=True)}
     cells = [method(study.runs, i)]
     for key in NAMES:
@@ -89,13 +109,69 @@ def _values(study: Study, i: int) -> list[Html]:
 
 def _differences(study: Study, i: int) -> list[Html]:
     """Differences between a run and the first run."""
-    across = len(study.runs) <= ACROSS
-    name = method(study.runs, i)
-    cells = [Html(f"{name} − {escape(study.runs[0].method)}") if across else name]
+    cells = [Html(f"{method(study.runs, i)} − {escape(study.runs[0].method)}")]
     for key in NAMES:
         change = study.value(i, key) - study.value(0, key)
         cells.append(bracket(change, macro_interval(study, i, key, less=0), plus=True))
     return cells
+
+
+# One class
+
+
+def _of_class(study: Study, k: int) -> Group:
+    prevalence = study.decided[0].counts(k).prevalence
+    heading = Html(f"{escape(study.classes[k])} <small>{percent(prevalence)}</small>")
+    return heading, [_class_values(study, i, k) for i in range(len(study.runs))]
+
+
+def _class_values(study: Study, i: int, k: int) -> list[Html]:
+    values: dict[str, tuple[float, Interval]] = {**rates(study, i, k), "auroc": study.aurocs[i][k]}
+    for key in NAMES:
+        if key not in values:
+            interval = percentile_interval(study.replicates[i][key][:, k])
+            values[key] = study.value(i, key, study.classes[k]), interval
+    return [method(study.runs, i), *(bracket(*values[key]) for key in NAMES)]
+
+
+def _of_precision(study: Study) -> str:
+    """At which prevalence precision holds."""
+    text = "Each class against all others, rarest first. Precision is that of the test set's prevalence"
+    names = [escape(study.classes[k]) for k in study.shown if not study.use(k).own]
+    return text + (f" (of {', '.join(names)} see the PPV at the prevalence of use, below)." if names else ".")
+
+
+# Raw calls
+
+
+def _calibrated(study: Study) -> bool:
+    return any(run.raw_scores is not None for run in study.runs)
+
+
+def _raw_calls(study: Study) -> str:
+    """The metrics of the network's own calls, where the report's are those at the operating points."""
+    if not all(decided.at_points for decided in study.decided):
+        return ""
+    names = {key: RAW.get(key, name) for key, name in NAMES.items()}
+    rows = [
+        [f"{run.method}, seed {run.seed}" if len(study.seeds(i)) > 1 else run.method]
+        + [figures(run.table.get("macro", {}).get(key, math.nan)) for key in names]
+        for i in range(len(study.runs))
+        for run in study.seeds(i)
+    ]
+    how = (
+        "its most probable class"
+        if study.decided[0].exclusive
+        else "every label whose probability is 0.5 or more"
+    )
+    text = (
+        f"<p>Raw calls: each image is called {how}, before calibration and without thresholds. They are not what is "
+        "deployed, and where a class is rare they find next to nothing. <code>results.json</code> has them by class, "
+        "as <code>rows</code>.</p>"
+    )
+    return fold(
+        "Raw calls, before calibration and thresholds", text + table(["method", *names.values()], rows)
+    )
 
 
 def undefined_note(study: Study) -> str:

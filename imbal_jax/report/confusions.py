@@ -1,23 +1,25 @@
 """Section with confusion matrices and counts per label."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from imbal_jax.console import UNDEFINED, percent
 from imbal_jax.metrics.tables import count_decisions
 from imbal_jax.report.decisions import Decisions
-from imbal_jax.report.html import Html, by_method, table
+from imbal_jax.report.html import Html, by_method, first_shown, fold, method, table
 from imbal_jax.report.study import Study
 
 MATRIX_CLASSES = 20  # with more classes, the most frequent confusions are listed instead of a matrix
+
+SHOWN = 3  # classes in the table of counts, the rarest; the others are folded
 
 
 def confusions(study: Study) -> str:
     first, classes = study.decided[0], study.classes
     if not first.exclusive:
         text = f"Per label, called by {study.rule}; images of unknown label are left out."
-        return f"<p>{text}</p>{_by_method(study, _label_counts)}"
+        return f"<p>{text}</p>{_counts(study)}"
     many = len(classes) > MATRIX_CLASSES
     draw = _frequent_confusions if many else _shaded_matrix
     text = (
@@ -25,18 +27,18 @@ def confusions(study: Study) -> str:
         if many
         else "Rows: the true class. Columns: what it was taken for. Images, and their share of the row."
     )
-    matrices = _by_method(study, lambda here: draw(confusion(here), classes))
+    matrices = "".join(
+        f"<div>{by_method(study.runs, i)}{draw(confusion(here), classes)}</div>"
+        for i, here in enumerate(study.decided)
+    )
+    matrices = f'<div class="grid matrices">{matrices}</div>'
     if not any(decided.at_points for decided in study.decided):
         return f"<p>{text}</p>{matrices}"
     return (
         f"<p>{text} At the operating points an image may be called several classes; it is counted under the one "
         "whose threshold it exceeds most, as a factor.</p>"
-        f"{matrices}<p>Each class by itself, at its operating point:</p>{_by_method(study, _label_counts)}"
+        f"{matrices}{fold('Each class by itself, at its operating point', _counts(study))}"
     )
-
-
-def _by_method(study: Study, draw: Callable[[Decisions], str]) -> str:
-    return "".join(f"{by_method(study.runs, i)}{draw(here)}" for i, here in enumerate(study.decided))
 
 
 def confusion(here: Decisions) -> np.ndarray:
@@ -77,16 +79,24 @@ def _frequent_confusions(matrix: np.ndarray, classes: Sequence[str]) -> str:
     return table(["true class", "called", "images", "share of the true class"], rows)
 
 
-def _label_counts(here: Decisions) -> str:
-    rows = []
-    for k in here.shown:
-        counts = here.counts(k)
-        quiet = counts.negatives - counts.false_alarms
-        cells = [(counts.found, counts.positives), (counts.missed, counts.positives)]
-        cells += [(counts.false_alarms, counts.negatives), (quiet, counts.negatives)]
-        shares = [f"{count:,} ({percent(count / of)})" if of else UNDEFINED for count, of in cells]
-        rows.append([here.classes[k], *shares, f"{len(here.truth) - counts.known:,}"])
-    headings = ["class", "found", "missed", "false alarms", "rightly not called", "unknown"]
-    if (here.truth >= 0).all():
-        headings, rows = headings[:-1], [row[:-1] for row in rows]
-    return table(headings, rows)
+def _counts(study: Study) -> str:
+    """Four counts of each class and method."""
+    unknown = any((here.truth < 0).any() for here in study.decided)
+    groups = [
+        (
+            study.classes[k],
+            [[method(study.runs, i), *_cells(here, k, unknown)] for i, here in enumerate(study.decided)],
+        )
+        for k in study.shown
+    ]
+    headings = ["method", "found", "missed", "false alarms", "rightly not called", "unknown"]
+    return first_shown(headings if unknown else headings[:-1], groups, SHOWN, "Counts of")
+
+
+def _cells(here: Decisions, k: int, unknown: bool) -> list[str]:
+    counts = here.counts(k)
+    quiet = counts.negatives - counts.false_alarms
+    pairs = [(counts.found, counts.positives), (counts.missed, counts.positives)]
+    pairs += [(counts.false_alarms, counts.negatives), (quiet, counts.negatives)]
+    shares = [f"{count:,} ({percent(count / of)})" if of else UNDEFINED for count, of in pairs]
+    return [*shares, *([f"{len(here.truth) - counts.known:,}"] if unknown else [])]

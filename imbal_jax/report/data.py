@@ -6,11 +6,12 @@ from typing import TypeGuard
 import numpy as np
 
 from imbal_jax.console import UNDEFINED, percent
+from imbal_jax.data.splits.patient_split import CLASS_SHARES_OFF
 from imbal_jax.report.html import Html, figures, table
 
-RATIO_ERROR = (
-    "Label ratio error is how far the share of a class in the split was from its share in all, the mean over the "
-    "classes, before any draw."
+SHARES_OFF = (
+    "Class shares off by: how far the share of a class in the split was from its share in all images, the mean over "
+    "the classes, before any draw."
 )
 
 
@@ -24,9 +25,9 @@ def data(split_table: Sequence[Mapping[str, object]], classes: Sequence[str], *,
     names = [key.replace("_", " ") for key in keys]
     heading, *lines = zip(names, *columns, strict=True)  # a row a class: splits are few, classes may be many
     return (
-        "<p>Patients, where they are known, belong to one split only. Prevalence, below the counts, is the share "
+        "<p>Patients, where they are known, belong to one split only. Prevalence, in brackets, is the share "
         f"of images.{' Those of unknown label are among them here, and left out elsewhere.' if unknown else ''}"
-        f"{' ' + RATIO_ERROR if 'label ratio error' in keys else ''}</p>" + table(heading, lines, kind="")
+        f"{' ' + SHARES_OFF if CLASS_SHARES_OFF in keys else ''}</p>" + table(heading, lines, kind="")
     )
 
 
@@ -45,7 +46,7 @@ def _flat(row: Mapping[str, object], classes: Sequence[str]) -> Iterator[tuple[s
             text = _cell(str(name), cell)
             yield (
                 str(name),
-                text if share is None else Html(f'{text} <small class="ci">{percent(share)}</small>'),
+                text if share is None else Html(f"{text} <small>({percent(share)})</small>"),
             )
     for name, share in shares.items():
         yield f"{name} prevalence", percent(share)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from html import escape, unescape
 
-from imbal_jax.console import UNDEFINED
+from imbal_jax.console import UNDEFINED, percent
 from imbal_jax.metrics import Interval
 from imbal_jax.report.result import RunResult
 
@@ -53,20 +53,50 @@ def bracket(value: float, interval: Interval, *, plus: bool = False, places: int
     return Html(f'{text} <small class="ci">[{figures(low, places)}, {figures(high, places)}]</small>')
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 image``, ``2 images``, ``2 more classes``."""
+    plural = noun if count == 1 else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
+    return f"{count:,} {plural}"
+
+
 def images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+    return counted(count, "image")
 
 
-def alarms(count: int) -> str:
-    return f"{count:,} false alarm{'' if count == 1 else 's'}"
+def share(value: float, interval: Interval | None = None) -> Html:
+    """``53.3 % [30.1, 75.2]``: a share and its interval in per cent; a dash where it is undefined."""
+    text = percent(value)
+    if interval is None or not all(map(math.isfinite, (value, *interval))):
+        return Html(text)
+    low, high = (percent(float(bound)).removesuffix(" %") for bound in interval)
+    return Html(f'{text} <small class="ci">[{low}, {high}]</small>')
 
 
-def before_anything(lines: Sequence[str]) -> str:
-    """The box of the most important warnings; nothing where there are none."""
-    if not lines:
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def before_anything(lines: Sequence[str], reasons: Sequence[tuple[str, str]] = ()) -> str:
+    """The box of the most important warnings; nothing where there are none.
+
+    reasons: warnings whose consequences are folded.
+    """
+    items = [f"<li>{escape(line)}.</li>" for line in lines]
+    items += [
+        f"<li class=fold>{fold(escape(warning), f'<p>{escape(reason)}.</p>')}</li>"
+        if reason
+        else f"<li>{escape(warning)}.</li>"
+        for warning, reason in reasons
+    ]
+    if not items:
         return ""
-    items = "".join(f"<li>{escape(line)}.</li>" for line in lines)
-    return f"<aside><b>Before anything else</b><ul>{items}</ul></aside>"
+    return f"<aside><b>Before anything else</b><ul>{''.join(items)}</ul></aside>"
+
+
+def fold(heading: str, content: str) -> str:
+    """Content that opens on demand; nothing where there is none. heading: markup."""
+    return f"<details><summary>{heading}</summary>{content}</details>" if content else ""
 
 
 # Tables
@@ -78,19 +108,54 @@ def table(
     """The first cell of a row names it. kind "stack": a narrow screen shows each row as a list."""
     head = "".join(f'<th scope="col">{_markup(heading)}</th>' for heading in headings)
     labels = [escape(plain(heading), quote=True) for heading in headings]
-    body = ""
-    for row in rows:
-        first, *rest = (_markup(cell) for cell in row)
-        cells = "".join(
-            f'<td data-label="{label}"><span>{cell}</span></td>' if kind == "stack" else f"<td>{cell}</td>"
-            for label, cell in zip(labels[1:], rest, strict=True)
-        )
-        body += f'<tr><th scope="row">{first}</th>{cells}</tr>'
+    body = "".join(_row(row, labels, kind) for row in rows)
     caption = f"<caption>{escape(caption)}</caption>" if caption else ""
     opening = (
         f'<div class="scroll" tabindex="0"><table class="{kind}">{caption}<thead><tr>{head}</tr></thead>'
     )
     return f"{opening}<tbody>{body}</tbody></table></div>"
+
+
+Group = tuple[str, Sequence[Sequence[str]]]
+"""Heading and rows of one part of a grouped table."""
+
+
+def grouped(headings: Sequence[str], groups: Sequence[Group], kind: str = "") -> str:
+    """A table in parts, each under a heading of its own, so that methods stand beside each other class by class.
+
+    kind: another class of the style sheet.
+    """
+    head = "".join(f'<th scope="col">{_markup(heading)}</th>' for heading in headings)
+    labels = [escape(plain(heading), quote=True) for heading in headings]
+    bodies = ""
+    for heading, rows in groups:
+        body = (
+            f'<tr class="group"><th scope="rowgroup" colspan="{len(headings)}">{_markup(heading)}</th></tr>'
+        )
+        bodies += f"<tbody>{body if heading else ''}{''.join(_row(row, labels) for row in rows)}</tbody>"
+    opening = (
+        f'<div class="scroll" tabindex="0"><table class="{" ".join(("stack", "grouped", kind)).strip()}">'
+    )
+    return f"{opening}<thead><tr>{head}</tr></thead>{bodies}</table></div>"
+
+
+def first_shown(
+    headings: Sequence[str], groups: Sequence[Group], shown: int, rest: str, kind: str = ""
+) -> str:
+    """The first groups as a table, and the others folded, as ``rest`` of so many more frequent classes."""
+    others = groups[shown:]
+    more = f"{rest} {counted(len(others), 'more frequent class')}"
+    folded = fold(more, grouped(headings, others, kind)) if others else ""
+    return grouped(headings, groups[:shown], kind) + folded
+
+
+def _row(row: Sequence[str], labels: Sequence[str], kind: str = "stack") -> str:
+    first, *rest = (_markup(cell) for cell in row)
+    cells = "".join(
+        f'<td data-label="{label}"><span>{cell}</span></td>' if kind == "stack" else f"<td>{cell}</td>"
+        for label, cell in zip(labels[1:], rest, strict=True)
+    )
+    return f'<tr><th scope="row">{first}</th>{cells}</tr>'
 
 
 def _markup(cell: str) -> str:

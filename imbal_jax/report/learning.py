@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator
 from imbal_jax.console import UNDEFINED
 from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.decisions.criterion_text import parse_criterion
-from imbal_jax.report.html import Html, by_method, figures, legend, table
+from imbal_jax.report.html import Html, by_method, figures, fold, legend, table
 from imbal_jax.report.plots import dot, draw, line, svg, thinned
 from imbal_jax.report.result import RunResult
 from imbal_jax.report.study import NAMES
@@ -25,9 +25,10 @@ def learning_curves(runs: Sequence[RunResult]) -> str:
     if not plots:
         return "<p>No history was recorded: there is no curve to draw.</p>"
     lacking = "" if len(plots) == 2 else "<p class=muted>Only one of the two curves was recorded.</p>"
+    drawn = f'{legend(runs)}<div class="curves">{"".join(plots)}</div>'
     return (
         f"<p>Checkpoints were chosen by the validation criterion <code>{escape(runs[0].criterion)}</code>.</p>"
-        f'{legend(runs)}<div class="grid">{"".join(plots)}</div>{lacking}{_evaluations(runs)}'
+        f"{fold('Training loss, and the criterion at each evaluation', drawn)}{lacking}{_evaluations(runs)}"
     )
 
 
@@ -55,8 +56,7 @@ def _criteria(runs: Sequence[RunResult]) -> str:
     if not any(len(steps) for steps, _ in chosen_by):
         return ""
     criterion = parse_criterion(runs[0].criterion)
-    names = [NAMES.get(term.name, term.name) for term in criterion.terms]
-    figure, axes = draw("step", f"validation {' + '.join(names)}"[:60])
+    figure, axes = draw("step", "criterion on validation")
     for i, (steps, values) in enumerate(chosen_by):
         few: dict[str, Any] = {"marker": ".", "markersize": 5} if len(steps) <= 30 else {}
         axes.plot(*thinned(steps, values), **line(runs, i), **few)

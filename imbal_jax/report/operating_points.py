@@ -1,4 +1,4 @@
-"""Section on operating points: thresholds chosen on validation, and their rates on the test set."""
+"""Section on operating points: thresholds chosen on validation, and their rates there and on test."""
 
 import math
 from html import escape
@@ -9,44 +9,41 @@ from imbal_jax.console import UNDEFINED
 from imbal_jax.decisions.operating_point import OperatingPoint
 from imbal_jax.decisions.threshold_rules import AtLeast, parse_rule
 from imbal_jax.errors import InputError
-from imbal_jax.metrics import Interval, auroc, wilson
+from imbal_jax.metrics import Interval, wilson
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.decisions import probabilities
-from imbal_jax.report.html import Html, bracket, by_method, figures, table
-from imbal_jax.report.per_class import rates
+from imbal_jax.report.html import Html, bracket, figures, first_shown, method
+from imbal_jax.report.rates import rates
 from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.result import RunResult
+from imbal_jax.report.rule_words import rule_in_words
 from imbal_jax.report.study import Study
 
 
 def operating_points(study: Study) -> str:
-    """Empty where no run has points or validation scores."""
-    parts, missed = "", []
-    for i, run in enumerate(study.runs):
-        if run.points is None and run.validation_scores is None:
-            continue
-        areas = _validation_areas(run, len(study.classes))
-        rows = [_row(study, i, k, areas) for k in study.shown]
-        parts += by_method(study.runs, i) + table(_headings(run, areas is not None), rows)
-        missed += [name for k in study.shown if (name := _out_of_reach(study, i, k))]
-    if not parts:
+    """Empty where no run has points."""
+    runs = range(len(study.runs))
+    if not any(run.points for run in study.runs):
         return ""
-    text = (
-        "<p>Thresholds were chosen on validation images by the rule under each name; their rates on test images, "
-        "which were not used for that, show what to expect. A model that generalises has the same AUROC on both.</p>"
-        if any(run.points for run in study.runs)
-        else "<p>A model that generalises has the same AUROC on validation and on test images.</p>"
-    )
+    groups = [(_heading(study, k), [_row(study, i, k) for i in runs]) for k in study.shown]
+    missed = [name for i in runs for k in study.shown if (name := _out_of_reach(study, i, k))]
+    text = _explained(study)
     if missed:
         text += (
             f"<aside><b>Not kept on test</b>: {'; '.join(missed)}. The whole interval lies below what the rule asks: "
             "choose the threshold on more positives, or with a confidence.</aside>"
         )
-    rules = [point.rule for run in study.runs for point in run.points or ()]
-    sure = CONFIDENCE if any("confidence" in rule for rule in rules) else ""
-    return text + parts + (VALIDATION if rules else "") + sure
+    sure = CONFIDENCE if any("confidence" in rule for rule in _rules(study)) else ""
+    return f"{text}{first_shown(HEADINGS, groups, SHOWN, 'Operating points of')}{VALIDATION}{sure}"
 
 
+HEADINGS = [
+    "method",
+    "threshold",
+    *(f"{rate}, {part}" for rate in ("sensitivity", "specificity") for part in ("validation", "test")),
+    "images called per\N{NO-BREAK SPACE}1,000, test",
+]
+SHOWN = 3  # classes, the rarest; the others are folded
 VALIDATION = (
     "<p class=muted>Intervals are two-sided 95 % ones, by patient. Those of validation take the threshold as given, "
     "though it was chosen there: they are too short and biased upwards.</p>"
@@ -57,36 +54,51 @@ CONFIDENCE = (
 )
 
 
-def _headings(run: RunResult, with_areas: bool) -> list[str]:
-    rates_of = [
-        f"{rate}, {part}" for rate in ("sensitivity", "specificity") for part in ("validation", "test")
-    ]
-    points = ["threshold", *rates_of, "called per\N{NO-BREAK SPACE}1,000"] if run.points is not None else []
-    return ["class", *points, *(["AUROC, validation", "AUROC, test"] if with_areas else [])]
+def _rules(study: Study) -> list[str]:
+    """The rules of the shown classes, each once."""
+    return list(dict.fromkeys(run.points[k].rule for run in study.runs if run.points for k in study.shown))
 
 
-def _row(study: Study, i: int, k: int, areas: np.ndarray | None) -> list[str]:
-    run, cells = study.runs[i], [study.classes[k]]
-    if run.points is not None:
-        point, here, counts = run.points[k], rates(study, i, k), study.decided[i].counts(k)
+def _explained(study: Study) -> str:
+    """What a threshold is, and which rule chose it."""
+    rules = _rules(study)
+    chosen = escape(rule_in_words(rules[0])) if len(rules) == 1 else "what the rule under its class asks for"
+    calibrated = "calibrated " if any(run.raw_scores is not None for run in study.runs) else ""
+    return (
+        f"<p>An image is called a class where its {calibrated}probability of the class is the threshold or "
+        "more. For a rare class thresholds are low. They were chosen on validation, for "
+        f"{chosen}. The rates on test images show what to expect.</p>"
+    )
+
+
+def _heading(study: Study, k: int) -> Html:
+    """The class, the rule, and on how many validation cases it chose."""
+    lines = []
+    for point in (run.points[k] for run in study.runs if run.points):
         on = f"{_rule(point)}, on {point.n_positive:,} positive{'' if point.n_positive == 1 else 's'}"
         if point.positive_patients is not None:
             on += f" of {point.positive_patients:,} patient{'' if point.positive_patients == 1 else 's'}"
-        seen = _on_validation(run, k, point, len(study.classes))
-        cells = [Html(f"{escape(study.classes[k])}<br><small>{on}</small>")]
-        cells += [
-            figures(point.threshold),
-            bracket(point.sensitivity, seen["sensitivity"]),
-            bracket(*here["sensitivity"]),
-            bracket(point.specificity, seen["specificity"]),
-            bracket(*here["specificity"]),
-            figures(1000 * (counts.found + counts.false_alarms) / counts.known)
-            if counts.known
-            else UNDEFINED,
-        ]
-    if areas is not None:
-        cells += [figures(areas[k]), bracket(*study.aurocs[i][k])]
-    return cells
+        lines.append(on)
+    small = f" <small>{'; '.join(dict.fromkeys(lines))}</small>" if lines else ""
+    return Html(f"{escape(study.classes[k])}{small}")
+
+
+def _row(study: Study, i: int, k: int) -> list[str]:
+    run, name = study.runs[i], method(study.runs, i)
+    if run.points is None:
+        return [name, *[UNDEFINED] * (len(HEADINGS) - 1)]
+    point, here, counts = run.points[k], rates(study, i, k), study.decided[i].counts(k)
+    seen = _on_validation(run, k, point, len(study.classes))
+    called = 1000 * (counts.found + counts.false_alarms) / counts.known if counts.known else math.nan
+    return [
+        name,
+        figures(point.threshold),
+        bracket(point.sensitivity, seen["sensitivity"]),
+        bracket(*here["sensitivity"]),
+        bracket(point.specificity, seen["specificity"]),
+        bracket(*here["specificity"]),
+        figures(called),
+    ]
 
 
 def _on_validation(run: RunResult, k: int, point: OperatingPoint, classes: int) -> dict[str, Interval]:
@@ -107,13 +119,6 @@ def _on_validation(run: RunResult, k: int, point: OperatingPoint, classes: int) 
         of = np.unique(np.asarray(run.validation_groups)[among], return_inverse=True)[1]
         found[rate] = rate_interval(right, of)
     return found
-
-
-def _validation_areas(run: RunResult, classes: int) -> np.ndarray | None:
-    if run.validation_labels is None or run.validation_scores is None:
-        return None
-    truth = one_against_rest(run.validation_labels, classes)
-    return np.asarray(auroc(truth, probabilities(run.validation_scores), average="none"))
 
 
 def _out_of_reach(study: Study, i: int, k: int) -> str:

@@ -14,7 +14,6 @@ from imbal_jax.report.data import data
 from imbal_jax.report.learning import learning_curves
 from imbal_jax.report.metrics_only import metrics_by_class, metrics_summary, named_places, users_metrics
 from imbal_jax.report.operating_points import operating_points
-from imbal_jax.report.per_class import per_class
 from imbal_jax.report.pictures import pictures
 from imbal_jax.report.ranking import score_curves
 from imbal_jax.report.reliability import calibration
@@ -79,23 +78,23 @@ def _of_decisions(whole: Study, split_table: Sequence[Mapping[str, object]]) -> 
     """The sections for a task with decisions."""
     runs, classes = whole.runs, whole.classes
     study, means = first_seeds(whole), over_seeds(whole)
+    study = replace(study, winner=means.winner)
     return [
-        ("summary", "Summary", summary(study, means)),
+        ("summary", "Which method, and at what cost", summary(study, means)),
+        ("methods", "Methods compared" if len(means.runs) > 1 else "Method", comparison(study, means)),
+        ("points", "Operating points", operating_points(study)),
+        ("roc", "ROC and precision-recall", score_curves(study)),
+        ("use", "Predictive values and net benefit", in_use(study)),
+        ("calibration", "Calibration", calibration(study)),
+        ("confusion", "What was taken for what", confusions(study)),
+        ("own", "The user's own metrics", users_metrics(runs)),
+        ("pictures", "Pictures", pictures(study)),
         (
             "data",
             "Data and split",
             data(split_table, classes, unknown=bool((study.decided[0].truth < 0).any())),
         ),
-        ("methods", "Methods compared" if len(runs) > 1 else "Method", comparison(means)),
         ("curves", "Learning curves", learning_curves(study.runs)),
-        ("roc", "ROC and precision-recall", score_curves(study)),
-        ("points", "Operating points", operating_points(study)),
-        ("calibration", "Calibration", calibration(study)),
-        ("confusion", "What was taken for what", confusions(study)),
-        ("classes", "Class by class", per_class(study)),
-        ("own", "The user's own metrics", users_metrics(runs)),
-        ("use", "Predictive values and net benefit", in_use(study)),
-        ("pictures", "Pictures", pictures(study)),
     ]
 
 
@@ -117,7 +116,8 @@ def _of_metrics(
 
 def _page(title: str, runs: Sequence[RunResult], images: int, parts: Sequence[Part]) -> str:
     sections = [part for part in parts if part[2]]
-    contents = " ".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
+    links = "".join(f'<li><a href="#{key}">{heading}</a></li>' for key, heading, _ in sections)
+    contents = f"<ol>{links}</ol>"
     body = "".join(
         f'<section id="{key}"><h2>{heading}</h2>{html}</section>' for key, heading, html in sections
     )
@@ -128,10 +128,11 @@ def _page(title: str, runs: Sequence[RunResult], images: int, parts: Sequence[Pa
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f'<header><p class="kicker">imbal_jax report</p><h1>{escape(title)}</h1>'
-        f"<p class=muted>{methods} on {images:,} test images, at the prevalence of the test set</p>"
-        f'<nav aria-label="Sections">{contents}</nav></header>{body}'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f'<nav class="beside" aria-label="Sections">{contents}</nav>'
+        f'<nav class="above" aria-label="Sections"><details><summary>Contents</summary>{contents}</details></nav>'
+        f'<main><header><p class="kicker">imbal_jax report</p><h1>{escape(title)}</h1>'
+        f"<p class=muted>{methods} on {images:,} test images, at the prevalence of the test set</p></header>{body}"
         "<footer class=muted>Research software: not a medical device.</footer></main></body></html>\n"
     )
     return page.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from imbal_jax.data.dataset import Images
 from imbal_jax.report.decisions import Decisions
-from imbal_jax.report.html import by_method, figures
+from imbal_jax.report.html import by_method, figures, fold
 from imbal_jax.report.study import Study
 
 THUMBNAIL = 160  # pixels
@@ -28,11 +28,17 @@ def pictures(study: Study) -> str:
     album = _Album(study.images)
     parts = []
     for i in order:
-        blocks = "".join(_class_pictures(study, i, k, album) for k in study.shown)
-        if blocks and i == study.winner:
-            parts.append(by_method(study.runs, i) + blocks)
-        elif blocks:
-            parts.append(f"<details><summary>{escape(study.runs[i].method)}</summary>{blocks}</details>")
+        blocks = [(k, _class_pictures(study, i, k, album)) for k in study.shown]
+        named = [(escape(study.classes[k]), block) for k, block in blocks if block]
+        if not named:
+            continue
+        if i != study.winner:
+            of = "".join(f"<h3>{name}</h3>{block}" for name, block in named)
+            parts.append(fold(f"The same with {escape(study.runs[i].method)}", of))
+            continue
+        (name, block), *others = named
+        parts.append(f"{by_method(study.runs, i)}<h3>{name}</h3>{block}")
+        parts += [fold(name, block) for name, block in others]
     if not parts:
         return "<p>There is no positive and no false alarm to show.</p>"
     full = "<p class=muted>More pictures would make this file too large.</p>" if album.full else ""
@@ -46,11 +52,14 @@ def pictures(study: Study) -> str:
 
 SALIENCY = (
     "<p class=muted>Beside an image, its saliency map: bright where a small change of the pixels would change the "
-    "network's answer most, relative to the rest of that image (smoothed). It does not show why, nor whether the "
-    "finding was seen, and it outlines nothing: such maps can look plausible for a network that has learnt nothing "
-    "(Adebayo et al., NeurIPS 2018), and they place findings of chest radiographs poorly (Arun et al., Radiology: "
-    "Artificial Intelligence 2021). Use them to find shortcuts, such as markers and borders, not to confirm a "
-    "finding.</p>"
+    "network's answer most. Use it to find shortcuts, such as markers and borders, not to confirm a finding.</p>"
+    + fold(
+        "What a saliency map does not show",
+        "<p>The map is relative to the rest of that image, and smoothed. It does not show why, nor whether the "
+        "finding was seen, and it outlines nothing: such maps can look plausible for a network that has learnt "
+        "nothing (Adebayo et al., NeurIPS 2018), and they place findings of chest radiographs poorly (Arun et al., "
+        "Radiology: Artificial Intelligence 2021).</p>",
+    )
 )
 
 
@@ -72,17 +81,16 @@ def _class_pictures(study: Study, i: int, k: int, album: "_Album") -> str:
         {} if album.full else _maps(study, i, k, [p for h, ps in places.items() if h != "Found" for p in ps])
     )
     points = study.runs[i].points
-    at = f" <small>called at {figures(points[k].threshold)} or more</small>" if points else ""
-    html = f"<h3>{escape(name)}{at}</h3>"
+    html = f"<p class=muted>Called at {figures(points[k].threshold)} or more.</p>" if points else ""
     for heading, chosen, _, nothing in kinds:
         count = int(chosen.sum())
         shown = "".join(album.figure(p, _caption(here, p, k), maps.get(p)) for p in places[heading])
-        html += f"<h4>{heading}{f' <small>{count:,}</small>' if count else ''}</h4>"
-        if shown:
-            pairs = " pairs" if any(p in maps for p in places[heading]) else ""
-            html += f'<div class="pictures{pairs}">{shown}</div>'
-        elif not count:
-            html += f"<p class=muted>{escape(nothing)}</p>"
+        title = f"{heading}{f' <small>{count:,}</small>' if count else ''}"
+        pairs = " pairs" if any(p in maps for p in places[heading]) else ""
+        content = f'<div class="pictures{pairs}">{shown}</div>' if shown else ""
+        if not count:
+            content = f"<p class=muted>{escape(nothing)}</p>"
+        html += fold(title, content) if heading == "Found" and shown else f"<h4>{title}</h4>{content}"
     return html
 
 

@@ -48,7 +48,7 @@ def dot(runs: Sequence[RunResult], i: int) -> dict[str, Any]:
 
 
 def draw(horizontal: str, vertical: str, *, square: bool = False) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(3.8, 2.9), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(horizontal, color=INK, parse_math=False)
     axes.set_ylabel(vertical, color=INK, parse_math=False)
@@ -69,6 +69,15 @@ def shares_axis(axes: Axes, low: float, high: float) -> None:
     ticks = ticks[:: -(-len(ticks) // 6)] if len(ticks) > 6 else ticks
     axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     axes.set_xlim(low, high)
+
+
+def precision_axis(axes: Axes, low: float) -> None:
+    """The vertical axis in per cent of each power of ten, from ``low`` to 100 %."""
+    axes.set_yscale("log")
+    axes.minorticks_off()
+    ticks = [10.0**e for e in range(-6, 1) if 10.0**e >= low]
+    axes.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    axes.set_ylim(low, 1.1)
 
 
 def thinned(steps: np.ndarray, values: np.ndarray, *, mean: bool = False) -> tuple[np.ndarray, np.ndarray]:

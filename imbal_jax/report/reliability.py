@@ -8,13 +8,14 @@ import numpy as np
 from imbal_jax.console import percent
 from imbal_jax.metrics import brier, expected_calibration_error
 from imbal_jax.report.decisions import probabilities
-from imbal_jax.report.html import by_method, figures, legend, table
+from imbal_jax.report.html import Html, figures, first_shown, fold, legend, method
 from imbal_jax.report.plots import MUTED, dot, draw, line, svg
 from imbal_jax.report.ranking import drawable_classes
 from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.study import Study
 
 DIAGRAM_CLASSES = 6
+SHOWN = 3  # classes in the table, the rarest; the others are folded
 PARTS, FEW_PARTS = 10, 5
 FEW = 50  # positives; with fewer, bins are larger
 SMALLEST_BIN = 25  # images; a frequency from fewer is too uncertain to plot
@@ -32,17 +33,29 @@ def calibration(study: Study) -> str:
     )
     if not corrected:
         diagrams = f'<div class="grid three">{diagrams}</div>'
+    diagrams = fold("Reliability diagrams", f"{DIAGRAMS}{legend(study.runs)}{diagrams}{rest}")
     done = [f"{escape(run.method)} {escape(run.calibration)}" for run in study.runs if run.calibration]
     how = f" Calibration: {'; '.join(done)}." if done else ""
     return (
-        "<p>Of images given a probability of 10&nbsp;%, 10&nbsp;% should have the finding: points on the dotted "
-        "line. Below it the probabilities are too high. Each point is a tenth of the images by rising probability (a "
-        f"fifth where there are fewer than {FEW} positives), the last one halved again and again down to "
-        f"{SMALLEST_BIN}; bars are 95&nbsp;% intervals. The axes differ "
-        f"between the diagrams: each ends where its probabilities do.{how}"
-        f"{_weighed(study, drawable)}</p>{legend(study.runs)}{diagrams}{rest}"
-        f"{_errors(study, drawable, corrected)}"
+        "<p>Of images given a probability of 10&nbsp;%, 10&nbsp;% should have the finding, and the mean probability "
+        f"should be the prevalence.{' Before → after calibration.' if corrected else ''}{how}"
+        f"{_weighed(study, drawable)}</p>{_errors(study, drawable)}{fold('What the errors mean', ERRORS)}"
+        f"{diagrams}"
     )
+
+
+ERRORS = (
+    "<p>Each class against all others. Calibration error: of 15 bins of equal mass (Nguyen and O'Connor, EMNLP "
+    "2015), 0 at best; of a rare class it is small whatever the model does. So compare the mean probability with the "
+    "prevalence, and see the Brier score among positives (Wallace and Dahabreh, ICDM 2012), which is 0 at best and 1 "
+    "where every positive is given a probability of 0.</p>"
+)
+DIAGRAMS = (
+    "<p>Points should be on the dotted line. Below it the probabilities are too high. Each point is a tenth of the "
+    f"images by rising probability (a fifth where there are fewer than {FEW} positives), the last one halved "
+    f"again and again down to {SMALLEST_BIN}; bars are 95&nbsp;% intervals. The axes differ between the diagrams: "
+    "each ends where its probabilities do.</p>"
+)
 
 
 def _weighed(study: Study, classes: Sequence[int]) -> str:
@@ -124,35 +137,22 @@ def _diagram(study: Study, k: int, scores: Sequence[np.ndarray | None], caption:
     return svg(figure, caption, study.classes[k])
 
 
-def _errors(study: Study, classes: list[int], corrected: bool) -> str:
-    headings = [
-        "class",
-        "prevalence",
-        "mean probability",
-        "calibration error",
-        "Brier score",
-        "Brier, positives",
-    ]
-    parts = ""
-    for i, decided in enumerate(study.decided):
-        raw = study.runs[i].raw_scores
+def _errors(study: Study, classes: list[int]) -> str:
+    headings = ["method", "mean probability", "calibration error", "Brier score", "Brier, positives"]
+    groups = []
+    for k in classes:
+        truth, use = study.decided[0].truth[:, k], study.use(k)
+        at = None if use.own else use.prevalence
         rows = []
-        for k in classes:
-            truth = study.decided[0].truth[:, k]
-            use = study.use(k)
-            at = None if use.own else use.prevalence
+        for i, decided in enumerate(study.decided):
+            raw = study.runs[i].raw_scores
             after = _numbers(truth, decided.scores[:, k], at)
             before = _numbers(truth, probabilities(raw)[:, k], at) if raw is not None else [""] * len(after)
             cells = [f"{b} → {a}" if b else a for b, a in zip(before, after, strict=True)]
-            rows.append([study.classes[k], percent(use.prevalence), *cells])
-        parts += by_method(study.runs, i) + table(headings, rows)
-    arrow = " Before → after calibration." if corrected else ""
-    return (
-        f"{parts}<p class=muted>Each class against all others.{arrow} Calibration error: of 15 bins of equal mass "
-        "(Nguyen and O'Connor, EMNLP 2015), 0 at best; of a rare class it is small whatever the model does. "
-        "So compare the mean probability with the prevalence, and see the Brier score among positives (Wallace and "
-        "Dahabreh, ICDM 2012), which is 0 at best and 1 where every positive is given a probability of 0.</p>"
-    )
+            rows.append([method(study.runs, i), *cells])
+        name = Html(f"{escape(study.classes[k])} <small>prevalence {percent(use.prevalence)}</small>")
+        groups.append((name, rows))
+    return first_shown(headings, groups, SHOWN, "Calibration of")
 
 
 def _numbers(truth: np.ndarray, scores: np.ndarray, prevalence: float | None) -> list[str]:

@@ -23,7 +23,10 @@ class RunResult:
       history: records of metrics.jsonl, as ``tracking.read_history`` gives them.
       criterion: the validation metric that chose the checkpoint.
       best_step: the step of that checkpoint.
-      table: class (and "macro") -> metrics on the test set, from ``metrics.classification_summary``.
+      table: class (and "macro") -> metrics on the test set, from ``metrics.classification_summary``: of the raw
+        calls, before calibration and without thresholds.
+      deployed: the same at the operating points and after calibration (``study.deployed_table``), which is what
+        terminal, notebook and report show; None: there are no operating points.
       labels: int [M], or [M, L] with 1, 0 and -1 (unknown).
       scores: probabilities [M, C]; calibrated, where that was done.
       seconds: training time.
@@ -65,9 +68,15 @@ class RunResult:
     prevalence_source: str = ""
     predict: Callable[[np.ndarray], np.ndarray] | None = None
     decides: bool = True
+    deployed: dict[str, dict[str, float]] | None = None
+
+    @property
+    def shown(self) -> dict[str, dict[str, float]]:
+        """The metrics that terminal, notebook and report show."""
+        return self.table if self.deployed is None else self.deployed
 
     def __repr__(self) -> str:
-        macro = {name: round(value, 4) for name, value in self.table.get("macro", {}).items()}
+        macro = {name: round(value, 4) for name, value in self.shown.get("macro", {}).items()}
         return f"RunResult({self.method}, seed {self.seed}, step {self.best_step}, macro {macro})"
 
 

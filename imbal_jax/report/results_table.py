@@ -42,7 +42,9 @@ def own_metrics(keys: Iterable[str]) -> list[str]:
     return [key for key in keys if key not in TAKEN and not key.endswith("_classes")]
 
 
-def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None = None) -> Table:
+def results_table(
+    tables: Tables, width: int = WIDE, deviations: Tables | None = None, *, how: str = ""
+) -> Table:
     """The end of a run as a rich table: for each row (classes, then "macro") one line per method.
 
     Args:
@@ -50,11 +52,12 @@ def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None =
         of each column is bold in the macro rows; undefined numbers are a dash, with a footnote.
       width: of the console, characters; on a narrow one the headings are short, with a footnote.
       deviations: of methods with several seeds, whose ``tables`` are means over them, the standard deviations.
+      how: images are called.
     """
     deviations = deviations or {}
-    table = Table(title="Results on the test set, at its own prevalence")
-    table.add_column("class")
-    table.add_column("method")
+    table = Table(title=f"Results on the test set, at its own prevalence{f', {how}' if how else ''}")
+    table.add_column("class", overflow="fold")
+    table.add_column("method", overflow="fold")
     columns = columns_of(tables, width)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
@@ -79,8 +82,11 @@ def results_table(tables: Tables, width: int = WIDE, deviations: Tables | None =
                 if method in deviations:
                     text += f" ± {number(deviations[method].get(row, {}).get(key, math.nan))}"
                 cells.append(Text(text, style="bold" if best else ""))
-            table.add_row(Text(row), Text(method), *cells, *([_positives(metrics)] if counted else []))
+            held = "" if row == "macro" else _positives(metrics)  # a total is no count of images
+            table.add_row(Text(row), Text(method), *cells, *([held] if counted else []))
         table.add_section()
+    if "macro" in rows and counted:
+        footnotes.add("macro: the mean over the classes, but the negative one")
     if width < WIDE and set(SHORT) <= set(columns):
         footnotes.add(
             ", ".join(f"{SHORT[key]} {COLUMNS[key]}" for key in SHORT if SHORT[key] != COLUMNS[key])

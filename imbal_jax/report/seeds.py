@@ -87,7 +87,6 @@ def _study(whole: Study, members: Sequence[tuple[int, ...]], *, named: bool) -> 
     firsts = [places[0] for places in members]
     runs = [replace(whole.runs[j], method=names[j]) if named else whole.runs[j] for j in firsts]
     tables = tuple(mean_of([whole.tables[j] for j in places]) for places in members)
-    winner, key = winner_of(whole.runs[0].criterion, tables)
     return SeedStudy(
         runs=tuple(runs),
         decided=tuple(whole.decided[j] for j in firsts),
@@ -95,8 +94,7 @@ def _study(whole: Study, members: Sequence[tuple[int, ...]], *, named: bool) -> 
         images=whole.images,
         cohort=whole.cohort,
         has_groups=whole.has_groups,
-        winner=winner,
-        key=key,
+        winner=winner_of(tables),
         whole=whole,
         members=tuple(members),
     )

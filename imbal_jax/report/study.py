@@ -8,7 +8,6 @@ from functools import cached_property, partial
 import numpy as np
 
 from imbal_jax.data.dataset import Images
-from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.metrics import Interval, auroc, average_precision, delong
 from imbal_jax.metrics.averages import macro_mean
 from imbal_jax.metrics.replicates import replicates_of
@@ -35,7 +34,7 @@ RANKS = {"auroc": auroc, "average_precision": average_precision}
 
 @dataclass(frozen=True)
 class Study:
-    """The runs, what they decided, and the run whose macro value of the metric ``key`` is highest."""
+    """The runs, what they decided, and the run that comes out ahead (``winner_of``)."""
 
     runs: tuple[RunResult, ...]
     decided: tuple[Decisions, ...]
@@ -44,7 +43,6 @@ class Study:
     cohort: Cohort
     has_groups: bool
     winner: int
-    key: str
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,6 +57,12 @@ class Study:
         """How an image is called, in words."""
         rules = {decided.rule for decided in self.decided}
         return rules.pop() if len(rules) == 1 else "its operating point where there is one"
+
+    @property
+    def rival(self) -> int:
+        """The run that the winner is compared with: the next best; itself where it is alone."""
+        others = [i for i in range(len(self.runs)) if i != self.winner]
+        return others[winner_of([self.tables[i] for i in others])] if others else self.winner
 
     def use(self, k: int) -> Use:
         """The prevalence at which predictive values and calibration of a class are given."""
@@ -114,48 +118,58 @@ def study_of(
     decided = tuple(decide(run, classes, negative_class) for run in runs)
     groups = next((run.groups for run in runs if run.groups is not None), None)
     cohort = cohort_of(decided[0].truth, groups)
-    tables = tuple(_table(run, d, cohort) for run, d in zip(runs, decided, strict=True))
-    return Study(
-        tuple(runs),
-        decided,
-        tables,
-        images,
-        cohort,
-        groups is not None,
-        *winner_of(runs[0].criterion, tables),
-    )
+    tables = tuple(table_of(run, d) for run, d in zip(runs, decided, strict=True))
+    return Study(tuple(runs), decided, tables, images, cohort, groups is not None, winner_of(tables))
 
 
-def _table(run: RunResult, decided: Decisions, cohort: Cohort) -> Table:
-    """That of the run; with operating points, its metrics of decisions are those of the decisions there.
+def deployed_table(
+    run: RunResult, classes: tuple[str, ...], negative_class: str | None
+) -> dict[str, dict[str, float]]:
+    """The metrics of a run as it is deployed, called at its operating points where it has them.
 
-    The ranks are those of the probabilities after calibration, as the curves are.
+    Class, and "macro" -> metric -> value; ``run.table`` has those of the raw calls.
+    """
+    return table_of(run, decide(run, classes, negative_class))
+
+
+def table_of(run: RunResult, decided: Decisions) -> dict[str, dict[str, float]]:
+    """``deployed_table`` of a run whose decisions are known.
+
+    AUROC and average precision are those of the probabilities after calibration, as the curves are.
     """
     if not decided.at_points:
         return run.table
-    counted = decision_tables(cohort, decided.called)(np.ones((1, cohort.size)))[0]
-    table = {name: dict(run.table.get(name, {})) for name in (*decided.classes, "macro")}
-    found = {key: formula(counted) for key, formula in DECISION_METRICS.items()}
+    known = decided.truth >= 0
+    cells = 2 * (decided.truth == 1) + decided.called
+    counted = np.stack([(known & (cells == cell)).sum(axis=0) for cell in range(4)], axis=-1)
+    found = {
+        key: formula(counted.reshape(-1, 2, 2).astype(float)) for key, formula in DECISION_METRICS.items()
+    }
     if run.raw_scores is not None:
         for key, metric in RANKS.items():
             found[key] = np.asarray(metric(decided.truth, decided.scores, average="none"))
+    table = {name: dict(run.table.get(name, {})) for name in (*decided.classes, "macro")}
+    table["macro"].pop("accuracy", None)  # of the raw calls
     for key, values in found.items():
-        table["macro"][key] = macro_mean(values[list(decided.shown)])[0]
+        table["macro"][key], covered = macro_mean(values[list(decided.shown)])
+        table["macro"][f"{key}_classes"] = float(covered)
         for name, value in zip(decided.classes, values, strict=True):
             table[name][key] = float(value)
     return table
 
 
-def winner_of(criterion: str, tables: Sequence[Table]) -> tuple[int, str]:
-    """The run of the highest macro value on the test set, and of which metric.
+def winner_of(tables: Sequence[Table]) -> int:
+    """The run of the highest macro balanced accuracy on the test set; of equals, that of the highest AUROC.
 
-    The metric is the criterion where that names one metric, else the next one that is defined.
+    Balanced accuracy counts misses and false alarms of every class alike: a method that calls everything, or
+    nothing, has 0.5. Where it is undefined, the next metric that is defined.
     """
-    terms = parse_criterion(criterion).terms
-    chosen = terms[0].name if len(terms) == 1 and terms[0].coefficient > 0 else ""
-    for key in (chosen, "balanced_accuracy", "average_precision", "auroc", "specificity"):
-        given = [table.get("macro", {}).get(key) for table in tables]
-        values = np.array([math.nan if value is None else value for value in given], float)
-        if key in NAMES and np.isfinite(values).any():
-            return int(np.nanargmax(values)), key
-    return 0, "balanced_accuracy"
+    keys = ("balanced_accuracy", "auroc", "average_precision", "specificity")
+    values = [[_macro(table, key) for key in keys] for table in tables]
+    return max(range(len(tables)), key=lambda i: values[i])
+
+
+def _macro(table: Table, key: str) -> float:
+    """The macro value; -1 where it is undefined."""
+    value = table.get("macro", {}).get(key)
+    return -1.0 if value is None or math.isnan(value) else float(value)

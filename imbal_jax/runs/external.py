@@ -20,6 +20,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
 from imbal_jax.report import RunResult
 from imbal_jax.report.result import run_names
+from imbal_jax.report.title import title_of
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
@@ -79,7 +80,8 @@ def validate(
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
-    title = f"{config.title or config.name}: {part} of {data_name(config.data)}"
+    about = title_of(splits.table, splits.classes, config.data.negative_class)
+    title = f"{data_name(config.data)}, {part}: {about}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for name, result in zip(names, results, strict=True):
         groups = np.arange(len(result.labels)) if result.groups is None else result.groups

@@ -23,15 +23,16 @@ class FitResults(list[RunResult]):
         return f"FitResults({self.workdir}: {list(self)})"
 
     def _repr_html_(self) -> str:
-        """The macro metrics on the test set, a line a run, and where the report is."""
-        columns = columns_of({str(place): result.table for place, result in enumerate(self)})
+        """The macro metrics on the test set, as the report has them, a line a run; and where the report is."""
+        columns = columns_of({str(place): result.shown for place, result in enumerate(self)})
         heading = "".join(f"<th>{name}</th>" for name in ("method", "seed", *columns.values()))
         lines = []
         for result in self:
-            macro = result.table.get("macro", {})
+            macro = result.shown.get("macro", {})
             cells = [escape(result.method), str(result.seed)]
             cells += [number(macro.get(name, float("nan"))) for name in columns]
             lines.append("".join(f"<td>{cell}</td>" for cell in cells))
         rows = "".join(f"<tr>{line}</tr>" for line in lines)
         report = escape(str(self.workdir / "report.html"))
-        return f"<table><tr>{heading}</tr>{rows}</table><p>macro, on the test set; report: {report}</p>"
+        how = ", called at the operating points" if self and all(result.points for result in self) else ""
+        return f"<table><tr>{heading}</tr>{rows}</table><p>macro, on the test set{how}; report: {report}</p>"

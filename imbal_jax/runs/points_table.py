@@ -17,8 +17,9 @@ from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.seeds import seed_places
 from imbal_jax.report.use import Use, use_of
 
-HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "called of 1,000")
+HEADINGS = ("threshold", "sensitivity", "specificity", "PPV", "calls per 1,000")
 SHORT = ("from", "sens.", "spec.", "PPV", "per 1,000")
+EXPLAINED = "an image is called a class where its calibrated probability is the threshold or more; chosen by"
 CONFIDENCE = "with confidence: a one-sided lower bound on validation, by patient"
 SEEDS = "of several seeds the mean ± standard deviation over them (the means of their interval bounds)"
 JOINT = 0.975  # confidence at which both intervals cover in 95 of 100 studies (Bonferroni)
@@ -36,11 +37,11 @@ def points_table(
     Raises ValueError where one has none.
     """
     table = Table(
-        title="At the operating points, chosen on validation (two-sided 95 % intervals, by patient)",
+        title="Operating points, chosen on validation: rates on the test set (two-sided 95 % intervals, by patient)",
         padding=(0, 1) if width >= WIDE else 0,
     )
     table.add_column("class", overflow="fold")
-    table.add_column("method")
+    table.add_column("method", overflow="fold")
     rates = HEADINGS[1:4] if width >= WIDE else SHORT[1:4]
     for heading in HEADINGS if width >= WIDE else SHORT:
         table.add_column(heading, justify="right", min_width=BOUNDS if heading in rates else None)
@@ -56,7 +57,7 @@ def points_table(
             table.add_row(Text(name), Text(label), *_cells(of_seeds))
         table.add_section()
     asked = [f"{rule}: {', '.join(dict.fromkeys(names))}" for rule, names in rules.items()]
-    lines = asked if len(rules) > 1 else list(rules)
+    lines = [f"{EXPLAINED}:", *asked] if len(rules) > 1 else [f"{EXPLAINED} {rule}" for rule in rules]
     if any("confidence" in rule for rule in rules):
         lines.append(CONFIDENCE)
     if len(methods) < len(results):
@@ -67,7 +68,7 @@ def points_table(
             elsewhere.setdefault(value.use.source, []).append(f"{name} {percent(value.use.prevalence)}")
     for source, names in elsewhere.items():
         lines.append(
-            f"PPV and called of 1,000 at the prevalence that {source}, not the test set's: {', '.join(names)}"
+            f"PPV and calls per 1,000 images at the prevalence that {source}, not the test set's: {', '.join(names)}"
         )
     table.caption = Text("\n".join(lines)) if lines else None
     return table
@@ -87,7 +88,7 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class PointValues:
-    """What the threshold of one class is worth on the test images. called: of 1,000.
+    """What the threshold of one class is worth on the test images. called: per 1,000.
 
     ppv, called: at the prevalence of ``use``; where that is not the test set's, by Bayes' rule.
     """
@@ -143,7 +144,7 @@ def _rate(right: np.ndarray, groups: np.ndarray, confidence: float = 0.95) -> Ra
 
 
 def _in_use(sensitivity: Rate, specificity: Rate, prevalence: float) -> tuple[Rate, float]:
-    """PPV, and called of 1,000, at another prevalence; undefined where a rate is."""
+    """PPV, and calls per 1,000 images, at another prevalence; undefined where a rate is."""
     if not math.isfinite(sensitivity.value + specificity.value):
         return Rate(math.nan, math.nan, math.nan), math.nan
     ppv = [float(v) for v in predictive_values(sensitivity, specificity, prevalence).ppv]

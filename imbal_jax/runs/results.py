@@ -17,13 +17,13 @@ FILE = "results.json"
 def write_results(
     folder: Path, config: Config, results: Sequence[RunResult], classes: Sequence[str], split: str
 ) -> Path:
-    """Write the numbers that are printed, unrounded, to ``folder``: the layout is a public contract.
+    """Write the numbers of the runs, unrounded, to ``folder``: the layout is a public contract.
 
     ``{"runs": [{"method", "seed", "step", "split", "rows", "operating_points"}]}``: ``rows`` maps each class and
-    "macro" to its metrics, of the network's own calls; ``operating_points`` maps each class but the negative one to
-    ``threshold``, ``rule``, ``sensitivity``, ``specificity``, ``ppv``, ``called_per_1000`` and ``intervals``, the
-    95 % intervals of the three rates as [low, high]; of a task that does not decide there are none. What is undefined
-    (NaN) is null.
+    "macro" to its metrics, of the raw calls (before calibration, no thresholds); ``operating_points`` maps each
+    class but the negative one to ``threshold``, ``rule``, ``sensitivity``, ``specificity``, ``ppv``,
+    ``called_per_1000`` and ``intervals``, the 95 % intervals of the three rates as [low, high]; of a task that does
+    not decide there are none. What is undefined (NaN) is null.
 
     split: train, validation, test, or all. Raises InputError where the file cannot be written.
     """

@@ -20,6 +20,7 @@ from imbal_jax.report import RunResult, write_report
 from imbal_jax.report.result import run_names
 from imbal_jax.report.results_table import results_table, seeds_table
 from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
+from imbal_jax.report.title import title_of
 from imbal_jax.report.use import said_first, shared_cautions
 from imbal_jax.runs.address import find_runs
 from imbal_jax.runs.outputs import RunOutputs
@@ -27,6 +28,8 @@ from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.run_result import run_result
 from imbal_jax.tasks import task_for
+
+CALLED = "called at the operating points"
 
 
 def report_workdir(
@@ -72,7 +75,7 @@ def write_run_report(
     kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
     return write_report(
         path,
-        title=config.title or config.name,
+        title=config.title or title_of(splits.table, splits.classes, config.data.negative_class),
         runs=results,
         classes=splits.classes,
         negative_class=config.data.negative_class,
@@ -97,7 +100,11 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
 def print_results(
     config: Config, results: list[RunResult], classes: tuple[str, ...], report: Path, console: Console
 ) -> None:
-    """Prints the warnings, the table of each network's own calls, the operating points and the path of the report."""
+    """Prints the warnings, the table of results as they are deployed, the thresholds and the path of the report.
+
+    The numbers are those of the report: decisions at the operating points, ranks of the calibrated probabilities.
+    Those of the raw calls are in the report too, and in ``results.json`` as ``rows``.
+    """
 
     def warn(text: str) -> None:
         console.print(Text(text, "bold"), soft_wrap=True)
@@ -108,16 +115,18 @@ def print_results(
     for line in said_first(results):
         warn(line)
     names = run_names(results)
+    of_runs = [result.shown for result in results]
     tables, deviations = {}, {}
     for method, places in seed_places(results).items():
-        of_seeds = [results[i].table for i in places]
+        of_seeds = [of_runs[i] for i in places]
         label = f"{method}, {len(places)} seeds" if len(places) > 1 else method
         tables[label] = mean_of(of_seeds)
         if len(places) > 1:
             deviations[label] = deviation_of(of_seeds)
-    console.print(results_table(tables, console.width, deviations))
+    how = CALLED if all(result.points for result in results) else ""
+    console.print(results_table(tables, console.width, deviations, how=how))
     if deviations:
-        each = {name: result.table for name, result in zip(names, results, strict=True)}
+        each = dict(zip(names, of_runs, strict=True))
         steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
         console.print(seeds_table(each, steps, console.width))
     if results[0].decides:

@@ -19,6 +19,7 @@ from imbal_jax.engine.step import ApplyFn
 from imbal_jax.files import DamagedError
 from imbal_jax.methods import Method
 from imbal_jax.report import RunResult
+from imbal_jax.report.study import deployed_table
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import deploy
@@ -116,7 +117,7 @@ def result_of(
     )
     if not task.decides:
         return result
-    return replace(
+    result = replace(
         result,
         scores=deployment.probabilities(outputs),
         points=deployment.points,
@@ -131,3 +132,5 @@ def result_of(
         if config.data.deployment_priors is None
         else "data.deployment-priors say",
     )
+    negative = config.data.negative_class
+    return replace(result, deployed=deployed_table(result, test.classes, negative))

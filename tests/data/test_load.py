@@ -8,7 +8,7 @@ from imbal_jax.data import load as sources
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.errors import InputError
-from imbal_jax.report.data import RATIO_ERROR, data
+from imbal_jax.report.data import SHARES_OFF, data
 
 CLASSES = ("normal", "effusion", "hernia")
 
@@ -51,17 +51,17 @@ def test_the_table_and_the_lines_tell_the_error_of_the_split_and_a_draw_does_not
     share = np.bincount(labels) / len(labels)
     for row, part in zip(whole.table, (whole.train, whole.validation, whole.test), strict=True):
         expected = np.abs(np.bincount(part.labels, minlength=3) / len(part) - share).mean()
-        assert row["label ratio error"] == pytest.approx(expected)
-    assert f"label ratio error {whole.table[0]['label ratio error']:.2g}" in row_line(
+        assert row["class shares off by"] == pytest.approx(expected)
+    assert f"class shares off by {whole.table[0]['class shares off by']:.2g}" in row_line(
         whole.table[0], whole.classes
     )
     drawn = load(monkeypatch, dataset, imbalance=20.0)
     assert len(drawn.train) < len(whole.train)
     for before, after in zip(whole.table, drawn.table, strict=True):
-        assert before["label ratio error"] == after["label ratio error"]
+        assert before["class shares off by"] == after["class shares off by"]
     html = data(drawn.table, CLASSES, unknown=False)
-    assert "label ratio error" in html
-    assert RATIO_ERROR in html
+    assert "class shares off by" in html
+    assert SHARES_OFF in html
 
 
 def test_a_draw_that_leaves_a_split_without_a_label_says_that_it_was_the_draw(monkeypatch):

@@ -26,6 +26,8 @@ def test_results_table_marks_the_best_and_explains_dashes() -> None:
     assert "nodule [b]" in plain
     assert "12 (0.6 %)" in plain
     assert "– undefined: no positive example" in plain
+    assert all("0.6 %" not in line for line in plain.splitlines() if "macro" in line)
+    assert "macro: the mean over the classes, but the negative one" in plain
 
 
 def test_results_table_of_one_method_has_nothing_to_mark() -> None:

@@ -12,6 +12,9 @@ from imbal_jax.data.splits.assignment import assign
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.clusters import patient_numbers
 
+CLASS_SHARES_OFF = "class shares off by"
+"""Column of ``SplitSummary.rows`` that holds its ``ratio_errors``."""
+
 
 def split_by_group(
     labels: np.ndarray, groups: np.ndarray, fractions: Mapping[str, float], *, seed: int = 0
@@ -138,7 +141,7 @@ class SplitSummary:
                 "split": part,
                 "images": int(self.images[s]),
                 "patients": int(self.patients[s]),
-                "label ratio error": float(self.ratio_errors[s]),
+                CLASS_SHARES_OFF: float(self.ratio_errors[s]),
                 **{name: int(n) for name, n in zip(self.classes, self.class_images[s], strict=True)},
             }
             for s, part in enumerate(self.parts)

@@ -258,7 +258,7 @@ def test_summary_counts_a_hand_made_split():
     np.testing.assert_allclose(summary.ratio_errors, [(1 / 15 + 1 / 15) / 3, (1 / 10 + 1 / 10) / 3])
     assert summary.ratio_error == pytest.approx(1 / 18)
     row = summary.rows()[1]
-    assert row.pop("label ratio error") == pytest.approx(1 / 15)
+    assert row.pop("class shares off by") == pytest.approx(1 / 15)
     assert row == {"split": "test", "images": 2, "patients": 2, "x": 1, "y": 1, "z": 0}
     assert summary.lacking("z", "test") == (
         "the test split has no example of z: 0 patients have it, 2 splits are asked"
