@@ -75,9 +75,10 @@ def augment(
     strength: [B] or one number, 0 or more; multiplies every range of ``config`` for that image. At 0 the
         image comes back exactly; the probability of a flip is 1/2 at any other strength.
 
-    Vertical flips and quarter turns permute pixels. Flip, shift, rotation, zoom and stretch are one affine map, sampled once (bilinear). Flip and shift alone move
-    whole pixels and interpolate nothing. Returns float32 [B, H, W, C] in [0, 1]. Raises InputError for
-    wrong shapes, quarter turns of images that are not square, and colours of other than three channels.
+    Vertical flips and quarter turns permute pixels. Flip, shift, rotation, zoom and stretch are one affine map, sampled
+    once (bilinear). Flip and shift alone move whole pixels and interpolate nothing. Returns float32 [B, H, W, C] in
+    [0, 1]. Raises InputError for wrong shapes, quarter turns of images that are not square, and saturation or hue of
+    other than three channels.
     """
     if images.ndim != 4:
         raise InputError(f"images have shape {images.shape}, expected [batch, height, width, channels]")
@@ -140,7 +141,7 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
 
 
 def _further(key: jax.Array, what: Literal["turns", "colours"]) -> jax.Array:
-    """A key besides the two of ``jax.random.split(key)``, so that options left off leave the other draws as they are."""
+    """A key besides the two of ``jax.random.split(key)``: the other draws do not depend on these options."""
     return jax.random.fold_in(key, {"turns": 2, "colours": 3}[what])
 
 
