@@ -40,7 +40,7 @@ class Data:
     """Which images, and how they are split."""
 
     # "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a labels.csv), or a
-    # public set: kermany, kermany_pneumonia, nih, cifar10, or one of MedMNIST, as pneumoniamnist; or
+    # public set: kermany, kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as pneumoniamnist; or
     # "records", which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk,
     # in their own size and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue
     # (tfds:patch_camelyon), in its own split; or one's own, a function at package.module:name that is given these

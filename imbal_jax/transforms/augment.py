@@ -75,10 +75,10 @@ def augment(
     strength: [B] or one number, 0 or more; multiplies every range of ``config`` for that image. At 0 the
         image comes back exactly; the probability of a flip is 1/2 at any other strength.
 
-    Vertical flips and quarter turns permute pixels. Flip, shift, rotation, zoom and stretch are one affine map, sampled
-    once (bilinear). Flip and shift alone move whole pixels and interpolate nothing. Returns float32 [B, H, W, C] in
-    [0, 1]. Raises InputError for wrong shapes, quarter turns of images that are not square, and saturation or hue of
-    other than three channels.
+    Vertical flips and quarter turns permute pixels. Flip, shift, rotation, zoom and stretch are one affine map, which
+    is sampled once (bilinear). Flip and shift alone move whole pixels and interpolate nothing. Returns float32
+    [B, H, W, C] in [0, 1]. Raises InputError for wrong shapes, quarter turns of images that are not square, and
+    saturation or hue of other than three channels.
     """
     if images.ndim != 4:
         raise InputError(f"images have shape {images.shape}, expected [batch, height, width, channels]")
