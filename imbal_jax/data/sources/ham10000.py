@@ -30,6 +30,7 @@ melanoma, basal cell carcinoma, actinic keratosis, vascular lesion, dermatofibro
 
 TABLE = "HAM10000_metadata"
 TEST_TABLE = "ISIC2018_Task3_Test_GroundTruth"
+BY_LESION = "HAM10000 names no patients: each lesion counts as one"
 ENDINGS = (
     ".csv",
     ".tab",
@@ -136,7 +137,7 @@ def _stream_files(source: PublicSet, folder: Path, asked: AskedGeometry, downloa
             yield Example(image, lesion, [label], pixels)
 
     def notes() -> tuple[str, ...]:
-        said = list(grey_notes(dropped))
+        said = [BY_LESION, *grey_notes(dropped)]
         if left_out:
             said.append(f"{left_out:,} test images of the ISIC 2018 challenge left out")
         if read < len(table):
@@ -194,7 +195,7 @@ def _read_condensed(condensed: Path, geometry: Geometry) -> Dataset:
         labels,
         arrays["lesion"],
         CLASSES,
-        (shrunk_note(condensed), *grey_notes(dropped)),
+        (BY_LESION, shrunk_note(condensed), *grey_notes(dropped)),
         geometry,
     )
 

@@ -34,6 +34,7 @@ ROWS = [
 ]
 PARTS = {"HAM10000_images_part_1": ROWS[:2], "HAM10000_images_part_2": ROWS[2:]}
 ORDERED = sorted(ROWS)  # by image
+NO_PATIENTS = "HAM10000 names no patients: each lesion counts as one"
 TEST_IMAGE = "ISIC_0034524"
 
 
@@ -103,7 +104,7 @@ def test_published_layouts_are_read_in_colour_by_lesion(tmp_path, layout):
     check(data, ORDERED)
     assert not data.images[:, :2].any()  # 60 x 45, padded as elsewhere
     assert data.images[:, 2:14].any((1, 2, 3)).all()
-    assert data.notes == ()
+    assert data.notes == (NO_PATIENTS,)
 
 
 def test_squeezed_and_cropped_pictures_leave_no_black(tmp_path):
@@ -119,14 +120,14 @@ def test_condensed_copy_has_any_fit_and_the_same_classes(tmp_path):
     assert split is None
     assert data.geometry == Geometry(32, "pad", 3)
     check(data, ROWS)
-    assert "shrunk by its maker's filter" in data.notes[0]
+    assert "shrunk by its maker's filter" in data.notes[1]
     assert data.classes == ham(write_archive(tmp_path / "public"), size=8)[0].classes
     grey, _ = ham(tmp_path / "ham", size=16, fit="crop", channels=1)
     assert grey.images.shape == (5, 16, 16, 1)
     np.testing.assert_allclose(  # ITU-R BT.601, written out
         grey.images[:, 8, 8, 0], [0.299 * r + 0.587 * g + 0.114 * b for *_, (r, g, b) in ROWS], atol=3
     )
-    assert "5 colour pictures made grey" in grey.notes[1]
+    assert "5 colour pictures made grey" in grey.notes[2]
 
 
 def test_a_size_that_the_condensed_copy_does_not_have_is_read_from_the_archive(tmp_path):
@@ -154,7 +155,7 @@ def test_images_of_the_challenges_test_set_are_left_out_and_counted(tmp_path, he
     (folder / "ISIC2018_Task3_Test_GroundTruth.csv").write_text(f"{headings}\nHAMTEST_1,{TEST_IMAGE},nv\n")
     data, _ = ham(folder, size=8)
     assert len(data) == 5
-    assert data.notes == ("1 test images of the ISIC 2018 challenge left out",)
+    assert data.notes == (NO_PATIENTS, "1 test images of the ISIC 2018 challenge left out")
 
 
 def test_rows_without_a_picture_are_left_out_and_counted(tmp_path):
@@ -162,7 +163,7 @@ def test_rows_without_a_picture_are_left_out_and_counted(tmp_path):
     (folder / "HAM10000_images_part_2" / "ISIC_0031633.jpg").unlink()
     data, _ = ham(folder, size=8)
     assert len(data) == 4
-    assert data.notes == ("1 of 5 rows of HAM10000_metadata.csv have no picture there",)
+    assert data.notes == (NO_PATIENTS, "1 of 5 rows of HAM10000_metadata.csv have no picture there")
     with pytest.raises(InputError, match=r"no example of class .*mel"):
         check_dataset(data)
 
