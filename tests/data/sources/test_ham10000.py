@@ -252,7 +252,7 @@ def test_prepared_records_hold_the_pictures_in_colour_and_share_no_lesion(tmp_pa
 
 @pytest.mark.real_data
 def test_condensed_copy_has_its_counts_and_lesions(real_data):
-    data, _ = ham(real_data / "ham10000", size=16, fit="crop")
+    data, _ = ham(real_data / "ham10000", size=8)
     counts = dict(zip(data.classes, np.bincount(check_dataset(data).labels).tolist(), strict=True))
     assert counts == {"nv": 5770, "bkl": 972, "mel": 939, "bcc": 445, "akiec": 285, "vasc": 117, "df": 97}
     assert len(data) == 8625
