@@ -28,8 +28,8 @@ class Data:
 
     # "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of labels, or in
     # folders called as their classes), "npz" (arrays of images and labels), or a public set: kermany,
-    # kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which imbal-jax ingest,
-    # imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and split; or
+    # kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which imbal-jax
+    # ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and split; or
     # "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split; or one's own, a
     # function at package.module:name that is given these options and returns a Dataset, or a Dataset and its split,
     # a mapping of train, validation and test to indices.

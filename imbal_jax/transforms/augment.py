@@ -16,6 +16,9 @@ class Augment:
     """Ranges of the random perturbations of an image; all are off by default. Static and hashable.
 
     flip: mirror left and right, with probability 1/2.
+    flip_vertical: mirror top and bottom, with probability 1/2.
+    quarter_turns: turn by 0, 90, 180 or 270 degrees, each with probability 1/4; for square images. With one of the
+        flips these are the eight symmetries of the square, for pictures that have no upright position.
     shift: largest move along each axis, as a fraction of that axis.
     rotation: largest angle, in degrees.
     zoom: largest magnification less one; factors are drawn from 1 / (1 + zoom) to 1 + zoom, log-uniform.
@@ -23,6 +26,9 @@ class Augment:
         from 1 / (1 + stretch) to 1 + stretch, log-uniform, and the area stays.
     brightness: largest value added to every pixel.
     contrast: largest relative change of the deviation from the image's mean.
+    saturation: largest relative change of the deviation of red, green and blue from their mean in each pixel.
+    hue: largest angle, in degrees, by which colours turn about the axis of greys; the mean of red, green and blue
+        stays. Saturation and hue are for three channels.
     noise: standard deviation of Gaussian noise, drawn for every pixel.
     erase: side of the square that is replaced by the image's mean, as a fraction of the image's sides;
         its centre is uniform over the image, so the border may cut it (Cutout: DeVries and Taylor 2017).
@@ -34,19 +40,23 @@ class Augment:
     """
 
     flip: bool = False
+    flip_vertical: bool = False
+    quarter_turns: bool = False
     shift: float = 0.0
     rotation: float = 0.0
     zoom: float = 0.0
     stretch: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
     fill: Literal["edge", "zero"] = "edge"
 
     def __post_init__(self) -> None:
         check_fields(self, "augment ")
-        limits = {"rotation": 180.0}
+        limits = {"rotation": 180.0, "hue": 180.0}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is float and not 0.0 <= value <= limits.get(field.name, 1.0):
@@ -65,12 +75,18 @@ def augment(
     strength: [B] or one number, 0 or more; multiplies every range of ``config`` for that image. At 0 the
         image comes back exactly; the probability of a flip is 1/2 at any other strength.
 
-    Flip, shift, rotation, zoom and stretch are one affine map, sampled once (bilinear). Flip and shift alone move
-    whole pixels and interpolate nothing. Returns float32 [B, H, W, C] in [0, 1]. Raises InputError for
-    wrong shapes.
+    Vertical flips and quarter turns permute pixels. Flip, shift, rotation, zoom and stretch are one affine map, which
+    is sampled once (bilinear). Flip and shift alone move whole pixels and interpolate nothing. Returns float32
+    [B, H, W, C] in [0, 1]. Raises InputError for wrong shapes, quarter turns of images that are not square, and
+    saturation or hue of other than three channels.
     """
     if images.ndim != 4:
         raise InputError(f"images have shape {images.shape}, expected [batch, height, width, channels]")
+    height, width, channels = images.shape[1:]
+    if config.quarter_turns and height != width:
+        raise InputError(f"augment quarter_turns: images are {height} x {width}, expected squares")
+    if (config.saturation or config.hue) and channels != 3:
+        raise InputError(f"augment saturation and hue: images have {channels} channels, expected 3")
     if len(keys) != len(images):
         raise InputError(f"{len(keys)} keys for {len(images)} images: give one key an image")
     if jnp.ndim(strength) > 1 or jnp.size(strength) not in (1, len(images)):
@@ -90,6 +106,8 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     draws = jax.random.uniform(draws_key, (10,), minval=-1.0)
     flip, dy, dx, angle, zoom, brightness, contrast, cy, cx, stretch = draws
     mirror = (flip < 0) & (strength > 0) & config.flip
+    if config.flip_vertical or config.quarter_turns:
+        image = _turn(_further(key, "turns"), image, config, strength)
     # Mean of the original image: averaging the warped one makes XLA warp it twice.
     mean = intensities(image).mean()
 
@@ -113,11 +131,40 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     if config.contrast or config.brightness:
         change = config.contrast * strength * contrast
         image = image * (1.0 + change) + (config.brightness * strength * brightness - change * mean)
+    if config.saturation or config.hue:
+        image = _recolour(_further(key, "colours"), image, config, strength)
     if config.noise:
         image = image + config.noise * strength * jax.random.normal(noise_key, image.shape)
-    if config.contrast or config.brightness or config.noise:
+    if config.contrast or config.brightness or config.saturation or config.hue or config.noise:
         image = jnp.clip(image, 0.0, 1.0)
     return image
+
+
+def _further(key: jax.Array, what: Literal["turns", "colours"]) -> jax.Array:
+    """A key besides the two of ``jax.random.split(key)``: the other draws do not depend on these options."""
+    return jax.random.fold_in(key, {"turns": 2, "colours": 3}[what])
+
+
+def _turn(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
+    draw = jax.random.bits(key)  # bits 0 and 1: quarter turns; bit 2: flip
+    draw = jnp.where(strength > 0, draw, 0)
+    if config.flip_vertical:
+        image = jnp.where(draw & 4, image[::-1], image)
+    if config.quarter_turns:
+        image = jnp.where(draw & 1, jnp.rot90(image), image)
+        image = jnp.where(draw & 2, image[::-1, ::-1], image)
+    return image
+
+
+def _recolour(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
+    saturation, hue = jax.random.uniform(key, (2,), minval=-1.0) * strength
+    grey = image.mean(-1, keepdims=True)
+    colour = image - grey
+    # Rodrigues' rotation about (1, 1, 1) / sqrt(3), to which colour is perpendicular.
+    across = (jnp.roll(colour, 1, -1) - jnp.roll(colour, -1, -1)) / jnp.sqrt(3.0)
+    radians = jnp.deg2rad(config.hue) * hue
+    turned = jnp.cos(radians) * colour + jnp.sin(radians) * across
+    return grey + (1.0 + config.saturation * saturation) * turned
 
 
 def _whole_pixels(draw: jax.Array, largest: jax.Array) -> jax.Array:

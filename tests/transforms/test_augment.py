@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from imbal_jax.errors import InputError
 from imbal_jax.transforms.augment import Augment, augment
@@ -22,6 +25,7 @@ EVERYTHING = Augment(
 CONFIGS = [
     Augment(),
     Augment(flip=True, shift=0.2, fill="zero"),
+    Augment(flip=True, flip_vertical=True, shift=0.1),
     EVERYTHING,
 ]
 jitted = jax.jit(augment, static_argnums=2)
@@ -93,6 +97,76 @@ def test_half_of_the_images_are_mirrored_and_nothing_else_changes():
     mirrored = (np.abs(out - image[:, ::-1]) < 1e-6).all((1, 2, 3))
     assert (same ^ mirrored).all()
     assert abs(mirrored.mean() - 0.5) < 0.05  # 4.5 standard deviations
+
+
+TURNS = Augment(flip_vertical=True, quarter_turns=True)
+COLOURS = Augment(saturation=0.3, hue=25)
+
+
+def test_turns_and_vertical_flips_are_the_eight_symmetries_of_the_square_equally_often():
+    count = 4000
+    image = np.random.default_rng(2).integers(0, 256, (7, 7, 3)).astype(np.uint8)
+    out = np.asarray(jitted(keys(count), jnp.broadcast_to(image, (count, *image.shape)), TURNS))
+    turned = [np.rot90(flipped, k) for flipped in (image, image[::-1]) for k in range(4)]
+    seen = [(np.abs(out - form / np.float32(255)) < 1e-6).all((1, 2, 3)).sum() for form in turned]
+    assert sum(seen) == count
+    assert ((np.array(seen) - count / 8) ** 2 / (count / 8)).sum() < 24.3  # chi-square, 7 degrees, p = 0.001
+
+
+def test_options_that_are_off_leave_the_other_draws_as_they_are():
+    images = pictures(height=13, width=13, channels=3)
+    plain = np.asarray(jitted(keys(), images, EVERYTHING))
+    with_turns = np.asarray(
+        jitted(keys(), images, replace(EVERYTHING, flip=False, noise=0.0, flip_vertical=True))
+    )
+    without = np.asarray(jitted(keys(), images, replace(EVERYTHING, flip=False, noise=0.0)))
+    upright = np.isclose(with_turns, without, atol=1e-6).all((1, 2, 3))
+    assert 0 < upright.sum() < len(upright)  # some are flipped; those that are not differ in nothing
+    # and the draws themselves are those of a split in two, as before there were turns and colours
+    noise = jax.vmap(lambda key: jax.random.normal(jax.random.split(key)[1], (13, 13, 3)))(keys())
+    noisy = np.asarray(jitted(keys(), jnp.full((6, 13, 13, 3), 0.5), Augment(noise=0.01)))
+    np.testing.assert_allclose(noisy, 0.5 + 0.01 * np.asarray(noise), atol=1e-6)
+    assert plain.shape == images.shape
+
+
+def test_hue_is_a_rotation_about_the_grey_axis_and_saturation_scales_the_distance_from_it():
+    images = (96 + pictures(channels=3) // 4).astype(jnp.uint8)  # far from 0 and 1: nothing is clipped
+    before = np.asarray(images, np.float64) / 255
+    out = np.asarray(jitted(keys(), images, COLOURS))
+    angles = []
+    for a, b in zip(before.reshape(6, -1, 3), out.reshape(6, -1, 3), strict=True):
+        grey = a.mean(-1, keepdims=True)
+        np.testing.assert_allclose(b.mean(-1, keepdims=True), grey, atol=1e-5)
+        scale = np.linalg.norm(b - grey) / np.linalg.norm(a - grey)
+        assert 0.7 <= scale <= 1.3
+        turn, _ = Rotation.align_vectors((b - grey) / scale, a - grey)
+        vector = turn.as_rotvec(degrees=True)
+        np.testing.assert_allclose(vector - vector.mean(), 0, atol=0.05)  # about (1, 1, 1)
+        angles.append(vector.mean() * np.sqrt(3))
+        np.testing.assert_allclose(turn.apply(a - grey) * scale + grey, b, atol=1e-4)
+    assert max(map(abs, angles)) <= 25
+    assert len({round(angle, 3) for angle in angles}) == 6
+
+
+@pytest.mark.parametrize("config", [TURNS, COLOURS])
+def test_turns_and_colours_have_the_laws_of_the_others(config):
+    images, order = pictures(height=9, width=9, channels=3), jnp.array([3, 0, 5, 1, 4, 2])
+    whole = np.asarray(jitted(keys(), images, config))
+    np.testing.assert_array_equal(jitted(keys()[order], images[order], config), whole[np.asarray(order)])
+    np.testing.assert_allclose(
+        jitted(keys(), images, config, 0.0), images.astype(jnp.float32) / 255, atol=2e-7
+    )
+    assert whole.min() >= 0
+    assert whole.max() <= 1
+
+
+def test_turns_need_squares_and_colours_three_channels():
+    with pytest.raises(InputError, match="quarter_turns: images are 13 x 10, expected squares"):
+        augment(keys(), pictures(), TURNS)
+    with pytest.raises(InputError, match="saturation and hue: images have 2 channels, expected 3"):
+        augment(keys(), pictures(), COLOURS)
+    with pytest.raises(InputError, match="augment hue is 200"):
+        Augment(hue=200)
 
 
 @pytest.mark.parametrize("fill", ["edge", "zero"])

@@ -40,7 +40,7 @@ class PrepareOptions:
     The source's own split is kept where it is by patient; parts that it lacks are split off its training part.
     """
 
-    # nih, kermany, kermany_pneumonia, cifar10, or one of MedMNIST: pneumoniamnist, chestmnist, octmnist, ...
+    # nih, kermany, kermany_pneumonia, ham10000, cifar10, or one of MedMNIST: pneumoniamnist, chestmnist, ...
     name: Annotated[str, tyro.conf.Positional]
     # The folder with the source's files; if they are missing, the message lists them.
     dir: Path
@@ -79,8 +79,8 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
     """Make ``options.out``, which appears only when it is complete. What an interrupted run left is made again.
 
     Ids and patients are the source's public ones. Images pass through memory one at a time where the source's
-    reader streams them (nih), else all at once. Raises InputError for an unknown name, a size that the source does
-    not have, missing files (saying what to place where), an official split that shares patients.
+    reader streams them (nih, ham10000), else all at once. Raises InputError for an unknown name, a size that the
+    source does not have, missing files (saying what to place where), an official split that shares patients.
     """
     console = console or Console()
     source = _check(options)

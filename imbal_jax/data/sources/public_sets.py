@@ -1,6 +1,7 @@
 """The public data sets that can be named in a config or prepared as records."""
 
 from imbal_jax.data.sources.cifar import CIFAR10
+from imbal_jax.data.sources.ham10000 import HAM10000
 from imbal_jax.data.sources.kermany import KERMANY, KERMANY_PNEUMONIA
 from imbal_jax.data.sources.medmnist import MEDMNIST_PUBLIC
 from imbal_jax.data.sources.nih import NIH
@@ -10,6 +11,7 @@ PUBLIC: dict[str, PublicSet] = {
     "kermany": KERMANY,
     "kermany_pneumonia": KERMANY_PNEUMONIA,
     "nih": NIH,
+    "ham10000": HAM10000,
     **MEDMNIST_PUBLIC,
     "cifar10": CIFAR10,
 }
