@@ -20,7 +20,8 @@ from imbal_jax.data.sources.public_set import (
     grey_notes,
     shrunk_note,
 )
-from imbal_jax.data.tables.table_file import read_table_text, spelling
+from imbal_jax.data.tables.csv_table import spelling
+from imbal_jax.data.tables.table_file import read_table_text
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError
 
