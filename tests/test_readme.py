@@ -2,13 +2,17 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from own_process import command
+from small_runs import write_pictures
 
+from imbal_jax import cli
+from imbal_jax.init import command as init_command
 from imbal_jax.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +27,36 @@ def methods_table() -> str:
 
 
 def test_the_table_of_methods_is_the_catalogue() -> None:
-    assert methods_table() in README
+    assert methods_table() in (ROOT / "docs" / "METHODS.md").read_text()
+    assert f"has all {len(METHODS)}, when to use each" in README
+
+
+def shell_commands() -> list[list[str]]:
+    """The words of the README's commands, in their order, those that are tested elsewhere left out."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("imbal-jax ")]
+    return [words for words in commands if not {"my_parts.py", "configs/quickstart.py"} & {*words}]
+
+
+def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand, on small pictures; what is trained is trained briefly."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(init_command, "images_per_second", lambda config, splits: 100.0)
+    write_pictures(tmp_path / "DIR")
+    write_pictures(tmp_path / "OTHER_HOSPITAL", patients=20)
+    small = ["--model.name", "cnn", "--train.batch-size", "8", "--data.negative-class", "normal"]
+    brief = ["--train.epochs", "1", "--train.evaluations", "1"]
+    done = []
+    for words in shell_commands():
+        more = {"init": small, "train": brief}.get(words[0], [])
+        assert cli.main([*words, *more]) == 0, words
+        done.append(words[0])
+    assert done[:7] == ["init", "train", "evaluate", "evaluate", "compare", "predict", "export"]
+    runs = json.loads((tmp_path / "runs" / "first" / "results.json").read_text())["runs"]
+    assert [run["method"] for run in runs] == ["ce", "logit_adjusted"]
+    for written in ("differences.csv", "predictions.csv", "model/model.stablehlo", "runs/more/report.html"):
+        assert (tmp_path / written).is_file(), written
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if "fit(" not in b])
@@ -41,7 +74,7 @@ def test_its_training_code_runs(block: str, tmp_path: Path) -> None:
 
 def test_its_own_parts_are_trained_by_its_own_command(tmp_path: Path) -> None:
     """On fewer phantoms, where the file lies elsewhere."""
-    section = README[README.index("**Your own parts.**") :]
+    section = README[README.index("## Your own parts") :]
     (tmp_path / "my_parts.py").write_text(re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0])
     words = re.findall(r"```sh\nimbal-jax (.*?)\n```", section, flags=re.DOTALL)[0].split()
     words[words.index("my_parts.py")] = str(tmp_path / "my_parts.py")
@@ -56,7 +89,8 @@ def test_its_own_parts_are_trained_by_its_own_command(tmp_path: Path) -> None:
 
 
 def test_its_commands_and_pictures_exist() -> None:
-    for name in re.findall(r"(configs/\w+\.py|benchmarks/\w+\.py|\.github/\w+\.png|\.ci/\w+\.txt)", README):
+    kinds = r"(configs/\w+\.py|benchmarks/\w+\.py|docs/\w+\.md|\.github/\w+\.png|\.ci/\w+\.txt)"
+    for name in re.findall(kinds, README):
         assert (ROOT / name).is_file(), name
     assert "pip install . && imbal-jax train configs/quickstart.py" in README
     assert "pip install '.[test]' && pytest" in README
