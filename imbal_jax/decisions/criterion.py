@@ -7,6 +7,12 @@ It is one line of text over the metrics of an evaluation (``criterion_text``); l
     0.5*auroc + sensitivity/nodule - loss
     specificity where sensitivity >= 0.95 and sensitivity/"no finding" <= 0.2
 
+``at operating points`` behind the sum reads its rates at the thresholds that validation chooses by the rules of
+``deploy.points``, not at the most probable class (``at_points``), and ``then METRIC`` lets a metric decide between
+equal sums::
+
+    sensitivity + f_score at operating points then average_precision
+
 With few positives the best of many evaluations is the luckiest. Three clauses allow for that:
 
 - ``auroc smoothed 3``: every metric, a constraint's too, is its mean over the last 3 evaluations. The first 2
@@ -29,6 +35,9 @@ from imbal_jax.errors import InputError
 
 # Merit of an evaluation that violates a constraint: at most FLOOR; of one that satisfies all: more.
 FLOOR = -1e6
+
+AT_POINTS = " at operating points"  # ends the name of a rate that is read there
+TIE = 1e-6  # of the metric behind ``then``: sums that differ by more are not equal
 
 STANDARD_ERROR = "standard_error"  # history key: standard error of the sum of the terms, for ``within``
 

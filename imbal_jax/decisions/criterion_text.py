@@ -3,19 +3,21 @@
 import math
 import re
 
-from imbal_jax.decisions.criterion import Constraint, Criterion, LowerBound, Term
+from imbal_jax.decisions.at_points import RATES
+from imbal_jax.decisions.criterion import AT_POINTS, TIE, Constraint, Criterion, LowerBound, Term
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.summary import SUMMARY_METRICS
 
 GRAMMAR = (
-    "[NUMBER*]METRIC {+|- [NUMBER*]METRIC} [where METRIC >=|<= NUMBER {and METRIC >=|<= NUMBER}] "
-    "[smoothed COUNT] [within NUMBER standard errors], METRIC being NAME [lower bound NUMBER %]"
+    "[NUMBER*]METRIC {+|- [NUMBER*]METRIC} [at operating points] [then METRIC] "
+    "[where METRIC >=|<= NUMBER {and METRIC >=|<= NUMBER}] [smoothed COUNT] [within NUMBER standard errors], "
+    "METRIC being NAME [lower bound NUMBER %]"
 )
 
 BOUNDED = ("sensitivity", "specificity", "auroc")
 SHARES = (*SUMMARY_METRICS, "accuracy")  # from 0 to 1, and mcc from -1
 
-_KEYWORDS = ("where", "and", "lower", "smoothed", "within")
+_KEYWORDS = ("where", "and", "lower", "smoothed", "within", "at", "then")
 _TOKEN = re.compile(
     r"""(?P<number>(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?![\w.]))
       | (?P<name>[A-Za-z_]\w*(/("[^"]+"|'[^']+'|[\w.\-]+))*)
@@ -39,6 +41,12 @@ def parse_criterion(text: str) -> Criterion:
     while tokens.peek() in ("+", "-"):
         terms.append(_term(tokens, first=False))
     in_terms = list(tokens.bounds)
+    if tokens.take("at"):
+        tokens.expect("operating")
+        tokens.expect("points")
+        terms = [_at_points(term, text) for term in terms]
+    if tokens.take("then"):
+        terms.append(Term(TIE, _name(tokens)))
     constraints = []
     if tokens.take("where"):
         constraints.append(_constraint(tokens))
@@ -48,6 +56,10 @@ def parse_criterion(text: str) -> Criterion:
     within = _standard_errors(tokens) if tokens.take("within") else 0.0
     if tokens.peek() is not None:
         raise tokens.error()
+    if within and any(term.name.endswith(AT_POINTS) for term in terms):
+        raise InputError(
+            f"criterion {text!r}: there is no standard error of rates at operating points: drop 'within'"
+        )
     if within and in_terms:
         raise InputError(
             f"criterion {text!r} allows for chance twice in what is to be made large: "
@@ -131,6 +143,14 @@ def _term(tokens: _Tokens, *, first: bool) -> Term:
         coefficient = _number(tokens)
         tokens.expect("*")
     return Term(sign * coefficient, _name(tokens))
+
+
+def _at_points(term: Term, text: str) -> Term:
+    if term.name.partition("/")[0] not in RATES:
+        raise InputError(
+            f"criterion {text!r} reads {term.name!r} at operating points, where there are {', '.join(RATES)}"
+        )
+    return Term(term.coefficient, term.name + AT_POINTS)
 
 
 def _constraint(tokens: _Tokens) -> Constraint:

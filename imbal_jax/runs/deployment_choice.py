@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from imbal_jax.config import Config, Deploy
+from imbal_jax.config import Config
 from imbal_jax.decisions.calibration import LogitScaling
-from imbal_jax.decisions.criterion import rules_from
-from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.decisions.class_rules import rules_of
 from imbal_jax.decisions.operating_point import OperatingPoint, choose_threshold
-from imbal_jax.decisions.threshold_rules import AtLeast, Rule, parse_rule
+from imbal_jax.decisions.threshold_rules import AtLeast, Rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.deployment import Deployment, Inputs
@@ -48,7 +47,7 @@ def deploy(config: Config, scored: RunOutputs) -> Deployment:
     scaling, prevalence, how = _calibrate(config, scored)
     calibrated = replace(blank, scaling=scaling, prevalence=tuple(map(float, prevalence)), calibration=how)
     probabilities = calibrated.probabilities(scored.validation_outputs)
-    rules = rules_of(config.deploy, classes, config.select)
+    rules = rules_of(config.deploy.points, classes, config.select)
     points = choose_points(rules, scored.validation_labels, probabilities, scored.validation_groups)
     return replace(calibrated, points=points)
 
@@ -64,38 +63,6 @@ def choose_points(
     return tuple(_point(truth[:, c], probabilities[:, c], rule, groups) for c, rule in enumerate(rules))
 
 
-def rules_of(options: Deploy, classes: Sequence[str], select: str = "") -> list[Rule]:
-    """The rule of each class. InputError for a malformed one, and for a name that is no class.
-
-    select: the criterion; where ``options`` names no rule, its constraints do (``decisions.criterion.rules_from``).
-    """
-    general, own = None, {}
-    if options.points is None:
-        asked = (
-            {name: parse_rule(text) for name, text in rules_from(parse_criterion(select)).items()}
-            if select
-            else {}
-        )
-        general = asked.pop("", None)
-        own = {name: rule for name, rule in asked.items() if name in classes}
-    for text in options.points or ():
-        name, colon, rest = text.rpartition(": ")  # a rule's own colon, as in 20:1, has no space after it
-        if colon and name in classes:
-            own[name] = parse_rule(rest)
-        elif colon and name:
-            raise InputError(
-                f"deploy.points {text!r}: there is no class {name!r}, they are {', '.join(classes)}"
-            )
-        elif general is not None:
-            raise InputError(
-                f"deploy.points has two rules for every class, {str(general)!r} and {text!r}: "
-                "write 'CLASS: RULE' for one class"
-            )
-        else:
-            general = parse_rule(text)
-    return [own.get(name, general or parse_rule("youden")) for name in classes]
-
-
 def check_deploy(
     config: Config, labels: np.ndarray, classes: Sequence[str], groups: np.ndarray | None = None
 ) -> None:
@@ -105,7 +72,7 @@ def check_deploy(
     """
     numbers = np.arange(len(labels)) if groups is None else patient_codes(groups)
     truth = one_against_rest(labels, len(classes))
-    for c, rule in enumerate(rules_of(config.deploy, classes, config.select)):
+    for c, rule in enumerate(rules_of(config.deploy.points, classes, config.select)):
         if classes[c] == config.data.negative_class or not isinstance(rule, AtLeast):
             continue
         of = numbers[truth[:, c] == (rule.rate == "sensitivity")]

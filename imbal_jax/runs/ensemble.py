@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jax.sharding import Mesh
 
+from imbal_jax.decisions.class_rules import rules_of
 from imbal_jax.decisions.operating_point import OperatingPoint, decide
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.deployment import Inputs, require_decisions
-from imbal_jax.runs.deployment_choice import choose_points, rules_of
+from imbal_jax.runs.deployment_choice import choose_points
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import Deployed, restore_deployed
 
@@ -98,7 +99,7 @@ def ensemble_of(runs: Sequence[RunAddress], mesh: Mesh) -> Ensemble:
     )
     config = members[0].config
     points = choose_points(
-        rules_of(config.deploy, first.classes, config.select),
+        rules_of(config.deploy.points, first.classes, config.select),
         seen[0].validation_labels,
         mean,
         seen[0].validation_groups,

@@ -6,7 +6,9 @@ import numpy as np
 
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.decisions.criterion import Criterion
+from imbal_jax.decisions.at_points import rates_at_points
+from imbal_jax.decisions.class_rules import rules_of
+from imbal_jax.decisions.criterion import AT_POINTS, Criterion
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.errors import InputError
 from imbal_jax.tasks import Task
@@ -32,8 +34,25 @@ def evaluation(
     negative = config.data.negative_class
     return {
         **task.measure(data, kept, negative),
+        **_at_points(config, criterion, data, kept),
         **task.uncertainty(criterion, data, kept, negative),
     }
+
+
+def _at_points(config: Config, criterion: Criterion, data: Dataset, kept: np.ndarray) -> dict[str, float]:
+    """The rates that ``criterion`` reads at operating points."""
+    if not any(name.endswith(AT_POINTS) for name in criterion.names):
+        return {}
+    rules = rules_of(config.deploy.points, data.classes, config.select)
+    return rates_at_points(
+        criterion,
+        rules,
+        data.labels,
+        kept,
+        data.classes,
+        negative_class=config.data.negative_class,
+        groups=data.groups,
+    )
 
 
 def check_criterion(config: Config, task: Task, data: Dataset) -> None:
@@ -41,11 +60,13 @@ def check_criterion(config: Config, task: Task, data: Dataset) -> None:
     criterion = parse_criterion(config.select)
     kept, negative = task.uninformed(data), config.data.negative_class
     values = {"step": 0, **task.measure(data, kept, negative)}
+    if task.decides:
+        values |= _at_points(config, criterion, data, kept)
     criterion.check([*values, *(bound.name for bound in criterion.bounds)])
     values |= task.uncertainty(criterion, data, kept, negative)
     criterion.check(values)
     for name in criterion.names:
-        metric, _, cls = name.partition(" lower bound ")[0].partition("/")
+        metric, _, cls = name.partition(" lower bound ")[0].removesuffix(AT_POINTS).partition("/")
         if metric in NEED_CASES and not np.isfinite(values[name]):
             of = f" of {cls}" if cls else " of any class"
             raise InputError(

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbal_jax.config import Deploy
+from imbal_jax.decisions.class_rules import rules_of
 from imbal_jax.decisions.criterion import FLOOR
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.errors import InputError
-from imbal_jax.runs.deployment_choice import rules_of
 
 fast = settings(max_examples=25, deadline=None)
 
@@ -46,6 +45,39 @@ def test_a_sum_of_terms_is_read_and_scored_as_written(terms):
     )
     expected = sum(c * metrics[name] for c, name in terms)
     assert parse_criterion(text).merit(metrics) == pytest.approx(expected, abs=1e-9)
+
+
+def test_rates_at_operating_points_have_names_of_their_own_and_then_decides_between_equals():
+    criterion = parse_criterion("sensitivity + 2*f_score/'a b' at operating points then average_precision")
+    assert criterion.names == (
+        "sensitivity at operating points",
+        "f_score/a b at operating points",
+        "average_precision",
+    )
+    low, high = (
+        criterion.merit(dict(zip(criterion.names, (0.5, 0.25, ap), strict=True))) for ap in (0.2, 0.9)
+    )
+    assert low == pytest.approx(1.0, abs=1e-5)
+    assert low < high < criterion.merit(dict(zip(criterion.names, (0.501, 0.25, 0.0), strict=True)))
+    both = parse_criterion("f_score at operating points then auroc where specificity >= 0.5 smoothed 2")
+    assert (both.constraints[0].name, both.smoothed) == ("specificity", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("auroc at operating points", "reads 'auroc' at operating points, where there are sensitivity"),
+        ("f_score at points", "malformed at 'points'"),
+        (
+            "f_score at operating points within 1 standard error",
+            "no standard error of rates at operating points",
+        ),
+        ("f_score then", "malformed at its end"),
+    ],
+)
+def test_what_cannot_be_read_at_operating_points_is_refused(text, said):
+    with pytest.raises(InputError, match=said):
+        parse_criterion(text)
 
 
 # Score
@@ -131,7 +163,7 @@ def test_a_constraint_is_the_operating_point_unless_one_is_given():
     classes = ("normal", "nodule", "mass")
 
     def of(select, **deploy):
-        return list(map(str, rules_of(Deploy(**deploy), classes, select)))
+        return list(map(str, rules_of(deploy.get("points"), classes, select)))
 
     assert of("auroc") == ["youden"] * 3
     assert of(GUARDED) == ["sensitivity >= 0.95"] * 3

@@ -12,9 +12,10 @@ from scipy.special import expit, log_softmax, logit, softmax
 from scored_runs import CLASSES, TRAINING, scored, unbalanced
 
 from imbal_jax.config import Config, Data, Deploy
+from imbal_jax.decisions.class_rules import rules_of
 from imbal_jax.errors import InputError
 from imbal_jax.runs.deployment import Deployment
-from imbal_jax.runs.deployment_choice import check_deploy, deploy, rules_of
+from imbal_jax.runs.deployment_choice import check_deploy, deploy
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
 
 
@@ -175,13 +176,13 @@ def test_where_no_threshold_is_worth_it_nobody_is_called() -> None:
 
 
 def test_a_rule_is_for_all_classes_or_for_the_one_it_names() -> None:
-    rules = rules_of(Deploy(points=("effusion: cost 20:1", "max f2")), CLASSES)
+    rules = rules_of(("effusion: cost 20:1", "max f2"), CLASSES)
     assert list(map(str, rules)) == ["max f2", "max f2", "cost 20:1"]
-    assert str(rules_of(Deploy(points=("nodule: max f2",)), CLASSES)[2]) == "youden"
+    assert str(rules_of(("nodule: max f2",), CLASSES)[2]) == "youden"
     with pytest.raises(InputError, match="there is no class 'mass', they are normal, nodule, effusion"):
-        rules_of(Deploy(points=("mass: youden",)), CLASSES)
+        rules_of(("mass: youden",), CLASSES)
     with pytest.raises(InputError, match="two rules for every class"):
-        rules_of(Deploy(points=("youden", "max f2")), CLASSES)
+        rules_of(("youden", "max f2"), CLASSES)
     with pytest.raises(InputError, match=r"rule 'sensitivty >= 0.9' is malformed"):
         config(points=("sensitivty >= 0.9",))
 
