@@ -8,7 +8,7 @@ import numpy as np
 
 from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.folders.label_source import DEFAULT, find_labels, read_labels
+from imbal_jax.data.folders.label_source import find_labels, read_labels
 from imbal_jax.data.folders.labelled_folder import read_labelled_files
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.folders.listing import Listing, list_files
@@ -105,8 +105,6 @@ def _folder(options: Data, workdir: Path, size_of: Callable[[Pictures], int], sa
     )
     geometry = Geometry(options.image_size, options.fit or "pad", channels, 8, options.voi)
     data, given, images = _read(options, workdir, table, listing, source, geometry, say)
-    if source != DEFAULT:
-        options = replace(options, labels_file=source)
     return Survey(options, data, given, pictures, images)
 
 
