@@ -158,13 +158,14 @@ def _turn(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array
 
 def _recolour(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
     saturation, hue = jax.random.uniform(key, (2,), minval=-1.0) * strength
-    grey = image.mean(-1, keepdims=True)
-    colour = image - grey
-    # Rodrigues' rotation about (1, 1, 1) / sqrt(3), to which colour is perpendicular.
-    across = (jnp.roll(colour, 1, -1) - jnp.roll(colour, -1, -1)) / jnp.sqrt(3.0)
     radians = jnp.deg2rad(config.hue) * hue
-    turned = jnp.cos(radians) * colour + jnp.sin(radians) * across
-    return grey + (1.0 + config.saturation * saturation) * turned
+    # Rodrigues' rotation about (1, 1, 1) / sqrt(3), to which colours without their grey are perpendicular.
+    colour = jnp.eye(3) - 1 / 3
+    across = jnp.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / jnp.sqrt(3.0)
+    factor = 1.0 + config.saturation * saturation
+    change = (factor * jnp.cos(radians) - 1.0) * colour + factor * jnp.sin(radians) * across
+    # A product with a matrix: sums of neighbouring channels make XLA warp the image for each of them.
+    return image + jnp.matmul(image, change.T, precision="highest")
 
 
 def _whole_pixels(draw: jax.Array, largest: jax.Array) -> jax.Array:
