@@ -75,10 +75,10 @@ def augment(
     strength: [B] or one number, 0 or more; multiplies every range of ``config`` for that image. At 0 the
         image comes back exactly; the probability of a flip is 1/2 at any other strength.
 
-    Vertical flips and quarter turns permute pixels. Flip, shift, rotation, zoom and stretch are one affine map, which
-    is sampled once (bilinear). Flip and shift alone move whole pixels and interpolate nothing. Returns float32
-    [B, H, W, C] in [0, 1]. Raises InputError for wrong shapes, quarter turns of images that are not square, and
-    saturation or hue of other than three channels.
+    Colours change first. Vertical flips and quarter turns permute pixels. Flip, shift, rotation, zoom and stretch are
+    one affine map, which is sampled once (bilinear). Flip and shift alone move whole pixels and interpolate nothing.
+    Returns float32 [B, H, W, C] in [0, 1]. Raises InputError for wrong shapes, quarter turns of images that are not
+    square, and saturation or hue of other than three channels.
     """
     if images.ndim != 4:
         raise InputError(f"images have shape {images.shape}, expected [batch, height, width, channels]")
@@ -106,6 +106,9 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     draws = jax.random.uniform(draws_key, (10,), minval=-1.0)
     flip, dy, dx, angle, zoom, brightness, contrast, cy, cx, stretch = draws
     mirror = (flip < 0) & (strength > 0) & config.flip
+    if config.saturation or config.hue:
+        # First: after a warp XLA would compute the warp again for each of the channels that are mixed.
+        image = _recolour(_further(key, "colours"), intensities(image), config, strength)
     if config.flip_vertical or config.quarter_turns:
         image = _turn(_further(key, "turns"), image, config, strength)
     # Mean of the original image: averaging the warped one makes XLA warp it twice.
@@ -131,11 +134,9 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     if config.contrast or config.brightness:
         change = config.contrast * strength * contrast
         image = image * (1.0 + change) + (config.brightness * strength * brightness - change * mean)
-    if config.saturation or config.hue:
-        image = _recolour(_further(key, "colours"), image, config, strength)
     if config.noise:
         image = image + config.noise * strength * jax.random.normal(noise_key, image.shape)
-    if config.contrast or config.brightness or config.saturation or config.hue or config.noise:
+    if config.contrast or config.brightness or config.noise:
         image = jnp.clip(image, 0.0, 1.0)
     return image
 
@@ -158,13 +159,13 @@ def _turn(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array
 
 def _recolour(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
     saturation, hue = jax.random.uniform(key, (2,), minval=-1.0) * strength
-    grey = image.mean(-1, keepdims=True)
-    colour = image - grey
-    # Rodrigues' rotation about (1, 1, 1) / sqrt(3), to which colour is perpendicular.
-    across = (jnp.roll(colour, 1, -1) - jnp.roll(colour, -1, -1)) / jnp.sqrt(3.0)
     radians = jnp.deg2rad(config.hue) * hue
-    turned = jnp.cos(radians) * colour + jnp.sin(radians) * across
-    return grey + (1.0 + config.saturation * saturation) * turned
+    # Rodrigues' rotation about (1, 1, 1) / sqrt(3), to which colours without their grey are perpendicular.
+    colour = jnp.eye(3) - 1 / 3
+    across = jnp.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / jnp.sqrt(3.0)
+    factor = 1.0 + config.saturation * saturation
+    change = (factor * jnp.cos(radians) - 1.0) * colour + factor * jnp.sin(radians) * across
+    return jnp.clip(image + jnp.matmul(image, change.T, precision="highest"), 0.0, 1.0)
 
 
 def _whole_pixels(draw: jax.Array, largest: jax.Array) -> jax.Array:
