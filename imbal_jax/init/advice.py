@@ -7,12 +7,13 @@ import numpy as np
 
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.console import percent
-from imbal_jax.data.labels import image_counts, is_many
+from imbal_jax.data.labels import image_counts
 from imbal_jax.data.tables.csv_table import spelling
 from imbal_jax.data.tables.label_columns import NORMAL_NAMES
 from imbal_jax.init.look import Pictures
 from imbal_jax.init.survey import Survey
 from imbal_jax.methods import METHODS
+from imbal_jax.tasks import task_for
 from imbal_jax.transforms.augment import Augment
 
 CPU_SIDE, ACCELERATOR_SIDE = 96, 224  # pixels; beyond, a processor takes hours
@@ -40,14 +41,15 @@ def advise(found: Survey, name: str, accelerator: bool) -> Advice:
     """A config for ``found`` that lacks its epochs. name: of the run. accelerator: a GPU or TPU is there."""
     data = found.data
     counts = image_counts(data.image_labels, len(data.classes)) * found.images / len(data)
-    negative = negative_class(data.classes, counts, many=is_many(data.labels))
+    many = task_for("auto", data).label_kind == "many"
+    negative = negative_class(data.classes, counts, many=many)
     options = replace(found.options, negative_class=negative)
     train = found.images * (1 - options.validation_share - options.test_share)
-    methods, why = suggested(counts, found.images, data.classes, many=is_many(data.labels))
+    methods, why = suggested(counts, found.images, data.classes, many=many)
     size = data.images.shape[1]
     config = Config(
         name=name,
-        title=title_of(options, data.classes, counts, found.images, many=is_many(data.labels)),
+        title=title_of(options, data.classes, counts, found.images, many=many),
         methods=tuple(METHODS[method] for method in methods),
         data=options,
         model=network_for(size, train, accelerator),

@@ -21,6 +21,7 @@ from imbal_jax.init.look import Pictures
 from imbal_jax.init.speed import images_per_second
 from imbal_jax.init.survey import Survey, kind_of, survey
 from imbal_jax.report.use import few_positives
+from imbal_jax.tasks import task_for
 
 FILL_IN = {
     "data.negative_class": "Fill in the class that is no finding, if there is one",
@@ -135,6 +136,8 @@ def _text(config: Config, advice: Advice, found: Survey, named: set[str], where:
     title = config.title or config.name
     heading = f"{title}.\n\n    imbal-jax train THIS_FILE\n\nWritten by imbal-jax init for {where}."
     shown = ("select", "deploy.points", "data.source", "data.image_size", "model.name", "train.batch_size")
+    if config.data.negative_class is None and task_for(config.task, found.data).label_kind == "one":
+        shown += ("data.negative_class",)
     return config_text(
-        config, {**reasons, **FILL_IN, "train.epochs": "by the measured speed"}, heading, shown
+        config, {**FILL_IN, "train.epochs": "by the measured speed", **reasons}, heading, shown
     )

@@ -105,6 +105,18 @@ def test_of_a_large_folder_a_part_is_read_and_the_counts_are_of_all(
 
 
 @pytest.mark.usefixtures("fast")
+def test_of_several_classes_without_a_normal_one_the_user_is_asked_to_name_it(here: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (90, 16, 16)).astype(np.uint8)
+    np.savez(here / "three.npz", images=images, labels=np.array(["a", "b", "c"])[np.arange(90) % 3])
+    init(here / "three.npz", here / "c.py")
+    text = (here / "c.py").read_text()
+    assert (
+        "# Fill in the class that is no finding, if there is one\n            negative_class=None,\n" in text
+    )
+    assert load_config(here / "c.py").data.negative_class is None
+
+
+@pytest.mark.usefixtures("fast")
 def test_arrays_and_many_labels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random((90, 3)) < [0.5, 0.3, 0.1]).astype(int)

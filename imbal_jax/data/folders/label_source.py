@@ -46,7 +46,7 @@ def find_labels(folder: Path, labels_file: str = DEFAULT) -> str:
 
 def read_labels(
     folder: Path,
-    source: str,
+    source: Path | str,
     files: Callable[[], Sequence[str]],
     *,
     classes: Sequence[str] | None = None,
@@ -54,7 +54,7 @@ def read_labels(
     label_kind: LabelKind = "auto",
     asked: bool = True,
 ) -> Table:
-    """The table at ``source``, as ``find_labels`` found it, or that of the folders.
+    """The table at ``source``: a path, a name below ``folder`` as ``find_labels`` gives it, or that of the folders.
 
     files: lists the images, as paths below ``folder``. asked: the user named the source; otherwise folders count only
     where every image lies in one of a class. Other arguments and errors as for ``labels_table.labels_table``.
@@ -66,7 +66,8 @@ def read_labels(
             table, numbered=False, notes=("labels by the folders that hold the files", *table.notes)
         )
     else:
-        text = read_table_text(folder / source, absent="write one with the columns file and label")
+        path = source if isinstance(source, Path) else folder / source
+        text = read_table_text(path, absent="write one with the columns file and label")
         table = labels_table(text, classes, columns=columns, label_kind=label_kind)
     check_classes(table)
     return table

@@ -75,12 +75,12 @@ class IngestOptions:
         return self.key_file or self.out.with_name(self.out.name + ".key")
 
     @property
-    def label_source(self) -> str:
-        """The whole path of the table, or "folders"."""
+    def label_source(self) -> Path | str:
+        """The path of the table, or "folders"."""
         if str(self.labels) == FOLDERS and not self.labels.is_file():
             return FOLDERS
         below = self.folder / self.labels
-        return str((below if not self.labels.is_file() and below.is_file() else self.labels).absolute())
+        return below if not self.labels.is_file() and below.is_file() else self.labels
 
     @property
     def shares(self) -> dict[str, float]:
