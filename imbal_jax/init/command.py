@@ -35,6 +35,16 @@ FILL_IN = {
     ),
 }
 
+SHOWN: tuple[str, ...] = (
+    "select",
+    "deploy.points",
+    "data.source",
+    "data.image_size",
+    "model.name",
+    "train.batch_size",
+)
+"""Fields that are written also where they have their default."""
+
 
 def init(
     where: Path,
@@ -135,9 +145,7 @@ def _text(config: Config, advice: Advice, found: Survey, named: set[str], where:
     reasons = {field: reason for field, reason in advice.reasons.items() if field not in own}
     title = config.title or config.name
     heading = f"{title}.\n\n    imbal-jax train THIS_FILE\n\nWritten by imbal-jax init for {where}."
-    shown: tuple[str, ...] = (
-        *("select", "deploy.points", "data.source", "data.image_size", "model.name", "train.batch_size"),
-    )
+    shown = SHOWN
     if config.data.negative_class is None and task_for(config.task, found.data).label_kind == "one":
         shown += ("data.negative_class",)
     return config_text(
