@@ -1,22 +1,20 @@
 """Config of a run: frozen dataclasses, config files, typed overrides from the command line."""
 
 from imbal_jax.config.file import load_config
-from imbal_jax.config.overrides import option_names, override, retitled
+from imbal_jax.config.overrides import override, retitled
 from imbal_jax.config.plain import from_json, to_json
 from imbal_jax.config.ranges import prevalence_of
-from imbal_jax.config.sections import Config, Data, Deploy, MethodField, Model, Optim, Train
+from imbal_jax.config.sections import Config, Data, Deploy, Model, Optim, Train
 
 __all__ = [
     "Config",
     "Data",
     "Deploy",
-    "MethodField",
     "Model",
     "Optim",
     "Train",
     "from_json",
     "load_config",
-    "option_names",
     "override",
     "prevalence_of",
     "retitled",

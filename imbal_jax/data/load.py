@@ -221,7 +221,7 @@ def _phantoms(asked: _Request) -> Dataset:
         imbalance=options.phantom_imbalance,
         size=max(96, asked.pictures.size),
         seed=options.split_seed,
-        progress=_counter(asked.say, "phantom radiographs written"),
+        progress=counter(asked.say, "phantom radiographs written"),
     )
     return _folder(asked, where)[0]
 
@@ -237,7 +237,7 @@ def _folder(asked: _Request, where: Path) -> tuple[Dataset, Indices | None]:
         label_kind=options.label_kind,
         split=options.split,
         cache=asked.folder / "cache",
-        progress=_counter(asked.say, "images read"),
+        progress=counter(asked.say, "images read"),
         left_out=left_out,
     )
     if left_out.is_file():
@@ -248,7 +248,7 @@ def _folder(asked: _Request, where: Path) -> tuple[Dataset, Indices | None]:
 def _records(asked: _Request, where: Path) -> tuple[Dataset, Indices]:
     """A prepared set, whose images stay on disk, in the splits that were stored."""
     options, say = asked.options, asked.say
-    records = open_records(where, progress=_counter(say, "records indexed"))
+    records = open_records(where, progress=counter(say, "records indexed"))
     made = records.geometry
     for name in ("fit", "channels"):
         wanted = getattr(options, name)
@@ -277,7 +277,7 @@ def _tfds(asked: _Request) -> tuple[Dataset, Indices]:
 
     name = options.source.removeprefix(PREFIX)
     named = open_named(
-        name, options.dir, asked.pictures, download=options.download, progress=_counter(say, "records read")
+        name, options.dir, asked.pictures, download=options.download, progress=counter(say, "records read")
     )
     data = named.dataset()
     kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
@@ -293,7 +293,7 @@ def _tfds(asked: _Request) -> tuple[Dataset, Indices]:
     return data, {part: rows for part, rows in named.splits.items() if part in SPLITS}
 
 
-def _counter(say: Say, what: str) -> Callable[[int, int], None]:
+def counter(say: Say, what: str) -> Callable[[int, int], None]:
     """Progress of reading, printed at every quarter."""
     said = [0]
 

@@ -65,12 +65,7 @@ def init(
     """
     console = console or make_console()
     tell = partial(say, console)
-    if out.exists():
-        raise InputError(f"{out} exists: give another --out, or delete it")
-    if out.suffix != ".py":
-        raise InputError(f"--out {out}: a config is a Python file, give a name that ends in .py")
-    if not minutes > 0:
-        raise InputError(f"--minutes is {minutes:g}: above 0")
+    _check(out, minutes)
     words = list(overrides)
     named = {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
     asked = override(
@@ -117,6 +112,15 @@ def init(
     tell(f"{out}: fill in select and deploy.points, then")
     tell(f"  imbal-jax train {out}")
     return config
+
+
+def _check(out: Path, minutes: float) -> None:
+    if out.exists():
+        raise InputError(f"{out} exists: give another --out, or delete it")
+    if out.suffix != ".py":
+        raise InputError(f"--out {out}: a config is a Python file, give a name that ends in .py")
+    if not minutes > 0:
+        raise InputError(f"--minutes is {minutes:g}: above 0")
 
 
 def _kind(data: Data) -> str:

@@ -8,16 +8,15 @@ import numpy as np
 
 from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.folders.label_source import find_labels, read_labels
+from imbal_jax.data.folders.label_source import Labelled, open_labelled
 from imbal_jax.data.folders.labelled_folder import read_labelled_files
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
-from imbal_jax.data.folders.listing import Listing, list_files
+from imbal_jax.data.folders.listing import list_files
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.labels import image_counts
-from imbal_jax.data.load import Indices, Say, read
+from imbal_jax.data.load import Indices, Say, counter, read
 from imbal_jax.data.records.array_records import prepared_folders
 from imbal_jax.data.sources.npz_file import npz_path
-from imbal_jax.data.tables.labels_table import Table
 from imbal_jax.data.tables.row_matching import match_names
 from imbal_jax.errors import InputError
 from imbal_jax.init.look import Pictures, look, look_at_arrays
@@ -86,34 +85,31 @@ def survey(config: Config, workdir: Path, size_of: Callable[[Pictures], int], sa
 def _folder(options: Data, workdir: Path, size_of: Callable[[Pictures], int], say: Say) -> Survey:
     folder = options.dir
     assert folder is not None
-    source = find_labels(folder, options.labels_file)
-    listing = list_files(folder, leave=(source,))
-    table = read_labels(
+    found = open_labelled(
         folder,
-        source,
-        lambda: listing.files,
+        options.labels_file,
         classes=options.classes or None,
         columns=options.columns,
         label_kind=options.label_kind,
-        asked=source == options.labels_file,
     )
-    named = match_names(listing.files, table)[0].rows
-    pictures = look(folder, sorted(named) or listing.files)
+    files = found.listing.files
+    pictures = look(folder, sorted(match_names(files, found.table)[0].rows) or files)
     channels = options.channels or (3 if pictures.in_colour else 1)
     options = replace(
         options, channels=channels if channels == 3 else options.channels, image_size=size_of(pictures)
     )
     geometry = Geometry(options.image_size, options.fit or "pad", channels, 8, options.voi)
-    data, given, images = _read(options, workdir, table, listing, source, geometry, say)
+    data, given, images = _read(options, workdir, found, geometry, say)
     return Survey(options, data, given, pictures, images)
 
 
 def _read(
-    options: Data, workdir: Path, table: Table, listing: Listing, source: str, geometry: Geometry, say: Say
+    options: Data, workdir: Path, labelled: Labelled, geometry: Geometry, say: Say
 ) -> tuple[Dataset, Indices | None, int]:
     """The images of the folder, or of a large one those of some rows; their split; and how many there are in all."""
     folder = options.dir
     assert folder is not None
+    table = labelled.table
     rows, whole = table.rows, len(table.rows) <= MOST_READ
     if not whole:
         kept = np.sort(np.random.default_rng(0).permutation(len(rows))[:MOST_READ])
@@ -123,11 +119,11 @@ def _read(
         folder,
         replace(table, rows=rows),
         geometry,
-        table_name=source,
-        listing=listing,
+        table_name=labelled.source,
+        listing=labelled.listing,
         official=options.split == "official",
         cache=workdir / "cache" if whole else None,
-        progress=_quarters(say),
+        progress=counter(say, "files read"),
         left_out=workdir / LEFT_OUT if whole else None,
     )
     data = Dataset.of_folder(content)
@@ -136,15 +132,3 @@ def _read(
         data = replace(data, notes=notes)
     images = summary.read if whole else round(summary.read * len(table.rows) / len(rows))
     return data, summary.splits, images
-
-
-def _quarters(say: Say) -> Callable[[int, int], None]:
-    said = [0]
-
-    def progress(done: int, total: int) -> None:
-        quarter = 4 * done // max(total, 1)
-        if quarter > said[0] and total >= 400:
-            said[0] = quarter
-            say(f"{done:,} of {total:,} files read")
-
-    return progress

@@ -41,8 +41,6 @@ def evaluation(
 
 def _at_points(config: Config, criterion: Criterion, data: Dataset, kept: np.ndarray) -> dict[str, float]:
     """The rates that ``criterion`` reads at operating points."""
-    if not any(name.endswith(AT_POINTS) for name in criterion.names):
-        return {}
     rules = rules_of(config.deploy.points, data.classes, config.select)
     return rates_at_points(
         criterion,

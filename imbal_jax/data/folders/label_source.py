@@ -1,10 +1,11 @@
 """Finds where the labels of a folder's images are: in a table, or in the names of the folders that hold them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
+from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.tables.class_folders import NAME as FOLDERS
 from imbal_jax.data.tables.class_folders import class_folder_table
 from imbal_jax.data.tables.columns import find_columns
@@ -42,6 +43,40 @@ def find_labels(folder: Path, labels_file: str = DEFAULT) -> str:
         f"{folder} has no {DEFAULT}, and {which} ({names}): say which holds the labels, {OPTION} "
         f"{(usable or tables)[0]}, or {OPTION} {FOLDERS} where folders name the classes"
     )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The table of a folder, where it was found (as ``find_labels`` says), and the files of the folder."""
+
+    table: Table
+    source: str
+    listing: Listing
+
+
+def open_labelled(
+    folder: Path,
+    labels_file: str = DEFAULT,
+    *,
+    classes: Sequence[str] | None = None,
+    columns: Sequence[str] = (),
+    label_kind: LabelKind = "auto",
+) -> Labelled:
+    """``find_labels``, ``list_files`` and ``read_labels`` of one folder; a table that was found is a note."""
+    source = find_labels(folder, labels_file)
+    listing = list_files(folder, leave=(source,))
+    table = read_labels(
+        folder,
+        source,
+        lambda: listing.files,
+        classes=classes,
+        columns=columns,
+        label_kind=label_kind,
+        asked=source == labels_file,
+    )
+    if source != labels_file and table.numbered:
+        table = replace(table, notes=(f"labels by {source}", *table.notes))
+    return Labelled(table, source, listing)
 
 
 def read_labels(

@@ -17,7 +17,7 @@ from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.folders.copies import COPIES, Copy, patients_by_picture, settle_copies
 from imbal_jax.data.folders.decoded_files import Decoded, decode_files
 from imbal_jax.data.folders.folder_summary import FolderSummary, flag_counts
-from imbal_jax.data.folders.label_source import DEFAULT, find_labels, read_labels
+from imbal_jax.data.folders.label_source import DEFAULT, open_labelled
 from imbal_jax.data.folders.left_out import save_left_out
 from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.folders.matched_files import Found, match_files
@@ -103,25 +103,13 @@ def read_folder(
     if not folder.is_dir():
         raise InputError(f"no folder {folder}")
     geometry = Geometry(size, fit, channels, bits, voi)
-    source = find_labels(folder, labels_file)
-    listing = list_files(folder, leave=(source,))
-    table = read_labels(
-        folder,
-        source,
-        lambda: listing.files,
-        classes=classes,
-        columns=columns,
-        label_kind=label_kind,
-        asked=source == labels_file,
-    )
-    if source != labels_file and table.numbered:
-        table = replace(table, notes=(f"labels by {source}", *table.notes))
+    found = open_labelled(folder, labels_file, classes=classes, columns=columns, label_kind=label_kind)
     return read_labelled_files(
         folder,
-        table,
+        found.table,
         geometry,
-        table_name=source,
-        listing=listing,
+        table_name=found.source,
+        listing=found.listing,
         official=split == "official",
         cache=cache,
         workers=workers,
