@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imbal_jax.decisions.criterion import AT_POINTS, Criterion
+from imbal_jax.decisions.criterion import AT_POINTS, Criterion, classes_read
 from imbal_jax.decisions.operating_point import OperatingPoint, choose_threshold
 from imbal_jax.decisions.threshold_rules import Rule
 from imbal_jax.errors import InputError
@@ -46,10 +46,8 @@ def rates_at_points(
     found = {}
     for name in asked:
         rate, _, cls = name.removesuffix(AT_POINTS).partition("/")
-        if cls and cls not in classes:
-            raise InputError(f"unknown class in {name!r}: expected one of {', '.join(classes)}")
-        chosen = [cls] if cls else [each for each in classes if each != negative_class]
-        found[name] = macro_mean([rates[list(classes).index(each)][rate] for each in chosen])[0]
+        chosen = classes_read(name, cls, classes, negative_class)
+        found[name] = macro_mean([rates[c][rate] for c in chosen])[0]
     return found
 
 

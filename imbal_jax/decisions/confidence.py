@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from imbal_jax.decisions.criterion import STANDARD_ERROR, Criterion, Metrics
-from imbal_jax.errors import InputError
+from imbal_jax.decisions.criterion import STANDARD_ERROR, Criterion, Metrics, classes_read
 from imbal_jax.metrics import bootstrap, delong, macro_mean
 from imbal_jax.metrics.guarantees import patient_lower
 from imbal_jax.metrics.labels import decided_by_default, one_against_rest
@@ -51,10 +50,8 @@ def bounds(
     found = {}
     for bound in criterion.bounds:
         metric, _, name = bound.metric.partition("/")
-        if name and name not in names:
-            raise InputError(f"unknown class in {bound.name!r}: expected one of {', '.join(names)}")
-        of_interest = [name] if name else [n for n in names if n != negative_class]
-        values = [of_class(metric, names.index(n), bound.confidence) for n in of_interest]
+        chosen = classes_read(bound.name, name, names, negative_class)
+        values = [of_class(metric, c, bound.confidence) for c in chosen]
         found[bound.name] = macro_mean(values)[0]
     return found
 

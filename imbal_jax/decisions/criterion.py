@@ -28,7 +28,7 @@ With few positives the best of many evaluations is the luckiest. Three clauses a
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imbal_jax.errors import InputError
@@ -141,6 +141,16 @@ class Criterion:
 def defined(value: float | None) -> float:
     """NaN for None, which is how JSON keeps it."""
     return math.nan if value is None else float(value)
+
+
+def classes_read(name: str, cls: str, classes: Sequence[str], negative_class: str | None) -> list[int]:
+    """Indices of the classes whose values make up a metric: ``cls``, or for "" all but ``negative_class``.
+
+    name: the metric as it is spelled, for the InputError where ``cls`` is no class.
+    """
+    if cls and cls not in classes:
+        raise InputError(f"unknown class in {name!r}: expected one of {', '.join(classes)}")
+    return [c for c, each in enumerate(classes) if (each == cls if cls else each != negative_class)]
 
 
 def rules_from(criterion: Criterion) -> dict[str, str]:

@@ -52,17 +52,7 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
     """
     console = console or Console()
     check_options(options)
-    listed = cache(lambda: list_files(options.folder))
-    with ingest_options_named():
-        table = read_labels(
-            options.folder,
-            options.label_source,
-            lambda: listed().files,
-            classes=options.classes or None,
-            columns=options.columns,
-            label_kind=options.label_kind,
-        )
-    listing = listed()
+    table, listing = labelled(options)
     files = listing.files
     if not files:
         raise InputError(f"{options.folder} holds no image")
@@ -112,6 +102,21 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
     shutil.rmtree(options.partial, ignore_errors=True)
     report(options, console, summary, joined, listing, matches, key)
     return summary
+
+
+def labelled(options: IngestOptions) -> tuple[Table, Listing]:
+    """The table of labels, and the files of the folder, which are listed only for a table that can be used."""
+    listed = cache(lambda: list_files(options.folder))
+    with ingest_options_named():
+        table = read_labels(
+            options.folder,
+            options.label_source,
+            lambda: listed().files,
+            classes=options.classes or None,
+            columns=options.columns,
+            label_kind=options.label_kind,
+        )
+    return table, listed()
 
 
 def report(
