@@ -18,7 +18,7 @@ from rich.console import Console
 from small_runs import QUIET, small
 
 from imbal_jax import cli
-from imbal_jax.data.folders import labelled_folder as folder_module
+from imbal_jax.data.folders import label_source
 from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.listing import Listing
 from imbal_jax.engine.parallel import make_mesh
@@ -94,7 +94,7 @@ def test_a_file_that_vanishes_or_may_not_be_read_is_counted_and_the_run_goes_on(
         tmp_path / "in",
         "file,label\n" + "".join(f"{n},{'ill' if n < '2' else 'well'}\n" for n in names + lost),
     )
-    monkeypatch.setattr(folder_module, "list_files", lambda *_, **__: Listing(sorted([*names, *lost])))
+    monkeypatch.setattr(label_source, "list_files", lambda *_, **__: Listing(sorted([*names, *lost])))
     data, summary = read_folder(
         tmp_path / "in", size=16, cache=tmp_path / "cache", left_out=tmp_path / "left_out.csv"
     )
