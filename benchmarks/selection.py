@@ -59,6 +59,7 @@ def train(options: argparse.Namespace, draw: int) -> None:
     from imbal_jax.engine import parallel
     from imbal_jax.tasks import task_for
     from imbal_jax.training.build import make_mesh
+    from imbal_jax.training.evaluation import with_criterion
     from imbal_jax.training.stopping import StopRequest
 
     config = override(load_config(options.config), options.options)
@@ -70,6 +71,7 @@ def train(options: argparse.Namespace, draw: int) -> None:
         return
     splits = load(config, options.runs / f"{config.name}_{draw}", partial(print, flush=True))
     task, mesh = task_for(config.task, splits.train), make_mesh(config)
+    config, _ = with_criterion(config, task, splits.validation)
     splits = trainer.on_host(splits, mesh)
     with StopRequest() as stop:
         job = trainer.Job(config, options.runs, splits, task, mesh, make_console(), stop)

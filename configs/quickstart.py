@@ -13,7 +13,7 @@ each):
     ce           sensitivity 0.000 0.000 0.000   specificity 1.000 1.000 1.000   AUROC 0.588 0.502 0.551
     stratified   sensitivity 0.404 0.556 0.348   specificity 0.941 0.964 0.928   AUROC 0.817 0.894 0.731
 
-These runs used --select 'sensitivity + f_score'; the default is now 'auroc + average_precision'.
+These runs used --select 'sensitivity + f_score'; the default has changed since.
 One finding more or less moves the sensitivity of its class by 0.07 to 0.17.
 """
 

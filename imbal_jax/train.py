@@ -43,7 +43,7 @@ from imbal_jax.training.build import make_mesh
 from imbal_jax.training.checkpoint import Checkpoints
 from imbal_jax.training.composition import compose, second_steps_asked, steps_of
 from imbal_jax.training.correction import correct
-from imbal_jax.training.evaluation import check_criterion, evaluation, lead_with
+from imbal_jax.training.evaluation import check_criterion, evaluation, lead_with, with_criterion
 from imbal_jax.training.history import loss_still_falls, restore_best, validation_history
 from imbal_jax.training.inference import evaluator, on_data
 from imbal_jax.training.loop import train_until
@@ -113,6 +113,9 @@ def fit_runs(
     task, mesh = task_for(config.task, splits.train, config.metrics), make_mesh(config)
     splits = on_host(splits, mesh)
     for line in describe(config, splits):
+        say(console, line)
+    config, line = with_criterion(config, task, splits.validation)
+    if line:
         say(console, line)
 
     # All methods are checked before the first step, and before the workdir is claimed

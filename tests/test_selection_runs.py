@@ -13,6 +13,7 @@ import pytest
 from small_runs import COMMAND, QUIET, StopHere, small, stopped_after, write_pictures, written
 
 from imbal_jax import train
+from imbal_jax.decisions.default_criterion import AT_THRESHOLDS
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
 
@@ -79,7 +80,16 @@ def bound_constraint(folder: Path) -> int:
     return earliest_best(np.where(short > 0, -1000 - short, column(folder, "specificity")))
 
 
+def at_thresholds(folder: Path) -> int:
+    points = " at operating points"
+    values = column(folder, f"sensitivity{points}") + column(folder, f"f_score{points}")
+    ties = np.flatnonzero(np.isclose(values, values.max(), rtol=0, atol=1e-12))
+    return int(ties[np.argmax(column(folder, "average_precision")[ties])])
+
+
 CLAUSES = {
+    "auto": lambda folder: earliest_best(column(folder, "average_precision")),  # 2 patients
+    AT_THRESHOLDS: at_thresholds,
     "0.5*auroc + f_score - loss": plain,
     "specificity where sensitivity/bright >= 0.9": constrained,
     "-loss smoothed 3": smoothed,

@@ -231,14 +231,13 @@ class Config:
     # Trained one after the other on the same split; names of ``METHODS``, or combinations such as
     # ``loss=focal,composition=balanced``.
     methods: tuple[MethodField, ...] = (find_method("ce"),)
-    # Which checkpoint is best, on validation: a metric, a sum (``sensitivity + f_score``) or a constraint
-    # (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest counts. The
-    # default ranks. Sensitivity and F-score are those of the class called: where a class is rare, plain
-    # cross-entropy calls nobody for most of a run, all its evaluations tie at 0, and the first, hardly
-    # trained one would stand for it. Thresholds are chosen afterwards (``deploy.points``), and for them the
-    # ranking counts. AUROC says little of the few highest scores, which would be called; average precision
-    # rests on a few positives: the default is their sum.
-    select: str = "auroc + average_precision"
+    # Which checkpoint is best, on validation: a metric, a sum (``auroc + average_precision``) or a constraint
+    # (``specificity where sensitivity >= 0.95``); ``step`` takes the last. Of equals the earliest counts. auto:
+    # sensitivity + f_score at the thresholds that ``deploy.points`` would choose, ties by average precision; average
+    # precision alone where validation has fewer than 10 patients of a class. Without "at operating points"
+    # sensitivity and F-score are those of the class called: where a class is rare, plain cross-entropy calls nobody
+    # for most of a run, all its evaluations tie at 0, and the first, hardly trained one would stand for it.
+    select: str = "auto"
     # One's own metrics besides the built-in ones, as package.module:name: functions that take the truth, bool [N],
     # and the probabilities [N] of a class against the rest and return a number. ``select`` may name them, by the
     # function's name.

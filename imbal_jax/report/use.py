@@ -7,14 +7,12 @@ import numpy as np
 
 from imbal_jax.console import percent
 from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.decisions.default_criterion import FEW_PATIENTS
 from imbal_jax.decisions.selection import unmet
 from imbal_jax.metrics.guarantees import patient_lower
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.result import RunResult, run_names
 
-# Patients with the finding. With fewer, even a threshold that finds all of them is not shown, with 95 % confidence,
-# to find three in four new ones: 0.05 ** (1 / 10) = 0.74.
-FEW_PATIENTS = 10
 APART = 3.0  # factor; prevalences that differ by it come from different populations or an artificial draw
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imbal_jax.config import Config, from_json, to_json
+from imbal_jax.decisions.default_criterion import AUTO, DEFAULTS
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_json
 from imbal_jax.methods import Method, definition, trained_methods
@@ -48,7 +49,12 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
             "choose another --workdir"
         )
     without = ("data.deployment_priors", "metrics") if trained else ()
-    differing = differing_values(_comparable(there, without), _comparable(values, without))
+    here = values
+    if (
+        config.select == AUTO and there.get("select") in DEFAULTS
+    ):  # which of them, the data say, and those are claimed
+        here = {**values, "select": there["select"]}
+    differing = differing_values(_comparable(there, without), _comparable(here, without))
     if set(differing) == {"seed"}:
         raise InputError(
             f"{workdir} holds runs of seed {there['seed']}: ask for further seeds of the same config with "

@@ -14,6 +14,7 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.decisions.confidence import bounds, standard_error
 from imbal_jax.decisions.criterion import Criterion
+from imbal_jax.decisions.default_criterion import default_criterion
 from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError
@@ -204,6 +205,10 @@ class Classification(Task):
             f"{key}/{name}": row[key] for key in own for name, row in table.items() if name != "macro"
         }
         return {**metrics.flat_metrics(table), **{key: table["macro"][key] for key in own}, **of_classes}
+
+    def default_criterion(self, data: Dataset, negative_class: str | None) -> tuple[str, str]:
+        """The article's rule, or average precision where there are few positives."""
+        return default_criterion(data.labels, data.groups, data.classes, negative_class)
 
     def uncertainty(
         self, criterion: Criterion, data: Dataset, kept: np.ndarray, negative_class: str | None

@@ -150,6 +150,10 @@ class Task:
         """Bounds and standard errors, where ``criterion`` reads them."""
         return {}
 
+    def default_criterion(self, data: Dataset, negative_class: str | None) -> tuple[str, str]:
+        """What chooses the checkpoint where ``Config.select`` is auto, and why in half a line. data: validation."""
+        return "step", f"the last checkpoint: {self.name} has no default, --select names a metric"
+
     def uninformed(self, data: Dataset) -> np.ndarray:
         """Placeholder output of ``keep``, used to check a criterion before training."""
         raise NotImplementedError

@@ -1,6 +1,7 @@
 """Evaluation during training: every metric that a criterion may name, with its bounds and standard errors."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from imbal_jax.decisions.at_points import rates_at_points
 from imbal_jax.decisions.class_rules import rules_of
 from imbal_jax.decisions.criterion import AT_POINTS, Criterion
 from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.decisions.default_criterion import AUTO
 from imbal_jax.errors import InputError
 from imbal_jax.tasks import Task
 
@@ -51,6 +53,14 @@ def _at_points(config: Config, criterion: Criterion, data: Dataset, kept: np.nda
         negative_class=config.data.negative_class,
         groups=data.groups,
     )
+
+
+def with_criterion(config: Config, task: Task, data: Dataset) -> tuple[Config, str]:
+    """The config with the criterion that ``select`` = auto stands for, and a line on it. data: validation."""
+    if config.select != AUTO:
+        return config, ""
+    criterion, reason = task.default_criterion(data, config.data.negative_class)
+    return replace(config, select=criterion), f"checkpoints are chosen by {criterion} ({reason})"
 
 
 def check_criterion(config: Config, task: Task, data: Dataset) -> None:

@@ -10,7 +10,6 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbal_jax.config import Config
 from imbal_jax.decisions.criterion import STANDARD_ERROR
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop, smooth, unmet
@@ -333,9 +332,3 @@ def test_a_criterion_that_was_never_defined_chose_nothing():
 def test_smoothed_constraints_are_said_as_they_were_read():
     criterion = parse_criterion(f"{GUARDED} smoothed 2")
     assert "the best had 0.75" in unmet(rows((1.0, 0.5), (0.5, 0.5), (0.25, 0.5)), criterion)
-
-
-def test_the_default_criterion_ranks_so_that_calling_nobody_decides_nothing():
-    names = ("auroc", "average_precision", "sensitivity", "f_score")
-    history = rows((0.42, 0.01, 0, 0), (0.8, 0.3, 0, 0), (0.9, 0.4, 0, 0), (0.85, 0.2, 0, 0), names=names)
-    assert best_step(history, parse_criterion(Config(name="x").select)) == 30

@@ -8,10 +8,11 @@ import pytest
 from small_runs import BRIEF, QUIET, StopHere, begun, small, stopped_after, write_pictures
 
 from imbal_jax import train
+from imbal_jax.decisions.default_criterion import AT_THRESHOLDS, RANKING
 from imbal_jax.errors import InputError
 from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, trained_methods
 from imbal_jax.runs.address import find_run
-from imbal_jax.runs.claim import claim, read_claim, read_methods
+from imbal_jax.runs.claim import check_claim, claim, read_claim, read_methods
 from imbal_jax.training import stage
 
 NOWHERE = Path("pictures")
@@ -177,6 +178,20 @@ def test_a_claim_without_a_checkpoint_is_replaced(tmp_path: Path) -> None:
     begun(tmp_path, "focal")
     with pytest.raises(InputError, match="another method called focal"):
         claim(tmp_path, replace(mended, methods=(METHODS["focal"],)))
+
+
+def test_the_default_criterion_is_that_of_the_claim_and_no_other(tmp_path: Path) -> None:
+    default = of(METHODS["ce"])
+    assert default.select == "auto"
+    claim(tmp_path, replace(default, select=RANKING))
+    begun(tmp_path, "ce")
+    check_claim(tmp_path, default)  # which of the two, the data will say
+    with pytest.raises(InputError, match="select was average_precision, is sensitivity"):
+        claim(tmp_path, replace(default, select=AT_THRESHOLDS))
+    claim(tmp_path / "other", replace(default, select="auroc"))
+    begun(tmp_path / "other", "ce")
+    with pytest.raises(InputError, match="select was auroc, is auto"):
+        check_claim(tmp_path / "other", default)
 
 
 def test_the_seeds_of_a_workdir_may_grow(tmp_path: Path) -> None:
