@@ -233,7 +233,11 @@ CONFIG = '''"""Written by benchmarks/commit_cases.py."""
 
 from pathlib import Path
 
-from imbal_jax.config import Augment, Config, Data, Model, Optim, Train
+from imbal_jax.config import Config, Data, Model, Optim, Train
+try:
+    from imbal_jax.transforms.augment import Augment
+except ImportError:
+    from imbal_jax.augment import Augment
 
 
 def get_config() -> Config:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 CRITERIA = {
+    "auto": "the default: one of the two below, by the number of positives",
     "auroc + average_precision": "ranks by two metrics",
     "sensitivity + f_score at operating points then average_precision": "the article's rule, at the thresholds",
     "sensitivity + f_score": "the article's rule, of the class called",
@@ -112,6 +113,7 @@ def scores_of(path: Path) -> dict[str, dict[str, float]]:
     from imbal_jax import metrics
     from imbal_jax.decisions.at_points import rates_at_points
     from imbal_jax.decisions.criterion_text import parse_criterion
+    from imbal_jax.decisions.default_criterion import AUTO, default_criterion
     from imbal_jax.decisions.selection import best_step
     from imbal_jax.decisions.threshold_rules import parse_rule
     from imbal_jax.metrics.labels import one_against_rest
@@ -127,8 +129,9 @@ def scores_of(path: Path) -> dict[str, dict[str, float]]:
     of_interest = [c for c, name in enumerate(classes) if name != negative]
     tables = [task.flat(task.table(labels, kept, classes, negative)) for kept in run["validation"]]
     found = {}
+    default, _ = default_criterion(labels, run["validation_groups"], classes, negative)
     for text in CRITERIA:
-        criterion = parse_criterion(text)
+        criterion = parse_criterion(default if text == AUTO else text)
         history = [
             {
                 "step": int(step),
