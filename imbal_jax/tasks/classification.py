@@ -220,11 +220,11 @@ class Classification(Task):
             **standard_error(criterion, replicate, data.labels, kept, groups=data.groups),
         }
 
-    def uninformed(self, data: Dataset) -> np.ndarray:
+    def placeholder_outputs(self, data: Dataset) -> np.ndarray:
         """Equal probabilities."""
         return np.full((len(data), len(data.classes)), 1 / len(data.classes))
 
-    def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    def without_extremes(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
         """``priors`` [C]; a prior of 0 or 1 is replaced by that of ``otherwise``."""
         return np.where((priors > 0) & (priors < 1), priors, otherwise)
 
