@@ -36,13 +36,13 @@ def compose(
     plan, partner = plan_of(method.composition, seed), PARTNER.get(method.mixing)
     late = "composition" in method.deferred
     start, ramp = round(method.defer * total_steps), round(method.ramp * total_steps)
+    same = partner == "same"  # the partners are drawn as the images are, also before the switch
     plans = Plans(
         plan=plan,
         before=plan_of("natural", seed) if late else None,
         switch=np.int32(start) if late else None,
-        partner=plan_of(method.composition if partner == "same" else partner, partner_seed)
-        if partner
-        else None,
+        partner=plan_of(method.composition if same else partner, partner_seed) if partner else None,
+        partner_before=plan_of("natural", partner_seed) if late and same else None,
         items=items,
     )
 
