@@ -160,7 +160,9 @@ class Method:
         self._check_deferred()
         if self.resample != "none" and self.composition != "natural":
             self._refuse(f"resample={self.resample} already balances, composition must be natural")
-        for name in ("hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau"):
+        for name in (
+            "power", "hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau",
+        ):  # fmt: skip
             if not 0 <= getattr(self, name) < float("inf"):
                 self._refuse(f"{name} is {getattr(self, name)}, expected a finite number zero or above")
         try:

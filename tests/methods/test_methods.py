@@ -72,6 +72,7 @@ def test_a_combination_starts_from_a_name_or_from_plain_cross_entropy() -> None:
         ("second_stage=retrain", "give second_epochs"),
         ("ce,gamma=2", "unknown field 'gamma' in method"),
         ("hard_negatives=-1", "hard_negatives is -1.0"),
+        ("weights=inverse,power=-1", "power is -1.0"),
     ],
 )
 def test_a_wrong_method_is_told_what_is_allowed(text: str, said: str) -> None:

@@ -10,11 +10,12 @@ import pytest
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.plans import draw
+from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS, TRAINED, find_method
 from imbal_jax.sampling import batch_indices, plan_counts
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
 from imbal_jax.training.build import build
-from imbal_jax.training.composition import compose, second_steps_of
+from imbal_jax.training.composition import compose, second_steps_of, steps_of
 from imbal_jax.training.optimizer import make_optimizer, rate_change_of
 
 LABELS = np.repeat([0, 1], [90, 10]).astype(np.int32)
@@ -183,3 +184,14 @@ def test_no_recipe_of_the_catalogue_leaves_a_head_as_it_was_drawn() -> None:
     for method in METHODS.values():
         if method.second_stage in TRAINED:
             assert second_steps_of(CONFIG, method, DATA.take(np.arange(20))) >= 100
+
+
+def test_numbers_that_give_no_weights_or_too_many_steps_are_refused() -> None:
+    with pytest.raises(InputError, match=r"method weights=effective,beta=2: beta 2.0 is outside"):
+        compose(CONFIG, find_method("weights=effective,beta=2"), ONE_LABEL, DATA, 1, total_steps=10)
+    long = replace(CONFIG, train=replace(CONFIG.train, epochs=1e12))
+    with pytest.raises(InputError, match=r"train.epochs is 1e\+12, which is 5e\+12 steps: give less"):
+        steps_of(long, METHODS["ce"], DATA)
+    method = find_method("second_stage=retrain,second_epochs=1e12")
+    with pytest.raises(InputError, match="second_epochs is 1e"):
+        second_steps_of(CONFIG, method, DATA)
