@@ -168,9 +168,22 @@ def _run(words: list[str]) -> int:
         hint = f"did you mean {close[0]}? " if close else ""
         raise InputError(f"unknown command {words[0]!r}: {hint}one of {', '.join(COMMANDS)}")
     else:
+        _check_empty(words)
         status = COMMANDS[words[0]](words[1:])
     sys.stdout.flush()
     return status
+
+
+def _check_empty(words: Sequence[str]) -> None:
+    """InputError for a path or a value that is empty, as an unset variable of the shell gives it."""
+    for before, word in pairwise(words):
+        flag = (
+            word[:-1] if word.startswith("--") and word.endswith("=") else before if not word.strip() else ""
+        )
+        if flag and flag != "--title":
+            raise InputError(
+                f"{flag} is followed by nothing: give a value (is a variable of the shell unset?)"
+            )
 
 
 def os_error(error: OSError, words: Sequence[str]) -> str:
@@ -239,8 +252,6 @@ def train(words: list[str]) -> int:
         raise InputError(
             "--workdir needs a value" if len(own) < 2 else f"--workdir takes one value, got {own[1:]}"
         )
-    if own and not own[1].strip():
-        raise InputError("--workdir is empty: name a folder")
     config = override(load_config(Path(words[0])), rest)
     use_all_cores(config.train.batch_size, config.train.devices)
     from imbal_jax.train import fit
