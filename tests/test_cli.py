@@ -111,7 +111,10 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
             ["ingest", "ONE", "--labels", "labels.csv", "--out", "W", "--seed", "-1"],
             "--seed is -1: 0 or more",
         ),
-        (["ingest", "ONE", "--labels", "labels.csv", "--out", "W"], "all rows are of one class, normal"),
+        (
+            ["ingest", "ONE", "--labels", "labels.csv", "--out", "W"],
+            "all rows are of one class, and a classifier",
+        ),
         (["train", "CONFIG", "--data.dir", "/nowhere", "--workdir", "W"], "/nowhere"),
         (
             ["train", "CONFIG", "--data.source", "mimic", "--workdir", "W"],
