@@ -118,8 +118,8 @@ def labelled(options: IngestOptions) -> tuple[Table, Listing]:
         )
     if not table.many and len(table.classes) == 1:
         raise InputError(
-            "all rows are of one class, and a classifier needs two or more: add rows of another class, or, to score a "
-            "network on these images, name the classes that it knows, --classes A B"
+            "all rows are of one class, and a classifier needs two or more: add rows of another class, or, to score "
+            "a network on these images, name the classes that it knows, --classes A B"
         )
     return table, listed()
 
