@@ -17,6 +17,11 @@ COLUMN_ROLES = ("file", "accession", "patient", "label", "split")
 _UNFIT = re.compile(
     r"^Error parsing (--\S+): no type matching (?:\{None\}\|)?(\S+) could be .* from \[(.*?)\]\..*$"
 )
+_SECTION = re.compile(r"^Error parsing \w+: ")
+_NO_NUMBER = re.compile(
+    r"^Error parsing (--\S+): (invalid literal for int|could not convert string to float).*: ('.*')$"
+)
+_NUMBERS = {"invalid literal for int": "a whole number", "could not convert string to float": "a number"}
 
 
 def parse(kind: type[T], words: Sequence[str], *, prog: str, default: T | None = None) -> T:
@@ -46,8 +51,10 @@ def one_line(text: str) -> str:
         if line.startswith(("Argument helptext", "For full helptext", "usage:")):
             lines = lines[:place]
             break
-    message = re.sub(r"\s+", " ", " ".join(lines)).replace("Error parsing Config: ", "").strip()
+    message = re.sub(r"\s+", " ", " ".join(lines)).strip()
+    message = _SECTION.sub("", message)
     message = _UNFIT.sub(r"\1 is \3, expected \2", message)
+    message = _NO_NUMBER.sub(lambda m: f"{m[1]} is {m[3]}, expected {_NUMBERS[m[2]]}", message)
     return message or "the options could not be read, see --help"
 
 

@@ -1,7 +1,9 @@
 """The command line, imbal-jax COMMAND. User mistakes are one line on stderr and exit status 2."""
 
+import difflib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -130,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     encode_or_spell(sys.stdout, sys.stderr)
+    if "matplotlib" not in sys.modules:
+        os.environ["MPLBACKEND"] = "agg"  # figures go to files; a misspelt one would stop the import
     try:
         return _run(words)
     except InputError as error:
@@ -141,6 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except OSError as error:
         print(f"imbal-jax: {os_error(error, words[1:])}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not (line := out_of_memory(error)):
+            raise
+        print(f"imbal-jax: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("imbal-jax: interrupted; run the same command to resume train or ingest", file=sys.stderr)
@@ -155,11 +164,26 @@ def _run(words: list[str]) -> int:
         print(f"imbal-jax {__version__}")
         status = 0
     elif words[0] not in COMMANDS:
-        raise InputError(f"unknown command {words[0]!r}: one of {', '.join(COMMANDS)}")
+        close = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"unknown command {words[0]!r}: {hint}one of {', '.join(COMMANDS)}")
     else:
+        _check_empty(words)
         status = COMMANDS[words[0]](words[1:])
     sys.stdout.flush()
     return status
+
+
+def _check_empty(words: Sequence[str]) -> None:
+    """InputError for a path or a value that is empty, as an unset variable of the shell gives it."""
+    for before, word in pairwise(words):
+        flag = (
+            word[:-1] if word.startswith("--") and word.endswith("=") else before if not word.strip() else ""
+        )
+        if flag and flag != "--title":
+            raise InputError(
+                f"{flag} is followed by nothing: give a value (is a variable of the shell unset?)"
+            )
 
 
 def os_error(error: OSError, words: Sequence[str]) -> str:
@@ -183,6 +207,17 @@ def os_error(error: OSError, words: Sequence[str]) -> str:
     return (
         f"cannot {'write' if written else 'read or write'} {where}: {reason}; nothing saved is lost: fix this and "
         "run the same command to continue"
+    )
+
+
+def out_of_memory(error: Exception) -> str:
+    """The message where ``error`` says that memory, of the machine or of the device, is exhausted; "" otherwise."""
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        return ""
+    asked = re.search(r"[\d.]+ ?[KMGT]i?B|\d+ bytes", str(error))
+    return (
+        f"out of memory{f' ({asked[0]} more were asked for)' if asked else ''}: lower --train.batch-size, "
+        "--data.image-size or the width of the network, or set --train.no-resident; nothing saved is lost"
     )
 
 

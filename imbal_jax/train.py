@@ -17,7 +17,7 @@ from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.load import ARRAYS, Splits, check_splits, load, split_dataset
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
-from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop
+from imbal_jax.decisions.selection import best_step, choice_line, saved_value, should_stop
 from imbal_jax.engine import parallel
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import InputError, Terminated
@@ -102,6 +102,7 @@ def fit_runs(
     check_claim(workdir, config)
     discard_other_phantoms(config, workdir)
     say(console, f"{config.title or config.name}: {workdir}")
+    mesh = make_mesh(config)
 
     # Data
     if isinstance(data, Splits):
@@ -110,7 +111,7 @@ def fit_runs(
         splits = split_dataset(config.data, data, say=partial(say, console))
     else:
         splits = load(config, workdir, partial(say, console))
-    task, mesh = task_for(config.task, splits.train, config.metrics), make_mesh(config)
+    task = task_for(config.task, splits.train, config.metrics)
     splits = on_host(splits, mesh)
     for line in describe(config, splits):
         say(console, line)
@@ -263,7 +264,7 @@ def train(
             history.append({"step": at, **values})
             best = best_step(history, criterion) == at
             tracker.evaluation(at, lead_with(values, criterion), best=best)
-            value = keep_value(history, criterion)
+            value = saved_value(history, criterion)
 
         # Checkpoint
         clock.save()

@@ -104,7 +104,7 @@ class DiscMasks(Task):
     def unmirrored(self, predictions: jax.Array) -> jax.Array:
         return predictions[:, :, ::-1]
 
-    def keep(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
+    def for_evaluation(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
         classes = jnp.arange(len(CLASSES))
         called, true = predictions.argmax(axis=-1)[..., None] == classes, labels[..., None] == classes
         counts = [called & true, ~called & true, called & ~true]
@@ -124,10 +124,10 @@ class DiscMasks(Task):
             "macro": {key: float(np.mean([row[key] for row in shown])) for key in ("iou", "dice")},
         }
 
-    def uninformed(self, data: Dataset) -> np.ndarray:
+    def placeholder_outputs(self, data: Dataset) -> np.ndarray:
         one_class = np.zeros((*data.labels.shape, len(CLASSES)))
         one_class[..., 0] = 1
-        return np.asarray(self.keep(jnp.asarray(one_class), jnp.asarray(data.labels)))
+        return np.asarray(self.for_evaluation(jnp.asarray(one_class), jnp.asarray(data.labels)))
 
     def sections(self, data: Dataset, kept: Mapping[str, np.ndarray]) -> Sequence[Section]:
         found = [f"{name} {(counts[:, 1, 0] > 0).sum()}" for name, counts in kept.items()]

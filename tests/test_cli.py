@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import imbal_jax
 from imbal_jax import cli
@@ -48,6 +50,15 @@ def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str
     )
 
 
+def write_one_class(folder: Path) -> None:
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(random.integers(0, 256, (16, 16), np.uint8)).save(folder / f"{number}.png")
+    rows = "".join(f"{number}.png,normal,{number}\n" for number in range(6))
+    (folder / "labels.csv").write_text("file,label,patient\n" + rows)
+
+
 def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp_path: Path) -> None:
     trained = run("train", str(config), "--workdir", str(tmp_path / "w"), "--methods", "ce", "stratified")
     assert trained.returncode == 0, trained.stderr
@@ -65,13 +76,45 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
     [
         (
             ["trian"],
-            "unknown command 'trian': one of init, train, evaluate, predict, export, compare, ingest, prepare, "
-            "methods",
+            "unknown command 'trian': did you mean train? one of init, train, evaluate, predict, export, compare, "
+            "ingest, prepare, methods",
         ),
         (["train"], "train needs a config file"),
         (["train", "configs/nothing.py"], "no config file configs/nothing.py"),
         (["train", "CONFIG", "--optim.learning-rat", "1"], "did you mean --optim.learning-rate"),
         (["train", "CONFIG", "--workdir"], "--workdir needs a value"),
+        (["train", "CONFIG", "--workdir", ""], "--workdir is followed by nothing: give a value"),
+        (["train", "CONFIG", "--model.options.width", "0", "--workdir", "W"], "a whole number from 1"),
+        (["train", "CONFIG", "--model.options.width", "x"], "--model.options.width is 'x', expected a whole"),
+        (["train", "CONFIG", "--workdir="], "--workdir is followed by nothing: give a value"),
+        (["predict", "RUNS", "RUNS", "--out", ""], "--out is followed by nothing: give a value"),
+        (["evaluate", ""], "evaluate is followed by nothing: give a value"),
+        (
+            [
+                "train",
+                "CONFIG",
+                "--workdir",
+                "W",
+                "--model.name",
+                "resnet_small",
+                "--model.options.stage-sizes",
+                "1",
+                "0",
+            ],
+            "stage_sizes (1, 0) of model 'resnet_small'",
+        ),
+        (["train", "CONFIG", "--data.image-size", "100000"], "data.image-size is 100000: 8 to 4096 pixels"),
+        (["train", "CONFIG", "--train.epochs", "inf"], "train.epochs is inf, expected a finite number"),
+        (["train", "CONFIG", "--data.dir", "ONE", "--workdir", "W"], "all 6 images are of one class, normal"),
+        (["init", "ONE", "--out", "W.py"], "all 6 images are of one class, normal"),
+        (
+            ["ingest", "ONE", "--labels", "labels.csv", "--out", "W", "--seed", "-1"],
+            "--seed is -1: 0 or more",
+        ),
+        (
+            ["ingest", "ONE", "--labels", "labels.csv", "--out", "W"],
+            "all rows are of one class, and a classifier",
+        ),
         (["train", "CONFIG", "--data.dir", "/nowhere", "--workdir", "W"], "/nowhere"),
         (
             ["train", "CONFIG", "--data.source", "mimic", "--workdir", "W"],
@@ -133,7 +176,10 @@ def test_a_mistake_is_one_line_and_exit_status_2(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if "ONE" in words:
+        write_one_class(tmp_path / "one")
     places = {"CONFIG": str(config), "W": str(tmp_path / "w"), "RUNS": str(finished_runs)}
+    places |= {"ONE": str(tmp_path / "one"), "W.py": str(tmp_path / "w.py")}
     filled = [places.get(word, word) for word in words]
     assert cli.main(filled) == 2
     error = capsys.readouterr().err
@@ -183,6 +229,36 @@ def test_a_run_that_cannot_go_on_ends_with_status_1(
     words = "--optim.optimizer sgd --optim.learning-rate 1e30 --optim.warmup 0 --train.epochs 40 --optim.clip-norm 0"
     assert cli.main(["train", str(config), *words.split(), "--workdir", str(tmp_path)]) == 1
     assert "updates in a row had no finite loss or gradient" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("JAX_PLATFORMS=cuda", "JAX_PLATFORMS is 'cuda', and JAX finds no such device here: unset it"),
+        ("JAX_PLATFORMS=cpuu", "JAX_PLATFORMS is 'cpuu', and JAX finds no such device here: unset it"),
+        ("MPLBACKEND=nonsense", "no folder /nowhere"),  # figures go to files: it is not read
+    ],
+)
+def test_a_wrong_environment_is_one_line(variable: str, said: str, config: Path, tmp_path: Path) -> None:
+    name, _, value = variable.partition("=")
+    words = ["train", str(config), "--data.dir", "/nowhere", "--workdir", str(tmp_path / "w")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "imbal_jax", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, name: value},
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_exhausted_memory_is_one_line_and_other_errors_are_left_alone() -> None:
+    jax_says = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 309237645312 bytes.")
+    assert "309237645312 bytes more were asked for" in cli.out_of_memory(jax_says)
+    assert "lower --train.batch-size" in cli.out_of_memory(MemoryError())
+    assert cli.out_of_memory(RuntimeError("something else")) == ""
 
 
 @pytest.mark.parametrize(

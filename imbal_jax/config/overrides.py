@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import re
 from typing import Any
 
@@ -18,6 +19,7 @@ def override(config: Config, arguments: list[str]) -> Config:
     Raises InputError in one line for an unknown option or a value of the wrong type. ``--help`` prints all options
     with their present values and raises SystemExit(0).
     """
+    config = _with_named_options(config, arguments)
     allowed = {f"--{name}" for name in option_names(config)}
     for word in arguments:
         flag = word.split("=", 1)[0].replace("_", "-")
@@ -31,8 +33,6 @@ def override(config: Config, arguments: list[str]) -> Config:
         return parse(Config, ["--help"], prog="imbal-jax train CONFIG", default=override(config, rest))
     for method in _words_of("--methods", arguments):
         find_method(method)  # tyro would hide which name is wrong
-    if any(name != config.model.name for name in _words_of("--model.name", arguments)):
-        config = dataclasses.replace(config, model=dataclasses.replace(config.model, options={}))
     changed = parse(Config, arguments, prog="imbal-jax train CONFIG", default=config)
     return retitled(changed, config) if changed.title == config.title else changed
 
@@ -61,6 +61,28 @@ def option_names(value: Any, prefix: str = "") -> list[str]:
         else:
             names.append(name)
     return names
+
+
+def _with_named_options(config: Config, arguments: list[str]) -> Config:
+    """``config`` with the options of the network that ``arguments`` ask for.
+
+    Those of another network are left out; those that are named and that the config has not, as
+    ``--model.options.stages``, are there with the network's own default, which says their type.
+    """
+    asked = [config.model.name, *_words_of("--model.name", arguments)][-1]
+    options = dict(config.model.options) if asked == config.model.name else {}
+    flags = [word.partition("=")[0] for word in arguments if word.startswith("--model.options.")]
+    named = [flag.removeprefix("--model.options.").replace("-", "_") for flag in flags]
+    if missing := [name for name in named if name not in options]:
+        from imbal_jax.models import MODELS  # with flax, which the other options do not need
+
+        known = inspect.signature(MODELS[asked]).parameters if asked in MODELS else {}
+        for name in missing:
+            default = known[name].default if name in known else None
+            default = 1 if name == "groups" and default is None else default
+            if isinstance(default, int | float | str | tuple):
+                options[name] = default
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, options=options))
 
 
 def _words_of(flag: str, arguments: list[str]) -> list[str]:

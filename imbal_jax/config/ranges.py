@@ -9,6 +9,8 @@ from imbal_jax.decisions.threshold_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.own import check_metrics
 
+LARGEST_IMAGE = 4096  # pixels a side, more than the films of any detector are trained at
+
 
 def check_config(config: Any) -> None:
     """Raise InputError for the first value of a ``sections.Config`` that is out of its range."""
@@ -22,7 +24,7 @@ def check_config(config: Any) -> None:
     names = [method.name for method in config.methods]
     require(all(names), "methods", "one without a name", "its results go to a folder of that name")
     require(len(set(names)) == len(names), "methods", " ".join(names), "each may be named once")
-    require(data.image_size >= 8, "data.image-size", data.image_size, "at least 8 pixels")
+    require(8 <= data.image_size <= LARGEST_IMAGE, "data.image-size", data.image_size, "8 to 4096 pixels")
     shares = data.validation_share + data.test_share
     require(0 < data.validation_share < 1, "data.validation-share", data.validation_share, "between 0 and 1")
     require(

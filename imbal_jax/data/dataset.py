@@ -239,6 +239,11 @@ def check_dataset(data: Dataset) -> Dataset:
     if not present.all():
         missing = ", ".join(name for name, has in zip(data.classes, present, strict=True) if not has)
         raise InputError(f"no example of class {missing}: remove the class or add images")
+    if data.labels.ndim == 1 and len(data.classes) == 1:
+        raise InputError(
+            f"all {len(data):,} images are of one class, {data.classes[0]}, and a classifier needs two or more: add "
+            "images of another class"
+        )
     return data
 
 

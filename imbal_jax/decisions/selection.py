@@ -35,7 +35,7 @@ def best_step(history: Sequence[Metrics], criterion: Criterion) -> int:
     return step_of(history[best])
 
 
-def keep_value(history: Sequence[Metrics], criterion: Criterion) -> float:
+def saved_value(history: Sequence[Metrics], criterion: Criterion) -> float:
     """The value that the newest checkpoint is saved with: the largest of a run belongs to the best."""
     newest = step_of(history[-1])
     return float(newest) if best_step(history, criterion) == newest else -math.inf

@@ -11,19 +11,36 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from imbal_jax.engine.step import TrainStep
+from imbal_jax.errors import InputError
 
 AXIS = "data"
 Backend = Literal["shard_map", "pmap", "jit"]
 BACKENDS: tuple[Backend, ...] = ("shard_map", "pmap", "jit")
 
 
+def present_devices() -> list[jax.Device]:
+    """The devices of JAX's platform; InputError where it has none, as on a machine without the GPU that is named."""
+    try:
+        return jax.devices()
+    # AssertionError: of JAX, where the platform is known and has no device, as cuda without its plugin
+    except (RuntimeError, AssertionError) as error:
+        platforms = getattr(jax.config, "jax_platforms", None)
+        if not platforms:
+            raise
+        gpu = "; for an NVIDIA GPU pip install 'imbal-jax[cuda]'" if "cuda" in platforms else ""
+        raise InputError(
+            f"JAX_PLATFORMS is {platforms!r}, and JAX finds no such device here: unset it, or name one that is here, "
+            f"as JAX_PLATFORMS=cpu{gpu}"
+        ) from error
+
+
 def make_mesh(devices: Sequence[jax.Device] | int | None = None) -> Mesh:
     """A mesh with the one axis ``data`` over ``devices``: a list, a number (the first ones), or None (all).
 
-    Raises ValueError when more devices are asked for than there are.
+    Raises ValueError when more devices are asked for than there are, and InputError as ``present_devices``.
     """
     if devices is None or isinstance(devices, int):
-        present = jax.devices()
+        present = present_devices()
         wanted = len(present) if devices is None else devices
         if not 1 <= wanted <= len(present):
             raise ValueError(f"{wanted} devices asked for, {len(present)} present ({present[0].platform})")

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import jax
 from rich.console import Console
 
 from imbal_jax.config import Config, Data, load_config, override
@@ -13,6 +12,7 @@ from imbal_jax.console import make_console, say
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.load import Say, Splits, split_dataset
 from imbal_jax.data.splits.patient_split import row_line
+from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError
 from imbal_jax.files import write_text
 from imbal_jax.init.advice import Advice, advise, epochs_for, name_of, side_for
@@ -72,7 +72,7 @@ def init(
     asked = override(
         Config(name=name_of(where), data=Data(source=kind_of(where), dir=where.absolute())), words
     )
-    accelerator = jax.default_backend() != "cpu"
+    accelerator = parallel.present_devices()[0].platform != "cpu"
 
     # Found
     tell(f"{where}: {_kind(asked.data)}")

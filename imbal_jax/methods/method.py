@@ -157,17 +157,52 @@ class Method:
             self._refuse("rate_after without deferred: there is no switch")
         if bool(self.deferred) != bool(self.defer or self.ramp):
             self._refuse("deferred names the parts that start late, defer or ramp when: give both or neither")
+        self._check_deferred()
         if self.resample != "none" and self.composition != "natural":
             self._refuse(f"resample={self.resample} already balances, composition must be natural")
-        for name in ("hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau"):
+        for name in (
+            "power", "hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau",
+        ):  # fmt: skip
             if not 0 <= getattr(self, name) < float("inf"):
                 self._refuse(f"{name} is {getattr(self, name)}, expected a finite number zero or above")
         try:
             self.image_mixing  # noqa: B018
         except InputError as error:
             self._refuse(str(error))
+        if self.perturb_repeats and self.resample != "over":
+            self._refuse("perturb_repeats perturbs the copies that resample=over makes: give that, too")
         if self.second_stage in TRAINED and not self.second_epochs:
             self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
+
+    def _check_deferred(self) -> None:
+        """Refuse a deferred part that is what it was before the switch, and a schedule that never comes to it."""
+        start_as = {"weights": "none", "composition": "natural", "loss": "cross_entropy"}
+        for part in self.deferred:
+            if getattr(self, part) == start_as[part]:
+                self._refuse(
+                    f"deferred={part}, and {part}={start_as[part]} is what a run begins with: give the {part} that "
+                    f"it changes to, or leave {part} out of deferred"
+                )
+        if len(set(self.deferred)) < len(self.deferred):
+            self._refuse(f"deferred is {'+'.join(self.deferred)}, each part may be named once")
+        if "composition" in self.deferred and self.composition == "progressive":
+            self._refuse(
+                "composition=progressive moves from natural to balanced over the whole run: leave composition out of "
+                "deferred, or defer composition=balanced"
+            )
+        if self.ramp and self.deferred == ("composition",):
+            self._refuse(
+                "ramp blends weights and loss in, a composition changes at one step: give defer alone"
+            )
+        if self.deferred and self.defer == 1:
+            self._refuse(
+                "defer is 1, the end of the run: what is deferred would never start, give less than 1"
+            )
+        if self.defer + self.ramp > 1 + 1e-9:
+            self._refuse(
+                f"defer {self.defer:g} and ramp {self.ramp:g} are {self.defer + self.ramp:g} of the run together: "
+                "it would end before the ramp does, give 1 or less"
+            )
 
     def _refuse(self, what: str) -> NoReturn:
         raise InputError(f"method {self.name}: {what}")
@@ -253,5 +288,8 @@ def static_part(method: Method) -> Method:
     beta = method.beta if "beta" in method.loss_row.reads else Method.beta
     bare: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in runtime}
     deferred = tuple(part for part in method.deferred if part != "composition")  # that only changes the plans
-    bare |= {"name": "static", "beta": beta, "deferred": deferred, "defer": 1.0 if deferred else 0.0}
+    bare |= {"name": "static", "beta": beta, "deferred": deferred, "defer": 0.5 if deferred else 0.0}
+    bare |= (
+        {"weights": "inverse"} if "weights" in deferred else {}
+    )  # any that differs from those of the start
     return replace(method, **bare)

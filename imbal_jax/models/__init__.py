@@ -1,9 +1,11 @@
 """Linen modules by name. All are called with ``(images, train)`` and return float32 logits."""
 
+import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any, get_args
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from imbal_jax.errors import InputError
@@ -29,7 +31,11 @@ CHOICES = {
     "norm": get_args(Norm),
     "stem": get_args(Stem),
     "shortcut": get_args(Shortcut),
+    "bottleneck": (False, True),
 }
+COUNTS = ("width", "stages", "patch", "groups", "views")
+LARGEST = 65_536
+"""Of the options in ``COUNTS`` and of ``stage_sizes``: far more channels, blocks or pixels than any network has."""
 
 
 def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module | PlainModel:
@@ -41,8 +47,10 @@ def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module | Pl
     if is_import_path(name):
         return own_model(name, num_outputs=num_outputs, **options)
     if name not in MODELS:
+        close = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
         raise InputError(
-            f"model {name!r} is unknown; choose from {', '.join(MODELS)}, or give package.module:name"
+            f"model {name!r} is unknown: {hint}choose from {', '.join(MODELS)}, or give package.module:name"
         )
     if num_outputs < 1:
         raise InputError(f"num_outputs {num_outputs} of model {name!r}: must be at least 1")
@@ -52,9 +60,34 @@ def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module | Pl
             raise InputError(
                 f"option {option!r} of model {name!r} is unknown; choose from {', '.join(sorted(allowed))}"
             )
-    for option, choices in CHOICES.items():
-        if option in allowed and options.get(option, choices[0]) not in choices:
-            raise InputError(
-                f"{option} {options[option]!r} of model {name!r}: choose from {', '.join(map(repr, choices))}"
-            )
+    for option, value in options.items():
+        if expected := _unfit(option, value):
+            raise InputError(f"{option} {value!r} of model {name!r}: {expected}")
     return MODELS[name](num_outputs=num_outputs, **options)
+
+
+def _unfit(option: str, value: Any) -> str:
+    """What a model expects of an option that has an unsuitable value; "" where the value suits."""
+    if option in CHOICES and value not in CHOICES[option]:
+        return f"choose from {', '.join(map(repr, CHOICES[option]))}"
+    if option in COUNTS and not (_is_count(value) or (option == "groups" and value is None)):
+        return f"give a whole number from 1 to {LARGEST}"
+    sizes = tuple(value) if isinstance(value, tuple | list) else ()
+    if option == "stage_sizes" and not (sizes and all(map(_is_count, sizes))):
+        return f"give the blocks of each stage, whole numbers from 1 to {LARGEST}, as 2 2 2 2"
+    if option == "dropout" and not (isinstance(value, int | float) and 0 <= value < 1):
+        return "give a rate from 0 to below 1"
+    if option in ("dtype", "param_dtype") and not _is_floating(value):
+        return "give float32 or bfloat16"
+    return ""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+
+
+def _is_floating(value: Any) -> bool:
+    try:
+        return jnp.issubdtype(jnp.dtype(value), jnp.floating)
+    except TypeError:
+        return False

@@ -97,12 +97,12 @@ def read_claim(workdir: Path) -> Config:
     try:
         if "fit" not in values["data"]:
             raise InputError(
-                f"{workdir / CLAIM} was written by an earlier version, which did not say how pictures became "
+                "it was written by an earlier version, which did not say how pictures became "
                 "squares: train again in another --workdir"
             )
         return from_json(values)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"{workdir / CLAIM}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedError(f"{workdir / CLAIM} is damaged ({error!r}): {CONFIG_REMEDY}") from None
 

@@ -100,12 +100,12 @@ def _calibrate(config: Config, scored: RunOutputs) -> tuple[LogitScaling, np.nda
                 "deploy.calibration is prior, and what this method's batches assume of each label is not known: "
                 "take bias_corrected, which is fitted on validation"
             )
-        target = task.filled(seen, source) if target is None else target
+        target = task.without_extremes(seen, source) if target is None else target
         return LogitScaling((1.0,), tuple(task.prior_shift(source, target).tolist())), target, kind
 
     scaling, how = task.fit_scaling(kind, logs, labels, source, seen)
     if target is not None:
-        shift = task.prior_shift(task.filled(seen, target), target)
+        shift = task.prior_shift(task.without_extremes(seen, target), target)
         scaling = LogitScaling(scaling.scale, tuple(np.add(scaling.bias, shift).tolist()))
     return scaling, used_at, how
 

@@ -36,7 +36,7 @@ from imbal_jax.runs.outputs import (
 )
 from imbal_jax.runs.restore import Deployed, restore_deployed
 from imbal_jax.runs.run_report import print_results, write_run_report
-from imbal_jax.runs.run_result import result_of
+from imbal_jax.runs.run_result import ScoredImages, result_of
 from imbal_jax.runs.scoring import given_priors
 from imbal_jax.training.build import make_mesh
 
@@ -175,11 +175,13 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
         model.address.folder,
         scored,
         deploy(config, scored) if refit else model.deployment,
-        test,
-        patients=patient_codes(test.groups),
-        outputs=outputs,
-        own_scores=own_scores(model.method, scored, outputs),
-        step=model.step,
-        restored=lambda: (model.network.apply, model.variables),
-        prevalence=None if target is None else tuple(target.tolist()),
+        ScoredImages(
+            images=test,
+            patients=patient_codes(test.groups),
+            outputs=outputs,
+            own_scores=own_scores(model.method, scored, outputs),
+            step=model.step,
+            restored=lambda: (model.network.apply, model.variables),
+            prevalence=None if target is None else tuple(target.tolist()),
+        ),
     )

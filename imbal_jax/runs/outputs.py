@@ -38,7 +38,7 @@ class RunOutputs:
     correction: float64 [C], the log factors by which the method corrects the outputs.
     mean, deviation: of the training images' pixels in [0, 1], which the network's inputs are standardised by.
     task_name: what kind of labels (``tasks.find_task``). Of a task that does not decide, labels are what is known of
-        whole images (``Dataset.image_labels``), outputs and scores what ``Task.keep`` gave of each.
+        whole images (``Dataset.image_labels``), outputs and scores what ``Task.for_evaluation`` gave of each.
     image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. geometry: how pictures
         became such images; None where that is not known. classes: the C names.
     """

@@ -50,18 +50,23 @@ class Deployed:
 
     def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
         """``images [N, H, W, C] -> outputs float32 [N, ...]``; of classification probabilities [N, C]."""
-        run = self._evaluator(mesh, batch_size, keep=False)
+        run = self._evaluator(mesh, batch_size, for_evaluation=False)
         return partial(run, replicate(self.variables, mesh), self.deployment.inputs.statistics)
 
     def evaluate(self, mesh: Mesh, batch_size: int) -> Callable[[Dataset], np.ndarray]:
         """``data -> what the task keeps of each example``."""
-        run, statistics = self._evaluator(mesh, batch_size, keep=True), self.deployment.inputs.statistics
+        run, statistics = (
+            self._evaluator(mesh, batch_size, for_evaluation=True),
+            self.deployment.inputs.statistics,
+        )
         return on_data(run, self.task, replicate(self.variables, mesh), statistics)
 
-    def _evaluator(self, mesh: Mesh, batch_size: int, *, keep: bool) -> Predict:
+    def _evaluator(self, mesh: Mesh, batch_size: int, *, for_evaluation: bool) -> Predict:
         method = static_part(predicting_method(self.method))
         mirror = self.deployment.inputs.mirror
-        return evaluator(self.network, self.task, method, mesh, batch_size, mirror, keep=keep)
+        return evaluator(
+            self.network, self.task, method, mesh, batch_size, mirror, for_evaluation=for_evaluation
+        )
 
     def probabilities(self, images: np.ndarray, mesh: Mesh, batch_size: int = 64) -> np.ndarray:
         """Calibrated probabilities float64 [N, C]; of a task that does not decide, its predictions.

@@ -1,7 +1,7 @@
 """The result of a finished run, on its own test images or on others: its table, its decisions, its saliency maps."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,76 +58,84 @@ def run_result(
         folder,
         scored,
         deployment,
-        splits.test,
-        patients=scored.groups,
-        outputs=scored.outputs,
-        own_scores=scored.scores,
-        step=scored.best_step,
-        restored=restored,
-        prevalence=deployment.prevalence if task.decides else None,
+        ScoredImages(
+            images=splits.test,
+            patients=scored.groups,
+            outputs=scored.outputs,
+            own_scores=scored.scores,
+            step=scored.best_step,
+            restored=restored,
+            prevalence=deployment.prevalence if task.decides else None,
+        ),
     )
     return replace(result, predict=predict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredImages:
+    """What the network of a run gave for some images, its own test images or others.
+
+    patients: [M]. outputs: of the network; own_scores: the same as the method corrects them, before calibration.
+    step: of its checkpoint. restored: gives its apply function and variables, for saliency maps. prevalence: of each
+    class where the model is used; None: that of ``images``.
+    """
+
+    images: Dataset
+    patients: np.ndarray
+    outputs: np.ndarray
+    own_scores: np.ndarray
+    step: int
+    restored: Callable[[], tuple[ApplyFn, Mapping[str, Any]]]
+    prevalence: tuple[float, ...] | None = None
 
 
 def result_of(
     config: Config,
     method: Method,
     folder: Path,
-    scored: RunOutputs,
+    own: RunOutputs,
     deployment: Deployment,
-    test: Dataset,
-    *,
-    patients: np.ndarray,
-    outputs: np.ndarray,
-    own_scores: np.ndarray,
-    step: int,
-    restored: Callable[[], tuple[ApplyFn, Mapping[str, Any]]],
-    prevalence: tuple[float, ...] | None = None,
+    scored: ScoredImages,
 ) -> RunResult:
-    """The result of a run on the images of ``test``, whichever they are.
-
-    scored: what the run left of its own test and validation. outputs: of the network for ``test``; own_scores: the
-    same as the method corrects them, before calibration. restored: gives apply function and variables. prevalence: of
-    each class where the model is used; None: that of ``test``.
-    """
+    """The result of a run on the images of ``scored``. own: what it left of its own test and validation."""
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
         pixels = intensities(jnp.asarray(test.images[indices]))
         mean, deviation = (jnp.asarray(v) for v in deployment.inputs.statistics.values())
         inputs = np.asarray(standardize(pixels, mean, deviation))
-        return saliency_maps(*restored(), inputs, cls, task=task)
+        return saliency_maps(*scored.restored(), inputs, cls, task=task)
 
-    task = scored.task
+    test, task = scored.images, own.task
     result = RunResult(
         method=method.name,
         summary=method.summary,
         history=read_history(folder),
         criterion=config.select,
-        best_step=step,
+        best_step=scored.step,
         table=task.with_metrics(config.metrics).table(
-            test.labels, own_scores, test.classes, config.data.negative_class
+            test.labels, scored.own_scores, test.classes, config.data.negative_class
         ),
         labels=test.image_labels,
-        scores=outputs,
-        seconds=scored.seconds,
-        skipped_steps=scored.skipped,
+        scores=scored.outputs,
+        seconds=own.seconds,
+        skipped_steps=own.skipped,
         seed=config.seed,
-        groups=patients,
+        groups=scored.patients,
         decides=task.decides,
     )
     if not task.decides:
         return result
     result = replace(
         result,
-        scores=deployment.probabilities(outputs),
+        scores=deployment.probabilities(scored.outputs),
         points=deployment.points,
-        validation_labels=scored.validation_labels,
-        validation_scores=deployment.probabilities(scored.validation_outputs),
-        validation_groups=scored.validation_groups,
-        raw_scores=own_scores,
+        validation_labels=own.validation_labels,
+        validation_scores=deployment.probabilities(own.validation_outputs),
+        validation_groups=own.validation_groups,
+        raw_scores=scored.own_scores,
         calibration=deployment.calibration,
         saliency=maps,
-        prevalence=prevalence,
+        prevalence=scored.prevalence,
         prevalence_source="validation has"
         if config.data.deployment_priors is None
         else "data.deployment-priors say",

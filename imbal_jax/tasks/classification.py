@@ -18,6 +18,7 @@ from imbal_jax.decisions.default_criterion import default_criterion
 from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError
+from imbal_jax.import_paths import is_import_path
 from imbal_jax.methods import COSINE_SCALE, ClassArrays, Loss, LossFunction, Method, Scene, find_loss
 from imbal_jax.metrics.own import add_own, find_metric, metric_name
 from imbal_jax.tasks.task import Table, Task, as_mapping
@@ -182,7 +183,12 @@ class Classification(Task):
         """The values of a loss; InputError unless they have ``shape``, or they would be weighted wrong."""
         function = self.function_of(find_loss(name))
         assert function is not None  # check refused it
-        values = jnp.asarray(function(scene))
+        try:
+            values = jnp.asarray(function(scene))
+        except ValueError as error:
+            if is_import_path(name) or isinstance(error, InputError):
+                raise
+            raise InputError(f"loss {name}: {error}") from error  # an option out of its range
         if values.shape != shape:
             what = {0: "one number, of a loss that ranks", 1: "one value an image, [B]"}.get(len(shape))
             raise InputError(
@@ -225,11 +231,11 @@ class Classification(Task):
             **standard_error(criterion, replicate, data.labels, kept, groups=data.groups),
         }
 
-    def uninformed(self, data: Dataset) -> np.ndarray:
+    def placeholder_outputs(self, data: Dataset) -> np.ndarray:
         """Equal probabilities."""
         return np.full((len(data), len(data.classes)), 1 / len(data.classes))
 
-    def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    def without_extremes(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
         """``priors`` [C]; a prior of 0 or 1 is replaced by that of ``otherwise``."""
         return np.where((priors > 0) & (priors < 1), priors, otherwise)
 

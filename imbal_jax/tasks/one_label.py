@@ -131,9 +131,9 @@ class OneLabel(Classification):
         """log target - log source."""
         return np.log(target) - np.log(source)
 
-    def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    def without_extremes(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
         """As every classification's, with sum 1."""
-        found = super().filled(priors, otherwise)
+        found = super().without_extremes(priors, otherwise)
         return found / found.sum()
 
     def fit_scaling(

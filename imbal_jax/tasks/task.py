@@ -23,7 +23,7 @@ PARTS = ("mixing", "auxiliary", "second_stage", "correction", "hard_negatives", 
 """Fields of a ``Method`` that apply to some kinds of labels only."""
 
 
-REQUIRED = ("drawn_labels", "class_arrays", "objective", "predictor", "table", "uninformed")
+REQUIRED = ("drawn_labels", "class_arrays", "objective", "predictor", "table", "placeholder_outputs")
 """What every task has to define; the rest has defaults."""
 
 REQUIRED_TO_DECIDE = (
@@ -31,7 +31,7 @@ REQUIRED_TO_DECIDE = (
     "from_log_outputs",
     "scaled",
     "prior_shift",
-    "filled",
+    "without_extremes",
     "fit_scaling",
     "log_odds",
 )
@@ -53,7 +53,7 @@ class Task:
 
     name: what the labels are, for messages. decides: whether predictions are probabilities [N, C] that thresholds
     and calibration turn into decisions; without them a run has metrics and no operating points.
-    allowed: which of ``PARTS`` a method may use. reads_labels: whether ``keep`` needs the labels.
+    allowed: which of ``PARTS`` a method may use. reads_labels: whether ``for_evaluation`` needs the labels.
     label_kind: how a table with a column for each label is read ("one" or "many": ``Data.label_kind``).
     """
 
@@ -124,14 +124,14 @@ class Task:
         """Predictions for mirror images, as predictions for the images: those of whole images are the same."""
         return predictions
 
-    def keep(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
+    def for_evaluation(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
         """What evaluation keeps of each example [B, ...]: on the device, batch by batch."""
         return predictions
 
     def table(
         self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...], negative_class: str | None
     ) -> Table:
-        """Rows of metrics, one a class and ``macro``. kept: [N, ...], what ``keep`` gave."""
+        """Rows of metrics, one a class and ``macro``. kept: [N, ...], what ``for_evaluation`` gave."""
         raise NotImplementedError
 
     def measure(self, data: Dataset, kept: np.ndarray, negative_class: str | None) -> dict[str, float]:
@@ -154,8 +154,8 @@ class Task:
         """What chooses the checkpoint where ``Config.select`` is auto, and why in half a line. data: validation."""
         return "step", f"the last checkpoint: {self.name} has no default, --select names a metric"
 
-    def uninformed(self, data: Dataset) -> np.ndarray:
-        """Placeholder output of ``keep``, used to check a criterion before training."""
+    def placeholder_outputs(self, data: Dataset) -> np.ndarray:
+        """Placeholder output of ``for_evaluation``, used to check a criterion before training."""
         raise NotImplementedError
 
     # Where the model is used
@@ -183,7 +183,7 @@ class Task:
     def sections(self, data: Dataset, kept: Mapping[str, np.ndarray]) -> Sequence[Section]:
         """Sections that the report gets besides its own.
 
-        data: the test set. kept: of each run, what ``keep`` gave of it.
+        data: the test set. kept: of each run, what ``for_evaluation`` gave of it.
         """
         return ()
 
@@ -205,7 +205,7 @@ class Task:
         """[C], what is added to ``log_outputs`` when the priors change from ``source`` to ``target``."""
         raise NotImplementedError
 
-    def filled(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    def without_extremes(self, priors: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
         """``priors`` [C] with values of 0 or 1 replaced by those of ``otherwise``: a shift is undefined for them."""
         raise NotImplementedError
 

@@ -18,9 +18,23 @@ from imbal_jax.models.own import PlainModel, averages_alone
 from imbal_jax.tasks.task import as_mapping
 from imbal_jax.training.network import Network, SecondStageNetwork
 
+ELSEWHERE = {
+    "norm": "set --model.norm",
+    "dtype": "set --model.dtype",
+    "dropout": "set --model.dropout",
+    "head": "methods choose it, as head=cosine",
+    "views": "methods choose it, as views=2",
+    "axis_name": "the trainer sets it",
+    "param_dtype": "parameters are float32",
+}
+"""Options of the built-in models that are no ``model.options``."""
+
 
 def build_network(config: Config, method: Method, train: Dataset) -> tuple[Network, dict[str, Any]]:
     """The network of the first stage of ``method``, and its initial variables."""
+    own = is_import_path(config.model.name)
+    if misplaced := [name for name in config.model.options if name in ELSEWHERE and not own]:
+        raise InputError(f"model.options has {misplaced[0]}: leave it out, {ELSEWHERE[misplaced[0]]}")
     options: dict[str, Any] = {
         "norm": config.model.norm,
         "dtype": jnp.dtype(config.model.dtype),
@@ -35,7 +49,7 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
     network = Network(model, static_part(method))
     example = jnp.zeros((1, *train.images.shape[1:]), jnp.float32)
-    if not is_import_path(config.model.name):
+    if not own:
         return network, jax.jit(network.init)(keys.initial_variables(config.seed), example)
     _check_parts(config, method, model)
     variables = _called(config, network.init, keys.initial_variables(config.seed), example)
@@ -123,11 +137,10 @@ def make_mesh(config: Config) -> Mesh:
     """The devices that the config asks for; InputError where there are fewer or the batch does not divide."""
     try:
         mesh = parallel.make_mesh(config.train.devices)
-    except (
-        ValueError,
-        RuntimeError,
-    ) as error:  # RuntimeError: the platform that JAX is set to use is absent
-        raise InputError(f"train.devices: {str(error).splitlines()[0]}") from error
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"train.devices: {error}") from error
     if config.train.batch_size % mesh.size:
         raise InputError(
             f"train.batch-size {config.train.batch_size} does not divide over {mesh.size} devices: "

@@ -19,6 +19,7 @@ from imbal_jax.files import DamagedError, read_json, write_json
 
 CHANGED = "its content differs from what was saved"
 LATEST = 2  # checkpoints; the one before the last is used if the last is damaged
+ITEMS = ("state", "digest", "history")  # folders of what is saved
 FILES = "files.json"  # beside what Orbax wrote: size and BLAKE2b of each of its files
 
 
@@ -123,9 +124,12 @@ class Checkpoints:
     def restore_step(self, like: TrainState, step: int) -> TrainState:
         """The state saved at ``step``; InputError where there is none, DamagedError, or Stopped as ``restore``."""
         if step not in self.steps():
-            raise InputError(
-                f"no checkpoint of step {step} under {self.folder}: there are {self.steps() or 'none'}"
+            remedy = (
+                f"there are {self.steps()}"
+                if self.steps()
+                else f"there are none; restore them from a copy, or delete {self.folder.parent} and train again"
             )
+            raise InputError(f"no checkpoint of step {step} under {self.folder}: {remedy}")
         return self._checked(like, step)
 
     def restore(self, like: TrainState) -> TrainState | None:
@@ -256,6 +260,8 @@ def _fingerprints(folder: Path) -> dict[str, str]:
 
 def _damage(folder: Path) -> str | None:
     """How a checkpoint's files differ from what was written; "" where they do not, None where that is not known."""
+    if gone := [item for item in ITEMS if not (folder / item).is_dir()]:
+        return f"gone: {', '.join(gone)}"
     try:
         wanted = read_json(folder / FILES, "")
         there = _fingerprints(folder)

@@ -20,6 +20,7 @@ from imbal_jax.transforms.augment import Augment
 from imbal_jax.transforms.mixing import PARTNER
 
 NO_AUGMENTATION = Augment()
+MOST_STEPS = 2**31 - 1  # a step is an int32
 
 
 def compose(
@@ -36,13 +37,13 @@ def compose(
     plan, partner = plan_of(method.composition, seed), PARTNER.get(method.mixing)
     late = "composition" in method.deferred
     start, ramp = round(method.defer * total_steps), round(method.ramp * total_steps)
+    same = partner == "same"  # the partners are drawn as the images are, also before the switch
     plans = Plans(
         plan=plan,
         before=plan_of("natural", seed) if late else None,
         switch=np.int32(start) if late else None,
-        partner=plan_of(method.composition if partner == "same" else partner, partner_seed)
-        if partner
-        else None,
+        partner=plan_of(method.composition if same else partner, partner_seed) if partner else None,
+        partner_before=plan_of("natural", partner_seed) if late and same else None,
         items=items,
     )
 
@@ -51,14 +52,19 @@ def compose(
     drawn_counts = np.asarray(class_counts(drawn, classes))
     stream = drawn_counts if method.composition == "natural" else plan_counts(plan)[:classes]
     negative = config.data.negative_class
-    arrays = task.class_arrays(
-        method,
-        train,
-        drawn_counts,
-        stream,
-        negative=train.classes.index(negative) if negative in train.classes else None,
-        uncertain=config.data.uncertain,
-    )
+    try:
+        arrays = task.class_arrays(
+            method,
+            train,
+            drawn_counts,
+            stream,
+            negative=train.classes.index(negative) if negative in train.classes else None,
+            uncertain=config.data.uncertain,
+        )
+    except ValueError as error:
+        raise (
+            error if isinstance(error, InputError) else InputError(f"method {method.name}: {error}")
+        ) from error
     if method.perturb_repeats:
         repeats = drawn_counts / np.asarray(class_counts(labels, classes))
         repeats = repeats / repeats.min()
@@ -103,7 +109,9 @@ def steps_of(config: Config, method: Method, train: Dataset) -> int:
     if method.epoch == "rarest":
         counts = np.asarray(class_counts(train.image_labels, len(train.classes)))
         items = len(counts) * int(counts.min())
-    return max(1, round(config.train.epochs * items / config.train.batch_size))
+    return _countable(
+        config.train.epochs * items / config.train.batch_size, "train.epochs", config.train.epochs
+    )
 
 
 def second_steps_of(config: Config, method: Method, train: Dataset) -> int:
@@ -118,7 +126,18 @@ def second_steps_of(config: Config, method: Method, train: Dataset) -> int:
 
 def second_steps_asked(config: Config, method: Method, train: Dataset) -> int:
     """``second_steps_of`` without the minimum."""
-    return round(method.second_epochs * len(train) / config.train.batch_size)
+    steps = method.second_epochs * len(train) / config.train.batch_size
+    _countable(steps, f"method {method.name}: second_epochs", method.second_epochs)
+    return round(steps)
+
+
+def _countable(steps: float, option: str, value: float) -> int:
+    """At least one whole step; InputError for more than an int32 counts."""
+    if steps >= MOST_STEPS:
+        raise InputError(
+            f"{option} is {value:g}, which is {steps:.3g} steps: give less, the most is {MOST_STEPS:,}"
+        )
+    return max(1, round(steps))
 
 
 def second_stage_method(method: Method) -> Method:

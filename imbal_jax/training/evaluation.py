@@ -12,7 +12,7 @@ from imbal_jax.decisions.class_rules import rules_of
 from imbal_jax.decisions.criterion import AT_POINTS, Criterion
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.default_criterion import AUTO
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, Stopped
 from imbal_jax.tasks import Task
 
 NEED_CASES = (
@@ -31,8 +31,14 @@ def evaluation(
 ) -> dict[str, float]:
     """The metrics of ``data``, and their bounds and standard errors where ``criterion`` reads them.
 
-    kept: what the task keeps of each example; for classification the probabilities [N, C].
+    kept: what the task keeps of each example; for classification the probabilities [N, C]. Raises Stopped where some
+    are NaN: the network has left the range of its numbers, and nothing can be chosen.
     """
+    if kept.dtype.kind == "f" and (broken := int(np.isnan(kept).reshape(len(kept), -1).any(axis=1).sum())):
+        raise Stopped(
+            f"the network gives NaN for {broken} of {len(kept)} validation images: lower --optim.learning-rate "
+            f"({config.optim.learning_rate:g}), or set --optim.clip-norm 1 or --model.dtype float32"
+        )
     negative = config.data.negative_class
     return {
         **task.measure(data, kept, negative),
@@ -66,7 +72,7 @@ def with_criterion(config: Config, task: Task, data: Dataset) -> tuple[Config, s
 def check_criterion(config: Config, task: Task, data: Dataset) -> None:
     """InputError before any training where ``data``, validation, cannot give what the criterion reads."""
     criterion = parse_criterion(config.select)
-    kept, negative = task.uninformed(data), config.data.negative_class
+    kept, negative = task.placeholder_outputs(data), config.data.negative_class
     values = {"step": 0, **task.measure(data, kept, negative)}
     if task.decides:
         values |= _at_points(config, criterion, data, kept)

@@ -42,12 +42,12 @@ def make_predict(
     batch_size: int,
     unmirrored: Callable[[jax.Array], jax.Array] | None = None,
     *,
-    keep: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    reduce: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Predict:
     """Compile a network for the mesh: ``(variables, statistics, images uint8 or uint16) -> float32 [N, ...]``.
 
-    predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features. keep: predictions and
-    labels -> what is kept of them, on the device; None: the predictions.
+    predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features. reduce: predictions
+    and labels -> what is kept of them, on the device; None: the predictions.
 
     Images are predicted in batches of one shape; the last one is padded, and what belongs to the padding is dropped,
     so results do not depend on batch size or device count, up to rounding. Every process of the mesh gives the
@@ -59,7 +59,7 @@ def make_predict(
         variables: Mapping[str, Any], statistics: Statistics, images: jax.Array, labels: jax.Array
     ) -> jax.Array:
         predictions = shard_predict(apply_fn, predict, statistics, unmirrored)(variables, images)
-        return predictions if keep is None else keep(predictions, labels)
+        return predictions if reduce is None else reduce(predictions, labels)
 
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
     compiled = jax.jit(
@@ -119,11 +119,12 @@ def evaluator(
     batch_size: int,
     mirror: bool = False,
     *,
-    keep: bool = True,
+    for_evaluation: bool = True,
 ) -> Predict:
     """``make_predict`` of a network for a task: compiled once for all runs of equal static parts.
 
-    method: its static part (``methods.static_part``). keep: give what ``Task.keep`` keeps, else predictions.
+    method: its static part (``methods.static_part``). for_evaluation: give what
+    ``Task.for_evaluation`` gives of each example, else predictions.
     """
     return make_predict(
         network.apply,
@@ -131,7 +132,7 @@ def evaluator(
         mesh,
         batch_size,
         task.unmirrored if mirror else None,
-        keep=task.keep if keep else None,
+        reduce=task.for_evaluation if for_evaluation else None,
     )
 
 

@@ -105,7 +105,7 @@ def test_another_network_does_not_inherit_the_options_of_the_configs_network(wor
     ("arguments", "said"),
     [
         ("--optim.learning-rat 3", "unknown option --optim.learning-rat: did you mean --optim.learning-rate"),
-        ("--optim.learning-rate abc", "--optim.learning-rate: could not convert string to float: 'abc'"),
+        ("--optim.learning-rate abc", "--optim.learning-rate is 'abc', expected a number"),
         ("--optim.learning-rate", "Missing value for argument '--optim.learning-rate'"),
         ("--optim.learning-rate -1", "optim.learning-rate is -1.0: above 0"),
         ("--train.backend ddp", "invalid choice 'ddp' for argument '--train.backend'. Expected one of"),
@@ -194,3 +194,23 @@ def test_json_of_another_version_is_refused() -> None:
     values["optim"]["amsgrad"] = True
     with pytest.raises(InputError, match=r"unknown optim.amsgrad"):
         from_json(values)
+
+
+def test_options_of_a_network_are_known_by_its_own_defaults() -> None:
+    config = Config(name="x", model=Model(name="cnn", options={"width": 8}))
+    named = override(config, ["--model.options.stages", "2"])
+    assert named.model.options == {"width": 8, "stages": 2}
+    words = [
+        "--model.name",
+        "resnet_small",
+        "--model.options.stage-sizes",
+        "1",
+        "1",
+        "--model.options.groups",
+        "4",
+    ]
+    other = override(config, words)
+    assert other.model.options == {"stage_sizes": (1, 1), "groups": 4}
+    assert override(config, ["--model.name", "resnet18"]).model.options == {}
+    with pytest.raises(InputError, match=r"unknown option --model\.options\.depth"):
+        override(config, ["--model.options.depth", "2"])

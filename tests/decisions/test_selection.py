@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imbal_jax.decisions.criterion import STANDARD_ERROR
 from imbal_jax.decisions.criterion_text import parse_criterion
-from imbal_jax.decisions.selection import best_step, choice_line, keep_value, should_stop, smooth, unmet
+from imbal_jax.decisions.selection import best_step, choice_line, saved_value, should_stop, smooth, unmet
 from imbal_jax.errors import InputError
 
 fast = settings(max_examples=25, deadline=None)
@@ -234,7 +234,7 @@ def test_the_best_is_the_newest_or_was_the_best_before_so_one_checkpoint_is_enou
         best = best_step(history[:n], criterion)
         assert best in (kept, n)
         kept = best
-        saved[n] = keep_value(history[:n], criterion)
+        saved[n] = saved_value(history[:n], criterion)
         # as checkpoint.py keeps: the largest, of equals the earliest
         assert max(saved, key=lambda step: (saved[step], -step)) == best
 

@@ -72,6 +72,7 @@ def test_a_combination_starts_from_a_name_or_from_plain_cross_entropy() -> None:
         ("second_stage=retrain", "give second_epochs"),
         ("ce,gamma=2", "unknown field 'gamma' in method"),
         ("hard_negatives=-1", "hard_negatives is -1.0"),
+        ("weights=inverse,power=-1", "power is -1.0"),
     ],
 )
 def test_a_wrong_method_is_told_what_is_allowed(text: str, said: str) -> None:
@@ -179,6 +180,24 @@ def test_losses_have_the_options_of_their_papers(name: str, options: dict[str, f
         ({"rate_after": 0.1}, "there is no switch"),
         ({"rate_after": 0.0, "deferred": ("loss",), "defer": 0.5}, "above zero"),
         ({"auxiliary_temperature": 0.0}, "above zero"),
+        (
+            {"deferred": ("weights",), "defer": 0.5},
+            "weights=none is what a run begins with: give the weights",
+        ),
+        ({"deferred": ("composition",), "defer": 0.5}, "composition=natural is what a run begins with"),
+        ({"deferred": ("loss",), "defer": 0.5}, "loss=cross_entropy is what a run begins with"),
+        ({"deferred": ("loss", "loss"), "loss": "focal", "defer": 0.5}, "each part may be named once"),
+        ({"deferred": ("loss",), "loss": "focal", "defer": 1.0}, "would never start, give less than 1"),
+        ({"deferred": ("loss",), "loss": "focal", "defer": 0.8, "ramp": 0.4}, "1.2 of the run together"),
+        (
+            {"deferred": ("composition",), "composition": "balanced", "ramp": 0.5},
+            "a composition changes at one step: give defer alone",
+        ),
+        (
+            {"deferred": ("composition",), "composition": "progressive", "defer": 0.5},
+            "or defer composition=balanced",
+        ),
+        ({"perturb_repeats": True, "composition": "balanced"}, "the copies that resample=over makes"),
         ({"second_loss_options": (("gamma", 1.0),)}, "loss cross_entropy has no option 'gamma'"),
     ],
 )

@@ -1,5 +1,6 @@
 """CNN and ResNet: published sizes, dtypes, normalisation, and PyTorch's ResNet-18 with the same weights."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -301,17 +302,42 @@ def test_space_to_depth_moves_two_by_two_pixels_into_channels() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "resnet33", "num_outputs": 2}, "'resnet33' is unknown; choose from cnn, "),
+        (
+            {"name": "resnet33", "num_outputs": 2},
+            "'resnet33' is unknown: did you mean resnet32. choose from cnn, ",
+        ),
         ({"name": "cnn", "num_outputs": 0}, "num_outputs 0 .* at least 1"),
         ({"name": "cnn", "num_outputs": 2, "depth": 3}, "option 'depth' .* choose from .*stages, .*width"),
         ({"name": "cnn", "num_outputs": 2, "norm": "layer"}, "norm 'layer' .* 'group', 'batch'"),
         ({"name": "resnet_small", "num_outputs": 2, "stem": "7x7"}, "stem '7x7' .* 'space_to_depth'"),
         ({"name": "resnet_small", "num_outputs": 2, "shortcut": "A"}, "shortcut 'A' .* 'projection'"),
+        ({"name": "resnet_smal", "num_outputs": 2}, "did you mean resnet_small"),
+        ({"name": "resnet18", "num_outputs": 2, "stage_sizes": ()}, "stage_sizes .* blocks of each stage"),
+        (
+            {"name": "resnet18", "num_outputs": 2, "stage_sizes": (2, 0)},
+            "stage_sizes .* whole numbers from 1",
+        ),
+        ({"name": "resnet18", "num_outputs": 2, "stage_sizes": 2}, "stage_sizes 2 .* blocks of each stage"),
+        ({"name": "resnet18", "num_outputs": 2, "bottleneck": 3}, "bottleneck 3 .* False, True"),
+        ({"name": "cnn", "num_outputs": 2, "dropout": 1.0}, "dropout 1.0 .* from 0 to below 1"),
+        ({"name": "cnn", "num_outputs": 2, "dtype": "float31"}, "dtype 'float31' .* float32 or bfloat16"),
     ],
 )
 def test_wrong_options_name_the_allowed_ones(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_model(**arguments)
+
+
+@pytest.mark.parametrize("value", [0, -4, 2.5, "8", True, 10**9])
+@pytest.mark.parametrize("name", MODELS)
+def test_counts_of_every_model_are_whole_numbers_of_one_or_more(name: str, value: Any) -> None:
+    known = set(inspect.signature(MODELS[name]).parameters)
+    counts = {"width", "stages", "patch", "groups", "views"} & known
+    assert len(counts) >= 4
+    for option in counts:
+        with pytest.raises(InputError, match=f"{option} .* of model '{name}': give a whole number from 1"):
+            make_model(name, num_outputs=2, **{option: value})
+    assert make_model(name, num_outputs=2, **dict.fromkeys(counts, 1))
 
 
 def test_an_odd_image_before_space_to_depth_names_its_size() -> None:

@@ -199,3 +199,12 @@ def test_the_seeds_of_a_workdir_may_grow(tmp_path: Path) -> None:
     begun(tmp_path, "ce")
     claim(tmp_path, replace(of(METHODS["ce"]), seeds=(5,)))
     assert read_claim(tmp_path).seeds == (1, 2, 5)
+
+
+def test_a_value_of_a_claim_that_is_out_of_its_range_names_the_file(tmp_path: Path) -> None:
+    claim(tmp_path, of(METHODS["ce"]))
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["data"]["image_size"] = "x"
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"config.json: data.image-size is 'x', expected a whole number"):
+        read_claim(tmp_path)

@@ -305,3 +305,16 @@ def test_equalization_spares_classes_below_half_of_an_equal_share() -> None:
     expected = -z[np.arange(4), y] + np.log((w * np.exp(z)).sum(axis=1))
     found, _ = ONE_LABEL.objective(method)(LOGITS[:4], {"labels": y, "shared": shared}, None)
     assert float(found) == pytest.approx(expected.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("loss=focal,gamma=-1", "loss focal: gamma is -1, expected a finite number zero or above"),
+        ("loss=partial_auc,max_fpr=2", "loss partial_auc: max_fpr is 2, expected a number above zero"),
+        ("loss=label_aware_smoothing,tail=2", "loss label_aware_smoothing: tail is 2, expected 0 to 1"),
+    ],
+)
+def test_an_option_of_a_loss_that_is_out_of_its_range_is_a_mistake_of_the_user(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        loss_of(find_method(text))

@@ -185,7 +185,7 @@ def test_masks_need_a_task_that_reads_them_and_a_task_needs_its_labels() -> None
         ("disc_masks:Disc", "task disc_masks:Disc: disc_masks has no Disc; did you mean"),
         (
             "own_parts:Unfinished",
-            "own_parts:Unfinished does not say class_arrays, objective, predictor, table, uninformed: see",
+            "own_parts:Unfinished does not say class_arrays, objective, predictor, table, placeholder_outputs: see",
         ),
         ("own_parts:Demanding", "own_parts:Demanding cannot be made without arguments: .*what"),
         ("disc_masks:Net", "task disc_masks:Net is .*: give a subclass of imbal_jax.tasks.Task"),

@@ -3,16 +3,19 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from imbal_jax.config import Config, Data, Model, Optim, Train
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.feeding.plans import draw
+from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS, TRAINED, find_method
 from imbal_jax.sampling import batch_indices, plan_counts
 from imbal_jax.tasks import MANY_LABELS, ONE_LABEL
 from imbal_jax.training.build import build
-from imbal_jax.training.composition import compose, second_steps_of
+from imbal_jax.training.composition import compose, second_steps_of, steps_of
 from imbal_jax.training.optimizer import make_optimizer, rate_change_of
 
 LABELS = np.repeat([0, 1], [90, 10]).astype(np.int32)
@@ -69,6 +72,19 @@ def test_plans_hold_what_the_method_says(name: str) -> None:
     else:
         assert plan_counts(plans.partner).tolist() == expected[name]
         assert not np.array_equal(batch_indices(plans.partner, 3), batch_indices(plans.plan, 3))
+
+
+@pytest.mark.parametrize(("mixing", "before"), [("mixup", [18, 2]), ("cutmix", [18, 2]), ("cmo", [10, 10])])
+def test_partners_of_a_deferred_composition_change_with_the_images_unless_they_are_balanced(
+    mixing: str, before: list[int]
+) -> None:
+    """ce_drs is natural to step 8 of 10: partners "of the images" are, too; those of cmo are balanced throughout."""
+    method = find_method(f"ce_drs,mixing={mixing}")
+    plans, _ = compose(CONFIG, method, ONE_LABEL, DATA, 1, total_steps=10)
+    for step, expected in ((0, before), (7, before), (8, [10, 10]), (9, [10, 10])):
+        items, partners, _ = draw(plans, jnp.int32(step))
+        assert np.bincount(DATA.labels[partners]).tolist() == expected, step
+        assert not np.array_equal(items, partners)
 
 
 @pytest.mark.parametrize(("policy", "drawn"), [("ignore", 2), ("zeros", 2), ("ones", 5), ("soft", 5)])
@@ -168,3 +184,14 @@ def test_no_recipe_of_the_catalogue_leaves_a_head_as_it_was_drawn() -> None:
     for method in METHODS.values():
         if method.second_stage in TRAINED:
             assert second_steps_of(CONFIG, method, DATA.take(np.arange(20))) >= 100
+
+
+def test_numbers_that_give_no_weights_or_too_many_steps_are_refused() -> None:
+    with pytest.raises(InputError, match=r"method weights=effective,beta=2: beta 2.0 is outside"):
+        compose(CONFIG, find_method("weights=effective,beta=2"), ONE_LABEL, DATA, 1, total_steps=10)
+    long = replace(CONFIG, train=replace(CONFIG.train, epochs=1e12))
+    with pytest.raises(InputError, match=r"train.epochs is 1e\+12, which is 5e\+12 steps: give less"):
+        steps_of(long, METHODS["ce"], DATA)
+    method = find_method("second_stage=retrain,second_epochs=1e12")
+    with pytest.raises(InputError, match="second_epochs is 1e"):
+        second_steps_of(CONFIG, method, DATA)

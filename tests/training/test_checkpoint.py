@@ -2,6 +2,7 @@
 
 import gc
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,20 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said_so(
     assert (aside / "state").is_dir()
 
 
+@pytest.mark.parametrize("item", ["state", "digest", "history"])
+def test_a_checkpoint_that_is_half_deleted_is_set_aside(tmp_path: Path, item: str) -> None:
+    """Also without the list of its files."""
+    saved(tmp_path / "c", [0.1, 0.2])
+    shutil.rmtree(tmp_path / "c" / "20" / item)
+    (tmp_path / "c" / "20" / "files.json").unlink()
+    said: list[str] = []
+    with Checkpoints(tmp_path / "c", said.append) as checkpoints:
+        restored = checkpoints.restore(state(0))
+    assert restored is not None
+    assert int(restored.step) == 10
+    assert f"gone: {item}" in said[0]
+
+
 @pytest.mark.parametrize(
     ("reason", "like"),
     [
@@ -197,7 +212,7 @@ def test_no_flipped_bit_is_read_silently(tmp_path: Path) -> None:
 def test_nothing_saved_is_nothing_restored(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(state(0)) is None
-        with pytest.raises(InputError, match="no checkpoint of step 3"):
+        with pytest.raises(InputError, match=r"no checkpoint of step 3 .* or delete .* and train again"):
             checkpoints.restore_step(state(0), 3)
 
 

@@ -13,15 +13,16 @@ from imbal_jax.sampling import Plan, batch_indices
 class Plans:
     """Plans of the batches and of their mixing partners; a pytree.
 
-    plan: items of each batch. before: plan used until the step ``switch``, where the composition is deferred.
-    partner: items that the batch is mixed with. items: int32 [M], the data set's item behind each entry of
-    the plans; None where they are the same.
+    plan: items of each batch. partner: items that the batch is mixed with. before, partner_before: plans used in
+    their place until the step ``switch``, where the composition is deferred. items: int32 [M], the data set's item
+    behind each entry of the plans; None where they are the same.
     """
 
     plan: Plan
     before: Plan | None = None
     switch: Any = None
     partner: Plan | None = None
+    partner_before: Plan | None = None
     items: Any = None
 
 
@@ -38,14 +39,22 @@ class Draw(NamedTuple):
 
 def draw(plans: Plans, step: jax.Array, shard: jax.Array | None = None) -> Draw:
     """The items of the batch of ``step``: of all of it, or of the part of ``shard``. Pure and jittable."""
-    drawn = batch_indices(plans.plan, step, shard)
-    if plans.before is not None:
-        drawn = jnp.where(step < plans.switch, batch_indices(plans.before, step, shard), drawn)
+    drawn = _drawn(plans.plan, plans.before, plans.switch, step, shard)
     places = jnp.arange(len(drawn), dtype=jnp.int32)
     if shard is not None:
         places = places + shard.astype(jnp.int32) * len(drawn)
-    partners = None if plans.partner is None else batch_indices(plans.partner, step, shard)
+    partners = None
+    if plans.partner is not None:
+        partners = _drawn(plans.partner, plans.partner_before, plans.switch, step, shard)
     if plans.items is not None:
         drawn = plans.items[drawn]
         partners = None if partners is None else plans.items[partners]
     return Draw(drawn, partners, places)
+
+
+def _drawn(
+    plan: Plan, before: Plan | None, switch: Any, step: jax.Array, shard: jax.Array | None
+) -> jax.Array:
+    """The batch of ``step`` by ``plan``, or by ``before`` where there is one and ``switch`` is still to come."""
+    drawn = batch_indices(plan, step, shard)
+    return drawn if before is None else jnp.where(step < switch, batch_indices(before, step, shard), drawn)

@@ -4,6 +4,7 @@ Neither the arrays nor the cache hold a file name or a patient's identifier: pat
 first appearance.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,8 +99,17 @@ class _Building:
     """Arrays that are filled file by file."""
 
     def __init__(self, count: int, geometry: Geometry) -> None:
+        try:
+            images = np.zeros((count, *geometry.shape), geometry.dtype)
+        except MemoryError:
+            size = count * math.prod(geometry.shape) * np.dtype(geometry.dtype).itemsize / 2**30
+            raise InputError(
+                f"{count:,} images of {geometry.size} x {geometry.size} pixels take {size:,.0f} GiB, more than the "
+                "memory of this machine: lower --data.image-size, or make records of them, which stay on disk "
+                "(imbal-jax ingest)"
+            ) from None
         self.decoded = Decoded(
-            images=np.zeros((count, *geometry.shape), geometry.dtype),
+            images=images,
             status=np.zeros(count, np.int8),
             patients=np.full(count, -1, np.int32),
             unwindowed=np.zeros(count, bool),

@@ -33,10 +33,9 @@ from imbal_jax.data.ingest.workers import read_files
 from imbal_jax.data.pseudonyms import Key
 from imbal_jax.data.records.label_index import build_index
 from imbal_jax.data.splits.patient_split import complete_split, split_by_group, split_summary
-from imbal_jax.data.tables.class_folders import NAME as FOLDERS
 from imbal_jax.data.tables.given_split import given_split
 from imbal_jax.data.tables.labels_table import Table
-from imbal_jax.data.tables.row_matching import Matches, match_names
+from imbal_jax.data.tables.row_matching import match_names
 from imbal_jax.errors import InputError, Stopped
 
 LOST = 10  # missing files, and one in LOST of all: beyond both, the drive is taken to be absent
@@ -100,7 +99,8 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
             verify(folder, lambda done, total: checked())
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
-    report(options, console, summary, joined, listing, matches, key)
+    row_of = {path: row.number for path, row in matches.rows.items()} if table.numbered else {}
+    report(options, console, summary, joined, listing, key, row_of=row_of)
     return summary
 
 
@@ -116,6 +116,11 @@ def labelled(options: IngestOptions) -> tuple[Table, Listing]:
             columns=options.columns,
             label_kind=options.label_kind,
         )
+    if not table.many and len(table.classes) == 1:
+        raise InputError(
+            "all rows are of one class, and a classifier needs two or more: add rows of another class, or, to score "
+            "a network on these images, name the classes that it knows, --classes A B"
+        )
     return table, listed()
 
 
@@ -125,15 +130,17 @@ def report(
     summary: Summary,
     joined: Joined,
     listing: Listing,
-    matches: Matches,
     key: Key,
+    *,
+    row_of: Mapping[str, int],
 ) -> None:
-    """Print the summary, and write the table of rows and files that were left out."""
+    """Print the summary, and write the table of rows and files that were left out.
+
+    row_of: the number of each file's row, where the rows have numbers that a user can look up.
+    """
     console.print(summary.table())
     left_out = options.out.with_name(f"{options.out.name}.{LEFT_OUT}")
     files_left = {path: word for path, word in joined.became.items() if word != RECORD} | listing.passed
-    numbered = options.label_source != FOLDERS
-    row_of = {path: row.number for path, row in matches.rows.items()} if numbered else {}
     meanings = {**INGEST_REASONS, **PASSED}
     numbers = summary.unmatched_rows
     listed = write_left_out(left_out, numbers, files_left, row_of, meanings, partial(key.of, "file"))

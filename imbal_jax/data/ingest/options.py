@@ -113,6 +113,8 @@ def check_options(options: IngestOptions) -> None:
             f"--validation-share {options.validation_share} and --test-share {options.test_share} "
             "leave nothing to train on"
         )
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"--seed is {options.seed}: 0 or more, and below 2^32")
     if options.workers < 0:
         raise InputError(f"--workers is {options.workers}: 0 for one a core, or how many")
     if not options.seconds > 0:

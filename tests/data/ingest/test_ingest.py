@@ -535,7 +535,7 @@ def test_identifiers_differ_by_kind_and_key(tmp_path: Path) -> None:
             "cannot make the key file",
         ),
         (["FOLDER", "--labels", "labels.csv", "--out", "OUT", "--classes", "a", "b"], "is not one of a, b"),
-        (["FOLDER", "--labels", "other.csv", "--out", "OUT"], "none of 1 rows fits one of 24 files"),
+        (["FOLDER", "--labels", "other.csv", "--out", "OUT"], "none of 2 rows fits one of 24 files"),
         (
             ["FOLDER", "--labels", "names.csv", "--out", "OUT"],
             "12 different values in 12 rows: is it an identifier?",
@@ -548,7 +548,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(
     words: list[str], said: str, hospital: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (hospital.parent / "file").write_text("")
-    table(hospital, "file,label\nnobody.dcm,a\n", "other.csv")
+    table(hospital, "file,label\nnobody.dcm,a\nnobody2.dcm,b\n", "other.csv")
     table(hospital, "file,label\n" + "".join(f"{i}.dcm,{MARKER}{i}\n" for i in range(12)), "names.csv")
     table(hospital, "file,label\n1.dcm,a\n2.dcm,b\n", "two.csv")
     places = {
