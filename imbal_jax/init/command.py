@@ -27,8 +27,8 @@ FILL_IN = {
     "data.negative_class": "Fill in the class that is no finding, if there is one",
     "select": (
         "Fill in which checkpoint is best, on validation: what the use demands, as "
-        '"specificity where sensitivity >= 0.95" (then the operating rule, too); auto is sensitivity + f_score at the '
-        "thresholds, or average precision where there are few positives"
+        '"specificity where sensitivity >= 0.95" (then the operating rule, too); auto is sensitivity + f_score '
+        "at the thresholds, or average precision where there are few positives"
     ),
     "deploy.points": (
         'Fill in the rule that chooses the thresholds, as "sensitivity >= 0.95" or "cost 20:1 at prevalence '
