@@ -4,8 +4,8 @@
     python benchmarks/selection.py compare [--runs DIR]
 
 train: every draw is another split and seed (of phantoms: other phantoms). Each method of the config is trained
-once a draw, and at every evaluation its probabilities on validation and test are kept. What is finished is not
-trained again.
+once a draw, in a workdir of its own, and at every evaluation its probabilities on validation and test are kept.
+The same command goes on where it was stopped.
 compare: each criterion chooses one evaluation by validation alone; a threshold a class is chosen there by Youden's
 rule; both are scored on test. Differences to ``auroc + average_precision`` are taken within a run; mean, standard
 error over draws and wins go to benchmarks/results/selection.json.
@@ -13,8 +13,8 @@ error over draws and wins go to benchmarks/results/selection.json.
 
 import argparse
 import json
+import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +36,13 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "compare"])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--config", type=Path, default=Path("configs/quickstart.py"))
-    parser.add_argument("--evaluations", type=int, default=14)
+    parser.add_argument("--evaluations", type=int, help="in a run; by default as the config says")
     parser.add_argument("--runs", type=Path, default=Path("workdirs/selection"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "selection.json")
-    parser.add_argument("options", nargs="*", help="options of imbal-jax train, behind --")
-    options = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:end])
+    options.options = words[end + 1 :]
     if options.what == "train":
         from imbal_jax.cli import use_all_cores
 
@@ -52,60 +54,60 @@ def main() -> None:
 
 
 def train(options: argparse.Namespace, draw: int) -> None:
-    """The runs of one draw."""
+    """The runs of one draw, as ``imbal-jax train`` makes them, with test scored at every evaluation besides."""
     from imbal_jax import train as trainer
     from imbal_jax.config import load_config, override
-    from imbal_jax.console import make_console
-    from imbal_jax.data.load import load
-    from imbal_jax.engine import parallel
-    from imbal_jax.tasks import task_for
-    from imbal_jax.training.build import make_mesh
-    from imbal_jax.training.evaluation import with_criterion
-    from imbal_jax.training.stopping import StopRequest
 
     config = override(load_config(options.config), options.options)
     config = replace(config, seed=draw, data=replace(config.data, split_seed=draw))
+    if options.evaluations:
+        config = replace(config, train=replace(config.train, evaluations=options.evaluations))
+    workdir = options.runs / f"{config.name}_{draw}"
     stored = {
-        method.name: options.runs / f"{config.name}_{draw}_{method.name}.npz" for method in config.methods
+        method.name: workdir.with_name(f"{workdir.name}_{method.name}.npz") for method in config.methods
     }
     if all(path.is_file() for path in stored.values()):
         return
-    splits = load(config, options.runs / f"{config.name}_{draw}", partial(print, flush=True))
-    task, mesh = task_for(config.task, splits.train), make_mesh(config)
-    config, _ = with_criterion(config, task, splits.validation)
-    splits = trainer.on_host(splits, mesh)
-    with StopRequest() as stop:
-        job = trainer.Job(config, options.runs, splits, task, mesh, make_console(), stop)
-        for method in config.methods:
-            if stored[method.name].is_file():
-                continue
-            stage = trainer.begin(job, method)
-            state = parallel.replicate(stage.state, mesh)
-            every = -(-stage.total_steps // options.evaluations)
-            kept: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
-            steps = []
-            while (at := int(state.step)) < stage.total_steps:
-                target = min(stage.total_steps, at + every)
-                while int(state.step) < target:
-                    state, _, _ = stage.advance(state, min(10, target - int(state.step)))
-                score = trainer.predictions(job, stage, state)
-                kept["validation"].append(score(splits.validation))
-                kept["test"].append(score(splits.test))
-                steps.append(int(state.step))
-                print(f"draw {draw} {method.name} step {steps[-1]} of {stage.total_steps}", flush=True)
-            held, test = splits.validation, splits.test
-            np.savez_compressed(
-                stored[method.name].with_suffix(".part.npz"),
-                steps=steps,
-                validation=np.stack(kept["validation"]).astype(np.float32),
-                test=np.stack(kept["test"]).astype(np.float32),
-                validation_labels=held.labels,
-                test_labels=test.labels,
-                validation_groups=held.groups,
-                classes=splits.classes,
-                negative=config.data.negative_class or "",
-            )
-            stored[method.name].with_suffix(".part.npz").replace(stored[method.name])
+    predictions, begin = trainer.predictions, trainer.begin
+    splits, current = None, ""
+
+    def remembered(job, method):
+        nonlocal splits, current
+        splits, current = job.splits, method.name
+        return begin(job, method)
+
+    def both(job, stage, state):
+        score = predictions(job, stage, state)
+
+        def scored(data):
+            kept = score(data)
+            if data is job.splits.validation:
+                path = workdir / "scores" / current / f"{int(state.step)}.npz"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.savez(path, validation=kept, test=score(job.splits.test))
+            return kept
+
+        return scored
+
+    trainer.predictions, trainer.begin = both, remembered
+    try:
+        trainer.fit(config, workdir)
+    finally:
+        trainer.predictions, trainer.begin = predictions, begin
+    for name, path in stored.items():
+        kept = {int(at.stem): np.load(at) for at in (workdir / "scores" / name).glob("*.npz")}
+        steps = sorted(kept)
+        np.savez_compressed(
+            path,
+            steps=steps,
+            validation=np.stack([kept[step]["validation"] for step in steps]).astype(np.float32),
+            test=np.stack([kept[step]["test"] for step in steps]).astype(np.float32),
+            validation_labels=splits.validation.labels,
+            test_labels=splits.test.labels,
+            validation_groups=splits.validation.groups,
+            classes=splits.classes,
+            negative=config.data.negative_class or "",
+        )
 
 
 def scores_of(path: Path) -> dict[str, dict[str, float]]:
