@@ -205,7 +205,7 @@ def open_many(small: Path, folder: Path, repeats: int) -> dict[str, float]:
         batches = HostBatches(
             images=images, labels=known, plans=Plans(plan=make_plan(known, BATCH, "balanced"))
         )
-        batches._items("plan", 0)
+        batches._drawn(0)
         plan_seconds.append(time.perf_counter() - began)
     return {
         "seconds": median(seconds),
