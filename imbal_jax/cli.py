@@ -1,9 +1,7 @@
 """The command line, imbal-jax COMMAND. User mistakes are one line on stderr and exit status 2."""
 
 import difflib
-import errno
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import tyro
 from imbal_jax import __version__
 from imbal_jax.arguments import parse_command, split_words
 from imbal_jax.console import encode_or_spell, make_console
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, os_error, out_of_memory
 
 Positional = tyro.conf.Positional
 PRIORS = "--data.deployment-priors"  # changes neither the data nor the training
@@ -184,41 +182,6 @@ def _check_empty(words: Sequence[str]) -> None:
             raise InputError(
                 f"{flag} is followed by nothing: give a value (is a variable of the shell unset?)"
             )
-
-
-def os_error(error: OSError, words: Sequence[str]) -> str:
-    """The message for an error of the operating system.
-
-    The file is named only if it is below --workdir or --out: other files may be images, and their names may identify
-    patients.
-    """
-    where = "a file"
-    if isinstance(error.filename, str):
-        path = Path(os.path.realpath(error.filename))
-        ours = [
-            Path("workdirs"),
-            *(Path(word) for flag, word in pairwise(words) if flag in ("--workdir", "--out")),
-        ]
-        ours += [Path(word.partition("=")[2]) for word in words if word.startswith(("--workdir=", "--out="))]
-        if any(path.is_relative_to(os.path.realpath(place)) for place in ours):
-            where = error.filename
-    written = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    reason = error.strerror or type(error).__name__
-    return (
-        f"cannot {'write' if written else 'read or write'} {where}: {reason}; nothing saved is lost: fix this and "
-        "run the same command to continue"
-    )
-
-
-def out_of_memory(error: Exception) -> str:
-    """The message where ``error`` says that memory, of the machine or of the device, is exhausted; "" otherwise."""
-    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
-        return ""
-    asked = re.search(r"[\d.]+ ?[KMGT]i?B|\d+ bytes", str(error))
-    return (
-        f"out of memory{f' ({asked[0]} more were asked for)' if asked else ''}: lower --train.batch-size, "
-        "--data.image-size or the width of the network, or set --train.no-resident; nothing saved is lost"
-    )
 
 
 def init(words: list[str]) -> int:

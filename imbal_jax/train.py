@@ -34,7 +34,7 @@ from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.run_report import report_workdir
-from imbal_jax.runs.run_result import run_result
+from imbal_jax.runs.run_result import deploy_run
 from imbal_jax.runs.scoring import score_run, use_priors
 from imbal_jax.runs.training_claim import claim_training
 from imbal_jax.tasks import Task, task_for
@@ -155,7 +155,7 @@ def train_run(job: Job, method: Method) -> RunResult:
     folder, title = job.address(method).folder, run_title(config, method.name)
     if (finished := RunOutputs.read(folder)) is not None:
         say(job.console, f"{title}: finished before, not trained again")
-        return run_result(config, method, splits, folder, finished, job.mesh)
+        return deploy_run(config, method, splits, folder, finished, job.mesh)
 
     # Stage: network, optimiser, batches
     stage = begin(job, method)
@@ -201,7 +201,7 @@ def train_run(job: Job, method: Method) -> RunResult:
                 )
             tracker.message(f"{title}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}")
     scored.write(folder)
-    return run_result(config, method, splits, folder, scored, job.mesh)
+    return deploy_run(config, method, splits, folder, scored, job.mesh)
 
 
 def begin(job: Job, method: Method) -> Stage:

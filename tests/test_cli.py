@@ -12,6 +12,7 @@ from PIL import Image
 
 import imbal_jax
 from imbal_jax import cli
+from imbal_jax.errors import out_of_memory
 from imbal_jax.methods import METHODS
 from imbal_jax.runs.deployment import Deployment
 
@@ -256,9 +257,9 @@ def test_a_wrong_environment_is_one_line(variable: str, said: str, config: Path,
 
 def test_exhausted_memory_is_one_line_and_other_errors_are_left_alone() -> None:
     jax_says = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 309237645312 bytes.")
-    assert "309237645312 bytes more were asked for" in cli.out_of_memory(jax_says)
-    assert "lower --train.batch-size" in cli.out_of_memory(MemoryError())
-    assert cli.out_of_memory(RuntimeError("something else")) == ""
+    assert "309237645312 bytes more were asked for" in out_of_memory(jax_says)
+    assert "lower --train.batch-size" in out_of_memory(MemoryError())
+    assert out_of_memory(RuntimeError("something else")) == ""
 
 
 @pytest.mark.parametrize(

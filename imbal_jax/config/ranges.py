@@ -4,7 +4,7 @@ from typing import Any
 
 from imbal_jax.arguments import parse_columns
 from imbal_jax.decisions.criterion_text import check_criterion
-from imbal_jax.decisions.default_criterion import AUTO
+from imbal_jax.decisions.default_criterion import AUTO, RANKING
 from imbal_jax.decisions.threshold_rules import parse_rule
 from imbal_jax.errors import InputError
 from imbal_jax.metrics.own import check_metrics
@@ -69,8 +69,7 @@ def check_config(config: Any) -> None:
     require(train.patience >= 0, "train.patience", train.patience, "0 or more")
     require(train.save_minutes >= 0, "train.save-minutes", train.save_minutes, "0 or more")
     check_metrics(config.metrics)
-    if config.select != AUTO:
-        check_criterion(config.select)
+    check_criterion(RANKING if config.select == AUTO else config.select)
     require(config.deploy.points != (), "deploy.points", "empty", "give a rule, such as youden")
     for text in config.deploy.points or ():
         parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it

@@ -21,7 +21,7 @@ from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import RunOutputs, read_result, with_deployment_priors
 from imbal_jax.runs.restore import restore_state
 from imbal_jax.runs.run_report import print_results, write_run_report
-from imbal_jax.runs.run_result import run_result
+from imbal_jax.runs.run_result import deploy_run
 from imbal_jax.runs.scoring import given_priors, score_run
 from imbal_jax.tasks import Task, task_for
 from imbal_jax.training.build import make_mesh
@@ -69,7 +69,7 @@ def _rescore(
         if moved is not scored:
             moved.write(folder)  # what is deployed now is corrected for these
         scored = moved
-        results.append(run_result(of_seed, method, splits, folder, scored, mesh))
+        results.append(deploy_run(of_seed, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
     print_results(config, results, splits.classes, report, console)
     return results

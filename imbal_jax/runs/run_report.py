@@ -26,7 +26,7 @@ from imbal_jax.runs.address import find_runs
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.results import write_results
-from imbal_jax.runs.run_result import run_result
+from imbal_jax.runs.run_result import deploy_run
 from imbal_jax.tasks import task_for
 
 CALLED = "called at the operating points"
@@ -52,7 +52,7 @@ def report_workdir(
             scored = RunOutputs.read(address.folder)
             assert scored is not None  # the run is finished
             of_seed = replace(config, seed=address.seed)
-            result = run_result(of_seed, address.definition(), splits, address.folder, scored, mesh)
+            result = deploy_run(of_seed, address.definition(), splits, address.folder, scored, mesh)
         results.append(result)
     finished = replace(config, methods=trained_in(workdir))
     report = write_run_report(finished, workdir / "report.html", results, splits)

@@ -30,10 +30,10 @@ from imbal_jax.training.tracking import read_history
 from imbal_jax.transforms.augment import intensities
 
 
-def run_result(
+def deploy_run(
     config: Config, method: Method, splits: Splits, folder: Path, scored: RunOutputs, mesh: Mesh
 ) -> RunResult:
-    """Everything the report shows of one finished run; what it deploys is written to its folder."""
+    """Choose calibration and thresholds of a finished run, write them to its folder; give all the report shows."""
     if scored.classes != splits.classes or len(scored.labels) != len(splits.test):
         raise DamagedError(
             f"{folder / SCORES} is of other classes or images than the test split: delete {folder / RESULT} and run "
