@@ -24,6 +24,9 @@ TRAINED = ("retrain", "scale", "head_and_scale", "smote", "smoothed_bootstrap")
 Correction = Literal["none", "logit_adjusted", "prior", "em", "threshold"]
 Auxiliary = Literal["none", "sup_con", "balanced_contrastive"]
 
+LARGEST_POWER = 4.0
+"""Of a count in a weight: 1 makes classes equal, and with 4 a float32 holds those of a billion images."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -165,6 +168,10 @@ class Method:
         ):  # fmt: skip
             if not 0 <= getattr(self, name) < float("inf"):
                 self._refuse(f"{name} is {getattr(self, name)}, expected a finite number zero or above")
+        if self.power > LARGEST_POWER:
+            self._refuse(
+                f"power is {self.power:g}, expected {LARGEST_POWER:g} or less: weights would overflow"
+            )
         try:
             self.image_mixing  # noqa: B018
         except InputError as error:

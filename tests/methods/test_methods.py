@@ -198,6 +198,7 @@ def test_losses_have_the_options_of_their_papers(name: str, options: dict[str, f
             "or defer composition=balanced",
         ),
         ({"perturb_repeats": True, "composition": "balanced"}, "the copies that resample=over makes"),
+        ({"weights": "inverse", "power": 1e9}, "power is 1e\\+09, expected 4 or less"),
         ({"second_loss_options": (("gamma", 1.0),)}, "loss cross_entropy has no option 'gamma'"),
     ],
 )
