@@ -68,46 +68,55 @@ def train(options: argparse.Namespace, draw: int) -> None:
     }
     if all(path.is_file() for path in stored.values()):
         return
+    scores = workdir / "scores"
     predictions, begin = trainer.predictions, trainer.begin
-    splits, current = None, ""
+    method_name = ""
 
-    def remembered(job, method):
-        nonlocal splits, current
-        splits, current = job.splits, method.name
+    def begun(job, method):
+        nonlocal method_name
+        method_name = method.name
         return begin(job, method)
 
-    def both(job, stage, state):
+    def with_test(job, stage, state):
         score = predictions(job, stage, state)
 
         def scored(data):
             kept = score(data)
             if data is job.splits.validation:
-                path = workdir / "scores" / current / f"{int(state.step)}.npz"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(path, validation=kept, test=score(job.splits.test))
+                test = score(job.splits.test)
+                write(scores / method_name / f"{int(state.step)}.npz", validation=kept, test=test)
+                write(
+                    scores / "labels.npz",
+                    validation_labels=data.labels,
+                    test_labels=job.splits.test.labels,
+                    validation_groups=data.groups,
+                    classes=np.array(data.classes),
+                    negative=np.array(config.data.negative_class or ""),
+                )
             return kept
 
         return scored
 
-    trainer.predictions, trainer.begin = both, remembered
+    trainer.predictions, trainer.begin = with_test, begun
     try:
         trainer.fit(config, workdir)
     finally:
         trainer.predictions, trainer.begin = predictions, begin
     for name, path in stored.items():
-        kept = {int(at.stem): np.load(at) for at in (workdir / "scores" / name).glob("*.npz")}
-        steps = sorted(kept)
-        np.savez_compressed(
-            path,
-            steps=steps,
-            validation=np.stack([kept[step]["validation"] for step in steps]).astype(np.float32),
-            test=np.stack([kept[step]["test"] for step in steps]).astype(np.float32),
-            validation_labels=splits.validation.labels,
-            test_labels=splits.test.labels,
-            validation_groups=splits.validation.groups,
-            classes=splits.classes,
-            negative=config.data.negative_class or "",
-        )
+        steps = sorted(int(at.stem) for at in (scores / name).glob("*.npz"))
+        kept = [np.load(scores / name / f"{step}.npz") for step in steps]
+        parts = {
+            part: np.stack([one[part] for one in kept]).astype(np.float32) for part in ("validation", "test")
+        }
+        write(path, steps=np.array(steps), **parts, **np.load(scores / "labels.npz"))
+
+
+def write(path: Path, **arrays: np.ndarray) -> None:
+    """An NPZ file, whole or not at all: what is there counts as done."""
+    from imbal_jax.files import write_npz
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_npz(path, arrays, compressed=True)
 
 
 def scores_of(path: Path) -> dict[str, dict[str, float]]:

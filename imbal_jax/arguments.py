@@ -1,10 +1,14 @@
-"""Parses the words of a command line into a dataclass; a mistake is reported in one line."""
+"""The words of a command line, parsed into a dataclass, and the messages that name them: one line each."""
 
 import contextlib
 import dataclasses
+import errno
 import io
+import os
 import re
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
 import tyro
@@ -132,3 +136,49 @@ def parse_columns(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"columns: {role} is named twice")
         named[role] = heading.strip()
     return named
+
+
+def check_empty(words: Sequence[str]) -> None:
+    """InputError for a path or a value that is empty, as an unset variable of the shell gives it."""
+    empty = [before for before, word in pairwise(words) if not word.strip()]
+    empty += [word[:-1] for word in words if word.startswith("--") and word.endswith("=")]
+    for flag in empty:
+        if flag.strip() and flag != "--title":
+            raise InputError(
+                f"{flag} is followed by nothing: give a value (is a variable of the shell unset?)"
+            )
+
+
+def os_error(error: OSError, words: Sequence[str]) -> str:
+    """The message for an error of the operating system.
+
+    The file is named only if it is below --workdir or --out: other files may be images, and their names may identify
+    patients.
+    """
+    where = "a file"
+    if isinstance(error.filename, str):
+        path = Path(os.path.realpath(error.filename))
+        ours = [
+            Path("workdirs"),
+            *(Path(word) for flag, word in pairwise(words) if flag in ("--workdir", "--out")),
+        ]
+        ours += [Path(word.partition("=")[2]) for word in words if word.startswith(("--workdir=", "--out="))]
+        if any(path.is_relative_to(os.path.realpath(place)) for place in ours):
+            where = error.filename
+    written = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    reason = error.strerror or type(error).__name__
+    return (
+        f"cannot {'write' if written else 'read or write'} {where}: {reason}; nothing saved is lost: fix this and "
+        "run the same command to continue"
+    )
+
+
+def out_of_memory(error: Exception) -> str:
+    """The message where ``error`` says that memory, of the machine or of the device, is exhausted; "" otherwise."""
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        return ""
+    asked = re.search(r"[\d.]+ ?[KMGT]i?B|\d+ bytes", str(error))
+    return (
+        f"out of memory{f' ({asked[0]} more were asked for)' if asked else ''}: lower --train.batch-size, "
+        "--data.image-size or the width of the network, or set --train.no-resident; nothing saved is lost"
+    )

@@ -1,20 +1,18 @@
 """The command line, imbal-jax COMMAND. User mistakes are one line on stderr and exit status 2."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from imbal_jax import __version__
-from imbal_jax.arguments import parse_command, split_words
+from imbal_jax.arguments import check_empty, os_error, out_of_memory, parse_command, split_words
 from imbal_jax.console import encode_or_spell, make_console
-from imbal_jax.errors import InputError, os_error, out_of_memory
+from imbal_jax.errors import InputError, did_you_mean
 
 Positional = tyro.conf.Positional
 PRIORS = "--data.deployment-priors"  # changes neither the data nor the training
@@ -162,26 +160,13 @@ def _run(words: list[str]) -> int:
         print(f"imbal-jax {__version__}")
         status = 0
     elif words[0] not in COMMANDS:
-        close = difflib.get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = did_you_mean(words[0], COMMANDS)
         raise InputError(f"unknown command {words[0]!r}: {hint}one of {', '.join(COMMANDS)}")
     else:
-        _check_empty(words)
+        check_empty(words)
         status = COMMANDS[words[0]](words[1:])
     sys.stdout.flush()
     return status
-
-
-def _check_empty(words: Sequence[str]) -> None:
-    """InputError for a path or a value that is empty, as an unset variable of the shell gives it."""
-    for before, word in pairwise(words):
-        flag = (
-            word[:-1] if word.startswith("--") and word.endswith("=") else before if not word.strip() else ""
-        )
-        if flag and flag != "--title":
-            raise InputError(
-                f"{flag} is followed by nothing: give a value (is a variable of the shell unset?)"
-            )
 
 
 def init(words: list[str]) -> int:

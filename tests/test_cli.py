@@ -12,7 +12,7 @@ from PIL import Image
 
 import imbal_jax
 from imbal_jax import cli
-from imbal_jax.errors import out_of_memory
+from imbal_jax.arguments import out_of_memory
 from imbal_jax.methods import METHODS
 from imbal_jax.runs.deployment import Deployment
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import inspect
 import re
-from typing import Any
+from typing import Any, get_args
 
 from imbal_jax.arguments import parse
 from imbal_jax.config.sections import Config, Data
@@ -79,7 +79,8 @@ def _with_named_options(config: Config, arguments: list[str]) -> Config:
         known = inspect.signature(MODELS[asked]).parameters if asked in MODELS else {}
         for name in missing:
             default = known[name].default if name in known else None
-            default = 1 if name == "groups" and default is None else default
+            if default is None and name in known and int in get_args(known[name].annotation):
+                default = 1  # a number that may be left out
             if isinstance(default, int | float | str | tuple):
                 options[name] = default
     return dataclasses.replace(config, model=dataclasses.replace(config.model, options=options))

@@ -24,7 +24,12 @@ def check_config(config: Any) -> None:
     names = [method.name for method in config.methods]
     require(all(names), "methods", "one without a name", "its results go to a folder of that name")
     require(len(set(names)) == len(names), "methods", " ".join(names), "each may be named once")
-    require(8 <= data.image_size <= LARGEST_IMAGE, "data.image-size", data.image_size, "8 to 4096 pixels")
+    require(
+        8 <= data.image_size <= LARGEST_IMAGE,
+        "data.image-size",
+        data.image_size,
+        f"8 to {LARGEST_IMAGE} pixels",
+    )
     shares = data.validation_share + data.test_share
     require(0 < data.validation_share < 1, "data.validation-share", data.validation_share, "between 0 and 1")
     require(

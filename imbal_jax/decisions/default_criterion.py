@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from imbal_jax.metrics.labels import one_against_rest
+from imbal_jax.metrics.labels import images_by_patient
 
 AUTO = "auto"
 # With the finding. With fewer, even a threshold that finds all of them is not shown, with 95 % confidence, to find
@@ -28,14 +27,10 @@ def default_criterion(
     calls nobody, which is why thresholds come first. Below ``FEW_PATIENTS`` patients with a finding a threshold
     that fits them fits chance: then average precision alone, which needs no threshold.
     """
-    truth = one_against_rest(labels, len(classes))
-    patients = np.arange(len(truth)) if groups is None else np.asarray(groups)
-    found = {
-        name: len(np.unique(patients[truth[:, c] == 1]))
-        for c, name in enumerate(classes)
-        if name != negative_class
+    held = zip(classes, images_by_patient(labels, groups, len(classes)), strict=True)
+    few = {
+        name: len(images) for name, images in held if name != negative_class and len(images) < FEW_PATIENTS
     }
-    few = {name: count for name, count in found.items() if count < FEW_PATIENTS}
     if not few:
         return AT_THRESHOLDS, "the default"
     least = min(few, key=few.__getitem__)

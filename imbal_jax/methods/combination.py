@@ -1,11 +1,10 @@
 """Methods written as text: a name, or a combination such as ``stratified,loss=focal,gamma=1``."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.methods.catalogue import METHODS
 from imbal_jax.methods.method import Method, definition, first_stage
 from imbal_jax.methods.own_loss import find_loss
@@ -27,8 +26,7 @@ def find_method(text: str) -> Method:
     if parts and "=" not in parts[0]:
         name = parts.pop(0)
         if name not in METHODS:
-            close = difflib.get_close_matches(name, METHODS, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(name, METHODS)
             raise InputError(f"unknown method {name!r}: {hint}allowed are {', '.join(METHODS)}")
         base = METHODS[name]
     if not parts:

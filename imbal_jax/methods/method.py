@@ -163,6 +163,18 @@ class Method:
         self._check_deferred()
         if self.resample != "none" and self.composition != "natural":
             self._refuse(f"resample={self.resample} already balances, composition must be natural")
+        self._check_numbers()
+        try:
+            self.image_mixing  # noqa: B018
+        except InputError as error:
+            self._refuse(str(error))
+        if self.perturb_repeats and self.resample != "over":
+            self._refuse("perturb_repeats perturbs the copies that resample=over makes: give that, too")
+        if self.second_stage in TRAINED and not self.second_epochs:
+            self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
+
+    def _check_numbers(self) -> None:
+        """Refuse what is no amount, and a power that no weight could hold."""
         for name in (
             "power", "hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau",
         ):  # fmt: skip
@@ -172,14 +184,6 @@ class Method:
             self._refuse(
                 f"power is {self.power:g}, expected {LARGEST_POWER:g} or less: weights would overflow"
             )
-        try:
-            self.image_mixing  # noqa: B018
-        except InputError as error:
-            self._refuse(str(error))
-        if self.perturb_repeats and self.resample != "over":
-            self._refuse("perturb_repeats perturbs the copies that resample=over makes: give that, too")
-        if self.second_stage in TRAINED and not self.second_epochs:
-            self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
 
     def _check_deferred(self) -> None:
         """Refuse a deferred part that is what it was before the switch, and a schedule that never comes to it."""
@@ -296,7 +300,6 @@ def static_part(method: Method) -> Method:
     bare: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in runtime}
     deferred = tuple(part for part in method.deferred if part != "composition")  # that only changes the plans
     bare |= {"name": "static", "beta": beta, "deferred": deferred, "defer": 0.5 if deferred else 0.0}
-    bare |= (
-        {"weights": "inverse"} if "weights" in deferred else {}
-    )  # any that differs from those of the start
+    if "weights" in deferred:
+        bare["weights"] = "inverse"  # any that differs from those of the start
     return replace(method, **bare)

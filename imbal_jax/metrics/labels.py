@@ -26,6 +26,16 @@ def one_against_rest(labels: ArrayLike, num_classes: int) -> np.ndarray:
     return truth
 
 
+def images_by_patient(labels: ArrayLike, groups: ArrayLike | None, num_classes: int) -> list[np.ndarray]:
+    """For each class int [P], how many of its images each of the P patients has that have one at all.
+
+    labels: [N] or [N, C]. groups: [N], the patient of each image; None: each image is of its own.
+    """
+    truth = one_against_rest(labels, num_classes)
+    patients = np.arange(len(truth)) if groups is None else np.asarray(groups)
+    return [np.unique(patients[column == 1], return_counts=True)[1] for column in truth.T]
+
+
 def decided_by_default(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
     """bool [N, C], what each case is called without operating points, of scores [N, C].
 

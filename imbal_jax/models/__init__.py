@@ -1,6 +1,5 @@
 """Linen modules by name. All are called with ``(images, train)`` and return float32 logits."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any, get_args
@@ -8,7 +7,7 @@ from typing import Any, get_args
 import jax.numpy as jnp
 from flax import linen as nn
 
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.models.cnn import CNN
 from imbal_jax.models.head import Head
@@ -47,8 +46,7 @@ def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module | Pl
     if is_import_path(name):
         return own_model(name, num_outputs=num_outputs, **options)
     if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = did_you_mean(name, MODELS)
         raise InputError(
             f"model {name!r} is unknown: {hint}choose from {', '.join(MODELS)}, or give package.module:name"
         )

@@ -2,9 +2,7 @@
 
 from html import escape
 
-import numpy as np
-
-from imbal_jax.metrics.labels import one_against_rest
+from imbal_jax.metrics.labels import images_by_patient
 from imbal_jax.report.decisions import Counts
 from imbal_jax.report.html import before_anything
 from imbal_jax.report.study import Study
@@ -77,13 +75,9 @@ def _of_few(study: Study, present: list[tuple[int, Counts]]) -> list[str]:
         )
     if run.validation_labels is None:
         return lines
-    truth = one_against_rest(run.validation_labels, len(study.classes))
-    groups = np.arange(len(truth)) if run.validation_groups is None else np.asarray(run.validation_groups)
-    held = [(study.classes[k], truth[:, k] == 1) for k in study.shown]
+    held = images_by_patient(run.validation_labels, run.validation_groups, len(study.classes))
     scarce = [
-        (int(positive.sum()), len(np.unique(groups[positive])), name)
-        for name, positive in held
-        if positive.sum() < FEW
+        (int(held[k].sum()), len(held[k]), study.classes[k]) for k in study.shown if held[k].sum() < FEW
     ]
     if not scarce:
         return lines

@@ -10,7 +10,7 @@ from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.default_criterion import FEW_PATIENTS
 from imbal_jax.decisions.selection import unmet
 from imbal_jax.metrics.guarantees import patient_lower
-from imbal_jax.metrics.labels import one_against_rest
+from imbal_jax.metrics.labels import images_by_patient, one_against_rest
 from imbal_jax.report.result import RunResult, run_names
 
 APART = 3.0  # factor; prevalences that differ by it come from different populations or an artificial draw
@@ -84,11 +84,8 @@ def few_positives(
     labels: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], negative_class: str | None
 ) -> list[str]:
     """Warnings where fewer than ``FEW_PATIENTS`` validation patients have a finding, or none has."""
-    truth = one_against_rest(labels, len(classes))
-    groups = np.arange(len(truth)) if groups is None else np.asarray(groups)
     absent, few, bounds = [], [], []
-    for k, name in enumerate(classes):
-        images = np.unique(groups[truth[:, k] == 1], return_counts=True)[1]
+    for name, images in zip(classes, images_by_patient(labels, groups, len(classes)), strict=True):
         if name == negative_class or len(images) >= FEW_PATIENTS:
             continue
         if not len(images):

@@ -50,10 +50,11 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
         )
     without = ("data.deployment_priors", "metrics") if trained else ()
     here = values
-    if (
-        config.select == AUTO and there.get("select") in DEFAULTS
-    ):  # which of them, the data say, and those are claimed
-        here = {**values, "select": there["select"]}
+    if config.select == AUTO and there.get("select") in DEFAULTS:
+        here = {
+            **values,
+            "select": there["select"],
+        }  # which it stands for, the data say, and they are claimed
     differing = differing_values(_comparable(there, without), _comparable(here, without))
     if set(differing) == {"seed"}:
         raise InputError(

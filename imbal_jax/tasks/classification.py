@@ -1,6 +1,7 @@
 """Classification: what one label an image and many labels share, from the objective to the decisions."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.decisions.default_criterion import default_criterion
 from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, named
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.methods import COSINE_SCALE, ClassArrays, Loss, LossFunction, Method, Scene, find_loss
 from imbal_jax.metrics.own import add_own, find_metric, metric_name
@@ -183,12 +184,9 @@ class Classification(Task):
         """The values of a loss; InputError unless they have ``shape``, or they would be weighted wrong."""
         function = self.function_of(find_loss(name))
         assert function is not None  # check refused it
-        try:
+        # An option out of its range; what a loss of the user's own raises keeps its traceback
+        with nullcontext() if is_import_path(name) else named(f"loss {name}"):
             values = jnp.asarray(function(scene))
-        except ValueError as error:
-            if is_import_path(name) or isinstance(error, InputError):
-                raise
-            raise InputError(f"loss {name}: {error}") from error  # an option out of its range
         if values.shape != shape:
             what = {0: "one number, of a loss that ranks", 1: "one value an image, [B]"}.get(len(shape))
             raise InputError(

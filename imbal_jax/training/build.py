@@ -11,7 +11,7 @@ from imbal_jax import models
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.engine import keys, parallel
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, named
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.methods import Method, static_part
 from imbal_jax.models.own import PlainModel, averages_alone
@@ -135,12 +135,8 @@ def build(
 
 def make_mesh(config: Config) -> Mesh:
     """The devices that the config asks for; InputError where there are fewer or the batch does not divide."""
-    try:
+    with named("train.devices"):
         mesh = parallel.make_mesh(config.train.devices)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"train.devices: {error}") from error
     if config.train.batch_size % mesh.size:
         raise InputError(
             f"train.batch-size {config.train.batch_size} does not divide over {mesh.size} devices: "

@@ -11,7 +11,7 @@ from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
 from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.engine import keys
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, named
 from imbal_jax.methods import TRAINED, Method
 from imbal_jax.priors import class_counts
 from imbal_jax.sampling import Plan, make_plan, plan_counts, resample
@@ -52,7 +52,7 @@ def compose(
     drawn_counts = np.asarray(class_counts(drawn, classes))
     stream = drawn_counts if method.composition == "natural" else plan_counts(plan)[:classes]
     negative = config.data.negative_class
-    try:
+    with named(f"method {method.name}"):
         arrays = task.class_arrays(
             method,
             train,
@@ -61,10 +61,6 @@ def compose(
             negative=train.classes.index(negative) if negative in train.classes else None,
             uncertain=config.data.uncertain,
         )
-    except ValueError as error:
-        raise (
-            error if isinstance(error, InputError) else InputError(f"method {method.name}: {error}")
-        ) from error
     if method.perturb_repeats:
         repeats = drawn_counts / np.asarray(class_counts(labels, classes))
         repeats = repeats / repeats.min()
