@@ -24,12 +24,8 @@ def check_config(config: Any) -> None:
     names = [method.name for method in config.methods]
     require(all(names), "methods", "one without a name", "its results go to a folder of that name")
     require(len(set(names)) == len(names), "methods", " ".join(names), "each may be named once")
-    require(
-        8 <= data.image_size <= LARGEST_IMAGE,
-        "data.image-size",
-        data.image_size,
-        f"8 to {LARGEST_IMAGE} pixels",
-    )
+    size, most = data.image_size, LARGEST_IMAGE
+    require(8 <= size <= most, "data.image-size", size, f"8 to {most} pixels")
     shares = data.validation_share + data.test_share
     require(0 < data.validation_share < 1, "data.validation-share", data.validation_share, "between 0 and 1")
     require(
