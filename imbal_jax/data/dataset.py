@@ -50,6 +50,7 @@ class Dataset:
     classes: the C class names, or the L label names.
     notes: what was found while reading, one line each: flags, rows and files left out, how patients were identified.
     geometry: how the pictures became these arrays; None if unknown.
+    grouped_by: what a group is, in the report: a patient, or a lesion where the source names no patients.
     """
 
     images: Images
@@ -58,6 +59,7 @@ class Dataset:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     geometry: Geometry | None = None
+    grouped_by: str = "patient"
 
     @classmethod
     def from_folder(

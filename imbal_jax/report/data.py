@@ -15,20 +15,32 @@ SHARES_OFF = (
 )
 
 
-def data(split_table: Sequence[Mapping[str, object]], classes: Sequence[str], *, unknown: bool) -> str:
-    """The section. unknown: whether some labels are unknown."""
+def data(
+    split_table: Sequence[Mapping[str, object]],
+    classes: Sequence[str],
+    *,
+    unknown: bool,
+    grouped_by: str = "patient",
+) -> str:
+    """The section. unknown: whether some labels are unknown. grouped_by: ``Dataset.grouped_by``."""
     rows = [dict(_flat(row, classes)) for row in split_table]
     if not rows:
         return "<p>No split table was recorded.</p>"
     keys = list(dict.fromkeys(key for row in rows for key in row))
     columns = [[row.get(key, UNDEFINED) for key in keys] for row in rows]
-    names = [key.replace("_", " ") for key in keys]
+    names = [f"{grouped_by}s" if key == "patients" else key.replace("_", " ") for key in keys]
     heading, *lines = zip(names, *columns, strict=True)  # a row a class: splits are few, classes may be many
     return (
-        "<p>Patients, where they are known, belong to one split only. Prevalence, in brackets, is the share "
+        f"<p>{_apart(grouped_by)} Prevalence, in brackets, is the share "
         f"of images.{' Those of unknown label are among them here, and left out elsewhere.' if unknown else ''}"
         f"{' ' + SHARES_OFF if CLASS_SHARES_OFF in keys else ''}</p>" + table(heading, lines, kind="")
     )
+
+
+def _apart(grouped_by: str) -> str:
+    if grouped_by == "patient":
+        return "Patients, where they are known, belong to one split only."
+    return f"The source names no patients: every {grouped_by} belongs to one split only, and is counted as a patient."
 
 
 def _flat(row: Mapping[str, object], classes: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,7 @@ def write_report(
     config: Mapping[str, object],
     environment: Mapping[str, str],
     sections: Sequence[Section] = (),
+    grouped_by: str = "patient",
 ) -> Path:
     """Writes one self-contained HTML file, below 3 MB whatever the size of the test set.
 
@@ -54,6 +55,7 @@ def write_report(
       config: shown with every path left out.
       environment: versions and devices, likewise.
       sections: those that the task adds (``Task.sections``), before the configuration.
+      grouped_by: what the images are grouped by, ``Dataset.grouped_by``.
 
     Returns:
       path.
@@ -64,7 +66,7 @@ def write_report(
     """
     check_results(runs, classes, images)
     parts = (
-        _of_decisions(study_of(runs, classes, negative_class, images), split_table)
+        _of_decisions(study_of(runs, classes, negative_class, images, grouped_by), split_table)
         if runs[0].decides
         else _of_metrics(runs, len(images), classes, split_table)
     )
@@ -92,7 +94,12 @@ def _of_decisions(whole: Study, split_table: Sequence[Mapping[str, object]]) -> 
         (
             "data",
             "Data and split",
-            data(split_table, classes, unknown=bool((study.decided[0].truth < 0).any())),
+            data(
+                split_table,
+                classes,
+                unknown=bool((study.decided[0].truth < 0).any()),
+                grouped_by=study.grouped_by,
+            ),
         ),
         ("curves", "Learning curves", learning_curves(study.runs)),
     ]

@@ -94,6 +94,7 @@ def _study(whole: Study, members: Sequence[tuple[int, ...]], *, named: bool) -> 
         images=whole.images,
         cohort=whole.cohort,
         has_groups=whole.has_groups,
+        grouped_by=whole.grouped_by,
         winner=winner_of(tables),
         whole=whole,
         members=tuple(members),

@@ -43,6 +43,7 @@ class Study:
     cohort: Cohort
     has_groups: bool
     winner: int
+    grouped_by: str
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,13 +114,17 @@ class Study:
 
 
 def study_of(
-    runs: Sequence[RunResult], classes: tuple[str, ...], negative_class: str | None, images: Images
+    runs: Sequence[RunResult],
+    classes: tuple[str, ...],
+    negative_class: str | None,
+    images: Images,
+    grouped_by: str = "patient",
 ) -> Study:
     decided = tuple(decide(run, classes, negative_class) for run in runs)
     groups = next((run.groups for run in runs if run.groups is not None), None)
     cohort = cohort_of(decided[0].truth, groups)
     tables = tuple(table_of(run, d) for run, d in zip(runs, decided, strict=True))
-    return Study(tuple(runs), decided, tables, images, cohort, groups is not None, winner_of(tables))
+    return Study(tuple(runs), decided, tables, images, cohort, groups is not None, winner_of(tables), grouped_by)
 
 
 def deployed_table(

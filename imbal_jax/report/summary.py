@@ -4,7 +4,7 @@ from html import escape
 
 from imbal_jax.metrics.labels import images_by_patient
 from imbal_jax.report.decisions import Counts
-from imbal_jax.report.html import before_anything
+from imbal_jax.report.html import before_anything, counted
 from imbal_jax.report.study import Study
 from imbal_jax.report.use import said_first, shared_cautions
 from imbal_jax.report.verdict import both_errors, recommended
@@ -83,7 +83,7 @@ def _of_few(study: Study, present: list[tuple[int, Counts]]) -> list[str]:
         return lines
     named = [
         f"{escape(name)} {count:,}"
-        + (f" of {patients:,} patient{'' if patients == 1 else 's'}" if count else "")
+        + (f" of {counted(patients, study.grouped_by)}" if count else "")
         for count, patients, name in scarce
     ]
     count, _, name = min(((c, p, n) for c, p, n in scarce if c), default=(0, 0, ""))
@@ -107,7 +107,7 @@ def _named(names: list[str]) -> str:
 
 def _of_intervals(study: Study) -> str:
     text = (
-        "Numbers in brackets are two-sided 95&nbsp;% intervals of the sampling of test patients; another "
+        f"Numbers in brackets are two-sided 95&nbsp;% intervals of the sampling of test {study.grouped_by}s; another "
         "training run would differ too."
     )
     if study.has_groups:

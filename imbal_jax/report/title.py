@@ -9,7 +9,10 @@ NAMED = 4  # classes that a title names
 
 
 def title_of(
-    split_table: Sequence[Mapping[str, object]], classes: Sequence[str], negative_class: str | None
+    split_table: Sequence[Mapping[str, object]],
+    classes: Sequence[str],
+    negative_class: str | None,
+    grouped_by: str = "patient",
 ) -> str:
     """``nodule and mass in 1,000 images of 600 patients; rarest: mass, 9 (0.9 %)``.
 
@@ -23,7 +26,7 @@ def title_of(
     if not images:
         return listed(names)
     patients = _total(split_table, "patients")
-    of = f" of {counted(patients, 'patient')}" if patients and patients < images else ""
+    of = f" of {counted(patients, grouped_by)}" if patients and patients < images else ""
     text = f"{listed(names)} in {counted(images, 'image')}{of}"
     held = {name: count for name in findings if (count := _total(split_table, name)) is not None}
     if not held:

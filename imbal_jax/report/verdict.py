@@ -128,7 +128,7 @@ def _averaged(study: Study, classes: int, start: str) -> str:
 
 
 def _where(study: Study) -> str:
-    of = f" of {study.cohort.size:,} patients" if study.has_groups else ""
+    of = f" of {counted(study.cohort.size, study.grouped_by)}" if study.has_groups else ""
     at_points = all(decided.at_points for decided in study.decided)
     how = "at the operating points that were chosen on validation" if at_points else f"called by {study.rule}"
     return f"on {counted(len(study.images), 'test image')}{of}, {how}"
@@ -186,7 +186,7 @@ def _of_class(study: Study, k: int, counts: Counts) -> Group:
             name = Html(f"{name} <small class=tag>calls {'every' if called else 'no'} image</small>")
         rows.append([name, _bar(found, of.found[0], FOUND), _bar(alarms, of.alarms[0], ALARMS)])
     positive = study.cohort.truth[:, k] == 1
-    patients = counted(len(np.unique(study.cohort.patients[positive])), "patient")
+    patients = counted(len(np.unique(study.cohort.patients[positive])), study.grouped_by)
     of_patients = f" of {patients}" if study.has_groups else ""
     held = f"{images(counts.positives)}{of_patients} among {counts.known:,}"
     named = f"{escape(study.classes[k])} <small>{held}"

@@ -75,11 +75,12 @@ def write_run_report(
     kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
     return write_report(
         path,
-        title=config.title or title_of(splits.table, splits.classes, config.data.negative_class),
+        title=config.title or title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by),
         runs=results,
         classes=splits.classes,
         negative_class=config.data.negative_class,
         images=splits.test.images,
+        grouped_by=splits.test.grouped_by,
         split_table=splits.table,
         sections=task_for(config.task, splits.test).sections(splits.test, kept),
         config=_without_paths(to_json(config)),

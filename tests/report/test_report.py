@@ -746,6 +746,18 @@ def test_tables_of_replicates_count_the_images_of_drawn_patients(clustered: tupl
             np.testing.assert_array_equal(table[k], expected)
 
 
+def test_groups_that_are_lesions_are_not_called_patients(labels: np.ndarray, tmp_path: Path) -> None:
+    groups = np.arange(len(labels)) // 2
+    runs = [result("ce", labels, scores_for(labels, 2.0, 0), groups=groups)]
+    table = [{"split": "test", "images": len(labels), "patients": len(set(groups))}]
+    text = write(tmp_path / "lesions.html", runs, grouped_by="lesion", split_table=table)[1].text
+    lead = text[text.index("balanced accuracy") :]
+    assert f"of {len(set(groups)):,} lesions" in lead
+    assert "of the sampling of test lesions" in text
+    assert "names no patients: every lesion belongs to one split only" in text
+    assert not re.search(r"[0-9] patients?", text)
+
+
 def test_percentiles_leave_out_what_is_undefined() -> None:
     values = np.random.default_rng(0).normal(size=(200, 3))
     values[::7, 0] = np.nan

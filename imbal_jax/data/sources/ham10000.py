@@ -102,6 +102,7 @@ def read_ham10000(source: PublicSet, folder: Path, asked: AskedGeometry, downloa
         classes=CLASSES,
         notes=streamed.notes(),
         geometry=streamed.geometry,
+        grouped_by="lesion",
     )
     return data, None
 
@@ -198,6 +199,7 @@ def _read_condensed(condensed: Path, geometry: Geometry) -> Dataset:
         CLASSES,
         (BY_LESION, shrunk_note(condensed), *grey_notes(dropped)),
         geometry,
+        grouped_by="lesion",
     )
 
 

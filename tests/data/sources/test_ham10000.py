@@ -90,6 +90,7 @@ def write_condensed(folder, colours=None, **changes):
 def check(data, rows):
     assert [data.classes[label] for label in data.labels] == [row[2] for row in rows]
     assert data.groups.tolist() == [row[1] for row in rows]
+    assert data.grouped_by == "lesion"  # the source has no patients
     middle = data.images.shape[1] // 2
     np.testing.assert_allclose(data.images[:, middle, middle], [row[3] for row in rows], atol=3)
 
