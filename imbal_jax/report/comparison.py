@@ -16,8 +16,12 @@ RAW = {"auroc": "raw AUROC", "average_precision": "raw average precision"}
 """Names of the metrics that calibration changes, before it."""
 
 
-def comparison(study: Study, means: Study) -> str:
-    """The section. study: a run of each method. means: the same with the means over seeds, for the macro values."""
+def comparison(study: Study, means: Study, averages: Study | None = None) -> str:
+    """The section.
+
+    study: a run of each method. means: the same with the means over seeds, for the macro values. averages: of methods
+    with several seeds, the means of their probabilities.
+    """
     runs = means.runs
     items = "".join(
         f"<li>{method(runs, i)} {escape(run.summary)} <small>{_training(means, i)}</small></li>"
@@ -36,6 +40,7 @@ def comparison(study: Study, means: Study) -> str:
     by_class = f"<p class=muted>{_of_precision(study)}</p>{grouped(headings, classes, 'wide')}{METHOD}"
     return (
         f'<ul class="plain">{items}</ul>{text}{grouped(headings, [_of_mean(means)], "wide")}{differences}{seeds}'
+        f"{_averaged(averages) if averages else ''}"
         f"{fold('Every metric, class by class', by_class)}{_raw_calls(means)}{undefined_note(study)}"
     )
 
@@ -82,6 +87,15 @@ def _over_seeds(study: Study) -> str:
         "the seeds (n − 1), which the chance in training causes, and the interval that of the mean over resampled "
         "patients. Counts of single classes, and the sections below, are those of the first seed of each method.</p>"
         f"{fold('Each run', table(headings, rows))}"
+    )
+
+
+def _averaged(averages: Study) -> str:
+    """What the seeds of a method reach together, as they are used."""
+    rows = [_macro_values(averages, i) for i in range(len(averages.runs))]
+    return (
+        "<p><b>As predict uses them</b>: a method's probabilities averaged over its seeds, and thresholds chosen on "
+        f"that mean.</p>{grouped(['method', *NAMES.values()], [('', rows)], 'wide')}"
     )
 
 

@@ -40,6 +40,7 @@ def write_report(
     split_table: Sequence[Mapping[str, object]],
     config: Mapping[str, object],
     environment: Mapping[str, str],
+    averages: Sequence[RunResult] = (),
     sections: Sequence[Section] = (),
     grouped_by: str = "patient",
 ) -> Path:
@@ -52,6 +53,7 @@ def write_report(
       negative_class: the class that means "nothing found"; left out of curves and pictures.
       images: uint8 [M, H, W, channels], the test images; only the thumbnails shown are stored.
       split_table: one row per split: split, images, patients, counts and prevalence, flat or nested by class.
+      averages: of methods with several seeds, the result of their averaged probabilities.
       config: shown with every path left out.
       environment: versions and devices, likewise.
       sections: those that the task adds (``Task.sections``), before the configuration.
@@ -65,8 +67,12 @@ def write_report(
       InputError: the file cannot be written.
     """
     check_results(runs, classes, images)
+
+    def of(runs: Sequence[RunResult]) -> Study:
+        return study_of(runs, classes, negative_class, images, grouped_by)
+
     parts = (
-        _of_decisions(study_of(runs, classes, negative_class, images, grouped_by), split_table)
+        _of_decisions(of(runs), of(averages) if averages else None, split_table)
         if runs[0].decides
         else _of_metrics(runs, len(images), classes, split_table)
     )
@@ -76,14 +82,20 @@ def write_report(
     return path
 
 
-def _of_decisions(whole: Study, split_table: Sequence[Mapping[str, object]]) -> list[Part]:
+def _of_decisions(
+    whole: Study, averages: Study | None, split_table: Sequence[Mapping[str, object]]
+) -> list[Part]:
     """The sections for a task with decisions."""
     runs, classes = whole.runs, whole.classes
     study, means = first_seeds(whole), over_seeds(whole)
     study = replace(study, winner=means.winner)
     return [
         ("summary", "Which method, and at what cost", summary(study, means)),
-        ("methods", "Methods compared" if len(means.runs) > 1 else "Method", comparison(study, means)),
+        (
+            "methods",
+            "Methods compared" if len(means.runs) > 1 else "Method",
+            comparison(study, means, averages),
+        ),
         ("points", "Operating points", operating_points(study)),
         ("roc", "ROC and precision-recall", score_curves(study)),
         ("use", "Predictive values and net benefit", in_use(study)),

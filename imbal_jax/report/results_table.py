@@ -97,10 +97,13 @@ def results_table(
     return table
 
 
-def seeds_table(tables: Tables, steps: Mapping[str, int], width: int = WIDE) -> Table:
+def seeds_table(
+    tables: Tables, steps: Mapping[str, int], averages: Tables | None = None, width: int = WIDE
+) -> Table:
     """Each run of methods with several seeds: its checkpoint's step and its macro metrics.
 
-    tables: run -> row -> metrics. steps: of the same runs.
+    tables: run -> row -> metrics. steps: of the same runs. averages: method -> row -> metrics of the
+    mean of its seeds' probabilities, which come last.
     """
     table = Table(title="Each seed, macro values on the test set")
     table.add_column("run")
@@ -110,6 +113,11 @@ def seeds_table(tables: Tables, steps: Mapping[str, int], width: int = WIDE) -> 
     for run, summary in tables.items():
         values = [number(summary.get("macro", {}).get(key, math.nan)) for key in columns]
         table.add_row(Text(run), f"{steps[run]:,}", *values)
+    for method, summary in (averages or {}).items():
+        values = [number(summary.get("macro", {}).get(key, math.nan)) for key in columns]
+        table.add_row(Text(f"{method}, probabilities averaged"), "", *values)
+    if averages:
+        table.caption = "predict averages the probabilities of the seeds"
     return table
 
 

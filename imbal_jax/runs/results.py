@@ -15,7 +15,12 @@ FILE = "results.json"
 
 
 def write_results(
-    folder: Path, config: Config, results: Sequence[RunResult], classes: Sequence[str], split: str
+    folder: Path,
+    config: Config,
+    results: Sequence[RunResult],
+    classes: Sequence[str],
+    split: str,
+    averages: Sequence[RunResult] = (),
 ) -> Path:
     """Write the numbers of the runs, unrounded, to ``folder``: the layout is a public contract.
 
@@ -25,11 +30,19 @@ def write_results(
     ``called_per_1000`` and ``intervals``, the 95 % intervals of the three rates as [low, high]; of a task that does
     not decide there are none. What is undefined (NaN) is null.
 
+    averages: of methods with several seeds, the result of their averaged probabilities: under "averages", with
+    ``metrics``, those at the operating points, in place of ``rows``, and without seed and step.
     split: train, validation, test, or all. Raises InputError where the file cannot be written.
     """
     path = folder / FILE
     runs = [_run(config, result, classes, split) for result in results]
-    write_text(path, json.dumps(_defined({"runs": runs}), indent=1, allow_nan=False) + "\n")
+    content: dict[str, Any] = {"runs": runs}
+    if averages:
+        together = [_run(config, result, classes, split) | {"metrics": result.shown} for result in averages]
+        content["averages"] = [
+            {k: v for k, v in run.items() if k not in ("seed", "step", "rows")} for run in together
+        ]
+    write_text(path, json.dumps(_defined(content), indent=1, allow_nan=False) + "\n")
     return path
 
 

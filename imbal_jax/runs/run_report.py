@@ -27,6 +27,7 @@ from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.run_result import deploy_run
+from imbal_jax.runs.seed_average import seed_averages
 from imbal_jax.tasks import task_for
 
 CALLED = "called at the operating points"
@@ -71,12 +72,15 @@ def write_run_report(
 
     split: which part of the data set that is.
     """
-    write_results(path.parent, config, results, splits.classes, split)
+    averages = seed_averages(config, results, splits.classes)
+    write_results(path.parent, config, results, splits.classes, split, averages)
     kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
     return write_report(
         path,
-        title=config.title or title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by),
+        title=config.title
+        or title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by),
         runs=results,
+        averages=averages,
         classes=splits.classes,
         negative_class=config.data.negative_class,
         images=splits.test.images,
@@ -129,7 +133,8 @@ def print_results(
     if deviations:
         each = dict(zip(names, of_runs, strict=True))
         steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
-        console.print(seeds_table(each, steps, console.width))
+        averaged = {run.method: run.shown for run in seed_averages(config, results, classes)}
+        console.print(seeds_table(each, steps, averaged, console.width))
     if results[0].decides:
         console.print(points_table(results, classes, config.data.negative_class, console.width))
     say(console, f"report: {report}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_once import made_once, own_copy
+from sklearn import metrics as oracle
 from small_runs import QUIET, TWICE, small, write_pictures
 
 from imbal_jax import cli, train
@@ -100,6 +101,26 @@ def test_predict_averages_calibrated_probabilities_and_chooses_thresholds_on_the
         p = np.mean([float(table[key]["probability/bright"]) for table in seeds])
         assert float(row["probability/bright"]) == pytest.approx(p, abs=2e-6)
         assert int(row["called/bright"]) == (float(row["probability/bright"]) >= model.points[1].threshold)
+
+
+def test_what_predict_uses_is_scored_beside_the_seeds(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["evaluate", str(workdir)]) == 0
+    assert "ce, probabilities averaged" in capsys.readouterr().out
+    stored = {run["method"]: run for run in json.loads((workdir / "results.json").read_text())["averages"]}
+    model = ensemble_of(find_runs(workdir / "ce"), make_mesh(1))
+    outputs = [RunOutputs.read(workdir / "ce" / f"seed{seed}") for seed in (0, 1)]
+    p = np.mean(
+        [m.deployment.probabilities(o.outputs)[:, 1] for m, o in zip(model.members, outputs, strict=True)], 0
+    )
+    labels, called = outputs[0].labels, p >= model.points[1].threshold
+    values = stored["ce"]["metrics"]["bright"]
+    assert stored["ce"]["operating_points"]["bright"]["threshold"] == pytest.approx(model.points[1].threshold)
+    assert values["auroc"] == pytest.approx(oracle.roc_auc_score(labels, p))
+    assert values["average_precision"] == pytest.approx(oracle.average_precision_score(labels, p))
+    assert values["sensitivity"] == pytest.approx(oracle.recall_score(labels, called))
+    assert "As predict uses them" in (workdir / "report.html").read_text()
 
 
 def test_compare_takes_methods_by_their_seeds(workdir: Path, tmp_path: Path) -> None:
