@@ -55,8 +55,8 @@ def main() -> None:
 
 def train(options: argparse.Namespace, draw: int) -> None:
     """The runs of one draw, as ``imbal-jax train`` makes them, with test scored at every evaluation besides."""
-    from imbal_jax import train as trainer
     from imbal_jax.config import load_config, override
+    from imbal_jax.train import fit
 
     config = override(load_config(options.config), options.options)
     config = replace(config, seed=draw, data=replace(config.data, split_seed=draw))
@@ -69,39 +69,20 @@ def train(options: argparse.Namespace, draw: int) -> None:
     if all(path.is_file() for path in stored.values()):
         return
     scores = workdir / "scores"
-    predictions, begin = trainer.predictions, trainer.begin
-    method_name = ""
 
-    def begun(job, method):
-        nonlocal method_name
-        method_name = method.name
-        return begin(job, method)
+    def keep(seen):
+        test, held = seen.splits.test, seen.splits.validation
+        write(scores / seen.method.name / f"{seen.step}.npz", validation=seen.outputs, test=seen.score(test))
+        write(
+            scores / "labels.npz",
+            validation_labels=held.labels,
+            test_labels=test.labels,
+            validation_groups=held.groups,
+            classes=np.array(held.classes),
+            negative=np.array(config.data.negative_class or ""),
+        )
 
-    def with_test(job, stage, state):
-        score = predictions(job, stage, state)
-
-        def scored(data):
-            kept = score(data)
-            if data is job.splits.validation:
-                test = score(job.splits.test)
-                write(scores / method_name / f"{int(state.step)}.npz", validation=kept, test=test)
-                write(
-                    scores / "labels.npz",
-                    validation_labels=data.labels,
-                    test_labels=job.splits.test.labels,
-                    validation_groups=data.groups,
-                    classes=np.array(data.classes),
-                    negative=np.array(config.data.negative_class or ""),
-                )
-            return kept
-
-        return scored
-
-    trainer.predictions, trainer.begin = with_test, begun
-    try:
-        trainer.fit(config, workdir)
-    finally:
-        trainer.predictions, trainer.begin = predictions, begin
+    fit(config, workdir, watch=keep)
     for name, path in stored.items():
         steps = sorted(int(at.stem) for at in (scores / name).glob("*.npz"))
         kept = [np.load(scores / name / f"{step}.npz") for step in steps]

@@ -50,11 +50,12 @@ from imbal_jax.training.loop import train_until
 from imbal_jax.training.stage import Stage
 from imbal_jax.training.stopping import Pace, StopRequest
 from imbal_jax.training.tracking import Tracker, plain_record
+from imbal_jax.training.watch import Watch, Watched
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all runs of one call of ``fit`` share. config: with the seed of the run."""
+    """What all runs of one call of ``fit`` share. config: with the seed of the run. watch: sees every evaluation."""
 
     config: Config
     workdir: Path
@@ -63,6 +64,7 @@ class Job:
     mesh: Mesh
     console: Console
     stop: StopRequest
+    watch: Watch | None = None
 
     def address(self, method: Method) -> RunAddress:
         return RunAddress(self.workdir, method.name, self.config.seed)
@@ -74,6 +76,8 @@ def fit(
     data: Dataset | Splits | None = None,
     *,
     console: Console | None = None,
+    watch: Watch | None = None,
+    report: bool = True,
 ) -> FitResults:
     """Train every method of ``config``, score each one's best checkpoint on the test split, write the report.
 
@@ -81,6 +85,8 @@ def fit(
         ``metrics.jsonl``, ``tensorboard/`` and ``result.json``. A run that was stopped continues where its
         last checkpoint is; a finished one is not trained again.
     data: in place of that of ``config.data``: a data set, which is split as ``config.data`` says, or splits.
+    watch: called at every evaluation, before its checkpoint is saved; of a first stage that is trained for a second,
+        too. After a kill an evaluation that was not saved is watched again. report: False writes and prints none.
     Returns the results in the order of ``config.methods``, of each method in the order of the seeds. Raises
     InputError for wrong input, and Terminated after SIGTERM or SIGUSR1, once the state is saved.
     """
@@ -92,11 +98,18 @@ def fit(
         config = retitled(replace(config, data=replace(config.data, source=ARRAYS)), config)
     workdir = Path(workdir)
     with locked(workdir):
-        return FitResults(fit_runs(config, workdir, data, console or make_console()), workdir)
+        results = fit_runs(config, workdir, data, console or make_console(), watch, report=report)
+        return FitResults(results, workdir)
 
 
 def fit_runs(
-    config: Config, workdir: Path, data: Dataset | Splits | None, console: Console
+    config: Config,
+    workdir: Path,
+    data: Dataset | Splits | None,
+    console: Console,
+    watch: Watch | None = None,
+    *,
+    report: bool = True,
 ) -> list[RunResult]:
     """``fit`` in a workdir that this process holds."""
     check_claim(workdir, config)
@@ -134,7 +147,7 @@ def fit_runs(
 
     # Runs, one after the other
     with StopRequest() as stop:
-        job = Job(config, workdir, splits, task, mesh, console, stop)
+        job = Job(config, workdir, splits, task, mesh, console, stop, watch)
         results = [
             train_run(replace(job, config=replace(config, seed=seed)), method)
             for method in config.methods
@@ -142,7 +155,8 @@ def fit_runs(
         ]
 
     # Report on every run of the workdir, whenever it was trained
-    report_workdir(config, workdir, splits, mesh, console, known=results)
+    if report:
+        report_workdir(config, workdir, splits, mesh, console, known=results)
     return results
 
 
@@ -259,12 +273,14 @@ def train(
 
         # Evaluate: the records come before the checkpoint, as a resumed run drops those that are later
         if at == target:
-            kept = corrected(job, method, stage, predictions(job, stage, state)(job.splits.validation))
-            values = evaluation(job.config, job.task, criterion, job.splits.validation, kept)
-            history.append({"step": at, **values})
+            seen = evaluated(job, method, stage, state, clock)
+            history.append({"step": at, **seen.values})
             best = best_step(history, criterion) == at
-            tracker.evaluation(at, lead_with(values, criterion), best=best)
+            tracker.evaluation(at, lead_with(seen.values, criterion), best=best)
             value = saved_value(history, criterion)
+            if job.watch is not None:
+                with clock.paused():
+                    job.watch(seen)
 
         # Checkpoint
         clock.save()
@@ -275,6 +291,25 @@ def train(
                 f"{job.stop.reason} at step {at} of {total}: saved; the same command resumes there"
             )
     return state
+
+
+def evaluated(job: Job, method: Method, stage: Stage, state: TrainState, clock: Clock) -> Watched:
+    """What the network of ``state`` gives for validation."""
+    held, score = job.splits.validation, predictions(job, stage, state)
+    outputs = score(held)
+    kept = corrected(job, method, stage, outputs)
+    return Watched(
+        config=job.config,
+        method=method,
+        stage=stage,
+        splits=job.splits,
+        state=state,
+        outputs=outputs,
+        kept=kept,
+        values=evaluation(job.config, job.task, parse_criterion(job.config.select), held, kept),
+        seconds=clock.seconds(),
+        score=score,
+    )
 
 
 def predictions(job: Job, stage: Stage, state: TrainState) -> Callable[[Dataset], np.ndarray]:

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from imbal_jax.files import DamagedError, present, read_json, write_json
@@ -26,6 +28,13 @@ class Clock:
 
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._began
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The seconds in the ``with`` block are not counted."""
+        at = time.monotonic()
+        yield
+        self._began += time.monotonic() - at
 
     def save(self) -> None:
         write_json(self._path, {"seconds": round(self.seconds(), 1)})

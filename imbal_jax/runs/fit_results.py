@@ -33,6 +33,7 @@ class FitResults(list[RunResult]):
             cells += [number(macro.get(name, float("nan"))) for name in columns]
             lines.append("".join(f"<td>{cell}</td>" for cell in cells))
         rows = "".join(f"<tr>{line}</tr>" for line in lines)
-        report = escape(str(self.workdir / "report.html"))
+        path = self.workdir / "report.html"
+        report = f"; report: {escape(str(path))}" if path.is_file() else ""
         how = ", called at the operating points" if self and all(result.points for result in self) else ""
-        return f"<table><tr>{heading}</tr>{rows}</table><p>macro, on the test set{how}; report: {report}</p>"
+        return f"<table><tr>{heading}</tr>{rows}</table><p>macro, on the test set{how}{report}</p>"
