@@ -151,8 +151,10 @@ class Check:
 class Suite:
     """What is run, and how its results are read.
 
-    base: the config of every run, but for its data, its method and its setting. target: the criterion that steps and
-    seconds are counted to. descriptive: too few runs for conclusions, which the report says. reference: the method
+    base: the config of every run, but for its data, its method and its setting. steps: of the first stage of every
+    run whose cell has a number of positives, in place of the base's epochs, so that cells of any size train as long;
+    second stages follow in proportion. target: of a curve, what steps and seconds are counted to
+    (``curve.to_target``). descriptive: too few runs for conclusions, which the report says. reference: the method
     that the others are compared with. primary: the metric of the conclusions.
     """
 
@@ -160,7 +162,8 @@ class Suite:
     title: str
     base: Config
     stages: tuple[Stage, ...]
-    target: str = "sensitivity >= 0.8 where specificity >= 0.9"
+    target: str = "sensitivity_at_90 >= 0.8"
+    steps: int | None = None
     descriptive: bool = False
     reference: str = "ce"
     primary: str = "balanced_accuracy"
@@ -251,7 +254,11 @@ def config_of(suite: Suite, address: SuiteAddress) -> Config:
     method = named(f"method of stage {stage.name}", address.method, {name: name for name in stage.methods})
     setting = stage.setting(address.setting, cell.name, method)
     data = replace(cell.data, split_seed=address.draw)
-    config = replace(suite.base, data=data, seed=address.seed, seeds=(), methods=(find_method(method),))
+    base = suite.base
+    if suite.steps is not None and cell.positives is not None:
+        images = round(cell.positives * (1 + cell.ratio))
+        base = replace(base, train=replace(base.train, epochs=suite.steps * base.train.batch_size / images))
+    config = replace(base, data=data, seed=address.seed, seeds=(), methods=(find_method(method),))
     return _changed(config, setting) if setting.overrides else config
 
 
