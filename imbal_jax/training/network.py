@@ -60,6 +60,14 @@ class Network:
             mutable=[name for name in variables if name != "params"],
             outputs="both",
         )
+        return self._with_parts(variables, outputs), updates
+
+    def judged(self, variables: Variables, inputs: jax.Array) -> dict[str, Any]:
+        """What a loss is given in training, in evaluation mode: no dropout, running averages as they are."""
+        outputs: Any = self.model.apply(variables, inputs, train=False, outputs="both")
+        return self._with_parts(variables, dict(outputs))
+
+    def _with_parts(self, variables: Variables, outputs: dict[str, Any]) -> dict[str, Any]:
         params = variables["params"]
         if self.method.auxiliary != "none":
             outputs["projection"] = ProjectionHead().apply(
@@ -71,7 +79,7 @@ class Network:
         loss = self.method.loss_row
         if loss.variables is not None:
             outputs[loss.name] = params[loss.name]
-        return outputs, updates
+        return outputs
 
     def features(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """The features [B, D] in evaluation mode."""
@@ -121,6 +129,10 @@ class SecondStageNetwork:
         kept = params["head"] if "head" in params else jax.lax.stop_gradient(frozen["head"])
         logits = head.apply({"params": kept}, features)
         return params["scale"] * logits if "scale" in params else logits
+
+    def judged(self, variables: Variables, inputs: jax.Array) -> dict[str, Any]:
+        """What a loss is given in training."""
+        return {"logits": self.apply(variables, inputs, train=False, rngs={})}
 
     def _head(self, classes: int) -> nn.Module:
         return HEADS[getattr(self.network.model, "head", "linear")](classes)
