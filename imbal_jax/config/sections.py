@@ -26,13 +26,13 @@ MethodField = Annotated[Method, _MethodArgument]
 class Data:
     """Which images, and how they are split."""
 
-    # "phantom" (made on the spot), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of labels, or in
-    # folders called as their classes), "npz" (arrays of images and labels), or a public set: kermany,
-    # kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as pneumoniamnist; or "records", which imbal-jax
-    # ingest, imbal-jax prepare or tensorflow-datasets prepared: they stay on disk, in their own size and split; or
-    # "tfds:NAME", a set of the tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split; or one's own, a
-    # function at package.module:name that is given these options and returns a Dataset, or a Dataset and its split,
-    # a mapping of train, validation and test to indices.
+    # "phantom" (made on the spot), "signals" (known signals in noise, with a Bayes score), "folder" (DICOM, PNG,
+    # JPEG, TIFF or BMP files with a table of labels, or in folders called as their classes), "npz" (arrays of images
+    # and labels), or a public set: kermany, kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as
+    # pneumoniamnist; or "records", which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they
+    # stay on disk, in their own size and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue
+    # (tfds:patch_camelyon), in its own split; or one's own, a function at package.module:name that is given these
+    # options and returns a Dataset, or a Dataset and its split, a mapping of train, validation and test to indices.
     source: str = "phantom"
     # Where the files lie, the NPZ file, or the prepared sets of the catalogue; phantoms are written there.
     dir: Path | None = None
@@ -92,10 +92,19 @@ class Data:
     download: bool = False
     # Processes that read records, where two threads of this one (0) are too slow.
     workers: int = 0
-    # Phantom radiographs to make.
+    # Phantom radiographs to make; of signals, the training images.
     phantom_images: int = 8000
-    # Normal phantoms to abnormal ones.
+    # Normal phantoms, or training images of signals, to abnormal ones.
     phantom_imbalance: float = 100.0
+    # Of signals: d' of each finding where its place is known, the distance between the scores of the ideal observer
+    # with and without the signal, in standard deviations. 2 is an AUROC of 0.921, 3 of 0.983.
+    detectability: float = 3.0
+    # Of signals: places where a signal may be.
+    signal_places: int = 4
+    # Of signals: images of each finding in validation and in test.
+    signal_positives: tuple[int, int] = (100, 500)
+    # Of signals: normal images to abnormal ones in validation and test.
+    signal_imbalance: float = 10.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", as_import_path(self.source, "data.source"))

@@ -16,6 +16,7 @@ from imbal_jax.data.sources.npz_file import npz_set
 from imbal_jax.data.sources.own import own_source
 from imbal_jax.data.sources.phantom import write_phantoms
 from imbal_jax.data.sources.public_sets import PUBLIC
+from imbal_jax.data.sources.signals import read_signals
 from imbal_jax.data.sources.tfds_preparation import PREFIX
 from imbal_jax.data.splits.config_draw import draw
 from imbal_jax.data.splits.patient_split import (
@@ -183,6 +184,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
     options = asked.options
     if options.source == "phantom":
         return _phantoms(asked), None
+    if options.source == "signals":
+        return read_signals(options, counter(asked.say, "images of signals made"))
     if options.source == "folder":
         return _folder(asked, _given_dir(options, "images"))
     if options.source == "npz":
@@ -201,7 +204,7 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
             "other data, --data.source folder --data.dir DIR"
         )
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, folder, npz, records, tfds:NAME, "
+        f"data.source is {options.source!r}, allowed are phantom, signals, folder, npz, records, tfds:NAME, "
         f"{', '.join(PUBLIC)}, and package.module:name"
     )
 

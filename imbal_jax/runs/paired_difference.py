@@ -38,7 +38,18 @@ RANKED: dict[str, Callable[..., Any]] = {"auroc": auroc, "average_precision": av
 DECIDED = ("sensitivity", "specificity", "f_score", "balanced_accuracy")
 MACRO = "macro"
 # of config.data: what decides which images are the test set
-SPLIT = ("source", "split_seed", "validation_share", "test_share", "phantom_images", "phantom_imbalance")
+SPLIT = (
+    "source",
+    "split_seed",
+    "validation_share",
+    "test_share",
+    "phantom_images",
+    "phantom_imbalance",
+    "detectability",
+    "signal_places",
+    "signal_positives",
+    "signal_imbalance",
+)
 PIXELS = ("image_size", "voi")  # and what decides how they were read
 NAMES = {"groups": "patients", "digests": "pixels"}
 SAMPLES = 2000  # replicates: no p-value below 2 / 2001
