@@ -18,11 +18,12 @@ import jax
 import numpy as np
 from rich.console import Console
 
+import imbal_jax
 from imbal_jax import train
 from imbal_jax.arguments import out_of_memory
 from imbal_jax.config import Config, Data
 from imbal_jax.data.load import Splits, load
-from imbal_jax.data.sources.signals import ideal_observer
+from imbal_jax.data.sources.ideal_observer import ideal_observer
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.outputs import RunOutputs
@@ -38,7 +39,7 @@ COMPILING = (
 """Events of jax.monitoring that add up to what a compilation takes: tracing, lowering, XLA."""
 DATA_SETS = 4  # kept in memory; runs come cell by cell
 STATUS = Path("/proc/self/status")
-PACKAGES = ("imbal_jax", "jax", "jaxlib", "flax", "optax", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def run(suite: Suite, address: SuiteAddress, out: Path | str, *, commit: str = "") -> dict[str, Any]:
@@ -64,7 +65,10 @@ def run(suite: Suite, address: SuiteAddress, out: Path | str, *, commit: str = "
             line |= {"outcome": "failed", "reason": str(error)}
         except Exception as error:
             reason = out_of_memory(error) if isinstance(error, MemoryError | RuntimeError) else ""
-            line |= {"outcome": "failed", "reason": reason or f"{type(error).__name__}: {error}".splitlines()[0]}
+            line |= {
+                "outcome": "failed",
+                "reason": reason or f"{type(error).__name__}: {error}".splitlines()[0],
+            }
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     total = time.monotonic() - began
@@ -106,8 +110,7 @@ def _posterior(suite: Suite, address: SuiteAddress, config: Config, splits: Spli
         return None
     labels = splits.validation.labels
     priors = np.bincount(labels, minlength=len(splits.classes)) / len(labels)
-    observer = ideal_observer(config.data)
-    return observer(np.asarray(splits.test.images), priors)
+    return ideal_observer(config.data, priors)(np.asarray(splits.test.images))
 
 
 @lru_cache(maxsize=DATA_SETS)
@@ -140,14 +143,16 @@ def _about(suite: Suite, address: SuiteAddress, config: Config, commit: str) -> 
         "reason": "",
         "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "commit": commit,
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {
+            "imbal_jax": imbal_jax.__version__,
+            **{name: version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+        },
         "hardware": hardware(),
-        "options": {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)},
+        "options": {
+            name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)
+        },
     }
-
-
-def _version(package: str) -> str:
-    return version(package.replace("_", "-"))
 
 
 @lru_cache(maxsize=1)

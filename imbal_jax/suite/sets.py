@@ -90,7 +90,9 @@ def _two_classes(whole: Dataset, negative: str, positive: str) -> tuple[Dataset,
     """The images of the two classes, and which of the whole they are."""
     for name in {negative, positive} - {REST}:
         if name not in whole.classes:
-            raise InputError(f"data.classes names {name!r}: the set has {', '.join(whole.classes)}, or {REST}")
+            raise InputError(
+                f"data.classes names {name!r}: the set has {', '.join(whole.classes)}, or {REST}"
+            )
     is_positive = whole.labels == whole.classes.index(positive)
     of_interest = (
         np.ones(len(whole), bool)
@@ -99,14 +101,10 @@ def _two_classes(whole: Dataset, negative: str, positive: str) -> tuple[Dataset,
     )
     kept = np.flatnonzero(of_interest)
     part = whole.take(kept)
-    return replace(
-        part, labels=is_positive[kept].astype(np.int32), classes=(negative, positive)
-    ), kept
+    return replace(part, labels=is_positive[kept].astype(np.int32), classes=(negative, positive)), kept
 
 
-def _draw(
-    labels: np.ndarray, rows: np.ndarray, counts: tuple[int, int], part: str, seed: int
-) -> np.ndarray:
+def _draw(labels: np.ndarray, rows: np.ndarray, counts: tuple[int, int], part: str, seed: int) -> np.ndarray:
     """``counts`` items of each class among ``rows``; of validation as many negatives as there are, if fewer."""
     kept = []
     for label, count in enumerate(counts):
