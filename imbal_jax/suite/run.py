@@ -183,10 +183,10 @@ _listening: list[_Compiled] = []
 _lock = threading.Lock()
 
 
-def _heard(event: str, duration: float, **_: Any) -> None:
+def _heard(event: str, duration_secs: float, **_: Any) -> None:
     if event in COMPILING:
         for compiled in _listening:
-            compiled.seconds += duration
+            compiled.seconds += duration_secs
 
 
 @contextmanager

@@ -46,7 +46,15 @@ def _cell(name: str, options: Data) -> tuple[Dataset, Indices]:
         raise InputError(
             f"data.classes is {' '.join(options.classes)!r}: name the negative class, or {REST}, and the positive one"
         )
-    whole, given = _whole(name, options.dir, options.image_size, options.fit, options.channels)
+    whole, given = _whole(
+        Data(
+            source=name,
+            dir=options.dir,
+            image_size=options.image_size,
+            fit=options.fit,
+            channels=options.channels,
+        )
+    )
     data, kept = _two_classes(whole, *options.classes)
     place = np.full(len(whole), -1)
     place[kept] = np.arange(len(kept))
@@ -79,10 +87,7 @@ def _cell(name: str, options: Data) -> tuple[Dataset, Indices]:
 
 
 @lru_cache(maxsize=2)
-def _whole(
-    name: str, folder: Path | None, size: int, fit: str | None, channels: int | None
-) -> tuple[Dataset, Indices | None]:
-    options = replace(Data(), source=name, dir=folder, image_size=size, fit=fit, channels=channels)
+def _whole(options: Data) -> tuple[Dataset, Indices | None]:
     return read(options, Path(), lambda line: None)
 
 

@@ -13,7 +13,7 @@ CELLS = tuple(Cell(name=name, set="s", data=Data(), ratio=10, positives=5) for n
 
 
 def line(cell: str, method: str, value: float | None, **more: object) -> dict:
-    """A run whose validation reached ``value`` at its chosen step and more elsewhere, and whose test says the reverse."""
+    """A run that reached ``value`` on validation at its chosen step, more elsewhere, and the reverse on test."""
     test = None if value is None else 1 - value
     return {
         "stage": "screen",
