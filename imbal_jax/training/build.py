@@ -1,6 +1,7 @@
 """Devices and network of a run, made from its config."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -50,11 +51,17 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
     network = Network(model, static_part(method))
     example = jnp.zeros((1, *train.images.shape[1:]), jnp.float32)
     if not own:
-        return network, jax.jit(network.init)(keys.initial_variables(config.seed), example)
+        return network, _initial(network)(keys.initial_variables(config.seed), example)
     _check_parts(config, method, model)
     variables = _called(config, network.init, keys.initial_variables(config.seed), example)
     _check_own(config, method, network, variables, example, len(train.classes))
     return network, variables
+
+
+@lru_cache(maxsize=8)
+def _initial(network: Network) -> Callable[..., dict[str, Any]]:
+    """``network.init`` compiled, once for runs of equal networks."""
+    return jax.jit(network.init)
 
 
 def _called(config: Config, function: Callable[..., Any], *arguments: Any) -> Any:
