@@ -10,18 +10,14 @@ tune: the four controls and the four methods of the best mean rank on validation
 final: the best trial of each cell on 12 fresh draws and seeds. sgd: SGD with momentum beside AdamW on one set.
 """
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 from imbal_jax.config import Config, Model, Optim, Train
 from imbal_jax.methods import METHODS
 from imbal_jax.suite import Setting, Stage, Suite
+from imbal_jax.suite.cells import cifar10, ham10000, signals
 from imbal_jax.suite.tuning import finalists, tuned
 from imbal_jax.transforms.augment import Augment
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cells import cifar10, ham10000, signals
 
 CONTROLS = ("ce", "weighted_ce", "bayesian_ce", "stratified")
 MANY_LABELS = ("repeat_factor", "asymmetric", "distribution_balanced", "class_balanced_sigmoid_focal")

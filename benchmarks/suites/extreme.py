@@ -6,14 +6,9 @@ Signals of 16 pixels at 1:100, 1:1,000 and 1:10,000 with 20 and 100 positives (u
 on the device), a tiny network, 1,024,000 images drawn a run; 8 methods on 12 draws and seeds.
 """
 
-import sys
-from pathlib import Path
-
 from imbal_jax.config import Config, Model, Optim, Train
 from imbal_jax.suite import Stage, Suite
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cells import signals
+from imbal_jax.suite.cells import signals
 
 SEEDS = tuple(range(12))
 

@@ -5,30 +5,9 @@
 Known signals in noise, 16 pixels, with their Bayes score; no download.
 """
 
-from imbal_jax.config import Config, Data, Model, Optim, Train
-from imbal_jax.suite import Cell, Stage, Suite
-
-POSITIVES = 40
-
-
-def _cell(ratio: int) -> Cell:
-    return Cell(
-        name=f"signals-{ratio}-{POSITIVES}",
-        set="signals",
-        data=Data(
-            source="signals",
-            image_size=16,
-            classes=("normal", "blob"),
-            negative_class="normal",
-            phantom_images=POSITIVES * (1 + ratio),
-            phantom_imbalance=ratio,
-            signal_positives=(20, 200),
-            signal_imbalance=5.0,
-        ),
-        ratio=ratio,
-        positives=POSITIVES,
-        bayes=True,
-    )
+from imbal_jax.config import Config, Model, Optim, Train
+from imbal_jax.suite import Stage, Suite
+from imbal_jax.suite.cells import signals
 
 
 def get_suite() -> Suite:
@@ -46,7 +25,9 @@ def get_suite() -> Suite:
         stages=(
             Stage(
                 name="final",
-                cells=(_cell(10), _cell(100)),
+                cells=tuple(
+                    signals(ratio, 40, side=16, places=1, detectability=3.0, test=200) for ratio in (10, 100)
+                ),
                 methods=("ce", "weighted_ce", "stratified", "logit_adjusted"),
                 draws=(0, 1),
                 seeds=(0, 1),
