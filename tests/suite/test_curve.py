@@ -33,14 +33,14 @@ def close(one: list, other: list) -> None:
 def test_a_watched_run_of_two_stages_that_was_killed_has_the_whole_curve_and_no_report(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crt = replace(METHODS["crt"], second_epochs=1.0, second_steps=0)
-    config = small(pictures, methods=(crt,))
+    config = small(pictures, methods=(METHODS["tau_norm"],))
     curve, seen = Curve(tmp_path / "curve.jsonl"), []
 
     def watch(watched) -> None:
         seen.append((watched.method.name, watched.is_second, watched.step, watched.outputs, watched.kept))
         held = watched.splits.validation
-        fpr, tpr, _ = roc_curve(held.labels == held.classes.index("bright"), watched.kept[:, 0])
+        bright = held.classes.index("bright")
+        fpr, tpr, _ = roc_curve(held.labels == bright, watched.kept[:, bright], drop_intermediate=False)
         best.append(tpr[fpr <= 0.1 + 1e-12].max())
         curve(watched)
 
@@ -53,12 +53,12 @@ def test_a_watched_run_of_two_stages_that_was_killed_has_the_whole_curve_and_no_
     assert not (tmp_path / "report.html").exists()
     assert "report" not in found._repr_html_()
 
-    own, first = tmp_path / "crt" / "seed0", tmp_path / "ce" / "seed0"
+    own, first = tmp_path / "tau_norm" / "seed0", tmp_path / "ce" / "seed0"
     before, after = validation(first), validation(own)
-    columns = curve.columns("crt")
+    columns = curve.columns("tau_norm")
     lengths = {len(values) for values in columns.values()}
-    assert lengths == {len(before) + len(after)} == {6}
-    assert columns["stage"] == [1] * 3 + [2] * 3
+    assert lengths == {len(before) + len(after)} == {4}
+    assert columns["stage"] == [1, 1, 1, 2]
     steps = [record["step"] for record in before]
     assert columns["step"] == steps + [steps[-1] + record["step"] for record in after]
     assert columns["stage_step"] == [record["step"] for record in before + after]
@@ -71,7 +71,7 @@ def test_a_watched_run_of_two_stages_that_was_killed_has_the_whole_curve_and_no_
         assert all(np.isfinite(value) for value in columns[f"loss/{name}"])
     close(columns["sensitivity_at_90"], best)
     assert all(-1 <= value <= 1 for name in ("gradient_cosine", "head_cosine") for value in columns[name])
-    assert {(name, second) for name, second, *_ in seen} == {("ce", False), ("crt", True)}
+    assert {(name, second) for name, second, *_ in seen} == {("ce", False), ("tau_norm", True)}
     assert len(curve.columns("ce")["step"]) == 3
 
 
