@@ -3,9 +3,9 @@
     python benchmarks/signals.py [--seconds 4] [--repeats 5]
 
 generator: ``make_images`` into uint8 arrays on the host, one known signal at one of four places, at 16 and at 32
-pixels, after its compilation. training: the trainer's own steps at 16 pixels, batch 256, plain cross-entropy, 50 steps
-a dispatch, images on the device; three small networks. All take turns in each repeat. Medians over the repeats, and
-each repeat with the load of the machine, go to benchmarks/results/signals.json.
+pixels, after its compilation. training: the trainer's own steps at 16 pixels, batch 256, plain cross-entropy, 50
+steps a dispatch, images on the device; three small networks. All take turns in each repeat. Medians over the repeats,
+and each repeat with the load of the machine, go to benchmarks/results/signals.json.
 """
 
 import argparse

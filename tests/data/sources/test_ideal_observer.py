@@ -1,6 +1,8 @@
 """The ideal observer against closed forms, scipy's densities and the classifiers of scikit-learn."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy.stats import chi2, norm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from imbal_jax.cli import main
 from imbal_jax.config import Data
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.sources.ideal_observer import (
@@ -19,6 +22,7 @@ from imbal_jax.data.sources.ideal_observer import (
     log_likelihood_ratios,
 )
 from imbal_jax.data.sources.signals import Signals, make_images, read_signals
+from imbal_jax.runs.claim import read_claim
 
 BASE = Data(source="signals", image_size=16, phantom_images=330, phantom_imbalance=10)
 ONE_PLACE = replace(BASE, classes=("normal", "blob"), signal_places=1)
@@ -169,6 +173,26 @@ def test_the_ceiling_is_that_of_scikit_learn_and_of_the_best_threshold() -> None
     for metric in rows["macro"]:
         of = [rows[name][metric] for name in ("blob", "ring", "gabor")]
         assert rows["macro"][metric] == pytest.approx(np.mean(of))
+
+
+def test_a_run_of_the_command_stays_below_the_ceiling_of_its_own_test_set(tmp_path: Path) -> None:
+    quickstart = Path(__file__).parents[3] / "configs" / "quickstart.py"
+    words = f"""train {quickstart} --workdir {tmp_path / "run"} --methods stratified --data.source signals
+        --data.image-size 16 --data.classes normal blob --data.phantom-images 1100 --data.phantom-imbalance 10
+        --data.signal-positives 20 200 --data.signal-imbalance 5 --data.split-seed 3 --train.epochs 3
+        --train.evaluations 1 --train.devices 1 --model.options.patch 4 --model.options.width 4
+        --model.options.stages 1 --augment.no-flip --augment.shift 0 --augment.rotation 0 --augment.zoom 0"""
+    assert main(words.split()) == 0
+    run = json.loads((tmp_path / "run" / "results.json").read_text())["runs"][0]
+    options = read_claim(tmp_path / "run").data
+    data, split = read_signals(options)
+    test = data.take(split["test"])
+    assert np.bincount(test.labels).tolist() == [1000, 200]
+    reached = run["rows"]["macro"]
+    ceiling = bayes_ceiling(options, test)["macro"]
+    assert 0.5 < reached["auroc"] < ceiling["auroc"]
+    assert reached["average_precision"] < ceiling["average_precision"]
+    assert ceiling["auroc"] > 0.9
 
 
 def test_images_and_priors_of_another_shape_are_refused() -> None:
