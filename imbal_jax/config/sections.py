@@ -92,7 +92,7 @@ class Data:
     download: bool = False
     # Processes that read records, where two threads of this one (0) are too slow.
     workers: int = 0
-    # Phantom radiographs to make; of signals, the training images.
+    # Phantom radiographs to make; or training images of signals.
     phantom_images: int = 8000
     # Normal phantoms, or training images of signals, to abnormal ones.
     phantom_imbalance: float = 100.0

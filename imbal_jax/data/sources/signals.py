@@ -108,9 +108,10 @@ def signals_of(options: Data) -> Signals:
     signals = Signals(classes, options.image_size, options.signal_places, options.detectability)
     peak = float(np.abs(signals.templates()).max()) / NOISE
     if peak > PEAK:
+        highest = np.floor(100 * options.detectability * PEAK / peak) / 100
         raise InputError(
             f"data.detectability is {options.detectability:g}, with which signals in images of "
-            f"{options.image_size} pixels would be clipped: give at most {options.detectability * PEAK / peak:.3g}"
+            f"{options.image_size} pixels would be clipped: give at most {highest:g}"
         )
     return signals
 
