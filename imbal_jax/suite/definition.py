@@ -13,10 +13,10 @@ from typing import Any
 
 from imbal_jax.config import Config, Data, override, to_json
 from imbal_jax.config.file import call_in_file
+from imbal_jax.config.plain import what_counts
 from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.fields import check_fields
 from imbal_jax.methods import definition, find_method
-from imbal_jax.runs.claim import what_counts
 from imbal_jax.suite.names import check_name, check_once, method_name, named
 
 Line = Mapping[str, Any]
