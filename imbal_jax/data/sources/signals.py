@@ -159,9 +159,9 @@ def read_signals(options: Data, progress: Progress | None = None) -> tuple[Datas
         those of ``Signals``; ``split_seed`` draws all images.
     progress: called with (images made, images).
 
-    Each image is a group of its own. The same options give the same images on the same kind of device. Another kind
-    rounds logarithms otherwise, and a pixel in some ten thousand may differ by one grey level. Raises InputError for
-    options that cannot be had.
+    Each image is a group of its own, a phantom. The same options give the same images on the same kind of device;
+    another kind, whose logarithms are rounded otherwise, may give some pixels that differ by one grey level. Raises
+    InputError for options that cannot be had.
     """
     signals, counts = signals_of(options), class_counts(options)
     if options.channels == 3:
@@ -179,7 +179,7 @@ def read_signals(options: Data, progress: Progress | None = None) -> tuple[Datas
         labels[where] = np.random.default_rng([options.split_seed, PARTS.index(part)]).permutation(in_order)
         seen = None if progress is None else lambda done, start=ends[at]: progress(start + done, ends[-1])
         make_images(signals, labels[where], (options.split_seed, PARTS.index(part)), images[where], seen)
-    data = Dataset(images, labels, np.arange(len(images)), signals.classes, grouped_by="image")
+    data = Dataset(images, labels, np.arange(len(images)), signals.classes, grouped_by="phantom")
     return data, {part: np.arange(ends[at], ends[at + 1]) for at, part in enumerate(parts)}
 
 

@@ -130,21 +130,21 @@ def test_default_priors_are_the_shares_of_the_test_set() -> None:
 
 def test_no_linear_classifier_beats_the_ideal_observer_at_one_place_and_the_best_comes_close() -> None:
     options = replace(ONE_PLACE, detectability=2.0)
-    train, test = images_of(options, [15_000, 15_000], seed=5), images_of(options, [10_000, 10_000], seed=6)
+    train, test = images_of(options, [8_000, 8_000], seed=5), images_of(options, [8_000, 8_000], seed=6)
     linear = LinearDiscriminantAnalysis(solver="lsqr").fit(train.images.reshape(-1, 256), train.labels)
     linear_scores = linear.decision_function(test.images.reshape(-1, 256))
     ideal, other = (
         roc_auc_score(test.labels, scores)
         for scores in (log_likelihood_ratios(options, test.images)[:, 1], linear_scores)
     )
-    assert ideal - 0.01 < other < ideal + 0.001  # both are of the same images
+    assert ideal - 0.015 < other < ideal + 0.001  # both are of the same images
 
 
 def test_where_the_place_varies_a_linear_classifier_falls_short_and_the_highest_matched_filter_does_not_pass() -> (
     None
 ):
     options = replace(ONE_PLACE, signal_places=4, detectability=3.0)
-    train, test = images_of(options, [5_000, 5_000], seed=7), images_of(options, [10_000, 10_000], seed=8)
+    train, test = images_of(options, [4_000, 4_000], seed=7), images_of(options, [6_000, 6_000], seed=8)
     pixels, held = ((data.images.reshape(-1, 256) - 128.0) / 16 for data in (train, test))
     ideal = roc_auc_score(test.labels, log_likelihood_ratios(options, test.images)[:, 1])
     linear = LinearDiscriminantAnalysis(solver="lsqr").fit(pixels, train.labels)
