@@ -53,6 +53,7 @@ class World:
     of the test patients of a draw that another draw tests too, and the share of images that are tested.
     post_hoc: what post-hoc logit adjustment adds to balanced accuracy. raw: what calls without a threshold add to it.
     classes: their number; the first is the negative one. bayes: the ideal observer's score in every line.
+    replicated: the metrics with replicates.
     """
 
     sets: tuple[str, ...] = ("phantoms",)
@@ -77,6 +78,7 @@ class World:
     post_hoc: float = 0.03
     raw: float = -0.1
     classes: int = 2
+    replicated: tuple[str, ...] = RESAMPLED
     bayes: float | None = None
     target: float = 0.7
 
@@ -203,7 +205,7 @@ def _line(
         "raw": dict.fromkeys(RAW, raw),
         "post_hoc": dict.fromkeys(RAW, after),
         "intervals": {m: [metrics[m] - 0.04, metrics[m] + 0.04] for m in RESAMPLED},
-        "replicates": {m: np.round(metrics[m] + deviations, 4).tolist() for m in RESAMPLED},
+        "replicates": {m: np.round(metrics[m] + deviations, 4).tolist() for m in world.replicated},
         "by_class": {
             "nodule": {m: metrics[m] for m in ("sensitivity", "specificity", "average_precision", "auroc")}
         },

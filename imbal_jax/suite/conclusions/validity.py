@@ -174,6 +174,28 @@ CHECKS = (
 )
 
 
+class Judgement(NamedTuple):
+    """A check on lines. result: "pass", "fail" or "cannot be judged". figures: the evidence, or why there is none."""
+
+    name: str
+    claim: str
+    result: str
+    figures: str
+
+    def __str__(self) -> str:
+        return f"{self.result}: {self.name} ({self.claim}): {self.figures}"
+
+
+def judge(lines: Sequence[Line]) -> list[Judgement]:
+    """The six checks on the lines of a ledger, each to be printed as a line."""
+    words = {True: "pass", False: "fail", None: "cannot be judged"}
+    found = []
+    for check in CHECKS:
+        holds, figures = check.holds(lines)
+        found.append(Judgement(check.name, check.claim, words[holds], figures))
+    return found
+
+
 def _is_rare(cell: Cell) -> bool:
     return cell.ratio >= RARE
 
