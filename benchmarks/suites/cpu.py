@@ -52,7 +52,9 @@ def get_suite() -> Suite:
             model=Model(name="cnn", options={"patch": 2, "width": 16, "stages": 3}),
             optim=Optim(learning_rate=2e-3, weight_decay=1e-2, ema_decay=0.98),
             train=Train(batch_size=64, evaluations=10, steps_per_dispatch=20),
-            augment=Augment(flip=True, shift=0.1),
+            augment=Augment(
+                flip=True
+            ),  # signals have mirror images among their places; a shift would move them
         ),
         steps=600,
         stages=(

@@ -20,7 +20,7 @@ def get_suite() -> Suite:
         base=Config(
             name="extreme",
             select="average_precision",
-            model=Model(name="cnn", options={"patch": 4, "width": 16, "stages": 1}),
+            model=Model(name="cnn", options={"patch": 4, "width": 16, "stages": 2}),
             optim=Optim(learning_rate=2e-3, weight_decay=1e-2, ema_decay=0.99),
             train=Train(batch_size=256, evaluations=16, steps_per_dispatch=50),
         ),
@@ -29,7 +29,7 @@ def get_suite() -> Suite:
             Stage(
                 name="final",
                 cells=tuple(
-                    signals(ratio, positives, side=16)
+                    signals(ratio, positives, side=16, places=4, detectability=3.0)
                     for ratio in (100, 1000, 10000)
                     for positives in (20, 100)
                 ),
