@@ -16,7 +16,7 @@ from imbal_jax.files import read_jsonl, write_text
 from imbal_jax.metrics import sensitivity_at_specificity
 from imbal_jax.metrics.averages import macro_mean
 from imbal_jax.metrics.labels import one_against_rest
-from imbal_jax.suite.dynamics import PER_CLASS, Numbers, Probe, dynamics_of, finite, probe_of
+from imbal_jax.suite.dynamics import Numbers, Probe, dynamics_of, finite, probe_of
 from imbal_jax.training.watch import Watched
 
 METRICS = ("balanced_accuracy", "sensitivity", "specificity", "average_precision", "auroc", "loss")
@@ -36,13 +36,13 @@ Steps and seconds run on through a second stage; ``stage`` is 1 or 2, ``stage_st
 class Curve:
     """A ``Watch`` that writes a line at each evaluation to a file.
 
-    path: of the file; what it holds already is kept. seed: chooses the probe of training images, up to ``per_class``
-    of each class, and so the same for all methods of a draw. per_class: 0 watches the metrics alone.
+    path: of the file; what it holds already is kept. seed: chooses the probe of training images, which is the same
+    for all methods of a draw. per_class: as for ``probe_of``; 0 watches the metrics alone.
     target: what ``to_target`` will be asked for.
     """
 
     def __init__(
-        self, path: Path, *, seed: int = 0, per_class: int = PER_CLASS, target: str = TARGET
+        self, path: Path, *, seed: int = 0, per_class: int | None = None, target: str = TARGET
     ) -> None:
         metric = parse_target(target).metric
         own = [float(metric.removeprefix(AT_SPECIFICITY))] if metric.startswith(AT_SPECIFICITY) else []
@@ -62,7 +62,7 @@ class Curve:
         values: Numbers = {name: finite(seen.values[name]) for name in names if name in seen.values}
         if seen.task.decides:
             values |= {f"{AT_SPECIFICITY}{at:g}": sensitivity_at(at / 100, seen) for at in self._percents}
-            if self.per_class:
+            if self.per_class != 0:
                 if self._probe is None:
                     self._probe = probe_of(seen.splits.train, per_class=self.per_class, seed=self.seed)
                 values |= dynamics_of(seen, self._probe)

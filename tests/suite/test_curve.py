@@ -12,7 +12,9 @@ from small_runs import QUIET, StopHere, small, stopped_after, write_pictures
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
+from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.suite.curve import Curve, columns_of, parse_target, to_target, unlearned
+from imbal_jax.suite.measure import line_of
 from imbal_jax.train import fit
 
 
@@ -43,7 +45,9 @@ def test_a_watched_run_of_two_stages_that_was_killed_has_the_whole_curve_and_no_
         fpr, tpr, _ = roc_curve(held.labels == bright, watched.kept[:, bright], drop_intermediate=False)
         best.append(tpr[fpr <= 0.1 + 1e-12].max())
         curve(watched)
+        last[:] = [watched.config, watched.splits]
 
+    last: list = []
     best: list[float] = []
     stopped_after(2, monkeypatch)
     with pytest.raises(StopHere):
@@ -73,6 +77,16 @@ def test_a_watched_run_of_two_stages_that_was_killed_has_the_whole_curve_and_no_
     assert all(-1 <= value <= 1 for name in ("gradient_cosine", "head_cosine") for value in columns[name])
     assert {(name, second) for name, second, *_ in seen} == {("ce", False), ("tau_norm", True)}
     assert len(curve.columns("ce")["step"]) == 3
+
+    # The line of the ledger says what the report would
+    scored = RunOutputs.read(own)
+    assert scored is not None
+    line = line_of(*last, scored, columns, cell="pictures", draw=0)
+    for name in ("balanced_accuracy", "sensitivity", "auroc", "average_precision"):
+        assert line["metrics"][name] == pytest.approx(found[0].shown["macro"][name])
+    assert line["raw"]["balanced_accuracy"] == pytest.approx(found[0].table["macro"]["balanced_accuracy"])
+    assert (line["steps"], line["best_step"]) == (columns["step"][-1], steps[-1])
+    assert json.loads(json.dumps(line, allow_nan=False)) == line
 
 
 def test_an_evaluation_is_watched_before_its_checkpoint_and_its_time_is_not_the_runs(

@@ -132,22 +132,24 @@ def assert_agree(found: dict, expected: dict, majority: str) -> None:
 
 @pytest.mark.parametrize(("method", "smoothing"), [("weighted_ce", 0.1), ("logit_adjusted", 0.0)])
 def test_gradients_of_classes_are_those_of_plain_jax(method: str, smoothing: float) -> None:
-    data = pictures((90, 12, 5))
+    data = pictures((90, 12, 5, 0))  # no image of the last
     seen = watched(data, METHODS[method], smoothing=smoothing)
     found = dynamics_of(seen, probe_of(data, per_class=90))
-    priors = np.array([90, 12, 5]) / 107 if method == "logit_adjusted" else None
+    priors = np.array([90, 12, 5, 0.5]) / 107.5 if method == "logit_adjusted" else None
 
     def loss(logits, labels):
         logits = logits if priors is None else logits + jnp.log(priors)
-        targets = jax.nn.one_hot(labels, 3) * (1 - smoothing) + smoothing / 3
+        targets = jax.nn.one_hot(labels, 4) * (1 - smoothing) + smoothing / 4
         return -(targets * jax.nn.log_softmax(logits)).sum(axis=1)
 
-    groups = {name: (data.labels == c).astype(np.float32) for c, name in enumerate(data.classes)}
+    groups = {name: (data.labels == c).astype(np.float32) for c, name in enumerate(data.classes[:3])}
     expected = by_plain_jax(loss, seen.state.params, data, groups)
     assert_agree(found, expected, "common")
     cosines = [found["gradient_cosine/rare"], found["gradient_cosine/rarer"]]
     np.testing.assert_allclose(found["gradient_cosine"], np.mean(cosines), atol=1e-7)
     assert "gradient_cosine/common" not in found
+    lost = {name for name, value in found.items() if value is None}
+    assert lost == {"loss/absent", "gradient_norm/absent", "recall/absent"}
 
 
 def test_gradients_of_many_labels_are_those_of_plain_jax() -> None:
@@ -166,8 +168,8 @@ def test_gradients_of_many_labels_are_those_of_plain_jax() -> None:
     assert "gradient_cosine/c" in found
 
 
-@pytest.mark.parametrize("loss", ["pairwise_auc", "auc_margin"])
-def test_the_parts_of_a_ranking_loss_add_up_to_its_gradient(loss: str) -> None:
+def test_the_parts_of_a_ranking_loss_add_up_to_its_gradient() -> None:
+    loss = "auc_margin"  # which has variables of its own besides
     data = pictures((20, 20, 20))
     seen = watched(data, Method(name="ranks", loss=loss))
     probe, program = probe_of(data, per_class=20), seen.stage.program
@@ -215,14 +217,6 @@ def test_every_kind_of_objective_gives_finite_numbers(method: str) -> None:
     assert all(value is not None and np.isfinite(value) for value in found.values())
 
 
-def test_a_class_without_training_images_has_none_and_changes_no_other() -> None:
-    with_it = pictures((40, 8, 5, 0))
-    found = dynamics_of(watched(with_it, METHODS["ce"]), probe_of(with_it))
-    lost = {name for name, value in found.items() if value is None}
-    assert lost == {"loss/absent", "gradient_norm/absent", "recall/absent"}
-    assert all(np.isfinite(value) for value in found.values() if value is not None)
-
-
 def test_a_probe_has_the_same_images_for_each_method_and_no_more_than_asked() -> None:
     data = pictures((200, 30, 4))
     one, same, other = (probe_of(data, per_class=10, seed=seed) for seed in (1, 1, 2))
@@ -232,6 +226,8 @@ def test_a_probe_has_the_same_images_for_each_method_and_no_more_than_asked() ->
     assert one.rare == (1, 2)
     assert one.images.shape == (3, 10, 3, 3, 1)
     assert one.counted.sum(axis=1).tolist() == [10, 10, 4]
+    assert probe_of(data).images.shape[1] == 64
+    assert probe_of(pictures((90, 80, 70, 60))).images.shape[:2] == (4, 64)
     for g, c in enumerate(one.columns):
         known = {image.tobytes() for image in data.images[data.labels == c]}
         taken = [image.tobytes() for image in one.images[g][one.counted[g] > 0]]

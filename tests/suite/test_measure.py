@@ -12,13 +12,13 @@ from imbal_jax.config import Config, Data, Deploy
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.load import Splits
 from imbal_jax.runs.deployment_choice import deploy
+from imbal_jax.suite.judged import paired_draws
 from imbal_jax.suite.measure import (
     KEPT,
     bayes_of,
     judged_by,
     line_of,
     measures_of,
-    paired_draws,
     post_hoc,
 )
 
