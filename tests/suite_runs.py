@@ -46,12 +46,6 @@ def always_killed(suite: Suite, address: SuiteAddress, out: Path, *, commit: str
     return {}
 
 
-def unrepeatable(suite: Suite, address: SuiteAddress, out: Path, *, commit: str) -> dict[str, Any]:
-    """A run whose result is another each time."""
-    made = line(address)
-    return {**made, "metrics": {"balanced_accuracy": (time.time_ns() % 10**6) / 10**6}}
-
-
 def line(address: SuiteAddress) -> dict[str, Any]:
     return {
         "outcome": "done",

@@ -96,6 +96,7 @@ def run_addresses(job: Benchmark, state: Grid, todo: Sequence[SuiteAddress]) -> 
     tail = Tail(job.out)
     ours: set[str] = set()
     theirs: set[str] = set()
+    asked = {address.key for address in todo}
     total = len(state.definitions)
     progress = GridProgress(
         job.console,
@@ -117,7 +118,7 @@ def run_addresses(job: Benchmark, state: Grid, todo: Sequence[SuiteAddress]) -> 
         new = [line for line in tail.new() if state.definitions.get(line["key"]) == line.get("definition")]
         others = {line["key"]: line for line in new if line["key"] not in ours | theirs}
         for line in others.values():
-            progress.elsewhere(line)
+            progress.elsewhere(line, ours=line["key"] in asked)
         theirs.update(others)
         return set(others)
 

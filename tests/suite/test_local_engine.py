@@ -94,6 +94,8 @@ def test_a_run_that_ends_its_process_twice_or_raises_fails_alone_and_the_grid_go
     again = run(suite, tmp_path / "out", "troubled", workers=1)
     assert "4 of 4 runs" in again
     assert len(tries(tmp_path / "out")) == 5, "a failed run has its line"
+    repeated = run(suite, tmp_path / "out", "quick", workers=1, rerun="screen/phantom-10/0/ce/default/0")
+    assert "screen/phantom-10/0/ce/default/0 agrees: " in repeated
 
 
 def test_a_command_that_is_killed_or_stopped_goes_on_where_it_was(
