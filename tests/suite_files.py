@@ -29,6 +29,7 @@ def write_suite(
     body: str = BODY,
 ) -> Path:
     """The file of a suite of 2 cells x ``methods`` x ``draws``. more: further fields of its stage."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "small.py"
     path.write_text(HEAD + body.format(methods=methods, draws=draws, more=more and f", {more}"))
     return path

@@ -46,12 +46,6 @@ def always_killed(suite: Suite, address: SuiteAddress, out: Path, *, commit: str
     return {}
 
 
-def unrepeatable(suite: Suite, address: SuiteAddress, out: Path, *, commit: str) -> dict[str, Any]:
-    """A run whose result is another each time."""
-    made = line(address)
-    return {**made, "metrics": {"balanced_accuracy": (time.time_ns() % 10**6) / 10**6}}
-
-
 def line(address: SuiteAddress) -> dict[str, Any]:
     return {
         "outcome": "done",
@@ -68,3 +62,10 @@ def note(out: Path, address: SuiteAddress) -> int:
     with path.open("a") as stream:
         stream.write(json.dumps({"pid": os.getpid(), "key": address.key, "at": time.time()}) + "\n")
     return sum(json.loads(text)["key"] == address.key for text in path.read_text().splitlines())
+
+
+def slow(suite: Suite, address: SuiteAddress, out: Path, *, commit: str) -> dict[str, Any]:
+    """As ``quick``, and takes 0.7 seconds."""
+    note(out, address)
+    time.sleep(0.7)
+    return line(address)

@@ -81,9 +81,10 @@ class GridProgress:
             end = f", {duration(left)} left" if self.left and math.isfinite(left) else ""
             say(self.console, f"{self.outcomes.total()}/{self.total}  {shown}{end}")
 
-    def elsewhere(self, line: Line) -> None:
-        """Counts a run that another command has finished."""
+    def elsewhere(self, line: Line, *, ours: bool) -> None:
+        """Counts a run that another command has finished. ours: this command would have run it."""
         self.outcomes[line["outcome"]] += 1
+        self.left -= ours
         if self._live is not None:
             self._live.update(self._bar, completed=self.outcomes.total(), status=self.status())
 
