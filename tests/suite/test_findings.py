@@ -397,7 +397,7 @@ def test_what_speaks_against_a_recommendation_is_said():
     assert [rival.method for rival in regime.rivals] == ["alike"]
     said = regime.evidence_against()
     for sentence, words in zip(
-        said, ("in 1 of 2 cells", "failed", "times as long", "0.1", "alike"), strict=True
+        said, ("in 1 of 2 cells", "failed", "times as long", "calibration", "alike"), strict=True
     ):
         assert words in sentence
 
