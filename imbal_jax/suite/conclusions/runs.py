@@ -89,7 +89,7 @@ def numbers(runs: Iterable[Line], metric: str, part: str = "metrics") -> np.ndar
 
 
 def time_to_target(line: Line, unit: str) -> float:
-    """Steps or seconds until the target; inf where the run missed it or diverged, NaN where the line does not tell."""
+    """Steps or seconds to the target; inf where the run missed it or diverged, NaN where the line does not tell."""
     if line["outcome"] == "diverged":
         return math.inf
     if line["outcome"] != "done" or "to_target" not in line:
