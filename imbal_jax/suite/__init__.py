@@ -1,0 +1,1 @@
+"""Benchmark suites: many runs, their ledger, what follows from them."""

@@ -1,0 +1,53 @@
+"""How each method is drawn: one colour, dash and marker in every figure of a page."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from imbal_jax.report.html import DASHES, METHOD_COLOURS
+from imbal_jax.report.plots import BAND, INK, MUTED, PAGE, WIDTH
+from imbal_jax.suite.report.view import View
+
+MOST = METHOD_COLOURS - 1  # hues; methods beyond are grey
+MARKERS = "osD^vPX"
+
+
+@dataclass(frozen=True)
+class Look:
+    """colour: a stand-in of ``report.plots``. dash: of an SVG line, "" is solid."""
+
+    name: str
+    colour: str
+    dash: str
+    marker: str
+
+    def line(self, **changes: Any) -> dict[str, Any]:
+        dash = [float(length) / 2.5 for length in self.dash.split()]
+        style = {"color": self.colour, "linewidth": WIDTH, "linestyle": (0, dash) if dash else "-"}
+        return style | changes
+
+    def band(self) -> dict[str, Any]:
+        return {"color": self.colour, "alpha": BAND, "linewidth": 0}
+
+    def dot(self, **changes: Any) -> dict[str, Any]:
+        style = {"marker": self.marker, "markersize": 6, "color": self.colour, "markeredgecolor": PAGE}
+        return style | {"linestyle": "", "zorder": 5} | changes
+
+
+def reference_look(name: str) -> Look:
+    return Look(name, INK, "", "o")
+
+
+def rest_look(name: str = "other methods") -> Look:
+    """Grey: methods that are neither the reference nor among the best."""
+    return Look(name, MUTED, "", ".")
+
+
+def looks(view: View, most: int = MOST) -> dict[str, Look]:
+    """Of the reference and the best ``most`` others; the rest are drawn as ``rest_look``."""
+    others = [name for name in view.methods if name != view.reference]
+    if len(others) > most:
+        others = others[: most - 1]
+    found = {view.reference: reference_look(view.reference)} if view.reference in view.methods else {}
+    for i, name in enumerate(others, 1):
+        found[name] = Look(name, f"#0a00{i:02x}", DASHES[i % len(DASHES)], MARKERS[(i - 1) % len(MARKERS)])
+    return found
