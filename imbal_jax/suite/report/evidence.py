@@ -28,6 +28,7 @@ class Evidence:
     others: tuple[View, ...]
     descriptive: bool
     target: str
+    pending: int
     suite: Any
 
     @property
@@ -62,28 +63,32 @@ def evidence_of(suite_or_title: Any, lines: Sequence[Line]) -> Evidence:
         defaults=None if defaults is screen else defaults,
         screen=screen,
         others=tuple(view for view in views.values() if view not in known),
-        descriptive=(suite is not None and suite.descriptive) or fewest_pairs(main) < FEWEST_SEEDS,
+        descriptive=(suite is not None and suite.descriptive) or typical_pairs(main) < FEWEST_SEEDS,
         target="" if suite is None else suite.target,
+        pending=0,
         suite=suite,
     )
 
 
-def fewest_pairs(view: View) -> int:
-    """Seeds of the condition and method with the fewest pairs; 0 where nothing can be paired."""
+def pairs_of(view: View) -> list[int]:
+    """Pairs with the reference of each method in each cell that has any."""
     methods = [name for name in view.methods if name != view.reference]
-    return min((len(view.differences(m, p.cell)) for m in methods for p in view.places), default=0)
+    found = [len(view.differences(method, place.cell)) for method in methods for place in view.places]
+    return [count for count in found if count]
 
 
-def most_pairs(view: View) -> int:
-    methods = [name for name in view.methods if name != view.reference]
-    return max((len(view.differences(m, p.cell)) for m in methods for p in view.places), default=0)
+def typical_pairs(view: View) -> int:
+    """Median of ``pairs_of``; 0 where nothing can be paired."""
+    found = sorted(pairs_of(view))
+    return found[(len(found) - 1) // 2] if found else 0
 
 
 def _main(views: Mapping[tuple[str, str], View]) -> View:
     """The last stage that compares, tuned before default; else the one with the most runs."""
     stages = list(dict.fromkeys(stage for stage, _ in views))
     for stage in reversed(stages):
-        ready = [v for (s, _), v in views.items() if s == stage and most_pairs(v) >= COMPARABLE]
+        ready = [v for (s, _), v in views.items() if s == stage and max(pairs_of(v), default=0) >= COMPARABLE]
         if ready:
-            return min(ready, key=lambda v: ("tuned", "default").index(v.setting) if v.setting in ("tuned", "default") else 2)
+            order = {"tuned": 0, "default": 1}
+            return min(ready, key=lambda view: order.get(view.setting, 2))
     return max(views.values(), key=lambda view: len(view.lines))

@@ -5,12 +5,14 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from imbal_jax.report.html import figures
 from imbal_jax.report.plots import MUTED
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look, looks, rest_look
+from imbal_jax.suite.report.time_to_target import time_of
 from imbal_jax.suite.report.view import Line, View
 
 MOST_ROWS = 24  # methods in the figure: the reference and those with most to tell
@@ -47,7 +49,7 @@ def _tally(method: str, lines: list[Line]) -> Tally:
         len(lines),
         outcomes["diverged"],
         outcomes["failed"],
-        sum(1 for line in done if line.get("to_target") is None),
+        sum(1 for line in done if not math.isfinite(time_of(line, "steps"))),
         sum(1 for line in done if line.get("skipped")),
         tuple(lost),
     )
@@ -127,7 +129,7 @@ def _unlearning(rows: list[Tally], shown: dict[str, Look]) -> Panel:
     return Panel(figure, f"Un-learning: highest median {figures(middle[worst])}, of {rows[worst].method}.")
 
 
-def _names(axes: object, rows: list[Tally]) -> None:
-    axes.set_yticks(range(len(rows)), [row.method for row in rows])  # type: ignore[attr-defined]
-    axes.set_ylim(len(rows) - 0.4, -0.6)  # type: ignore[attr-defined]
-    axes.grid(visible=False, axis="y")  # type: ignore[attr-defined]
+def _names(axes: Axes, rows: list[Tally]) -> None:
+    axes.set_yticks(range(len(rows)), [row.method for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")

@@ -1,0 +1,85 @@
+"""Section: what ran, what failed, and what of the grid is missing."""
+
+from collections import Counter
+
+from imbal_jax.report.html import counted, listed
+from imbal_jax.suite.report.blocks import Block, Fold, Text, one_table
+from imbal_jax.suite.report.evidence import Evidence
+from imbal_jax.suite.report.failures import reasons, tallies
+from imbal_jax.suite.report.view import Line, View
+
+SHOWN = 12  # rows that are not folded
+HEADINGS = ("stage and setting", "conditions", "methods", "seeds", "done", "diverged", "failed", "missing")
+
+
+def coverage(evidence: Evidence) -> tuple[Block, ...]:
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in evidence.lines:
+        groups.setdefault((line["stage"], line["setting"]), []).append(line)
+    rows = [_row(stage, setting, lines) for (stage, setting), lines in groups.items()]
+    absent = missing(evidence.main)
+    blocks: list[Block] = [
+        Text(_sentence(evidence, absent)),
+        one_table(HEADINGS, rows),
+    ]
+    if absent:
+        table = one_table(("condition", "missing methods"), [(place, listed(names)) for place, names in absent])
+        blocks.append(Fold(f"What is missing of {evidence.main.stage}, {evidence.main.setting}", (table,)))
+    blocks += _failed(evidence.main)
+    return tuple(blocks)
+
+
+def missing(view: View) -> list[tuple[str, list[str]]]:
+    """Conditions with the methods that lack a run there, and how many: ``crt (2 of 12)``."""
+    found = []
+    for place in view.places:
+        names = []
+        for method in view.methods:
+            lacking = len(view.units) - len(view.runs(method, place.cell))
+            if lacking:
+                names.append(f"{method} ({lacking} of {len(view.units)})")
+        if names:
+            found.append((f"{place.set} {place.label}", names))
+    return found
+
+
+def _sentence(evidence: Evidence, absent: list[tuple[str, list[str]]]) -> str:
+    outcomes = Counter(line["outcome"] for line in evidence.lines)
+    text = f"{outcomes['done']:,} of {counted(len(evidence.lines), 'run')} ended with numbers"
+    bad = [f"{outcomes[name]:,} {name}" for name in ("diverged", "failed") if outcomes[name]]
+    text += f", {listed(bad)}." if bad else "; none diverged or failed."
+    if evidence.pending:
+        text += f" {evidence.pending:,} runs that could start now are not in the ledger yet: expect changes."
+    return text + (
+        " Means are over the runs with numbers, and pairs over the seeds that both methods finished."
+        if bad or absent
+        else ""
+    )
+
+
+def _row(stage: str, setting: str, lines: list[Line]) -> tuple[str, ...]:
+    """missing: of the product of the conditions, methods and seeds that occur."""
+    cells, methods = ({line[key] for line in lines} for key in ("cell", "method"))
+    seeds = {(line["draw"], line["seed"]) for line in lines}
+    outcomes = Counter(line["outcome"] for line in lines)
+    lacking = len(cells) * len(methods) * len(seeds) - len(lines)
+    numbers = (len(cells), len(methods), len(seeds), outcomes["done"], outcomes["diverged"], outcomes["failed"], lacking)
+    return (f"{stage}, {setting}", *(f"{number:,}" for number in numbers))
+
+
+def _failed(view: View) -> list[Block]:
+    """Outcomes method by method, and the reasons."""
+    found = [row for row in tallies(view) if row.diverged or row.failed or row.skipped]
+    if not found:
+        return []
+    rows = [(r.method, f"{r.runs:,}", f"{r.diverged}", f"{r.failed}", f"{r.skipped}") for r in found]
+    headings = ("method", "runs", "diverged", "failed", "runs with steps left out")
+    why = [(method, reason, f"{number:,}") for method, reason, number in reasons(view)]
+    table = one_table(headings, rows)
+    parts: list[Block] = [
+        Fold(f"Methods with trouble in {view.stage}, {view.setting}: {listed([row.method for row in found[:SHOWN]])}",
+             (Text("A step is left out where a gradient is not finite."), table)),
+    ]  # fmt: skip
+    if why:
+        parts.append(Fold("Reasons", (one_table(("method", "reason", "runs"), why),)))
+    return parts
