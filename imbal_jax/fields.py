@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,6 +20,7 @@ _NAMES: Mapping[Any, str] = {
     str: "text",
     Path: "a path",
     type(None): "None",
+    Callable: "a function",
 }
 
 
@@ -35,8 +36,9 @@ def check_fields(value: Any, prefix: str = "", *, dashes: bool = True) -> None:
     """Check and convert every field of a frozen dataclass by its annotation; call it in ``__post_init__``.
 
     ``Literal`` accepts its own values; ``float`` a finite number, also a whole one; ``int`` a whole number; neither
-    accepts True or False; ``tuple``, ``dict`` and unions accept what their parts accept. NumPy scalars become Python
-    scalars, a list becomes a tuple, and text becomes a path where a path is expected.
+    accepts True or False; ``tuple``, ``dict`` and unions accept what their parts accept; ``Callable``
+    accepts a function. NumPy scalars become Python scalars, a list becomes a tuple, and text becomes a path where
+    a path is expected.
 
     Raises InputError that begins with ``prefix`` and the field's name, with dashes as on the command line.
     """
@@ -73,6 +75,8 @@ def _fitting(value: Any, annotation: Any) -> Any:
         return _of_tuple(value, annotation)
     if origin is dict:
         return _of_dict(value, annotation)
+    if origin is Callable:
+        return _plain(value, Callable)
     return _plain(value, annotation)
 
 
@@ -147,6 +151,8 @@ def _named(annotation: Any) -> str:
         return f"a tuple, each item {_named(parts[0])}"
     if origin is tuple:
         return f"a tuple of {' and '.join(map(_named, parts))}"
+    if origin is Callable:
+        return _NAMES[Callable]
     if origin is dict:
         return f"a dict, each value {_named(parts[1])}"
     return _NAMES.get(annotation) or f"a {annotation.__name__}"

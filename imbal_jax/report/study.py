@@ -124,7 +124,9 @@ def study_of(
     groups = next((run.groups for run in runs if run.groups is not None), None)
     cohort = cohort_of(decided[0].truth, groups)
     tables = tuple(table_of(run, d) for run, d in zip(runs, decided, strict=True))
-    return Study(tuple(runs), decided, tables, images, cohort, groups is not None, winner_of(tables), grouped_by)
+    return Study(
+        tuple(runs), decided, tables, images, cohort, groups is not None, winner_of(tables), grouped_by
+    )
 
 
 def deployed_table(

@@ -82,8 +82,7 @@ def _of_few(study: Study, present: list[tuple[int, Counts]]) -> list[str]:
     if not scarce:
         return lines
     named = [
-        f"{escape(name)} {count:,}"
-        + (f" of {counted(patients, study.grouped_by)}" if count else "")
+        f"{escape(name)} {count:,}" + (f" of {counted(patients, study.grouped_by)}" if count else "")
         for count, patients, name in scarce
     ]
     count, _, name = min(((c, p, n) for c, p, n in scarce if c), default=(0, 0, ""))

@@ -134,18 +134,22 @@ def _tupled(value: Any) -> Any:
 
 
 def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
-    where = (
-        "devices",
-        "resident",
-        "save_minutes",
-        "max_nonfinite",
-    )  # how it is run; the results are the same
-    train = {k: v for k, v in _mapping(values, "train").items() if k not in where}
+    kept = what_counts(values)
+    data = {k: v for k, v in kept["data"].items() if f"data.{k}" not in without}
+    rest = {
+        k: v
+        for k, v in kept.items()
+        if k not in ("methods", "title", "deploy", "seeds", DEFINITIONS, *without)
+    }
+    return {**rest, "data": data}
+
+
+def what_counts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config's JSON values without those that change no result: folders, workers, devices, times of saving."""
+    manner = ("devices", "resident", "save_minutes", "max_nonfinite")
+    train = {k: v for k, v in _mapping(values, "train").items() if k not in manner}
     data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
-    rest = {k: v for k, v in values.items() if k not in ("methods", "title", "deploy", "seeds", DEFINITIONS)}
-    data = {k: v for k, v in data.items() if f"data.{k}" not in without}
-    rest = {k: v for k, v in rest.items() if k not in without}
-    return {**rest, "train": train, "data": data}
+    return {**values, "train": train, "data": data}
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -75,7 +75,8 @@ def write_run_report(
     kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
     return write_report(
         path,
-        title=config.title or title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by),
+        title=config.title
+        or title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by),
         runs=results,
         classes=splits.classes,
         negative_class=config.data.negative_class,
