@@ -8,7 +8,7 @@ from imbal_jax.report.html import figures
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look, looks, rest_look
-from imbal_jax.suite.report.metric_words import MEANINGS, named
+from imbal_jax.suite.report.metric_words import MEANINGS, named, sentence
 from imbal_jax.suite.report.view import View, mean
 
 MEASURES = ("calibration_error", "brier")
@@ -23,14 +23,16 @@ def calibration(evidence: Evidence) -> Drawing | None:
     if not panels:
         return None
     left = len(view.methods) - MOST_ROWS
-    notes = ["Means over the conditions (dot), and the lowest and highest condition (line), each the mean of its seeds."]
+    notes = [
+        "Means over the conditions (dot), and the lowest and highest condition (line), each the mean of its seeds."
+    ]
     if left > 0:
         notes.append(f"{left} methods more are in the table.")
     words = "; ".join(f"{named(name)}: {MEANINGS[name]}" for name in MEASURES)
     return Drawing(
         name="calibration",
         heading="Calibration at the true prevalence",
-        read=f"Lower is better. {words[0].upper()}{words[1:]}. Balanced training promises too many positives unless "
+        read=f"Lower is better. {sentence(words)}. Balanced training promises too many positives unless "
         "its probabilities are corrected.",
         panels=panels,
         key=(),
@@ -47,7 +49,7 @@ def _panel(view: View, name: str, shown: dict[str, Look]) -> Panel | None:
     known = [[value for value in row if math.isfinite(value)] for row in per_cell]
     if not any(known):
         return None
-    figure, axes = axes_of(named(name), "", named(name).capitalize(), height=tall(len(methods)))
+    figure, axes = axes_of(named(name), "", sentence(named(name)), height=tall(len(methods)))
     for i, (method, row) in enumerate(zip(methods, known, strict=True)):
         if row:
             look = shown.get(method) or rest_look()
@@ -60,4 +62,4 @@ def _panel(view: View, name: str, shown: dict[str, Look]) -> Panel | None:
     means = {method: mean(row) for method, row in zip(methods, known, strict=True) if row}
     low, high = (pick(means, key=means.__getitem__) for pick in (min, max))
     said = f"lowest {low} {figures(means[low])}, highest {high} {figures(means[high])}"
-    return Panel(figure, f"{named(name).capitalize()}: {said}.")
+    return Panel(figure, f"{sentence(named(name))}: {said}.")

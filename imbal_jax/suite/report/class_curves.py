@@ -9,10 +9,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from imbal_jax.report.html import figures
 from imbal_jax.report.plots import INK, MUTED, thinned
+from imbal_jax.suite.definition import Line
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look, looks
-from imbal_jax.suite.report.view import Line, Place, View
+from imbal_jax.suite.report.view import Place, View
 
 CURVES = (
     ("recall", "validation recall"),
@@ -85,8 +86,8 @@ def class_curves(evidence: Evidence) -> Drawing | None:
     )
     if not panels:
         return None
-    key = tuple(Look(f"{look.name}, {rare}", look.colour, "", "") for look in chosen)
-    faint = Look(f"{common} (frequent class, same colours)", INK, "2 3", "")
+    key = tuple(Look(f"{look.name}, {rare}", look.colour) for look in chosen)
+    faint = Look(f"{common} (frequent class, same colours)", INK, "2 3")
     runs = sum(len(group) for group in lines.values())
     return Drawing(
         name="classes",

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from imbal_jax.report.html import counted, listed
+from imbal_jax.suite.definition import Line
 from imbal_jax.suite.report.blocks import Block, Notice, Text
 from imbal_jax.suite.report.evidence import FEWEST_SEEDS, Evidence, typical_pairs
-from imbal_jax.suite.report.view import Line, View, ratio_text
+from imbal_jax.suite.report.view import View, ratio_text
 
 NAMED = 10  # methods named in the sentence; more are counted
 
@@ -72,8 +73,14 @@ def _with_what(lines: Sequence[Line]) -> str:
     hours = sum(float(line.get("total_seconds") or 0) for line in lines) / 3600
     spent = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
     days = sorted(str(line["time"])[:10] for line in lines if line.get("time"))
-    when = f", {_range([_day(days[0]), _day(days[-1])] if days[0] != days[-1] else [_day(days[0])])}" if days else ""
-    return f"All {len(lines):,} runs took {spent} on {hardware} with {listed(texts)} (commit {commits}){when}."
+    when = (
+        f", {_range([_day(days[0]), _day(days[-1])] if days[0] != days[-1] else [_day(days[0])])}"
+        if days
+        else ""
+    )
+    return (
+        f"All {len(lines):,} runs took {spent} on {hardware} with {listed(texts)} (commit {commits}){when}."
+    )
 
 
 def _some(values: Iterable[str], most: int = 2) -> str:

@@ -9,7 +9,7 @@ from imbal_jax.report.html import figures
 from imbal_jax.report.plots import MUTED
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
-from imbal_jax.suite.report.looks import looks, rest_look
+from imbal_jax.suite.report.looks import keyed, looks, rest_look
 from imbal_jax.suite.report.metric_words import named
 from imbal_jax.suite.report.view import View
 
@@ -92,7 +92,7 @@ def accuracy_against_cost(evidence: Evidence) -> Drawing | None:
         read=f"Up is more accurate, left is cheaper than {view.reference}. The grey steps join the methods that no other "
         "method beats in both (the Pareto front).",
         panels=(Panel(figure, f"On the front: {said}."),),
-        key=(*shown.values(), *([rest_look()] if len(shown) < len(found) else [])),
+        key=keyed(view, shown, "dot"),
         runs=len(view.done),
         command=evidence.command("cost"),
         notes=(

@@ -3,10 +3,12 @@
 from collections import Counter
 
 from imbal_jax.report.html import counted, listed
+from imbal_jax.suite.definition import Line
+from imbal_jax.suite.grid import Grid
 from imbal_jax.suite.report.blocks import Block, Fold, Text, one_table
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.failures import reasons, tallies
-from imbal_jax.suite.report.view import Line, View
+from imbal_jax.suite.report.view import View
 
 SHOWN = 12  # rows that are not folded
 HEADINGS = ("stage and setting", "conditions", "methods", "seeds", "done", "diverged", "failed", "missing")
@@ -23,7 +25,9 @@ def coverage(evidence: Evidence) -> tuple[Block, ...]:
         one_table(HEADINGS, rows),
     ]
     if absent:
-        table = one_table(("condition", "missing methods"), [(place, listed(names)) for place, names in absent])
+        table = one_table(
+            ("condition", "missing methods"), [(place, listed(names)) for place, names in absent]
+        )
         blocks.append(Fold(f"What is missing of {evidence.main.stage}, {evidence.main.setting}", (table,)))
     blocks += _failed(evidence.main)
     return tuple(blocks)
@@ -48,13 +52,30 @@ def _sentence(evidence: Evidence, absent: list[tuple[str, list[str]]]) -> str:
     text = f"{outcomes['done']:,} of {counted(len(evidence.lines), 'run')} ended with numbers"
     bad = [f"{outcomes[name]:,} {name}" for name in ("diverged", "failed") if outcomes[name]]
     text += f", {listed(bad)}." if bad else "; none diverged or failed."
-    if evidence.pending:
-        text += f" {evidence.pending:,} runs that could start now are not in the ledger yet: expect changes."
+    text += _unfinished(evidence.grid)
     return text + (
         " Means are over the runs with numbers, and pairs over the seeds that both methods finished."
         if bad or absent
         else ""
     )
+
+
+def _unfinished(state: Grid | None) -> str:
+    """What of the suite has not run, and what of the ledger is not of the suite as it is defined now."""
+    if state is None:
+        return ""
+    text = ""
+    if state.pending:
+        text += (
+            f" {counted(len(state.pending), 'run')} of the suite are not in the ledger yet: expect changes."
+        )
+    if state.waiting:
+        text += f" Not begun, because chosen from earlier stages: {listed(state.waiting)}."
+    if state.changed:
+        text += f" {counted(len(state.changed), 'line')} were made with other options than the suite has now."
+    if state.foreign:
+        text += f" {counted(len(state.foreign), 'line')} of runs that the suite no longer has are left out."
+    return text
 
 
 def _row(stage: str, setting: str, lines: list[Line]) -> tuple[str, ...]:
@@ -63,7 +84,15 @@ def _row(stage: str, setting: str, lines: list[Line]) -> tuple[str, ...]:
     seeds = {(line["draw"], line["seed"]) for line in lines}
     outcomes = Counter(line["outcome"] for line in lines)
     lacking = len(cells) * len(methods) * len(seeds) - len(lines)
-    numbers = (len(cells), len(methods), len(seeds), outcomes["done"], outcomes["diverged"], outcomes["failed"], lacking)
+    numbers = (
+        len(cells),
+        len(methods),
+        len(seeds),
+        outcomes["done"],
+        outcomes["diverged"],
+        outcomes["failed"],
+        lacking,
+    )
     return (f"{stage}, {setting}", *(f"{number:,}" for number in numbers))
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -13,13 +12,13 @@ from imbal_jax.report.plots import INK, MUTED, PAGE
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look
-from imbal_jax.suite.report.metric_words import named
+from imbal_jax.suite.report.metric_words import named, sentence
 from imbal_jax.suite.report.view import Place, View, ratio_text
 
 BETTER, WORSE, EQUAL, OPEN = "better", "worse", "no difference", "not shown"
 HATCHES = {EQUAL: "....", OPEN: "////"}
 BLUE, ORANGE = "#0a0001", "#0a0002"
-STRONG = 0.1  # difference of the strongest colour
+STRONG = 0.05  # difference of the strongest colour
 FEW = 12  # rows below which numbers are large
 
 
@@ -34,9 +33,13 @@ Verdicts = Mapping[tuple[str, str], Cell]
 """Of a method in a cell; one without runs is absent."""
 
 
-def differences(evidence: Evidence, view: View, verdicts: Verdicts, name: str = "differences") -> Drawing | None:
+def differences(
+    evidence: Evidence, view: View, verdicts: Verdicts, name: str = "differences"
+) -> Drawing | None:
     """A panel a set. None where nothing can be compared."""
-    methods = [m for m in view.methods if m != view.reference and any((m, p.cell) in verdicts for p in view.places)]
+    methods = [
+        m for m in view.methods if m != view.reference and any((m, p.cell) in verdicts for p in view.places)
+    ]
     if not methods:
         return None
     panels = tuple(_panel(view, each, methods, verdicts) for each in view.sets)
@@ -44,11 +47,17 @@ def differences(evidence: Evidence, view: View, verdicts: Verdicts, name: str = 
     return Drawing(
         name=name,
         heading=f"Difference to {view.reference}, method by condition{which}",
-        read=f"{named(view.primary).capitalize()} less that of {view.reference}, in hundredths, mean over the seeds. "
-        f"Blue is better, orange worse than {view.reference}. Dotted: no difference, the two are equal for practical "
-        "purposes. Striped: not shown, these runs do not decide it. Methods are sorted by their mean.",
+        read=f"{sentence(named(view.primary))} less that of {view.reference}, in hundredths, mean over the seeds. "
+        f"Colours: shown to be better or worse; the strongest begins at ±{100 * STRONG:.0f}. No difference (dotted): "
+        "the two are equal for practical purposes. Not shown (striped): these runs do not decide it. Methods are "
+        "sorted by their mean difference.",
         panels=panels,
-        key=(Look("better", BLUE, "", ""), Look("worse", ORANGE, "", "")),
+        key=(
+            Look(f"better than {view.reference}", BLUE, sign="box"),
+            Look(f"worse than {view.reference}", ORANGE, sign="box"),
+            Look("no difference", MUTED, sign="dots"),
+            Look("not shown", MUTED, sign="stripes"),
+        ),
         runs=len(view.done),
         command=evidence.command(name),
         notes=(_counts(view, methods, verdicts),),
@@ -60,7 +69,9 @@ def _counts(view: View, methods: list[str], verdicts: Verdicts) -> str:
     found = [verdicts[m, p.cell].verdict for m in methods for p in view.places if (m, p.cell) in verdicts]
     parts = [f"{found.count(verdict)} {verdict}" for verdict in (BETTER, WORSE, EQUAL, OPEN)]
     empty = len(methods) * len(view.places) - len(found)
-    return f"{len(found)} comparisons: {listed(parts)}." + (f" {empty} have no pair of runs: ×." if empty else "")
+    return f"{len(found)} comparisons: {listed(parts)}." + (
+        f" {empty} have no pair of runs: ×." if empty else ""
+    )
 
 
 def _panel(view: View, name: str, methods: list[str], verdicts: Verdicts) -> Panel:
@@ -91,17 +102,22 @@ def _draw(axes: Axes, i: int, j: int, cell: Cell | None) -> None:
     if cell is None or not math.isfinite(cell.difference):
         axes.text(j, i, "×", ha="center", va="center", color=MUTED, fontsize=8)
         return
-    strength = 0.75 * min(abs(cell.difference) / STRONG, 1) + 0.05
-    colour = BLUE if cell.difference > 0 else ORANGE
-    axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=colour, alpha=strength, linewidth=0))
     hatch = HATCHES.get(cell.verdict)
+    strength = 0.7 * min(abs(cell.difference) / STRONG, 1) + 0.15
     if hatch:
-        with matplotlib.rc_context({"hatch.linewidth": 0.6}):
-            stripes = Rectangle(corner, 0.96, 0.92, fill=False, edgecolor=MUTED, hatch=hatch, alpha=0.55, linewidth=0)
-            axes.add_patch(stripes)
+        axes.add_patch(
+            Rectangle(corner, 0.96, 0.92, fill=False, edgecolor=MUTED, hatch=hatch, alpha=0.6, linewidth=0)
+        )
+    else:
+        colour = BLUE if cell.verdict == BETTER else ORANGE
+        axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=colour, alpha=strength, linewidth=0))
     text = f"{100 * cell.difference:+.1f}".replace("-", "−")
-    shade = PAGE if strength > 0.55 and not hatch else INK
-    back = {"boxstyle": "square,pad=0.1", "facecolor": PAGE, "edgecolor": "none", "alpha": 0.75} if hatch else None
+    shade = PAGE if strength > 0.5 and not hatch else INK
+    back = (
+        {"boxstyle": "square,pad=0.1", "facecolor": PAGE, "edgecolor": "none", "alpha": 0.85}
+        if hatch
+        else None
+    )
     axes.text(j, i, text, ha="center", va="center", color=shade, fontsize=8, bbox=back)
 
 
@@ -112,5 +128,7 @@ def _said(places: list[Place], methods: list[str], verdicts: Verdicts) -> str:
         better = [m for m, cell in known.items() if cell.verdict == BETTER]
         worse = sum(cell.verdict == WORSE for cell in known.values())
         first = ", ".join(better[:3]) or "none"
-        parts.append(f"{place.label}: better {first}{' and others' if len(better) > 3 else ''}, {worse} worse")
+        parts.append(
+            f"{place.label}: better {first}{' and others' if len(better) > 3 else ''}, {worse} worse"
+        )
     return "; ".join(parts) + "."

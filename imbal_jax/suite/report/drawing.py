@@ -13,6 +13,10 @@ from imbal_jax.report.plots import GRID, INK, MUTED, PAGE, svg
 from imbal_jax.report.style import LIGHT
 from imbal_jax.suite.report.looks import Look
 
+NARROWEST, LARGEST = (
+    5.0,
+    7.0,
+)  # rem of an inch of a panel: below it, panels share a row no more; letters are 13 px
 KEY_LINE = 22.0  # points between two rows of the key
 LETTER = 6.2  # points of a letter of the key, at most
 
@@ -61,26 +65,25 @@ def axes_of(
     axes.spines[:].set_visible(False)
     axes.set_axisbelow(True)
     if title:
-        axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight=600, parse_math=False)
+        axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold", parse_math=False)
     return figure, axes
 
 
 def inline(drawing: Drawing) -> str:
     """The key and the panels as HTML, in the colours of the page."""
     panels = "".join(svg_of(panel, "var") for panel in drawing.panels)
-    kind = "grid three" if len(drawing.panels) > 1 else "single"
-    return f'{key(drawing.key)}<div class="{kind}">{panels}</div>'
+    widest = max(panel.figure.get_figwidth() for panel in drawing.panels)
+    columns = f"repeat(auto-fit,minmax(min({NARROWEST * widest:.0f}rem,100%),1fr))"
+    return f'{key(drawing.key)}<div class="grid" style="grid-template-columns:{columns}">{panels}</div>'
 
 
 def key(looks: Sequence[Look]) -> str:
-    entries = " ".join(f'<span class="method">{key_line(look)}{escape(look.name)}</span>' for look in looks)
+    entries = " ".join(
+        f'<span class="method"><svg class="key" viewBox="0 0 28 12" aria-hidden="true">{sign(look)}</svg>'
+        f"{escape(look.name)}</span>"
+        for look in looks
+    )
     return f'<p class="legend">{entries}</p>' if entries else ""
-
-
-def key_line(look: Look) -> str:
-    dashed = f' stroke-dasharray="{look.dash}"' if look.dash else ""
-    line = f'<path d="M0 4h28" stroke="{css(look.colour)}" stroke-width="3"{dashed}/>'
-    return f'<svg class="key" viewBox="0 0 28 8" aria-hidden="true">{line}</svg>'
 
 
 def css(stand_in: str) -> str:
@@ -90,6 +93,43 @@ def css(stand_in: str) -> str:
     return f"var(--{name})"
 
 
+MARKS = {
+    "o": "M10 6a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
+    ".": "M12 6a2 2 0 1 0 4 0a2 2 0 1 0 -4 0z",
+    "s": "M10 2h8v8h-8z",
+    "D": "M14 1l5 5l-5 5l-5 -5z",
+    "^": "M14 1.5l5 9h-10z",
+    "v": "M14 10.5l5 -9h-10z",
+    "P": "M12.5 1.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
+    "X": "M10 1l4 3l4 -3l1.5 2l-3 3l3 3l-1.5 2l-4 -3l-4 3l-1.5 -2l3 -3l-3 -3z",
+    "_": "M9 5h10v2h-10z",
+}
+
+
+def sign(look: Look) -> str:
+    """What the key shows of a look, in a box of 28 by 12, in the variables of the style sheet."""
+    colour = css(look.colour)
+    if look.sign in ("box", "dots", "stripes"):
+        inside = {
+            "box": f'<rect x="6" width="18" height="12" fill="{colour}"/>',
+            "dots": "".join(
+                f'<circle cx="{9 + 4 * i}" cy="{2 + 4 * j}" r="1" fill="{colour}"/>'
+                for i in range(4)
+                for j in range(3)
+            ),
+            "stripes": f'<path d="M6 8l8 -8M6 12l12 -12M11 12l12 -12M16 12l8 -8M21 12l3 -3" stroke="{colour}"/>',
+        }[look.sign]
+        return f'{inside}<rect x="6" y=".5" width="18" height="11" fill="none" stroke="{colour}"/>'
+    dashed = f' stroke-dasharray="{look.dash}"' if look.dash else ""
+    line = f'<path d="M0 6h28" stroke="{colour}" stroke-width="3"{dashed}/>' if look.sign != "dot" else ""
+    mark = (
+        f'<path d="{MARKS[look.marker]}" fill="{colour}" stroke="none"/>'
+        if look.sign in ("marked", "dot")
+        else ""
+    )
+    return line + mark
+
+
 def svg_of(panel: Panel, colours: str) -> str:
     """The panel as one ``<figure>`` ("var"), or its bare ``<svg>`` in the light colours ("light")."""
     marked = svg(panel.figure, "", panel.about)
@@ -97,7 +137,8 @@ def svg_of(panel: Panel, colours: str) -> str:
     bare = re.sub(r'aria-label="[^"]*"', f'aria-label="{escape(panel.about, quote=True)}"', bare, count=1)
     if colours == "light":
         return _light(bare)
-    return f'<figure class="plot">{bare}</figure>'
+    width = LARGEST * panel.figure.get_figwidth()
+    return f'<figure class="plot" style="max-width:{width:.1f}rem">{bare}</figure>'
 
 
 def file_of(drawing: Drawing, title: str = "") -> str:
@@ -112,7 +153,9 @@ def file_of(drawing: Drawing, title: str = "") -> str:
     for row in rows:
         left = 0.0
         for i in row:
-            body += panels[i].replace("<svg", f'<svg x="{left:g}" y="{top:g}" width="{sizes[i][0]:g}" height="{sizes[i][1]:g}"', 1)
+            body += panels[i].replace(
+                "<svg", f'<svg x="{left:g}" y="{top:g}" width="{sizes[i][0]:g}" height="{sizes[i][1]:g}"', 1
+            )
             left += width / columns
         top += max(sizes[i][1] for i in row)
     label = escape(drawing.about, quote=True)
@@ -134,9 +177,9 @@ def _head(drawing: Drawing, title: str, width: float) -> tuple[str, float]:
         room = 34 + LETTER * len(look.name) + 12
         if left > 8 and left + room > width:
             left, top = 8.0, top + KEY_LINE * 0.75
-        dashed = f' stroke-dasharray="{look.dash}"' if look.dash else ""
-        line = f'<path d="M{left:g} {top + 10:g}h28" stroke="{css(look.colour)}" stroke-width="2.5" fill="none"{dashed}/>'
-        text += _light(line) + f'<text x="{left + 33:g}" y="{top + 13.5:g}" {ink}>{escape(look.name)}</text>'
+        shape = _light(sign(look))
+        text += f'<g transform="translate({left:g} {top + 4:g})" fill="none">{shape}</g>'
+        text += f'<text x="{left + 33:g}" y="{top + 13.5:g}" {ink}>{escape(look.name)}</text>'
         left += room
     return text, top + (KEY_LINE if drawing.key else 0)
 

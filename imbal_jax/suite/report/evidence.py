@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from imbal_jax.errors import InputError
-from imbal_jax.suite.report.view import Line, View, is_trial, views_of
+from imbal_jax.suite.definition import Line, Suite
+from imbal_jax.suite.grid import Grid, grid
+from imbal_jax.suite.report.view import View, is_trial, views_of
 
 FEWEST_SEEDS = 6  # the exact two-sided Wilcoxon test cannot fall below 2 / 2**n: 0.03 at 6, 0.0625 at 5
 COMPARABLE = 3  # pairs with the reference in one cell, below which a stage is not the one to report
@@ -16,7 +17,8 @@ class Evidence:
     """The lines of a suite and its views.
 
     main: the runs that answer the question: tuned finals, where there are any. defaults: the runs without tuning.
-    screen: the runs of the most methods. suite: None where only a title is known.
+    screen: the runs of the most methods. grid: what is pending, changed
+    or foreign; None where only a title is known.
     """
 
     name: str
@@ -28,8 +30,7 @@ class Evidence:
     others: tuple[View, ...]
     descriptive: bool
     target: str
-    pending: int
-    suite: Any
+    grid: Grid | None
 
     @property
     def trials(self) -> tuple[Line, ...]:
@@ -40,14 +41,18 @@ class Evidence:
         return f"imbal-jax benchmark {self.name} --report" + (f" --figure {figure}" if figure else "")
 
 
-def evidence_of(suite_or_title: Any, lines: Sequence[Line]) -> Evidence:
-    """Raises InputError where no line is left to report on. Of lines of one key the last counts."""
+def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line]) -> Evidence:
+    """Raises InputError where no line is left to report on.
+
+    Lines of runs that the suite no longer has are left out; of several lines of a run, one counts (``grid``).
+    """
     suite = None if isinstance(suite_or_title, str) else suite_or_title
-    latest = tuple({line["key"]: line for line in lines}.values())
-    title = suite_or_title if suite is None else suite.title
-    reference = "ce" if suite is None else suite.reference
-    primary = "balanced_accuracy" if suite is None else suite.primary
-    views = views_of(latest, reference, primary)
+    state = None if suite is None else grid(suite, lines)
+    counted = _counted(lines, state)
+    title = suite_or_title if isinstance(suite_or_title, str) else suite_or_title.title
+    views = views_of(
+        counted, suite.reference if suite else "ce", suite.primary if suite else "balanced_accuracy"
+    )
     if not views:
         raise InputError(f"the ledger of {title!r} holds no run to report: run the suite first")
     main = _main(views)
@@ -56,18 +61,30 @@ def evidence_of(suite_or_title: Any, lines: Sequence[Line]) -> Evidence:
     screen = widest if len(widest.methods) > len(main.methods) else None
     known = (main, defaults, screen)
     return Evidence(
-        name=str(latest[0].get("suite", "SUITE")) if suite is None else suite.name,
+        name=suite.name if suite else str(counted[0].get("suite", "SUITE")),
         title=title,
-        lines=latest,
+        lines=counted,
         main=main,
         defaults=None if defaults is screen else defaults,
         screen=screen,
         others=tuple(view for view in views.values() if view not in known),
-        descriptive=(suite is not None and suite.descriptive) or typical_pairs(main) < FEWEST_SEEDS,
-        target="" if suite is None else suite.target,
-        pending=0,
-        suite=suite,
+        descriptive=bool(suite and suite.descriptive) or typical_pairs(main) < FEWEST_SEEDS,
+        target=suite.target if suite else "",
+        grid=state,
     )
+
+
+def _counted(lines: Sequence[Line], state: Grid | None) -> tuple[Line, ...]:
+    """One line a run, in the order of the ledger: that of the present definition, the first that did not fail."""
+    foreign = {line["key"] for line in state.foreign} if state else set()
+    best: dict[str, Line] = {}
+    for line in lines:
+        key = line["key"]
+        if key not in foreign and (key not in best or best[key]["outcome"] == "failed"):
+            best[key] = line
+    if state:
+        best |= {key: line for key, line in state.lines.items() if key in best}
+    return tuple(best.values())
 
 
 def pairs_of(view: View) -> list[int]:

@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 
 from imbal_jax.report.html import figures
 from imbal_jax.report.plots import MUTED
+from imbal_jax.suite.definition import Line
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look, looks, rest_look
 from imbal_jax.suite.report.time_to_target import time_of
-from imbal_jax.suite.report.view import Line, View
+from imbal_jax.suite.report.view import View
 
 MOST_ROWS = 24  # methods in the figure: the reference and those with most to tell
 
@@ -37,7 +38,9 @@ class Tally(NamedTuple):
 
 def tallies(view: View) -> list[Tally]:
     """In the order of ``view.methods``."""
-    return [_tally(method, [line for line in view.lines if line["method"] == method]) for method in view.methods]
+    return [
+        _tally(method, [line for line in view.lines if line["method"] == method]) for method in view.methods
+    ]
 
 
 def _tally(method: str, lines: list[Line]) -> Tally:
@@ -58,7 +61,9 @@ def _tally(method: str, lines: list[Line]) -> Tally:
 def reasons(view: View) -> list[tuple[str, str, int]]:
     """Method, reason and number of runs that diverged or failed, most frequent first."""
     count = Counter(
-        (line["method"], line["reason"] or line["outcome"]) for line in view.lines if line["outcome"] != "done"
+        (line["method"], line["reason"] or line["outcome"])
+        for line in view.lines
+        if line["outcome"] != "done"
     )
     return [(method, reason, number) for (method, reason), number in count.most_common()]
 
@@ -87,9 +92,9 @@ def failures(evidence: Evidence) -> Drawing:
     )
 
 
-DIVERGED = Look("diverged: the loss was not finite", "#0a0002", "", "")
-FAILED = Look("failed for another reason", "#0a0004", "", "")
-MISSED = Look("ended without reaching the target", MUTED, "", "")
+DIVERGED = Look("diverged: the loss was not finite", "#0a0002", sign="box")
+FAILED = Look("failed for another reason", "#0a0004", sign="box")
+MISSED = Look("ended without reaching the target", MUTED, sign="box")
 
 
 def _rows(view: View) -> list[Tally]:
@@ -106,7 +111,14 @@ def _outcomes(rows: list[Tally]) -> Panel:
     left = np.zeros(len(rows))
     for name, look in (("diverged", DIVERGED), ("failed", FAILED), ("missed", MISSED)):
         width = np.array([100 * getattr(row, name) / max(row.runs, 1) for row in rows])
-        axes.barh(range(len(rows)), width, left=left, color=look.colour, height=0.6, alpha=0.55 if look is MISSED else 1)
+        axes.barh(
+            range(len(rows)),
+            width,
+            left=left,
+            color=look.colour,
+            height=0.6,
+            alpha=0.55 if look is MISSED else 1,
+        )
         left += width
     _names(axes, rows)
     axes.set_xlim(0, max(10.0, float(left.max(initial=0)) * 1.08))

@@ -1,6 +1,7 @@
 """How each method is drawn: one colour, dash and marker in every figure of a page."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imbal_jax.report.html import DASHES, METHOD_COLOURS
@@ -8,17 +9,21 @@ from imbal_jax.report.plots import BAND, INK, MUTED, PAGE, WIDTH
 from imbal_jax.suite.report.view import View
 
 MOST = METHOD_COLOURS - 1  # hues; methods beyond are grey
-MARKERS = "osD^vPX"
+MARKERS = "sD^voPX"  # the reference has the circle first
 
 
 @dataclass(frozen=True)
 class Look:
-    """colour: a stand-in of ``report.plots``. dash: of an SVG line, "" is solid."""
+    """colour: a stand-in of ``report.plots``. dash: of an SVG line, "" is solid. marker: as matplotlib names it.
+
+    sign: what the key shows: "line", "marked" (line and marker), "dot" (marker), "box", "dots" or "stripes".
+    """
 
     name: str
     colour: str
-    dash: str
-    marker: str
+    dash: str = ""
+    marker: str = "o"
+    sign: str = "line"
 
     def line(self, **changes: Any) -> dict[str, Any]:
         dash = [float(length) / 2.5 for length in self.dash.split()]
@@ -34,12 +39,18 @@ class Look:
 
 
 def reference_look(name: str) -> Look:
-    return Look(name, INK, "", "o")
+    return Look(name, INK)
 
 
 def rest_look(name: str = "other methods") -> Look:
     """Grey: methods that are neither the reference nor among the best."""
-    return Look(name, MUTED, "", ".")
+    return Look(name, MUTED, marker=".")
+
+
+def keyed(view: View, shown: Mapping[str, Look], sign: str = "line") -> tuple[Look, ...]:
+    """The key of a figure: the methods shown, and the others where there are any."""
+    rest = [rest_look()] if len(shown) < len(view.methods) else []
+    return tuple(replace(look, sign=sign) for look in [*shown.values(), *rest])
 
 
 def looks(view: View, most: int = MOST) -> dict[str, Look]:

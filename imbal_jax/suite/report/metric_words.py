@@ -35,3 +35,8 @@ def named(metric: str) -> str:
 def meaning(metric: str) -> str:
     """``balanced accuracy: the mean …``; the name alone of a metric that is not ours."""
     return f"{named(metric)}: {MEANINGS[metric]}" if metric in MEANINGS else named(metric)
+
+
+def sentence(text: str) -> str:
+    """The text with a capital first letter, the others as they are."""
+    return text[:1].upper() + text[1:]

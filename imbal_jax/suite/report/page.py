@@ -10,8 +10,7 @@ from imbal_jax.suite.report.drawing import Drawing, inline
 
 _OWN_STYLE = """
 .large{border-left-width:.6rem;font-size:1.05rem}.large b{display:block;font-size:1.6rem;line-height:1.2;color:var(--wrong)}
-.single .plot svg{max-width:42rem}.plot svg{max-width:none}
-.grid.three{grid-template-columns:repeat(auto-fit,minmax(min(19rem,100%),1fr))}
+.plot svg{max-width:none}.key{height:.75rem}.method{white-space:nowrap}
 .made{font-size:.8rem;color:var(--muted)}code{font-size:.95em;overflow-wrap:anywhere}
 td{white-space:normal}td small{display:block}
 """

@@ -2,20 +2,22 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from imbal_jax.report.html import figures, listed
-from imbal_jax.report.plots import INK, MUTED
+from imbal_jax.report.plots import MUTED
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
-from imbal_jax.suite.report.looks import Look, looks, rest_look
-from imbal_jax.suite.report.metric_words import meaning, named
+from imbal_jax.suite.report.looks import Look, keyed, looks, rest_look
+from imbal_jax.suite.report.metric_words import meaning, named, sentence
 from imbal_jax.suite.report.view import Place, View, mean, ratio_text
 
-BANDS = 3  # methods with a band, the reference among them; more would hide each other
-SHAPES = "osD^v"  # of the numbers of positives
+BEST = 3  # methods in colour beside the reference; more would hide each other
+BANDS = 2  # methods with a band: the reference and the best
+DASHED = ("", "6 3", "2 3", "8 3 2 3")  # of the numbers of positives, the largest first
 
 Interval = Callable[[View, str, str], tuple[float, float]]
 """95 % interval of the mean of a method in a cell."""
@@ -23,30 +25,35 @@ Interval = Callable[[View, str, str], tuple[float, float]]
 
 def metric_against_ratio(evidence: Evidence, interval: Interval) -> Drawing:
     view = evidence.main
-    shown = looks(view)
-    panels = tuple(_panel(view, name, shown, interval) for name in view.sets)
-    key = [*shown.values(), *([rest_look()] if len(shown) < len(view.methods) else [])]
-    counts = sorted({place.positives for place in view.places if place.positives is not None})
-    notes = [f"Bands: 95 % intervals over seeds and test patients, of {listed(list(shown)[:BANDS])}."]
-    if len(counts) > 1:
-        shapes = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle", "v": "triangle upside down"}
-        told = [f"{count:,}: {shapes[SHAPES[i % len(SHAPES)]]}" for i, count in enumerate(counts)]
-        notes.append(f"Number of positive training images: {', '.join(told)}; lines join equal numbers.")
+    shown = looks(view, BEST)
+    key = list(keyed(view, shown, "marked"))
+    counts = counts_of(view)
+    notes = [
+        f"Bands: 95 % intervals of the mean over seeds and test patients, of {listed(list(shown)[:BANDS])}."
+    ]
+    if len(shown) < len(view.methods):
+        notes.append(
+            f"Colours: the {len(shown) - 1} methods with the highest mean difference to {view.reference}."
+        )
     if _has_rival(view):
         key.append(_rival(view))
         notes.append(
-            f"{view.reference} + logit adjustment: the same trained networks of {view.reference}, their "
-            "probabilities moved to equal priors afterwards, without training again."
+            f"{_rival(view).name}: the trained networks of {view.reference}, their probabilities moved to equal priors "
+            "afterwards, without training again."
         )
     if any(_ceiling(view, place) for place in view.places):
         key.append(CEILING)
-        notes.append("Best possible: the ideal observer, who knows how the images were generated (Bayes ceiling).")
+        notes.append("Best possible: the ideal observer, who knows how the images were made (Bayes ceiling).")
+    if len(counts) > 1:
+        key += [Look(f"{count:,} positives", MUTED, DASHED[i % 4]) for i, count in enumerate(counts)]
+        notes.append("Positives: rare images in training; lines join conditions with equally many.")
+    low, high = _limits(view)
     return Drawing(
         name="ratio",
-        heading=f"{named(view.primary).capitalize()} against the imbalance ratio",
-        read=f"Higher is better. {meaning(view.primary).capitalize()}. 1:100 means 100 negative training images for "
+        heading=f"{sentence(named(view.primary))} against the imbalance ratio",
+        read=f"Higher is better. {sentence(meaning(view.primary))}. 1:100 means 100 negative training images for "
         "one positive.",
-        panels=panels,
+        panels=tuple(_panel(view, name, shown, interval, (low, high)) for name in view.sets),
         key=tuple(key),
         runs=len(view.done),
         command=evidence.command("ratio"),
@@ -54,11 +61,26 @@ def metric_against_ratio(evidence: Evidence, interval: Interval) -> Drawing:
     )
 
 
-CEILING = Look("best possible", INK, "2 3", "")
+CEILING = Look("best possible", MUTED, "2 3", "_", "marked")
 
 
 def _rival(view: View) -> Look:
-    return Look(f"{view.reference} + logit adjustment", INK, "6 3", "o")
+    return Look(f"{view.reference}, logit-adjusted afterwards", "#0a0005", "", "v", "marked")
+
+
+def counts_of(view: View) -> list[int]:
+    """Numbers of positives, the largest first; 0 stands for those of the whole set."""
+    return sorted({place.positives or 0 for place in view.places}, reverse=True)
+
+
+def _limits(view: View) -> tuple[float, float]:
+    """Of the vertical axis, common to the panels."""
+    values = [view.mean(m, p.cell, view.primary) for m in view.methods for p in view.places]
+    values += [view.mean(view.reference, p.cell, view.primary, "post_hoc") for p in view.places]
+    values += [_ceiling(view, place) or math.nan for place in view.places]
+    known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    room = 0.08 * (max(known) - min(known)) + 0.01
+    return min(known) - room, max(known) + room
 
 
 def _has_rival(view: View) -> bool:
@@ -71,44 +93,42 @@ def _ceiling(view: View, place: Place) -> float:
     return mean(values) if values else 0.0
 
 
-def _panel(view: View, name: str, shown: dict[str, Look], interval: Interval) -> Panel:
+def _panel(
+    view: View, name: str, shown: dict[str, Look], interval: Interval, limits: tuple[float, float]
+) -> Panel:
     figure, axes = axes_of("negatives for one positive", named(view.primary), name)
     places = [place for place in view.places if place.set == name]
-    counts = sorted({place.positives or 0 for p in [view] for place in p.places})
-    banded = list(shown)[:BANDS]
-    for count in sorted({place.positives or 0 for place in places}):
+    for i, count in enumerate(counts_of(view)):
         chain = [place for place in places if (place.positives or 0) == count]
-        shape = SHAPES[counts.index(count) % len(SHAPES)]
+        ratios, dash = [place.ratio for place in chain], DASHED[i % 4]
         for method in reversed(view.methods):
-            look = shown.get(method)
             means = [view.mean(method, place.cell, view.primary) for place in chain]
-            if look is None:
-                style = rest_look().line(linewidth=0.6, alpha=0.45)
-                axes.plot([p.ratio for p in chain], means, **style, marker=shape, markersize=2)
+            look = replace(shown.get(method) or rest_look(), dash=dash)
+            if method not in shown:
+                axes.plot(ratios, means, **look.line(linewidth=0.6, alpha=0.45), marker=".", markersize=3)
                 continue
-            if method in banded:
+            if method in list(shown)[:BANDS]:
                 _band(axes, [(p.ratio, *interval(view, method, p.cell)) for p in chain], look)
-            axes.plot([p.ratio for p in chain], means, **look.line(), zorder=4)
-            axes.plot([p.ratio for p in chain], means, **look.dot(marker=shape, markersize=5.5))
-        _others(axes, view, chain, shape)
+            _marked(axes, ratios, means, look)
+        rival = [view.mean(view.reference, place.cell, view.primary, "post_hoc") for place in chain]
+        if chain and np.isfinite(rival).any():
+            _marked(axes, ratios, rival, replace(_rival(view), dash=dash))
+        best = [_ceiling(view, place) or math.nan for place in chain]
+        if np.isfinite(best).any():
+            axes.plot(ratios, best, **CEILING.line(linewidth=1.2), marker="_", markersize=9)
     ratios = sorted({place.ratio for place in places})
     axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_xticks(ratios, [ratio_text(ratio) for ratio in ratios])
     if len(ratios) == 1:
         axes.set_xlim(ratios[0] / 3, ratios[0] * 3)
+    axes.set_ylim(*limits)
     return Panel(figure, _about(view, name, places))
 
 
-def _others(axes: Axes, view: View, chain: list[Place], shape: str) -> None:
-    """The rival and the ceiling."""
-    ratios = [place.ratio for place in chain]
-    rival = [view.mean(view.reference, place.cell, view.primary, "post_hoc") for place in chain]
-    if np.isfinite(rival).any():
-        axes.plot(ratios, rival, **_rival(view).line(linewidth=1.2), marker=shape, markersize=3.5, zorder=4)
-    best = [_ceiling(view, place) or math.nan for place in chain]
-    if np.isfinite(best).any():
-        axes.plot(ratios, best, **CEILING.line(linewidth=1.2), marker="_", markersize=9)
+def _marked(axes: Axes, ratios: list[float], values: list[float], look: Look) -> None:
+    axes.plot(ratios, values, **look.line(), zorder=4)
+    axes.plot(ratios, values, **look.dot())
 
 
 def _band(axes: Axes, bounds: list[tuple[float, float, float]], look: Look) -> None:
@@ -132,4 +152,4 @@ def _about(view: View, name: str, places: list[Place]) -> str:
             best = max(known, key=known.__getitem__)
             own = figures(means.get(view.reference, math.nan))
             parts.append(f"{place.label}: {view.reference} {own}, highest {best} {figures(known[best])}")
-    return f"{named(view.primary).capitalize()} on {name}: {'; '.join(parts) or 'no finished run'}."
+    return f"{sentence(named(view.primary))} on {name}: {'; '.join(parts) or 'no finished run'}."

@@ -11,7 +11,7 @@ from imbal_jax.suite.report.blocks import Block, Fold, Table, Text, folded_rows,
 from imbal_jax.suite.report.class_curves import finished, hardest, initial_drop, mean_curve, rare_and_common
 from imbal_jax.suite.report.cost import costs
 from imbal_jax.suite.report.evidence import Evidence
-from imbal_jax.suite.report.metric_words import NAMES, meaning, named
+from imbal_jax.suite.report.metric_words import NAMES, meaning, named, sentence
 from imbal_jax.suite.report.view import View, mean
 
 MEASURED = (
@@ -75,14 +75,16 @@ def by_condition(view: View) -> Table:
 def measured(view: View, caption: str) -> tuple[Block, ...]:
     """Both tables, the second folded."""
     summary = over_conditions(view, caption)
-    detail = Fold(f"{caption}, condition by condition (mean ± standard deviation over the seeds)", (by_condition(view),))
+    detail = Fold(
+        f"{caption}, condition by condition (mean ± standard deviation over the seeds)", (by_condition(view),)
+    )
     return (*folded_rows(summary, SHOWN, f"{caption}: {len(summary.rows)} methods"), detail)
 
 
 def explanations(view: View) -> Block:
     """What each column means."""
     known = [meaning(metric) for metric in (view.primary, *MEASURED) if metric in NAMES]
-    texts = [f"{text[0].upper()}{text[1:]}." for text in dict.fromkeys(known)]
+    texts = [f"{sentence(text)}." for text in dict.fromkeys(known)]
     texts.append(
         "Plain call: the class of the highest probability, without a chosen threshold. Logit-adjusted after: the same "
         "network, its probabilities moved to equal priors, without training again."
@@ -96,7 +98,9 @@ def cost_table(view: View) -> Table:
     for cost in costs(view):
         runs = [line for line in view.done if line["method"] == cost.method]
         speed = [float(line["images_per_second"]) for line in runs if line.get("images_per_second")]
-        compiled = [float(line["compile_seconds"]) for line in runs if line.get("compile_seconds") is not None]
+        compiled = [
+            float(line["compile_seconds"]) for line in runs if line.get("compile_seconds") is not None
+        ]
         rows.append((
             cost.method, figures(cost.seconds, 2), figures(cost.memory, 2), _digits(_median(speed)),
             _digits(_median(compiled)), figures(cost.gain, 3), "yes" if cost.front else "no",

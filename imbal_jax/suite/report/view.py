@@ -1,15 +1,15 @@
 """Runs that are compared with each other: those of one stage and one setting of a ledger."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Line = Mapping[str, Any]
-"""One run of the ledger."""
+from imbal_jax.suite.definition import Line
+
 Unit = tuple[int, int]
 """Draw and seed: runs of two methods with the same unit had the same data, first weights and batches."""
 

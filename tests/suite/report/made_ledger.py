@@ -36,12 +36,22 @@ def whole_ledger(
         screen = World(stage="screen", effects=many, sets=names[:2], ratios=(30.0, 1000.0), seeds=3, **known)
         lines += simulated_ledger(screen, rng=1)
         trials = tuple(f"trial{i}" for i in range(5))
-        tune = World(stage="tune", effects=effects, sets=names, seeds=1, settings=trials, first_seed=100, **known)
+        tune = World(
+            stage="tune", effects=effects, sets=names, seeds=1, settings=trials, first_seed=100, **known
+        )
         lines += simulated_ledger(tune, rng=2)
     final = World(
-        effects=effects, sets=names, positives=(10, 50), seeds=seeds, settings=("tuned",), first_seed=200, **known
+        effects=effects,
+        sets=names,
+        positives=(10, 50),
+        seeds=seeds,
+        settings=("tuned",),
+        first_seed=200,
+        **known,
     )
-    few = [line for line in simulated_ledger(final, rng=3) if (line["positives"], line["ratio"]) != (10, 10.0)]
+    few = [
+        line for line in simulated_ledger(final, rng=3) if (line["positives"], line["ratio"]) != (10, 10.0)
+    ]
     default = World(effects=effects, sets=names[:1], seeds=seeds, first_seed=200, **known)
     return [_falling(line) for line in [*lines, *few, *simulated_ledger(default, rng=4)]]
 
