@@ -5,8 +5,9 @@ The value of method m in cell c, draw d and seed s, measured on the test patient
     base(ratio, positives) + effect(m, ratio, positives) + shared(c, d, s) + own(c, d, s, m)
                            + patients(c, d) + patients of the method(c, d, m)
 
-with independent normal terms; ``shared`` and ``patients`` cancel in paired differences. Replicate r adds to the
-measured value a term for its resample of the patients, again one part for all methods and one for the method.
+with normal terms, independent but for the patients: those of two draws have the correlation ``World.overlap``, as
+re-splits of one pool of patients do; ``shared`` and ``patients`` cancel in paired differences. Replicate r adds to
+the measured value a term for its resample of the patients, again one part for all methods and one for the method.
 The truth of a difference to the reference is the difference of the effects.
 """
 
@@ -47,7 +48,8 @@ class World:
 
     effects: what each method adds to every metric, a number or a function of ratio and positives. speed: how many
     times faster than the reference it reaches its end. diverges, fails: the chance of each run to end so.
-    missing: the chance of each line to be absent. one_draw: all seeds share split and test patients.
+    missing: the chance of each line to be absent. one_draw: all seeds share split and test patients. overlap: share
+    of the test patients of a draw that another draw tests too, and the share of images that are tested.
     post_hoc: what post-hoc logit adjustment adds to balanced accuracy. budgets: settings of each run.
     """
 
@@ -62,6 +64,7 @@ class World:
     seeds: int = 12
     first_seed: int = 0
     one_draw: bool = False
+    overlap: float = 0.2
     settings: tuple[str, ...] = ("default",)
     tuned_gain: float = 0.01
     stage: str = "final"
@@ -105,9 +108,9 @@ def _cell(world: World, name: str, ratio: float, positives: int, rng, curves: bo
     draws = np.zeros(seeds, int) if world.one_draw else np.arange(seeds)
     held = draws.max() + 1
     shared = rng.normal(0, world.shared_sd, seeds)
-    patients = rng.normal(0, world.patients_sd, held)
+    patients = _of_draws(world, rng.normal(0, world.patients_sd, held + 1))
     resampled = rng.normal(0, world.patients_sd, (held, REPLICATES))
-    of_method = rng.normal(0, world.method_patients_sd, (len(methods), held))
+    of_method = _of_draws(world, rng.normal(0, world.method_patients_sd, (len(methods), held + 1)))
     of_method_resampled = rng.normal(0, world.method_patients_sd, (len(methods), held, REPLICATES))
     lines = []
     for s, d in enumerate(draws):
@@ -121,6 +124,11 @@ def _cell(world: World, name: str, ratio: float, positives: int, rng, curves: bo
                     continue
                 lines.append(_line(world, address, value, deviations, rng, curves))
     return lines
+
+
+def _of_draws(world: World, terms: np.ndarray) -> np.ndarray:
+    """Terms of [..., draws] with the correlation of re-splits: the first of ``terms`` is common to all."""
+    return math.sqrt(world.overlap) * terms[..., :1] + math.sqrt(1 - world.overlap) * terms[..., 1:]
 
 
 def _address(
@@ -169,6 +177,8 @@ def _line(
     calibration = {"calibration_error": float(abs(rng.normal(0.05, 0.01))), "brier": 0.1}
     reached, curve = _learning(world, value, speed, seconds, rng)
     negatives = round(positives * ratio)
+    tested = (negatives + positives) * world.overlap / (1 - 2 * world.overlap)  # as many again for validation
+    held_out = [round(0.8 * tested), round(0.2 * tested)]
     line |= {
         "steps": STEPS,
         "best_step": 400,
@@ -179,7 +189,7 @@ def _line(
         "images_per_second": STEPS * 32 / seconds,
         "peak_memory_mib": 812,
         "skipped": 0,
-        "counts": {"train": [negatives, positives], "validation": [200, 50], "test": [800, 200]},
+        "counts": {"train": [negatives, positives], "validation": held_out, "test": held_out},
         "classes": ["normal", "nodule"],
         "negative_class": "normal",
         "metrics": metrics | calibration,

@@ -18,7 +18,7 @@ def test_a_line_is_json_and_its_key_is_unique():
 
 
 def test_means_and_differences_are_those_of_the_world():
-    world = World(effects={"ce": 0.0, "good": 0.05}, seeds=4000, ratios=(100.0,))
+    world = World(effects={"ce": 0.0, "good": 0.05}, seeds=4000, ratios=(100.0,), overlap=0.0)
     lines = simulated_ledger(world, curves=False)
     assert values(lines, "ce").mean() == pytest.approx(world.mean("ce", 100, 50), abs=0.003)
     difference = values(lines, "good") - values(lines, "ce")

@@ -9,11 +9,12 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from imbal_jax.report.html import figures
 from imbal_jax.report.plots import INK, MUTED, thinned
+from imbal_jax.suite.conclusions.runs import Place
 from imbal_jax.suite.definition import Line
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look, looks
-from imbal_jax.suite.report.view import Place, View
+from imbal_jax.suite.report.view import View, label
 
 CURVES = (
     ("recall", "validation recall"),
@@ -77,8 +78,8 @@ def class_curves(evidence: Evidence) -> Drawing | None:
     place = hardest(view)
     if place is None:
         return None
-    chosen = list(looks(view).values())[:DRAWN]
-    lines = {look.name: finished(view, look.name, place) for look in chosen}
+    chosen = [look for look in looks(view).values() if look.name != view.rival][:DRAWN]
+    lines = {look.name: view.finished(look.name, place.cell) for look in chosen}
     first = next(line for group in lines.values() for line in group if line.get("curve"))
     rare, common = rare_and_common(first)
     panels = tuple(
@@ -92,7 +93,7 @@ def class_curves(evidence: Evidence) -> Drawing | None:
     return Drawing(
         name="classes",
         heading="How the rare class is learned",
-        read=f"{place.set}, {place.label}: the condition with the highest ratio. Solid lines: {rare}, the rarest class "
+        read=f"{place.set}, {label(place)}: the condition with the highest ratio. Solid lines: {rare}, the rarest class "
         f"({first['counts']['train'][first['classes'].index(rare)]:,} training images); dotted: {common}. At first a "
         "network trained on unbalanced data often turns to the frequent class, and the recall of the rare one falls "
         "before it rises: the large marker is the lowest point of that fall.",
@@ -112,13 +113,9 @@ def hardest(view: View) -> Place | None:
     ready = [
         place
         for place in view.places
-        if any(_has_recall(line) for line in finished(view, view.reference, place))
+        if any(_has_recall(line) for line in view.finished(view.reference, place.cell))
     ]
     return max(ready, key=lambda p: (p.ratio, -(p.positives or 0)), default=None)
-
-
-def finished(view: View, method: str, place: Place) -> list[Line]:
-    return [line for line in view.runs(method, place.cell).values() if line["outcome"] == "done"]
 
 
 def _has_recall(line: Line) -> bool:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from imbal_jax.report.html import counted, listed
+from imbal_jax.suite.conclusions.comparison import FEWEST_PAIRS
 from imbal_jax.suite.definition import Line
 from imbal_jax.suite.report.blocks import Block, Notice, Text
-from imbal_jax.suite.report.evidence import FEWEST_SEEDS, Evidence, typical_pairs
+from imbal_jax.suite.report.evidence import Evidence, typical_pairs
 from imbal_jax.suite.report.view import View, ratio_text
 
 NAMED = 10  # methods named in the sentence; more are counted
@@ -22,7 +23,7 @@ def compared(evidence: Evidence) -> tuple[Block, ...]:
 
 def _why(evidence: Evidence) -> str:
     seeds = typical_pairs(evidence.main)
-    if seeds < FEWEST_SEEDS:
+    if seeds < FEWEST_PAIRS:
         lowest = min(2 / 2**seeds, 1.0)
         return (
             f"With {counted(seeds, 'seed')} a condition, the exact two-sided test of paired differences cannot fall "
@@ -35,7 +36,7 @@ def _what(evidence: Evidence) -> str:
     view = evidence.main
     ratios = sorted({place.ratio for place in view.places})
     counts = sorted({place.positives for place in view.places if place.positives is not None})
-    methods = [name for name in view.methods if name != view.reference]
+    methods = [name for name in view.trained if name != view.reference]
     names = f" ({listed(methods)})" if len(methods) <= NAMED else ""
     parts = [
         f"{counted(len(view.lines), 'run')} compare {counted(len(methods), 'method')}{names} with {view.reference} "
@@ -60,7 +61,7 @@ def _before(evidence: Evidence, view: View) -> str:
         )
     if evidence.screen and evidence.screen is not view:
         screen = evidence.screen
-        text += f" and a screen of {counted(len(screen.methods), 'method')} in {counted(len(screen.lines), 'run')}"
+        text += f" and a screen of {counted(len(screen.trained), 'method')} in {counted(len(screen.lines), 'run')}"
     return text
 
 

@@ -8,7 +8,7 @@ from imbal_jax.suite.grid import Grid
 from imbal_jax.suite.report.blocks import Block, Fold, Text, one_table
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.failures import reasons, tallies
-from imbal_jax.suite.report.view import View
+from imbal_jax.suite.report.view import View, label
 
 SHOWN = 12  # rows that are not folded
 HEADINGS = ("stage and setting", "conditions", "methods", "seeds", "done", "diverged", "failed", "missing")
@@ -28,7 +28,7 @@ def coverage(evidence: Evidence) -> tuple[Block, ...]:
         table = one_table(
             ("condition", "missing methods"), [(place, listed(names)) for place, names in absent]
         )
-        blocks.append(Fold(f"What is missing of {evidence.main.stage}, {evidence.main.setting}", (table,)))
+        blocks.append(Fold(f"What is missing of {evidence.main.name}", (table,)))
     blocks += _failed(evidence.main)
     return tuple(blocks)
 
@@ -38,12 +38,12 @@ def missing(view: View) -> list[tuple[str, list[str]]]:
     found = []
     for place in view.places:
         names = []
-        for method in view.methods:
+        for method in view.trained:
             lacking = len(view.units) - len(view.runs(method, place.cell))
             if lacking:
                 names.append(f"{method} ({lacking} of {len(view.units)})")
         if names:
-            found.append((f"{place.set} {place.label}", names))
+            found.append((f"{place.set} {label(place)}", names))
     return found
 
 
@@ -106,7 +106,7 @@ def _failed(view: View) -> list[Block]:
     why = [(method, reason, f"{number:,}") for method, reason, number in reasons(view)]
     table = one_table(headings, rows)
     parts: list[Block] = [
-        Fold(f"Methods with trouble in {view.stage}, {view.setting}: {listed([row.method for row in found[:SHOWN]])}",
+        Fold(f"Methods with trouble in {view.name}: {listed([row.method for row in found[:SHOWN]])}",
              (Text("A step is left out where a gradient is not finite."), table)),
     ]  # fmt: skip
     if why:

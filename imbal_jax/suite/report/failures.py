@@ -37,7 +37,7 @@ class Tally(NamedTuple):
 
 
 def tallies(view: View) -> list[Tally]:
-    """In the order of ``view.methods``."""
+    """In the order of ``view.trained``."""
     return [
         _tally(method, [line for line in view.lines if line["method"] == method]) for method in view.methods
     ]

@@ -54,10 +54,11 @@ def keyed(view: View, shown: Mapping[str, Look], sign: str = "line") -> tuple[Lo
 
 
 def looks(view: View, most: int = MOST) -> dict[str, Look]:
-    """Of the reference and the best ``most`` others; the rest are drawn as ``rest_look``."""
+    """Of the reference and the best ``most`` others, the rival among them; the rest are drawn as ``rest_look``."""
     others = [name for name in view.methods if name != view.reference]
     if len(others) > most:
-        others = others[: most - 1]
+        kept = others[:most]
+        others = kept if view.rival in kept or view.rival not in others else [*kept[:-1], view.rival]
     found = {view.reference: reference_look(view.reference)} if view.reference in view.methods else {}
     for i, name in enumerate(others, 1):
         found[name] = Look(name, f"#0a00{i:02x}", DASHES[i % len(DASHES)], MARKERS[(i - 1) % len(MARKERS)])

@@ -1,7 +1,6 @@
 """Figure: the metric against the imbalance ratio, a panel a set."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,51 +8,39 @@ from matplotlib.axes import Axes
 
 from imbal_jax.report.html import figures, listed
 from imbal_jax.report.plots import MUTED
+from imbal_jax.suite.conclusions.runs import Place
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look, keyed, looks, rest_look
 from imbal_jax.suite.report.metric_words import meaning, named, sentence
-from imbal_jax.suite.report.view import Place, View, mean, ratio_text
+from imbal_jax.suite.report.view import View, label, mean, ratio_text
 
 BEST = 3  # methods in colour beside the reference; more would hide each other
 BANDS = 2  # methods with a band: the reference and the best
 DASHED = ("", "6 3", "2 3", "8 3 2 3")  # of the numbers of positives, the largest first
 
-Interval = Callable[[View, str, str], tuple[float, float]]
-"""95 % interval of the mean of a method in a cell."""
-
-
-def metric_against_ratio(evidence: Evidence, interval: Interval) -> Drawing:
+def metric_against_ratio(evidence: Evidence) -> Drawing:
     view = evidence.main
     shown = looks(view, BEST)
-    key = list(keyed(view, shown, "marked"))
+    key = [replace(look, dash="") for look in keyed(view, shown, "marked")]
     counts = counts_of(view)
-    notes = [
-        f"Bands: 95 % intervals of the mean over seeds and test patients, of {listed(list(shown)[:BANDS])}."
-    ]
+    notes = [f"Bands: 95 % intervals of the mean over seeds and test patients, of {listed(list(shown)[:BANDS])}."]
     if len(shown) < len(view.methods):
-        notes.append(
-            f"Colours: the {len(shown) - 1} methods with the highest mean difference to {view.reference}."
-        )
-    if _has_rival(view):
-        key.append(_rival(view))
-        notes.append(
-            f"{_rival(view).name}: the trained networks of {view.reference}, their probabilities moved to equal priors "
-            "afterwards, without training again."
-        )
+        notes.append(f"Colours: the methods with the highest mean difference to {view.reference}.")
+    notes += rival_note(view)
     if any(_ceiling(view, place) for place in view.places):
         key.append(CEILING)
         notes.append("Best possible: the ideal observer, who knows how the images were made (Bayes ceiling).")
     if len(counts) > 1:
         key += [Look(f"{count:,} positives", MUTED, DASHED[i % 4]) for i, count in enumerate(counts)]
         notes.append("Positives: rare images in training; lines join conditions with equally many.")
-    low, high = _limits(view)
+    limits = _limits(view)
     return Drawing(
         name="ratio",
         heading=f"{sentence(named(view.primary))} against the imbalance ratio",
         read=f"Higher is better. {sentence(meaning(view.primary))}. 1:100 means 100 negative training images for "
         "one positive.",
-        panels=tuple(_panel(view, name, shown, interval, (low, high)) for name in view.sets),
+        panels=tuple(_panel(view, name, shown, limits) for name in view.sets),
         key=tuple(key),
         runs=len(view.done),
         command=evidence.command("ratio"),
@@ -64,8 +51,14 @@ def metric_against_ratio(evidence: Evidence, interval: Interval) -> Drawing:
 CEILING = Look("best possible", MUTED, "2 3", "_", "marked")
 
 
-def _rival(view: View) -> Look:
-    return Look(f"{view.reference}, logit-adjusted afterwards", "#0a0005", "", "v", "marked")
+def rival_note(view: View) -> list[str]:
+    """What the rival is, where there is one."""
+    if view.rival not in view.methods:
+        return []
+    return [
+        f"{view.rival}: the trained networks of {view.reference} with post-hoc logit adjustment, which moves their "
+        "probabilities to equal priors without training again."
+    ]
 
 
 def counts_of(view: View) -> list[int]:
@@ -76,7 +69,6 @@ def counts_of(view: View) -> list[int]:
 def _limits(view: View) -> tuple[float, float]:
     """Of the vertical axis, common to the panels."""
     values = [view.mean(m, p.cell, view.primary) for m in view.methods for p in view.places]
-    values += [view.mean(view.reference, p.cell, view.primary, "post_hoc") for p in view.places]
     values += [_ceiling(view, place) or math.nan for place in view.places]
     known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     room = 0.08 * (max(known) - min(known)) + 0.01
@@ -89,14 +81,12 @@ def _has_rival(view: View) -> bool:
 
 def _ceiling(view: View, place: Place) -> float:
     """Mean of the Bayes values over all runs of a cell; 0 where it has none."""
-    values = [v for m in view.methods for v in view.values(m, place.cell, view.primary, "bayes").values()]
+    values = [v for m in view.methods for v in view.values(m, place.cell, view.primary, "bayes")]
     return mean(values) if values else 0.0
 
 
-def _panel(
-    view: View, name: str, shown: dict[str, Look], interval: Interval, limits: tuple[float, float]
-) -> Panel:
-    figure, axes = axes_of("negatives for one positive", named(view.primary), name)
+def _panel(view: View, name: str, shown: dict[str, Look], limits: tuple[float, float]) -> Panel:
+    figure, axes = axes_of("negatives for one positive", named(view.primary), name, height=3.3)
     places = [place for place in view.places if place.set == name]
     for i, count in enumerate(counts_of(view)):
         chain = [place for place in places if (place.positives or 0) == count]
@@ -108,11 +98,8 @@ def _panel(
                 axes.plot(ratios, means, **look.line(linewidth=0.6, alpha=0.45), marker=".", markersize=3)
                 continue
             if method in list(shown)[:BANDS]:
-                _band(axes, [(p.ratio, *interval(view, method, p.cell)) for p in chain], look)
+                _band(axes, [_bounds(view, method, place) for place in chain], look)
             _marked(axes, ratios, means, look)
-        rival = [view.mean(view.reference, place.cell, view.primary, "post_hoc") for place in chain]
-        if chain and np.isfinite(rival).any():
-            _marked(axes, ratios, rival, replace(_rival(view), dash=dash))
         best = [_ceiling(view, place) or math.nan for place in chain]
         if np.isfinite(best).any():
             axes.plot(ratios, best, **CEILING.line(linewidth=1.2), marker="_", markersize=9)
@@ -129,6 +116,12 @@ def _panel(
 def _marked(axes: Axes, ratios: list[float], values: list[float], look: Look) -> None:
     axes.plot(ratios, values, **look.line(), zorder=4)
     axes.plot(ratios, values, **look.dot())
+
+
+def _bounds(view: View, method: str, place: Place) -> tuple[float, float, float]:
+    """Ratio, low and high end of the interval."""
+    comparison = view.comparisons.get((method, place.cell))
+    return (place.ratio, comparison.mean.low, comparison.mean.high) if comparison else (place.ratio, math.nan, math.nan)
 
 
 def _band(axes: Axes, bounds: list[tuple[float, float, float]], look: Look) -> None:
@@ -151,5 +144,5 @@ def _about(view: View, name: str, places: list[Place]) -> str:
         if known:
             best = max(known, key=known.__getitem__)
             own = figures(means.get(view.reference, math.nan))
-            parts.append(f"{place.label}: {view.reference} {own}, highest {best} {figures(known[best])}")
+            parts.append(f"{label(place)}: {view.reference} {own}, highest {best} {figures(known[best])}")
     return f"{sentence(named(view.primary))} on {name}: {'; '.join(parts) or 'no finished run'}."

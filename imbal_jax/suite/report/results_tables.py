@@ -8,11 +8,11 @@ import numpy as np
 from imbal_jax.console import UNDEFINED
 from imbal_jax.report.html import figures
 from imbal_jax.suite.report.blocks import Block, Fold, Table, Text, folded_rows, one_table
-from imbal_jax.suite.report.class_curves import finished, hardest, initial_drop, mean_curve, rare_and_common
+from imbal_jax.suite.report.class_curves import hardest, initial_drop, mean_curve, rare_and_common
 from imbal_jax.suite.report.cost import costs
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.metric_words import NAMES, meaning, named, sentence
-from imbal_jax.suite.report.view import View, mean
+from imbal_jax.suite.report.view import View, label, mean
 
 MEASURED = (
     "balanced_accuracy", "worst_class", "sensitivity_at_90", "average_precision", "auroc", "calibration_error",
@@ -64,11 +64,11 @@ def by_condition(view: View) -> Table:
     for place in view.places:
         rows = []
         for method in view.methods:
-            values = list(view.values(method, place.cell, view.primary).values())
+            values = view.values(method, place.cell, view.primary)
             if values:
                 rest = [_digits(value(method, place.cell)) for _, value in found[1:]]
                 rows.append((method, f"{len(values)}", _with_spread(values), *rest))
-        groups.append((f"{place.set} {place.label}", tuple(rows)))
+        groups.append((f"{place.set} {label(place)}", tuple(rows)))
     return Table(("method", "seeds", *(name for name, _ in found)), tuple(groups))
 
 
@@ -119,8 +119,8 @@ def drop_table(evidence: Evidence) -> Table | None:
     if place is None:
         return None
     rows = []
-    for method in view.methods:
-        lines = finished(view, method, place)
+    for method in view.trained:
+        lines = view.finished(method, place.cell)
         recorded = [line for line in lines if line.get("curve")]
         if not recorded:
             continue

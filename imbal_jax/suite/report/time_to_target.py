@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 
-from imbal_jax.report.html import figures
+from imbal_jax.suite.conclusions.overall import Profile
 from imbal_jax.suite.definition import Line
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import Look, keyed, looks, rest_look
 from imbal_jax.suite.report.view import View
-from imbal_jax.suite.statistics import ratios_to_fastest
 
 WIDEST = 16.0  # times the fastest, at which the figure ends
 
@@ -22,68 +21,56 @@ def time_of(line: Line, unit: str) -> float:
     return math.inf if value is None else float(value)
 
 
-def times(view: View, unit: str) -> np.ndarray:
-    """float64 [methods, problems]: a problem is a cell, a draw and a seed that every method has run."""
-    columns = []
-    for place in view.places:
-        runs = {method: view.runs(method, place.cell) for method in view.methods}
-        for pair in sorted(set.intersection(*(set(units) for units in runs.values()))):
-            columns.append([time_of(runs[method][pair], unit) for method in view.methods])
-    return np.array(columns, float).reshape(-1, len(view.methods)).T
-
-
 def time_to_target(evidence: Evidence) -> Drawing | None:
-    """None where no run reached the target."""
+    """None where no method reached the target in half of its runs in any condition."""
     view = evidence.main
-    steps, seconds = (ratios_to_fastest(times(view, unit)) for unit in ("steps", "seconds"))
-    if not np.isfinite(steps).any():
+    drawn = [profile for profile in view.table.profiles if profile.reached]
+    if not drawn:
         return None
     shown = looks(view)
-    unsolved = int((~np.isfinite(steps)).all(axis=0).sum())
-    missed = f" {unsolved:,} of them were solved by no method." if unsolved else ""
-    target = f" Target: {evidence.target}." if evidence.target else ""
+    missed = len(view.places) - drawn[0].reached
+    nobody = f" In {missed:,} of them no method did." if missed else ""
+    target = f" Target on validation images: {evidence.target}." if evidence.target else ""
     return Drawing(
         name="target",
         heading="Time to the target",
-        read="The height of a line at 2 is the share of training problems in which the method reached the target within "
-        f"twice the time of the fastest method there; at 1, how often it was the fastest. Higher is better.{target}",
-        panels=(_panel(view, "steps", steps, shown), _panel(view, "seconds", seconds, shown)),
-        key=keyed(view, shown),
+        read="The height of a line at 2 is the share of data conditions in which the method reaches the target within "
+        "twice the time of the fastest method there; at 1, how often it is the fastest. Higher is better. The time "
+        f"in a condition is the median over the seeds, where a run that misses the target counts as infinite.{target}",
+        panels=tuple(_panel(view, profile, shown) for profile in drawn),
+        key=tuple(look for look in keyed(view, shown) if look.name != view.rival),
         runs=len(view.lines),
         command=evidence.command("target"),
-        notes=(
-            f"{steps.shape[1]:,} problems (a condition and a seed).{missed} A run that misses the target, diverges or "
-            "fails never counts as solved: lines need not end at 100 %.",
-        ),
+        notes=(f"{len(view.places):,} data conditions.{nobody} Lines end below 100 % where a method misses.",),
         columns=2,
     )
 
 
-def _panel(view: View, unit: str, ratios: np.ndarray, shown: dict[str, Look]) -> Panel:
-    title = f"In {'training steps' if unit == 'steps' else 'seconds of training'}"
-    figure, axes = axes_of("times the fastest method", "problems solved (%)", title)
-    for i in reversed(range(len(view.methods))):
-        values = np.sort(ratios[i])
-        at = np.unique([1.0, *values[values <= WIDEST], WIDEST])
-        look = shown.get(view.methods[i])
+def _panel(view: View, profile: Profile, shown: dict[str, Look]) -> Panel:
+    title = f"In {'training steps' if profile.unit == 'steps' else 'seconds of training'}"
+    figure, axes = axes_of("times the fastest method", "conditions (%)", title)
+    grid = np.geomspace(1, WIDEST, 400)
+    shares = 100 * profile.shares(grid)
+    for i in reversed(range(len(profile.methods))):
+        look = shown.get(profile.methods[i])
         style = look.line(zorder=3) if look else rest_look().line(linewidth=0.6, alpha=0.45, zorder=1)
-        heights = [100 * np.mean(values <= factor + 1e-12) for factor in at]
-        axes.step(at, heights, where="post", **style)
+        axes.step(*_corners(grid, shares[i]), where="post", **style)
     axes.set_xscale("log", base=2)
     axes.minorticks_off()
     axes.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
-    axes.set(xlim=(1, WIDEST), ylim=(0, 102))
-    best = int(np.argmax((ratios <= 1).mean(axis=1)))
-    about = (
-        f"{title}, {view.methods[best]} is fastest most often, in {_share(ratios[best], 1)} of the problems"
-    )
-    if view.reference in view.methods:
-        own = ratios[view.methods.index(view.reference)]
-        about += (
-            f"; {view.reference} is fastest in {_share(own, 1)} and within four times in {_share(own, 4)}"
-        )
+    axes.set(xlim=(0.97, WIDEST), ylim=(0, 102))
+    best = int(np.argmax(profile.scores))
+    about = f"{title}: {_said(profile.methods[best], shares[best])}"
+    if view.reference in profile.methods and profile.methods[best] != view.reference:
+        about += f"; {_said(view.reference, shares[profile.methods.index(view.reference)])}"
     return Panel(figure, f"{about}.")
 
 
-def _share(values: np.ndarray, factor: float) -> str:
-    return f"{figures(100 * float(np.mean(values <= factor)), 0)} %"
+def _corners(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points at which a step function changes, and both ends."""
+    kept = np.unique([0, *(np.flatnonzero(np.diff(y)) + 1), len(y) - 1])
+    return x[kept], y[kept]
+
+
+def _said(method: str, shares: np.ndarray) -> str:
+    return f"{method} is the fastest in {shares[0]:.0f} % of the conditions and reaches the target in {shares[-1]:.0f} %"
