@@ -32,11 +32,15 @@ class Listed:
 
 @dataclass(frozen=True)
 class Table:
-    """Plain cells; the first of a row names it. groups: heading ("" for none) and rows of each part."""
+    """Plain cells; the first of a row names it.
+
+    groups: heading ("" for none) and rows of each part. prose: the last column is text to read.
+    """
 
     headings: tuple[str, ...]
     groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
     caption: str = ""
+    prose: bool = False
 
     @property
     def rows(self) -> tuple[tuple[str, ...], ...]:
@@ -63,9 +67,11 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-def one_table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> Table:
+def one_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", *, prose: bool = False
+) -> Table:
     """A table in one part."""
-    return Table(tuple(headings), (("", tuple(tuple(row) for row in rows)),), caption)
+    return Table(tuple(headings), (("", tuple(tuple(row) for row in rows)),), caption, prose)
 
 
 def folded_rows(table: Table, shown: int, heading: str) -> tuple[Block, ...]:

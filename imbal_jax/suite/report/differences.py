@@ -72,8 +72,13 @@ def _meanings(counts: dict[str, int]) -> str:
 def _key(reference: str, counts: dict[str, int]) -> tuple[Look, ...]:
     shown = counts[DESCRIPTIVE] < sum(counts.values())
     said = "" if shown else " in these runs"
-    colours = (Look(f"better than {reference}{said}", BLUE, sign="box"), Look(f"worse{said}", ORANGE, sign="box"))
-    return colours + tuple(Look(verdict, MUTED, sign=sign) for verdict, sign in SIGNS.items() if counts[verdict])
+    colours = (
+        Look(f"better than {reference}{said}", BLUE, sign="box"),
+        Look(f"worse{said}", ORANGE, sign="box"),
+    )
+    return colours + tuple(
+        Look(verdict, MUTED, sign=sign) for verdict, sign in SIGNS.items() if counts[verdict]
+    )
 
 
 def _counted(counts: dict[str, int], cells: int) -> str:
@@ -117,14 +122,20 @@ def _draw(axes: Axes, i: int, j: int, found: Comparison | None) -> None:
     if found.verdict == DESCRIPTIVE:
         strength *= 0.5
     if hatch:
-        patch = Rectangle(corner, 0.96, 0.92, fill=False, edgecolor=MUTED, hatch=hatch, alpha=0.6, linewidth=0)
+        patch = Rectangle(
+            corner, 0.96, 0.92, fill=False, edgecolor=MUTED, hatch=hatch, alpha=0.6, linewidth=0
+        )
     else:
         colour = BLUE if value > 0 else ORANGE
         patch = Rectangle(corner, 0.96, 0.92, facecolor=colour, alpha=strength, linewidth=0)
     axes.add_patch(patch)
     text = f"{100 * value:+.1f}".replace("-", "−")
     shade = PAGE if strength > 0.5 and not hatch else INK
-    back = {"boxstyle": "square,pad=0.1", "facecolor": PAGE, "edgecolor": "none", "alpha": 0.85} if hatch else None
+    back = (
+        {"boxstyle": "square,pad=0.1", "facecolor": PAGE, "edgecolor": "none", "alpha": 0.85}
+        if hatch
+        else None
+    )
     axes.text(j, i, text, ha="center", va="center", color=shade, fontsize=8, bbox=back)
 
 

@@ -13,10 +13,8 @@ from imbal_jax.report.plots import GRID, INK, MUTED, PAGE, svg
 from imbal_jax.report.style import LIGHT
 from imbal_jax.suite.report.looks import Look
 
-NARROWEST, LARGEST = (
-    5.0,
-    7.0,
-)  # rem of an inch of a panel: below it, panels share a row no more; letters are 13 px
+# rem of an inch of a panel: below the first, panels share a row no more; at the second, letters have 13 px
+NARROWEST, LARGEST = 5.5, 7.0
 KEY_LINE = 22.0  # points between two rows of the key
 LETTER = 6.2  # points of a letter of the key, at most
 

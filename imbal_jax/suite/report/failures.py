@@ -39,7 +39,7 @@ class Tally(NamedTuple):
 def tallies(view: View) -> list[Tally]:
     """In the order of ``view.trained``."""
     return [
-        _tally(method, [line for line in view.lines if line["method"] == method]) for method in view.methods
+        _tally(method, [line for line in view.lines if line["method"] == method]) for method in view.trained
     ]
 
 
@@ -73,7 +73,7 @@ def failures(evidence: Evidence) -> Drawing:
     rows = _rows(view)
     shown = looks(view)
     panels = (_outcomes(rows), *([_unlearning(rows, shown)] if any(row.unlearned for row in rows) else []))
-    left = len(view.methods) - len(rows)
+    left = len(view.trained) - len(rows)
     notes = ["Un-learning: the best validation value of the criterion less the final one; the dot is the median over "
              "the runs, the line reaches from the 10th to the 90th percentile."]  # fmt: skip
     if left:

@@ -12,7 +12,10 @@ _OWN_STYLE = """
 .large{border-left-width:.6rem;font-size:1.05rem}.large b{display:block;font-size:1.6rem;line-height:1.2;color:var(--wrong)}
 .plot svg{max-width:none}.key{height:.75rem}.method{white-space:nowrap}
 .made{font-size:.8rem;color:var(--muted)}code{font-size:.95em;overflow-wrap:anywhere}
-td{white-space:normal}td small{display:block}
+td{white-space:normal}.prose td:last-child{text-align:left;min-width:20rem}.prose th:last-child{text-align:left}
+@media screen and (max-width:40rem){.prose td:last-child{min-width:0;display:block}.prose td:last-child>span{text-align:left}
+.prose td:last-child::before{display:block}}
+td small{display:block}
 """
 
 
@@ -66,6 +69,8 @@ def _drawing(drawing: Drawing) -> str:
 
 def _table(block: Table) -> str:
     caption = f"<h4>{escape(block.caption)}</h4>" if block.caption else ""
+    if block.prose:
+        return caption + grouped(block.headings, block.groups, "prose")
     if len(block.groups) == 1 and not block.groups[0][0]:
         return caption + table(block.headings, block.rows)
     return caption + grouped(block.headings, block.groups)

@@ -19,12 +19,15 @@ BEST = 3  # methods in colour beside the reference; more would hide each other
 BANDS = 2  # methods with a band: the reference and the best
 DASHED = ("", "6 3", "2 3", "8 3 2 3")  # of the numbers of positives, the largest first
 
+
 def metric_against_ratio(evidence: Evidence) -> Drawing:
     view = evidence.main
     shown = looks(view, BEST)
     key = [replace(look, dash="") for look in keyed(view, shown, "marked")]
     counts = counts_of(view)
-    notes = [f"Bands: 95 % intervals of the mean over seeds and test patients, of {listed(list(shown)[:BANDS])}."]
+    notes = [
+        f"Bands: 95 % intervals of the mean over seeds and test patients, of {listed(list(shown)[:BANDS])}."
+    ]
     if len(shown) < len(view.methods):
         notes.append(f"Colours: the methods with the highest mean difference to {view.reference}.")
     notes += rival_note(view)
@@ -121,7 +124,11 @@ def _marked(axes: Axes, ratios: list[float], values: list[float], look: Look) ->
 def _bounds(view: View, method: str, place: Place) -> tuple[float, float, float]:
     """Ratio, low and high end of the interval."""
     comparison = view.comparisons.get((method, place.cell))
-    return (place.ratio, comparison.mean.low, comparison.mean.high) if comparison else (place.ratio, math.nan, math.nan)
+    return (
+        (place.ratio, comparison.mean.low, comparison.mean.high)
+        if comparison
+        else (place.ratio, math.nan, math.nan)
+    )
 
 
 def _band(axes: Axes, bounds: list[tuple[float, float, float]], look: Look) -> None:

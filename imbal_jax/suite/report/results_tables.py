@@ -12,6 +12,7 @@ from imbal_jax.suite.report.class_curves import hardest, initial_drop, mean_curv
 from imbal_jax.suite.report.cost import costs
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.metric_words import NAMES, meaning, named, sentence
+from imbal_jax.suite.report.numbers import digits
 from imbal_jax.suite.report.view import View, label, mean
 
 MEASURED = (
@@ -45,7 +46,7 @@ def over_conditions(view: View, caption: str) -> Table:
     rows = []
     shared = shared_cells(view, view.primary)
     for method in methods:
-        cells = [_digits(mean(value(method, cell) for cell in shared)) for _, value in found]
+        cells = [digits(mean(value(method, cell) for cell in shared)) for _, value in found]
         rows.append((method, *cells))
     return one_table(("method", *(name for name, _ in found)), rows, caption)
 
@@ -66,7 +67,7 @@ def by_condition(view: View) -> Table:
         for method in view.methods:
             values = view.values(method, place.cell, view.primary)
             if values:
-                rest = [_digits(value(method, place.cell)) for _, value in found[1:]]
+                rest = [digits(value(method, place.cell)) for _, value in found[1:]]
                 rows.append((method, f"{len(values)}", _with_spread(values), *rest))
         groups.append((f"{place.set} {label(place)}", tuple(rows)))
     return Table(("method", "seeds", *(name for name, _ in found)), tuple(groups))
@@ -102,8 +103,8 @@ def cost_table(view: View) -> Table:
             float(line["compile_seconds"]) for line in runs if line.get("compile_seconds") is not None
         ]
         rows.append((
-            cost.method, figures(cost.seconds, 2), figures(cost.memory, 2), _digits(_median(speed)),
-            _digits(_median(compiled)), figures(cost.gain, 3), "yes" if cost.front else "no",
+            cost.method, figures(cost.seconds, 2), figures(cost.memory, 2), digits(_median(speed)),
+            digits(_median(compiled)), figures(cost.gain, 3), "yes" if cost.front else "no",
         ))  # fmt: skip
     headings = (
         "method", "training time, times reference", "peak memory, times reference", "images/s, median",
@@ -129,9 +130,9 @@ def drop_table(evidence: Evidence) -> Table | None:
         cells = [UNDEFINED] * 4
         if drop:
             back = "never" if math.isinf(drop.regained) else f"{drop.regained:,.0f}"
-            cells = [_digits(drop.at_first), _digits(drop.lowest), f"{drop.step:,}", back]
+            cells = [digits(drop.at_first), digits(drop.lowest), f"{drop.step:,}", back]
         cosine = [mean_curve(recorded, name)[1] for name in ("gradient_cosine", "head_cosine")]
-        rows.append((method, *cells, *(_digits(float(c[-1])) if len(c) else UNDEFINED for c in cosine)))
+        rows.append((method, *cells, *(digits(float(c[-1])) if len(c) else UNDEFINED for c in cosine)))
     headings = (
         "method", "recall before the fall", "lowest recall", "at step", "regained at step",
         "cosine of the classes' gradients at the end", "cosine of their head vectors at the end",
@@ -139,14 +140,10 @@ def drop_table(evidence: Evidence) -> Table | None:
     return one_table(headings, rows)
 
 
-def _digits(value: float) -> str:
-    return figures(value, 3) if abs(value) < 10 else figures(value)
-
-
 def _with_spread(values: list[float]) -> str:
     if len(values) < 2:
-        return _digits(values[0])
-    return f"{_digits(float(np.mean(values)))} ± {_digits(float(np.std(values, ddof=1)))}"
+        return digits(values[0])
+    return f"{digits(float(np.mean(values)))} ± {digits(float(np.std(values, ddof=1)))}"
 
 
 def _median(values: list[float]) -> float:

@@ -41,7 +41,9 @@ def time_to_target(evidence: Evidence) -> Drawing | None:
         key=tuple(look for look in keyed(view, shown) if look.name != view.rival),
         runs=len(view.lines),
         command=evidence.command("target"),
-        notes=(f"{len(view.places):,} data conditions.{nobody} Lines end below 100 % where a method misses.",),
+        notes=(
+            f"{len(view.places):,} data conditions.{nobody} Lines end below 100 % where a method misses.",
+        ),
         columns=2,
     )
 
