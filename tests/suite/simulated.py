@@ -194,7 +194,7 @@ def _line(
         "negative_class": "normal",
         "metrics": metrics | calibration,
         "raw": {"balanced_accuracy": value - 0.1},
-        "post_hoc": {"balanced_accuracy": value + world.post_hoc},
+        "post_hoc": {"balanced_accuracy": value + world.post_hoc + rng.normal(0, world.own_sd / 2)},
         "intervals": {m: [metrics[m] - 0.04, metrics[m] + 0.04] for m in RESAMPLED},
         "replicates": {m: np.round(metrics[m] + deviations, 4).tolist() for m in RESAMPLED},
         "by_class": {

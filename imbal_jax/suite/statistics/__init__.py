@@ -12,7 +12,13 @@ from imbal_jax.suite.statistics.performance_profile import (
     ratios_to_fastest,
 )
 from imbal_jax.suite.statistics.ratio_area import area_over_log_ratio
-from imbal_jax.suite.statistics.signed_rank import SignedRank, attainable_level, least_p_value, signed_rank
+from imbal_jax.suite.statistics.signed_rank import (
+    SignedRank,
+    attainable_level,
+    critical_rank_sum,
+    least_p_value,
+    signed_rank,
+)
 
 __all__ = [
     "Estimate",
@@ -22,6 +28,7 @@ __all__ = [
     "area_over_log_ratio",
     "attainable_level",
     "bayesian_signed_rank",
+    "critical_rank_sum",
     "detectable_difference",
     "hierarchical_bootstrap",
     "integrated_score",

@@ -37,10 +37,15 @@ def least_p_value(pairs: int) -> float:
     return min(1.0, 2.0 / 2.0**pairs)
 
 
+def critical_rank_sum(pairs: int, level: float) -> int:
+    """The largest rank sum of the rarer sign that is significant at ``level``, without ties; -1 if none is."""
+    p_values = 2 * np.cumsum(_rank_sums(2 * np.arange(1, pairs + 1))[::2])
+    return int(np.searchsorted(p_values, level, side="right")) - 1
+
+
 def attainable_level(pairs: int, level: float) -> float:
     """The largest p-value of ``pairs`` differences without ties that is at most ``level``; 0 if there is none."""
-    chances = _rank_sums(2 * np.arange(1, pairs + 1))[::2]
-    p_values = 2 * np.cumsum(chances)
+    p_values = 2 * np.cumsum(_rank_sums(2 * np.arange(1, pairs + 1))[::2])
     return float(max(p_values[p_values <= level], default=0.0))
 
 

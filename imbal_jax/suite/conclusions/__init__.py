@@ -1,0 +1,1 @@
+"""What the lines of a ledger show: comparisons in a cell, over cells, by regime, and whether they can be believed."""
