@@ -1,6 +1,7 @@
 """Section: which method to use where, and what speaks against it."""
 
 import math
+from collections import Counter
 
 from imbal_jax.report.html import counted, listed
 from imbal_jax.suite.conclusions.regimes import Regime
@@ -46,15 +47,12 @@ def _sentence(view: View) -> str:
     better = [regime for regime in decided if regime.recommended != view.reference]
     if not better:
         return f"No method is shown to be better than {view.reference} in any of {counted(len(decided), 'range')} of the data."
-    by_method: dict[str, list[str]] = {}
-    for regime in better:
-        by_method.setdefault(str(regime.recommended), []).append(data_text(regime))
-    parts = [f"{method} for {listed(ranges)}" for method, ranges in by_method.items()]
-    text = f"Shown to be better than {view.reference}: {'; '.join(parts)}."
+    count = Counter(str(regime.recommended) for regime in better)
+    parts = [f"{method} ({number})" for method, number in count.most_common()]
+    text = f"In {len(better)} of {counted(len(decided), 'range')} of the data a method is shown to be better than "
+    text += f"{view.reference}: {listed(parts)}."
     left = len(decided) - len(better)
-    return text + (
-        f" In the other {counted(left, 'range')} nothing is, and {view.reference} stays." if left else ""
-    )
+    return text + (f" In the other {counted(left, 'range')} {view.reference} stays." if left else "")
 
 
 def _row(view: View, regime: Regime) -> tuple[str, ...]:

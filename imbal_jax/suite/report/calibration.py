@@ -44,7 +44,7 @@ def calibration(evidence: Evidence) -> Drawing | None:
 
 
 def _panel(view: View, name: str, shown: dict[str, Look]) -> Panel | None:
-    methods = view.methods[:MOST_ROWS]
+    methods = [m for m in view.methods if any(view.values(m, p.cell, name) for p in view.places)][:MOST_ROWS]
     per_cell = [[view.mean(method, place.cell, name) for place in view.places] for method in methods]
     known = [[value for value in row if math.isfinite(value)] for row in per_cell]
     if not any(known):

@@ -125,7 +125,7 @@ def _has_recall(line: Line) -> bool:
 def _panel(
     name: str, label: str, classes: tuple[str, str], chosen: list[Look], lines: dict[str, list[Line]]
 ) -> Panel | None:
-    figure, axes = axes_of("training step", label, label.capitalize())
+    figure, axes = axes_of("training step", "", label.capitalize())
     said, lowest, longest = [], math.inf, 0.0
     for look in reversed(chosen):
         for which, part in enumerate(classes):

@@ -85,6 +85,8 @@ def accuracy_against_cost(evidence: Evidence) -> Drawing | None:
         axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.3g}")
     axes.margins(0.08)
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(left, 0.9), max(right, 1.1))
     said = "; ".join(f"{c.method} {figures(c.gain)} at {figures(c.seconds, 2)} times" for c in front)
     return Drawing(
         name="cost",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from math import ceil
 
@@ -25,6 +26,18 @@ class Panel:
 
     figure: Figure
     about: str
+
+    @cached_property
+    def svg(self) -> str:
+        """Bare ``<svg>`` in the variables of the style sheet; drawn once for the page and the file."""
+        marked = svg(self.figure, "", self.about)
+        bare = marked[marked.index("<svg") : marked.rindex("</svg>") + 6]
+        return re.sub(r'aria-label="[^"]*"', f'aria-label="{escape(self.about, quote=True)}"', bare, count=1)
+
+    def inline(self) -> str:
+        """As ``<figure>`` of the page."""
+        width = LARGEST * self.figure.get_figwidth()
+        return f'<figure class="plot" style="max-width:{width:.1f}rem">{self.svg}</figure>'
 
 
 @dataclass(frozen=True)
@@ -69,10 +82,12 @@ def axes_of(
 
 def inline(drawing: Drawing) -> str:
     """The key and the panels as HTML, in the colours of the page."""
-    panels = "".join(svg_of(panel, "var") for panel in drawing.panels)
+    panels = "".join(panel.inline() for panel in drawing.panels)
     widest = max(panel.figure.get_figwidth() for panel in drawing.panels)
     columns = f"repeat(auto-fit,minmax(min({NARROWEST * widest:.0f}rem,100%),1fr))"
-    return f'{key(drawing.key)}<div class="grid" style="grid-template-columns:{columns}">{panels}</div>'
+    room = min(drawing.columns, len(drawing.panels)) * (LARGEST * widest + 1)
+    style = f"grid-template-columns:{columns};max-width:{room:.0f}rem"
+    return f'{key(drawing.key)}<div class="grid" style="{style}">{panels}</div>'
 
 
 def key(looks: Sequence[Look]) -> str:
@@ -128,20 +143,9 @@ def sign(look: Look) -> str:
     return line + mark
 
 
-def svg_of(panel: Panel, colours: str) -> str:
-    """The panel as one ``<figure>`` ("var"), or its bare ``<svg>`` in the light colours ("light")."""
-    marked = svg(panel.figure, "", panel.about)
-    bare = marked[marked.index("<svg") : marked.rindex("</svg>") + 6]
-    bare = re.sub(r'aria-label="[^"]*"', f'aria-label="{escape(panel.about, quote=True)}"', bare, count=1)
-    if colours == "light":
-        return _light(bare)
-    width = LARGEST * panel.figure.get_figwidth()
-    return f'<figure class="plot" style="max-width:{width:.1f}rem">{bare}</figure>'
-
-
 def file_of(drawing: Drawing, title: str = "") -> str:
     """An SVG file that needs nothing beside it: title, key and all panels, on a white ground."""
-    panels = [svg_of(panel, "light") for panel in drawing.panels]
+    panels = [_light(panel.svg) for panel in drawing.panels]
     sizes = [_size(panel) for panel in panels]
     columns = min(drawing.columns, len(panels))
     width = max(w for w, _ in sizes) * columns

@@ -8,7 +8,7 @@ from imbal_jax.report.html import DASHES, METHOD_COLOURS
 from imbal_jax.report.plots import BAND, INK, MUTED, PAGE, WIDTH
 from imbal_jax.suite.report.view import View
 
-MOST = METHOD_COLOURS - 1  # hues; methods beyond are grey
+MOST = METHOD_COLOURS  # the hues, then the grey of the house; methods beyond are drawn alike
 MARKERS = "sD^voPX"  # the reference has the circle first
 
 
@@ -61,5 +61,7 @@ def looks(view: View, most: int = MOST) -> dict[str, Look]:
         others = kept if view.rival in kept or view.rival not in others else [*kept[:-1], view.rival]
     found = {view.reference: reference_look(view.reference)} if view.reference in view.methods else {}
     for i, name in enumerate(others, 1):
-        found[name] = Look(name, f"#0a00{i:02x}", DASHES[i % len(DASHES)], MARKERS[(i - 1) % len(MARKERS)])
+        found[name] = Look(
+            name, f"#0a00{i % METHOD_COLOURS:02x}", DASHES[i % len(DASHES)], MARKERS[(i - 1) % len(MARKERS)]
+        )
     return found

@@ -76,9 +76,7 @@ def by_condition(view: View) -> Table:
 def measured(view: View, caption: str) -> tuple[Block, ...]:
     """Both tables, the second folded."""
     summary = over_conditions(view, caption)
-    detail = Fold(
-        f"{caption}, condition by condition (mean ± standard deviation over the seeds)", (by_condition(view),)
-    )
+    detail = Fold("Condition by condition: mean ± standard deviation over the seeds", (by_condition(view),))
     return (*folded_rows(summary, SHOWN, f"{caption}: {len(summary.rows)} methods"), detail)
 
 

@@ -4,7 +4,7 @@ import math
 
 from imbal_jax.console import UNDEFINED
 from imbal_jax.report.html import listed
-from imbal_jax.suite.conclusions.comparison import Comparison
+from imbal_jax.suite.conclusions.comparison import REFERENCE, Comparison
 from imbal_jax.suite.conclusions.overall import Overall
 from imbal_jax.suite.report.blocks import Block, Fold, Table, Text, folded_rows, one_table
 from imbal_jax.suite.report.numbers import digits, p_value, three_ways, with_interval
@@ -37,7 +37,7 @@ def statistics(view: View, metric: str) -> tuple[Block, ...]:
 
 
 def _overall(found: Overall) -> tuple[str, ...]:
-    verdicts = [f"{count} {verdict}" for verdict, count in found.verdicts.items()]
+    verdicts = [f"{count} {verdict}" for verdict, count in found.verdicts.items() if verdict != REFERENCE]
     return (
         found.method,
         f"{found.cells:,}",
@@ -45,7 +45,7 @@ def _overall(found: Overall) -> tuple[str, ...]:
         three_ways(found.probabilities),
         with_interval(found.interquartile_mean),
         digits(found.area),
-        listed(verdicts),
+        listed(verdicts) or "the reference",
     )
 
 

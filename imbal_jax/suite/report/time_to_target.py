@@ -29,7 +29,7 @@ def time_to_target(evidence: Evidence) -> Drawing | None:
         return None
     shown = looks(view)
     missed = len(view.places) - drawn[0].reached
-    nobody = f" In {missed:,} of them no method did." if missed else ""
+    nobody = f" In {missed:,} of them no method reached it in half of its runs." if missed else ""
     target = f" Target on validation images: {evidence.target}." if evidence.target else ""
     return Drawing(
         name="target",
