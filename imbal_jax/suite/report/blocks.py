@@ -75,5 +75,8 @@ def one_table(
 
 
 def folded_rows(table: Table, shown: int, heading: str) -> tuple[Block, ...]:
-    """The table; where it has more than ``shown`` rows, folded under ``heading``."""
-    return (table,) if len(table.rows) <= shown else (Fold(heading, (table,)),)
+    """The table; where it has more than ``shown`` rows, the first half of so many, and all of them folded."""
+    if len(table.rows) <= shown:
+        return (table,)
+    first = one_table(table.headings, table.rows[: shown // 2], table.caption, prose=table.prose)
+    return first, Fold(heading, (table,))

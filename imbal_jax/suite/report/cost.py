@@ -7,6 +7,7 @@ import numpy as np
 
 from imbal_jax.report.html import figures
 from imbal_jax.report.plots import MUTED
+from imbal_jax.suite.conclusions.comparison import top
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.looks import keyed, looks, rest_look
@@ -48,9 +49,9 @@ def _ratio(view: View, method: str, name: str) -> float:
     for place in view.places:
         own, other = view.runs(method, place.cell), view.runs(view.reference, place.cell)
         for unit in own.keys() & other.keys():
-            pair = [run.get(name) if run["outcome"] == "done" else None for run in (own[unit], other[unit])]
-            if all(pair):
-                ratios.append(pair[0] / pair[1])
+            times = [top(run, name) for run in (own[unit], other[unit])]
+            ratios.append(times[0] / times[1] if times[1] else math.nan)
+    ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
     return float(np.median(ratios)) if ratios else math.nan
 
 

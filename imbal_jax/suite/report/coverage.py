@@ -3,6 +3,7 @@
 from collections import Counter
 
 from imbal_jax.report.html import counted, listed
+from imbal_jax.suite.conclusions.runs import is_trial
 from imbal_jax.suite.definition import Line
 from imbal_jax.suite.grid import Grid
 from imbal_jax.suite.report.blocks import Block, Fold, Text, one_table
@@ -10,6 +11,7 @@ from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.failures import reasons, tallies
 from imbal_jax.suite.report.view import View, label
 
+TRIALS = "trials"  # all settings of the tuning in one row
 SHOWN = 12  # rows that are not folded
 HEADINGS = ("stage and setting", "conditions", "methods", "seeds", "done", "diverged", "failed", "missing")
 
@@ -17,7 +19,8 @@ HEADINGS = ("stage and setting", "conditions", "methods", "seeds", "done", "dive
 def coverage(evidence: Evidence) -> tuple[Block, ...]:
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in evidence.lines:
-        groups.setdefault((line["stage"], line["setting"]), []).append(line)
+        setting = TRIALS if is_trial(line) else line["setting"]
+        groups.setdefault((line["stage"], setting), []).append(line)
     rows = [_row(stage, setting, lines) for (stage, setting), lines in groups.items()]
     absent = missing(evidence.main)
     blocks: list[Block] = [
@@ -26,7 +29,7 @@ def coverage(evidence: Evidence) -> tuple[Block, ...]:
     ]
     if absent:
         table = one_table(
-            ("condition", "missing methods"), [(place, listed(names)) for place, names in absent]
+            ("condition", "missing methods"), [(place, listed(names)) for place, names in absent], prose=True
         )
         blocks.append(Fold(f"What is missing of {evidence.main.name}", (table,)))
     blocks += _failed(evidence.main)
@@ -80,10 +83,10 @@ def _unfinished(state: Grid | None) -> str:
 
 def _row(stage: str, setting: str, lines: list[Line]) -> tuple[str, ...]:
     """missing: of the product of the conditions, methods and seeds that occur."""
-    cells, methods = ({line[key] for line in lines} for key in ("cell", "method"))
+    cells, methods, settings = ({line[key] for line in lines} for key in ("cell", "method", "setting"))
     seeds = {(line["draw"], line["seed"]) for line in lines}
     outcomes = Counter(line["outcome"] for line in lines)
-    lacking = len(cells) * len(methods) * len(seeds) - len(lines)
+    lacking = len(cells) * len(methods) * len(settings) * len(seeds) - len(lines)
     numbers = (
         len(cells),
         len(methods),
@@ -93,7 +96,10 @@ def _row(stage: str, setting: str, lines: list[Line]) -> tuple[str, ...]:
         outcomes["failed"],
         lacking,
     )
-    return (f"{stage}, {setting}", *(f"{number:,}" for number in numbers))
+    return (
+        f"{stage}, {counted(len(settings), 'trial') if setting == TRIALS else setting}",
+        *(f"{number:,}" for number in numbers),
+    )
 
 
 def _failed(view: View) -> list[Block]:
@@ -103,12 +109,12 @@ def _failed(view: View) -> list[Block]:
         return []
     rows = [(r.method, f"{r.runs:,}", f"{r.diverged}", f"{r.failed}", f"{r.skipped}") for r in found]
     headings = ("method", "runs", "diverged", "failed", "runs with steps left out")
-    why = [(method, reason, f"{number:,}") for method, reason, number in reasons(view)]
+    why = [(method, f"{number:,}", reason) for method, reason, number in reasons(view)]
     table = one_table(headings, rows)
     parts: list[Block] = [
         Fold(f"Methods with trouble in {view.name}: {listed([row.method for row in found[:SHOWN]])}",
              (Text("A step is left out where a gradient is not finite."), table)),
     ]  # fmt: skip
     if why:
-        parts.append(Fold("Reasons", (one_table(("method", "reason", "runs"), why),)))
+        parts.append(Fold("Reasons", (one_table(("method", "runs", "reason"), why, prose=True),)))
     return parts

@@ -120,7 +120,7 @@ def _draw(axes: Axes, i: int, j: int, found: Comparison | None) -> None:
     hatch = HATCHES.get(found.verdict)
     strength = 0.7 * min(abs(value) / STRONG, 1) + 0.15
     if found.verdict == DESCRIPTIVE:
-        strength *= 0.5
+        strength = 0.5 * strength + 0.05  # drawn in tenths
     if hatch:
         patch = Rectangle(
             corner, 0.96, 0.92, fill=False, edgecolor=MUTED, hatch=hatch, alpha=0.6, linewidth=0

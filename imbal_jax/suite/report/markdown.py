@@ -1,5 +1,6 @@
 """The report as Markdown; each figure is an SVG file beside it."""
 
+import re
 from collections.abc import Sequence
 
 from imbal_jax.suite.report.blocks import Block, Fold, Listed, Notice, Section, Table, Text
@@ -48,12 +49,17 @@ def _drawing(drawing: Drawing, folder: str) -> str:
 def _table(table: Table) -> str:
     lines = [f"**{_escaped(table.caption)}**\n"] if table.caption else []
     lines.append(_row(table.headings))
-    lines.append("|" + "|".join(["---", *["---:"] * (len(table.headings) - 1)]) + "|")
+    lines.append("|" + "|".join(_alignment(table)) + "|")
     for heading, rows in table.groups:
         if heading:
             lines.append(_row([f"**{heading}**", *[""] * (len(table.headings) - 1)], bold=True))
         lines += [_row(row) for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _alignment(table: Table) -> list[str]:
+    marks = ["---", *["---:"] * (len(table.headings) - 1)]
+    return [*marks[:-1], "---"] if table.prose else marks
 
 
 def _row(cells: Sequence[str], bold: bool = False) -> str:
@@ -62,6 +68,5 @@ def _row(cells: Sequence[str], bold: bool = False) -> str:
 
 def _escaped(text: str) -> str:
     """Names of methods and classes as they are: ``ldam_drw`` is not emphasis, ``|`` ends no cell."""
-    for mark in ("\\", "`", "*", "_", "|", "<", ">"):
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("\n", " ")
+    text = re.sub(r"([\\`*|<>])", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text).replace("\n", " ")

@@ -27,9 +27,9 @@ FIGURES: dict[str, Callable[[Evidence], Drawing | None]] = {
     "classes": class_curves,
     "cost": accuracy_against_cost,
     "differences": lambda evidence: differences(evidence, evidence.main),
-    "screen": lambda evidence: differences(evidence, evidence.screen, "screen") if evidence.screen else None,
     "failures": failures,
     "calibration": calibration,
+    "screen": lambda evidence: differences(evidence, evidence.screen, "screen") if evidence.screen else None,
 }
 """By the name that ``--figure`` takes; None where the runs have nothing to draw."""
 
@@ -45,7 +45,9 @@ def sections_of(evidence: Evidence) -> list[Section]:
     for name, draw in FIGURES.items():
         drawing = draw(evidence)
         if drawing:
-            parts.append((f"figure-{name}", drawing.heading, (drawing, *_beside(evidence, name))))
+            many = len(evidence.screen.methods) if name == "screen" and evidence.screen else 0
+            shown: Block = Fold(f"All {many} methods", (drawing,)) if many else drawing
+            parts.append((f"figure-{name}", drawing.heading, (shown, *_beside(evidence, name))))
     parts += [
         (
             "measured",
@@ -95,7 +97,7 @@ def _others(evidence: Evidence) -> tuple[Block, ...]:
     views = list(evidence.others)
     if evidence.screen and evidence.defaults:
         views.insert(0, evidence.screen)
-    folds = []
+    folds: list[Block] = [Text("Stages and settings that are not part of the conclusions.")] if views else []
     for view in views:
         caption = f"{view.name}: {len(view.lines):,} runs"
         folds.append(Fold(caption, measured(view, _caption(view))))

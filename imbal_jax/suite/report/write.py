@@ -1,13 +1,13 @@
 """Writes the pages and the figures of a suite's report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.files import write_text
 from imbal_jax.report.html import counted
 from imbal_jax.suite.definition import Line, Suite
-from imbal_jax.suite.report.blocks import Section
+from imbal_jax.suite.report.blocks import Block, Fold
 from imbal_jax.suite.report.drawing import Drawing, file_of
 from imbal_jax.suite.report.evidence import Evidence, evidence_of
 from imbal_jax.suite.report.markdown import file_name, markdown
@@ -39,7 +39,7 @@ def write(suite_or_title: Suite | str, lines: Sequence[Line], out: Path | str) -
     out = Path(out)
     evidence = evidence_of(suite_or_title, lines)
     sections = sections_of(evidence)
-    for drawing in _drawings(sections):
+    for drawing in _drawings(block for section in sections for block in section.blocks):
         _write_svg(out / FOLDER / file_name(drawing), drawing)
     html, text = out / "report.html", out / "report.md"
     write_text(html, page(evidence.title, _kicker(evidence), sections))
@@ -63,8 +63,13 @@ def write_figure(suite_or_title: Suite | str, lines: Sequence[Line], out: Path |
     return path
 
 
-def _drawings(sections: Sequence[Section]) -> list[Drawing]:
-    return [block for section in sections for block in section.blocks if isinstance(block, Drawing)]
+def _drawings(blocks: Iterable[Block]) -> Iterator[Drawing]:
+    """Those of the blocks, and of the blocks that are folded."""
+    for block in blocks:
+        if isinstance(block, Drawing):
+            yield block
+        elif isinstance(block, Fold):
+            yield from _drawings(block.blocks)
 
 
 def _write_svg(path: Path, drawing: Drawing) -> None:
