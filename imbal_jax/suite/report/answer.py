@@ -29,10 +29,10 @@ def answer(evidence: Evidence) -> tuple[Block, ...]:
         Text(_sentence(view), "lead"),
         one_table(headings, rows, prose=True),
         Text(
-            "A method is recommended where it is shown to be better than the reference over the data conditions of a "
-            "row: the 95 % interval of the mean difference excludes 0, p is below 0.05 after Holm's correction for the "
-            "number of methods, it is worse in no condition, and at most a tenth of its runs diverged. Otherwise the "
-            f"reference stays. {' '.join(rival_note(view))}",
+            "A method is recommended where it is shown to be better than the reference over the data conditions of "
+            "a row: the 95 % interval of the mean difference excludes 0, p is below 0.05 after Holm's correction for "
+            "the number of methods, it is worse in no condition, and at most a tenth of its runs diverged. Otherwise "
+            f"the reference stays. {' '.join(rival_note(view))}",
             "muted",
         ),
     )
@@ -46,7 +46,8 @@ def _sentence(view: View) -> str:
         return "No recommendation: no range of the data has 6 seeds of a method and the reference."
     better = [regime for regime in decided if regime.recommended != view.reference]
     if not better:
-        return f"No method is shown to be better than {view.reference} in any of {counted(len(decided), 'range')} of the data."
+        ranges = counted(len(decided), "range")
+        return f"No method is shown to be better than {view.reference} in any of {ranges} of the data."
     count = Counter(str(regime.recommended) for regime in better)
     parts = [f"{method} ({number})" for method, number in count.most_common()]
     text = f"In {len(better)} of {counted(len(decided), 'range')} of the data a method is shown to be better than "

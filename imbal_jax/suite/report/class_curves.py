@@ -27,8 +27,8 @@ DRAWN = 3  # methods, the reference among them
 class Drop(NamedTuple):
     """The initial drop of the recall of the rarest class, of the mean curve.
 
-    at_first: the highest before ``lowest``, which lies ``step`` steps after the beginning. regained: the step at which the
-    first value is reached again, infinite where never.
+    at_first: the highest value before ``lowest``, which is that of step ``step``. regained: the step at which
+    ``at_first`` is reached again, infinite where never.
     """
 
     at_first: float
@@ -82,6 +82,7 @@ def class_curves(evidence: Evidence) -> Drawing | None:
     lines = {look.name: view.finished(look.name, place.cell) for look in chosen}
     first = next(line for group in lines.values() for line in group if line.get("curve"))
     rare, common = rare_and_common(first)
+    images = first["counts"]["train"][first["classes"].index(rare)]
     panels = tuple(
         panel for name, label in CURVES if (panel := _panel(name, label, (rare, common), chosen, lines))
     )
@@ -93,10 +94,10 @@ def class_curves(evidence: Evidence) -> Drawing | None:
     return Drawing(
         name="classes",
         heading="How the rare class is learned",
-        read=f"{place.set}, {label(place)}: the condition with the highest ratio. Solid lines: {rare}, the rarest class "
-        f"({first['counts']['train'][first['classes'].index(rare)]:,} training images); dotted: {common}. At first a "
-        "network trained on unbalanced data often turns to the frequent class, and the recall of the rare one falls "
-        "before it rises: the large marker is the lowest point of that fall.",
+        read=f"{place.set}, {label(place)}: the condition with the highest ratio. Solid lines: {rare}, the rarest "
+        f"class ({images:,} training images); dotted: {common}. At first a network trained on unbalanced data often "
+        "turns to the frequent class, and the recall of the rare one falls before it rises: the large marker is the "
+        "lowest point of that fall.",
         panels=panels,
         key=(*key, faint),
         runs=runs,

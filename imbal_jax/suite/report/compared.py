@@ -23,11 +23,14 @@ def compared(evidence: Evidence) -> tuple[Block, ...]:
 
 def _why(evidence: Evidence) -> str:
     seeds = typical_pairs(evidence.main)
+    if not seeds:
+        return "No run of a method has a finished run of the reference beside it: nothing is compared."
     if seeds < FEWEST_PAIRS:
-        lowest = min(2 / 2**seeds, 1.0)
+        lowest = 2 / 2**seeds
         return (
             f"With {counted(seeds, 'seed')} a condition, the exact two-sided test of paired differences cannot fall "
-            f"below p = {lowest:.3g}, whatever the runs say: these numbers show that everything works, and conclude nothing."
+            f"below p = {min(lowest, 1):.3g}, whatever the runs say: these numbers show that everything works, and "
+            "conclude nothing."
         )
     return "This suite shows that everything works. It was not made to conclude anything."
 
@@ -66,28 +69,30 @@ def _before(evidence: Evidence, view: View) -> str:
 
 
 def _with_what(lines: Sequence[Line]) -> str:
+    """Hours, hardware, versions, commits and days, as far as the lines tell."""
     versions = [line.get("versions") or {} for line in lines]
     names = list(dict.fromkeys(name for each in versions for name in each))
     texts = [f"{name} {_some({str(each[name]) for each in versions if name in each})}" for name in names]
-    hardware = _some({str(line["hardware"]) for line in lines if line.get("hardware")}, 3)
-    commits = _some({str(line["commit"])[:7] for line in lines if line.get("commit")}, 3)
     hours = sum(float(line.get("total_seconds") or 0) for line in lines) / 3600
     spent = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    hardware = _some({str(line["hardware"]) for line in lines if line.get("hardware")}, 3)
+    commits = _some({str(line["commit"])[:7] for line in lines if line.get("commit")}, 3)
     days = sorted(str(line["time"])[:10] for line in lines if line.get("time"))
-    when = (
-        f", {_range([_day(days[0]), _day(days[-1])] if days[0] != days[-1] else [_day(days[0])])}"
-        if days
-        else ""
-    )
-    return (
-        f"All {len(lines):,} runs took {spent} on {hardware} with {listed(texts)} (commit {commits}){when}."
-    )
+    parts = [
+        f" took {spent}" if hours else "",
+        f" on {hardware}" if hardware else "",
+        f" with {listed(texts)}" if texts else "",
+        f" (commit {commits})" if commits else "",
+        f", {_range(list(dict.fromkeys(map(_day, (days[0], days[-1])))))}" if days else "",
+    ]
+    said = "".join(parts)
+    return f"All {counted(len(lines), 'run')}{said}." if said else "The runs do not say where they ran."
 
 
 def _some(values: Iterable[str], most: int = 2) -> str:
     ordered = sorted(values)
     shown = listed(ordered[:most]) if len(ordered) <= most else ", ".join(ordered[:most])
-    return (shown or "unknown") + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
+    return shown + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
 
 
 def _range(texts: Sequence[str]) -> str:

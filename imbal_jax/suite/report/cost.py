@@ -16,7 +16,7 @@ from imbal_jax.suite.report.view import View
 
 
 class Cost(NamedTuple):
-    """Of one method beside the reference. seconds, memory: median ratios. gain: as ``View.gain``. front: not dominated."""
+    """One method beside the reference. seconds, memory: median ratios. front: no method is better in both."""
 
     method: str
     seconds: float
@@ -92,8 +92,8 @@ def accuracy_against_cost(evidence: Evidence) -> Drawing | None:
     return Drawing(
         name="cost",
         heading="Accuracy against cost",
-        read=f"Up is more accurate, left is cheaper than {view.reference}. The grey steps join the methods that no other "
-        "method beats in both (the Pareto front).",
+        read=f"Up is more accurate, left is cheaper than {view.reference}. The grey steps join the methods that no "
+        "other method beats in both (the Pareto front).",
         panels=(Panel(figure, f"On the front: {said}."),),
         key=keyed(view, shown, "dot"),
         runs=len(view.done),

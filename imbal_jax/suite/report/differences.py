@@ -40,8 +40,9 @@ def differences(evidence: Evidence, view: View, name: str = "differences") -> Dr
     return Drawing(
         name=name,
         heading=f"Difference to {view.reference}, method by condition{which}",
-        read=f"{sentence(named(view.primary))} less that of {view.reference}, in hundredths, mean over the seeds; the "
-        f"strongest colour begins at ±{100 * STRONG:.0f}. Methods are sorted by their mean difference. {_meanings(counts)}",
+        read=f"{sentence(named(view.primary))} less that of {view.reference}, in hundredths, mean over the seeds; "
+        f"the strongest colour begins at ±{100 * STRONG:.0f}. Methods are sorted by their mean difference. "
+        f"{_meanings(counts)}",
         panels=tuple(_panel(view, each, methods) for each in view.sets),
         key=_key(view.reference, counts),
         runs=len(view.done),

@@ -81,8 +81,8 @@ def failures(evidence: Evidence) -> Drawing:
     return Drawing(
         name="failures",
         heading="Failures and un-learning",
-        read="Runs in trouble: the share that ended without a usable network, or never reached the target. Un-learning: "
-        "how much of its best validation value a run had lost at its end.",
+        read="Runs in trouble: the share that ended without a usable network, or never reached the target. Un-"
+        "learning: how much of its best validation value a run had lost at its end.",
         panels=panels,
         key=(DIVERGED, FAILED, MISSED),
         runs=len(view.lines),

@@ -16,12 +16,13 @@ MEANINGS = {
     "decision threshold that was chosen on validation images; guessing gives 1 / number of classes",
     "sensitivity": "the share of images with the finding that are called",
     "specificity": "the share of images without it that are not called",
-    "sensitivity_at_90": "the share of images with the finding that are called where 90 % of those without it are not",
+    "sensitivity_at_90": "the share of images with the finding that are called where 90 % of those without it "
+    "are not",
     "average_precision": "the mean precision over all thresholds, weighted by the gain in sensitivity: it falls with "
     "the prevalence, so it compares methods within a condition only",
     "auroc": "the chance that an image with the finding scores higher than one without it (area under the ROC curve)",
-    "calibration_error": "the mean gap between a predicted probability and the observed share, at the true prevalence "
-    "of the test images; 0 is perfect",
+    "calibration_error": "the mean gap between a predicted probability and the observed share, at the true "
+    "prevalence of the test images; 0 is perfect",
     "brier": "the mean squared error of the probabilities; 0 is perfect",
     "worst_class": "the share called right of the class with the lowest share",
 }

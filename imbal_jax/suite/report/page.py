@@ -12,7 +12,8 @@ _OWN_STYLE = """
 .large{border-left-width:.6rem;font-size:1.05rem}
 .large b{display:block;font-size:1.6rem;line-height:1.2;color:var(--wrong)}
 .plot svg{max-width:none}.key{height:.75rem}.method{white-space:nowrap}
-.made{font-size:.8rem;color:var(--muted)}code{font-size:.95em}.made code{display:inline-block;max-width:100%;overflow-x:auto;white-space:nowrap;vertical-align:bottom}
+.made{font-size:.8rem;color:var(--muted)}code{font-size:.95em}
+.made code{display:inline-block;max-width:100%;overflow-x:auto;white-space:nowrap;vertical-align:bottom}
 td{white-space:normal}.prose td{white-space:nowrap}
 .prose td:last-child{text-align:left;min-width:14rem;white-space:normal}.prose th:last-child{text-align:left}
 @media screen and (max-width:40rem){.prose td{white-space:normal}

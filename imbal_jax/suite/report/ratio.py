@@ -20,8 +20,11 @@ BANDS = 2  # methods with a band: the reference and the best
 DASHED = ("", "6 3", "2 3", "8 3 2 3")  # of the numbers of positives, the largest first
 
 
-def metric_against_ratio(evidence: Evidence) -> Drawing:
+def metric_against_ratio(evidence: Evidence) -> Drawing | None:
+    """None where no run was measured."""
     view = evidence.main
+    if not any(math.isfinite(view.mean(m, p.cell, view.primary)) for m in view.methods for p in view.places):
+        return None
     shown = looks(view, BEST)
     key = [replace(look, dash="") for look in keyed(view, shown, "marked")]
     counts = counts_of(view)

@@ -85,8 +85,8 @@ def explanations(view: View) -> Block:
     known = [meaning(metric) for metric in (view.primary, *MEASURED) if metric in NAMES]
     texts = [f"{sentence(text)}." for text in dict.fromkeys(known)]
     texts.append(
-        "Plain call: the class of the highest probability, without a chosen threshold. Logit-adjusted after: the same "
-        "network, its probabilities moved to equal priors, without training again."
+        "Plain call: the class of the highest probability, without a chosen threshold. Logit-adjusted after: the "
+        "same network, its probabilities moved to equal priors, without training again."
     )
     return Fold("What the columns mean", (Text(" ".join(texts)),))
 

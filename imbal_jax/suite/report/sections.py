@@ -86,8 +86,8 @@ def _defaults(evidence: Evidence) -> tuple[Block, ...]:
     if view is None or view.table.setting != "default":
         return ()
     note = Text(
-        f"{len(view.lines):,} runs ({view.name}) show what use without tuning gives. Conditions and seeds may be others "
-        "than those of the tuned runs."
+        f"{len(view.lines):,} runs ({view.name}) show what use without tuning gives. Conditions and seeds may be "
+        "others than those of the tuned runs."
     )
     return (note, *measured(view, _caption(view)))
 

@@ -52,7 +52,8 @@ def _overall(found: Overall) -> tuple[str, ...]:
 def by_condition(view: View) -> Table:
     """A part a condition, a row a method."""
     headings = (
-        "method", "pairs", "difference", "p", "p (Holm)", "better / equal / worse", "could have been seen", "conclusion",
+        "method", "pairs", "difference", "p", "p (Holm)", "better / equal / worse", "could have been seen",
+        "conclusion",
     )  # fmt: skip
     groups = []
     for place in view.places:

@@ -34,9 +34,9 @@ def time_to_target(evidence: Evidence) -> Drawing | None:
     return Drawing(
         name="target",
         heading="Time to the target",
-        read="The height of a line at 2 is the share of data conditions in which the method reaches the target within "
-        "twice the time of the fastest method there; at 1, how often it is the fastest. Higher is better. The time "
-        f"in a condition is the median over the seeds, where a run that misses the target counts as infinite.{target}",
+        read="The height of a line at 2 is the share of data conditions in which the method reaches the target "
+        "within twice the time of the fastest method there; at 1, how often it is the fastest. Higher is better. The "
+        f"time in a condition is the median over the seeds, where a run that misses it counts as infinite.{target}",
         panels=tuple(_panel(view, profile, shown) for profile in drawn),
         key=tuple(look for look in keyed(view, shown) if look.name != view.rival),
         runs=len(view.lines),
@@ -75,4 +75,6 @@ def _corners(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _said(method: str, shares: np.ndarray) -> str:
-    return f"{method} is the fastest in {shares[0]:.0f} % of the conditions and reaches the target in {shares[-1]:.0f} %"
+    return (
+        f"{method} is the fastest in {shares[0]:.0f} % of the conditions and reaches it in {shares[-1]:.0f} %"
+    )

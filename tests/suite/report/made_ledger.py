@@ -20,7 +20,7 @@ def growing(effect: float) -> Any:
 def whole_ledger(
     methods: Sequence[str] = FINALISTS, *, seeds: int = 12, screened: Sequence[str] = (), sets: int = 3
 ) -> list[dict[str, Any]]:
-    """A screen of ``screened`` (3 seeds, 2 ratios, 2 sets), 5 trials, and finals of ``methods``, tuned and default."""
+    """A screen of ``screened`` (3 seeds, 2 ratios, 2 sets), 5 trials, and finals of ``methods``."""
     names = ("phantoms", "ham10000", "cifar10")[:sets]
     effects = {method: growing(EFFECTS[method]) for method in methods}
     known = {
