@@ -67,17 +67,19 @@ def _unfinished(state: Grid | None) -> str:
     """What of the suite has not run, and what of the ledger is not of the suite as it is defined now."""
     if state is None:
         return ""
+    pending, changed, foreign = (len(part) for part in (state.pending, state.changed, state.foreign))
     text = ""
-    if state.pending:
-        text += (
-            f" {counted(len(state.pending), 'run')} of the suite are not in the ledger yet: expect changes."
-        )
+    if pending:
+        verb = "is" if pending == 1 else "are"
+        text += f" {counted(pending, 'run')} of the suite {verb} not in the ledger yet: expect changes."
     if state.waiting:
         text += f" Not begun, because chosen from earlier stages: {listed(state.waiting)}."
-    if state.changed:
-        text += f" {counted(len(state.changed), 'line')} were made with other options than the suite has now."
-    if state.foreign:
-        text += f" {counted(len(state.foreign), 'line')} of runs that the suite no longer has are left out."
+    if changed:
+        verb = "was" if changed == 1 else "were"
+        text += f" {counted(changed, 'line')} {verb} made with other options than the suite has now."
+    if foreign:
+        verb = "is" if foreign == 1 else "are"
+        text += f" {counted(foreign, 'line')} of runs that the suite no longer has {verb} left out."
     return text
 
 
