@@ -3,16 +3,16 @@
 import math
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from imbal_jax.report.html import figures
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
-from imbal_jax.suite.report.evidence import Evidence
+from imbal_jax.suite.report.evidence import MOST_ROWS, Evidence
 from imbal_jax.suite.report.looks import Look, looks, rest_look
 from imbal_jax.suite.report.metric_words import MEANINGS, named, sentence
 from imbal_jax.suite.report.view import View, mean
 
 MEASURES = ("calibration_error", "brier")
-MOST_ROWS = 24
 
 
 def calibration(evidence: Evidence) -> Drawing | None:
@@ -59,6 +59,7 @@ def _panel(view: View, name: str, shown: dict[str, Look]) -> Panel | None:
     axes.set_ylim(len(methods) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     means = {method: mean(row) for method, row in zip(methods, known, strict=True) if row}
     low, high = (pick(means, key=means.__getitem__) for pick in (min, max))
     said = f"lowest {low} {figures(means[low])}, highest {high} {figures(means[high])}"

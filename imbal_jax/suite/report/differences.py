@@ -17,13 +17,14 @@ from imbal_jax.suite.conclusions.comparison import (
 )
 from imbal_jax.suite.conclusions.runs import Place
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
-from imbal_jax.suite.report.evidence import Evidence
+from imbal_jax.suite.report.evidence import MOST_ROWS, Evidence
 from imbal_jax.suite.report.looks import Look
 from imbal_jax.suite.report.metric_words import named, sentence
 from imbal_jax.suite.report.view import View, label, ratio_text
 
 HATCHES = {NO_DIFFERENCE: "....", NOT_SHOWN: "////"}
 BLUE, ORANGE = "#0a0001", "#0a0002"
+WORST = 4  # rows of the last methods where not all are shown
 STRONG = 0.05  # difference of the strongest colour
 FEW = 12  # rows below which panels stand three abreast
 SIGNS = {NO_DIFFERENCE: "dots", NOT_SHOWN: "stripes"}
@@ -34,6 +35,8 @@ def differences(evidence: Evidence, view: View, name: str = "differences") -> Dr
     methods = [m for m in view.methods if any(_known(view, m, place) for place in view.places)]
     if not methods:
         return None
+    left = len(methods) - MOST_ROWS if name == "differences" else 0
+    methods = methods[:-WORST][: MOST_ROWS - WORST] + methods[-WORST:] if left > 0 else methods
     found = [each for m in methods for place in view.places if (each := _known(view, m, place))]
     counts = {verdict: sum(each.verdict == verdict for each in found) for verdict in VERDICTS}
     which = "" if view is evidence.main else f" ({view.name})"
@@ -47,7 +50,7 @@ def differences(evidence: Evidence, view: View, name: str = "differences") -> Dr
         key=_key(view.reference, counts),
         runs=len(view.done),
         command=evidence.command(name),
-        notes=(_counted(counts, len(methods) * len(view.places)),),
+        notes=(_counted(counts, len(methods) * len(view.places)) + _left_out(left),),
         columns=3 if len(methods) <= FEW else 2,
     )
 
@@ -80,6 +83,10 @@ def _key(reference: str, counts: dict[str, int]) -> tuple[Look, ...]:
     return colours + tuple(
         Look(verdict, MUTED, sign=sign) for verdict, sign in SIGNS.items() if counts[verdict]
     )
+
+
+def _left_out(left: int) -> str:
+    return f" {left} methods between the best and the {WORST} last are in the tables." if left > 0 else ""
 
 
 def _counted(counts: dict[str, int], cells: int) -> str:

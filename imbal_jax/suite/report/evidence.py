@@ -11,12 +11,15 @@ from imbal_jax.suite.findings import Findings, Table, conclude
 from imbal_jax.suite.grid import Grid, grid
 from imbal_jax.suite.report.view import View, lines_of
 
+MOST_ROWS = 24  # methods in a figure with a row a method
+
 
 @dataclass(frozen=True)
 class Evidence:
     """The lines of a suite and its views.
 
-    main: the runs of the conclusions. defaults: the runs without tuning. screen: the runs of the most methods. grid:
+    main: the runs of the conclusions. defaults: the runs without tuning. screen: the runs of the most methods,
+    where these are more than fit in a figure. grid:
     what is pending, changed or foreign; None where only a title is known.
     """
 
@@ -60,7 +63,7 @@ def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line]) -> Evidence:
 
     main = view(found.main)
     widest = max(found.tables, key=lambda table: len(table.methods))
-    screen = widest if len(widest.methods) > len(main.methods) else None
+    screen = widest if len(widest.methods) > max(len(main.methods), MOST_ROWS) else None
     defaults = None if found.defaults is screen else found.defaults
     return Evidence(
         name=suite.name if suite else str(kept[0].get("suite", "SUITE")),
@@ -69,7 +72,7 @@ def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line]) -> Evidence:
         findings=found,
         main=main,
         defaults=view(defaults) if defaults else None,
-        screen=view(screen) if screen else None,
+        screen=view(screen) if screen else main if len(main.methods) > MOST_ROWS else None,
         others=tuple(view(each) for each in found.tables if each not in (found.main, defaults, screen)),
         descriptive=bool(suite and suite.descriptive) or typical_pairs(main) < FEWEST_PAIRS,
         target=suite.target if suite else "",

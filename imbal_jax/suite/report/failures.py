@@ -6,17 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from imbal_jax.report.html import figures
 from imbal_jax.report.plots import MUTED
 from imbal_jax.suite.definition import Line
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
-from imbal_jax.suite.report.evidence import Evidence
+from imbal_jax.suite.report.evidence import MOST_ROWS, Evidence
 from imbal_jax.suite.report.looks import Look, looks, rest_look
 from imbal_jax.suite.report.time_to_target import time_of
 from imbal_jax.suite.report.view import View
-
-MOST_ROWS = 24  # methods in the figure: the reference and those with most to tell
 
 
 class Tally(NamedTuple):
@@ -137,6 +136,7 @@ def _unlearning(rows: list[Tally], shown: dict[str, Look]) -> Panel:
             axes.plot(middle[i], i, **look.dot(marker="o"))
     _names(axes, rows)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     worst = int(np.nanargmax(middle))
     return Panel(figure, f"Un-learning: highest median {figures(middle[worst])}, of {rows[worst].method}.")
 

@@ -7,10 +7,12 @@ import numpy as np
 
 from imbal_jax.console import UNDEFINED
 from imbal_jax.report.html import figures
+from imbal_jax.suite.conclusions.overall import TIMES
 from imbal_jax.suite.report.blocks import Block, Fold, Table, Text, folded_rows, one_table
 from imbal_jax.suite.report.class_curves import hardest, initial_drop, mean_curve, rare_and_common
 from imbal_jax.suite.report.cost import costs
 from imbal_jax.suite.report.evidence import Evidence
+from imbal_jax.suite.report.failures import tallies
 from imbal_jax.suite.report.metric_words import NAMES, meaning, named, sentence
 from imbal_jax.suite.report.numbers import digits
 from imbal_jax.suite.report.view import View, label, mean
@@ -109,6 +111,43 @@ def cost_table(view: View) -> Table:
         "seconds to compile, median", "mean difference", "on the front",
     )  # fmt: skip
     return one_table(headings, rows)
+
+
+def failure_table(view: View) -> Table:
+    """Every method: runs in trouble, and what was un-learned."""
+    rows = [
+        (row.method, f"{row.runs:,}", f"{row.diverged}", f"{row.failed}", f"{row.missed}", f"{row.skipped}",
+         digits(_median(list(row.unlearned))))
+        for row in tallies(view)
+    ]  # fmt: skip
+    headings = (
+        "method", "runs", "diverged", "failed", "missed the target", "left out a step", "un-learning, median",
+    )  # fmt: skip
+    return one_table(headings, rows)
+
+
+def profile_table(view: View) -> Table:
+    """Every method: area under its time-to-target profile from 1 to 4, and where it reached the target."""
+    rows = []
+    profiles = {profile.unit: profile for profile in view.table.profiles}
+    for method in view.trained:
+        cells = []
+        for unit in TIMES:
+            known = profiles[unit].methods
+            cells.append(
+                digits(float(profiles[unit].scores[known.index(method)])) if method in known else UNDEFINED
+            )
+        steps = profiles["steps"]
+        times = steps.times[steps.methods.index(method)] if method in steps.methods else np.array([])
+        cells.append(f"{int(np.isfinite(times).sum())} of {len(view.places)}")
+        rows.append((method, *cells))
+    headings = (
+        "method",
+        "score by steps",
+        "score by seconds",
+        "conditions in which half of the runs reached it",
+    )
+    return one_table(headings, rows, "Score: area under the line from 1 to 4 times the fastest; 1 is best")
 
 
 def drop_table(evidence: Evidence) -> Table | None:

@@ -15,7 +15,14 @@ from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.failures import failures
 from imbal_jax.suite.report.metric_words import named
 from imbal_jax.suite.report.ratio import metric_against_ratio
-from imbal_jax.suite.report.results_tables import cost_table, drop_table, explanations, measured
+from imbal_jax.suite.report.results_tables import (
+    cost_table,
+    drop_table,
+    explanations,
+    failure_table,
+    measured,
+    profile_table,
+)
 from imbal_jax.suite.report.statistics_tables import statistics
 from imbal_jax.suite.report.time_to_target import time_to_target
 from imbal_jax.suite.report.validity import validity
@@ -64,6 +71,10 @@ def sections_of(evidence: Evidence) -> list[Section]:
 
 def _beside(evidence: Evidence, name: str) -> tuple[Block, ...]:
     """The table that belongs to a figure, folded."""
+    if name == "target":
+        return (Fold("Score and misses of every method", (profile_table(evidence.main),)),)
+    if name == "failures":
+        return (Fold("Runs in trouble, method by method", (failure_table(evidence.main),)),)
     if name == "cost":
         return (Fold("Time, memory and speed of every method", (cost_table(evidence.main),)),)
     table = drop_table(evidence) if name == "classes" else None
@@ -95,7 +106,7 @@ def _defaults(evidence: Evidence) -> tuple[Block, ...]:
 def _others(evidence: Evidence) -> tuple[Block, ...]:
     """Every further setting and stage, folded."""
     views = list(evidence.others)
-    if evidence.screen and evidence.defaults:
+    if evidence.screen and evidence.screen is not evidence.main and evidence.defaults:
         views.insert(0, evidence.screen)
     folds: list[Block] = [Text("Stages and settings that are not part of the conclusions.")] if views else []
     for view in views:

@@ -55,7 +55,7 @@ def _panel(view: View, profile: Profile, shown: dict[str, Look]) -> Panel:
     shares = 100 * profile.shares(grid)
     for i in reversed(range(len(profile.methods))):
         look = shown.get(profile.methods[i])
-        style = look.line(zorder=3) if look else rest_look().line(linewidth=0.6, alpha=0.45, zorder=1)
+        style = look.line(zorder=3) if look else rest_look().line(linewidth=0.6, alpha=0.25, zorder=1)
         axes.step(*_corners(grid, shares[i]), where="post", **style)
     axes.set_xscale("log", base=2)
     axes.minorticks_off()
