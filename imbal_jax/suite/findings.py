@@ -30,7 +30,8 @@ class Table:
 
     methods: the reference, its post-hoc logit adjustment where the lines have it, then the others, best mean
     difference first. comparisons: of each method in each cell, in this order. overall: of each method. profiles: time
-    to the target in steps and in seconds. regimes: recommendations. tests: comparisons that Holm adjusts for.
+    to the target in steps and in seconds. regimes: recommendations. tests: comparisons with the seeds for a
+    conclusion.
     """
 
     stage: str
@@ -120,9 +121,12 @@ def table(stage: str, setting: str, lines: Sequence[Line], reference: str, prima
         values[key] = pairs(own, None, primary, shared.get(place.cell))
         if other is not None:
             paired[key] = pairs(own, other, primary, shared.get(place.cell))
-        made.append(compare(place, method, own, other, primary, shared.get(place.cell)))
-    made = adjusted(made, [paired.get((place.cell, method)) for place, method in keys])
-    comparisons = {(each.place.cell, each.method): each for each in made}
+        made.append(compare(place, method, own, other, values[key], paired.get(key)))
+    comparisons: dict[tuple[str, str], Comparison] = {}
+    for method in names:
+        family = [each for each in made if each.method == method]
+        family = adjusted(family, [paired.get((each.place.cell, method)) for each in family])
+        comparisons |= {(each.place.cell, method): each for each in family}
     of_methods = {}
     for method in names:
         own_keys = [(place.cell, method) for place in found if (place.cell, method) in comparisons]

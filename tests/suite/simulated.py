@@ -31,6 +31,7 @@ METRICS = (
     "auroc",
     "worst_class",
 )
+RAW = ("balanced_accuracy", "sensitivity", "accuracy")
 RESAMPLED = ("balanced_accuracy", "average_precision", "auroc", "sensitivity_at_90")
 EFFECTS: dict[str, Effect] = {
     "ce": 0.0,
@@ -50,7 +51,9 @@ class World:
     times faster than the reference it reaches its end. diverges, fails: the chance of each run to end so.
     missing: the chance of each line to be absent. one_draw: all seeds share split and test patients. overlap: share
     of the test patients of a draw that another draw tests too, and the share of images that are tested.
-    post_hoc: what post-hoc logit adjustment adds to balanced accuracy. budgets: settings of each run.
+    post_hoc: what post-hoc logit adjustment adds to balanced accuracy. raw: what calls without a threshold add to it.
+    classes: their number; the first is the negative one. bayes: the ideal observer's score in every line.
+    replicated: the metrics with replicates.
     """
 
     sets: tuple[str, ...] = ("phantoms",)
@@ -73,6 +76,9 @@ class World:
     patients_sd: float = 0.02
     method_patients_sd: float = 0.01
     post_hoc: float = 0.03
+    raw: float = -0.1
+    classes: int = 2
+    replicated: tuple[str, ...] = RESAMPLED
     bayes: float | None = None
     target: float = 0.7
 
@@ -177,8 +183,11 @@ def _line(
     calibration = {"calibration_error": float(abs(rng.normal(0.05, 0.01))), "brier": 0.1}
     reached, curve = _learning(world, value, speed, seconds, rng)
     negatives = round(positives * ratio)
-    tested = (negatives + positives) * world.overlap / (1 - 2 * world.overlap)  # as many again for validation
-    held_out = [round(0.8 * tested), round(0.2 * tested)]
+    tested = (negatives + positives) * world.overlap / (1 - 1.1 * world.overlap)
+    test = [round(0.8 * tested), round(0.2 * tested), *[0] * (world.classes - 2)]
+    train = [negatives, positives, *[positives] * (world.classes - 2)]
+    raw = value + world.raw
+    after = value + world.post_hoc + rng.normal(0, world.own_sd / 2)
     line |= {
         "steps": STEPS,
         "best_step": 400,
@@ -189,14 +198,14 @@ def _line(
         "images_per_second": STEPS * 32 / seconds,
         "peak_memory_mib": 812,
         "skipped": 0,
-        "counts": {"train": [negatives, positives], "validation": held_out, "test": held_out},
-        "classes": ["normal", "nodule"],
+        "counts": {"train": train, "validation": [n // 10 for n in test], "test": test},
+        "classes": ["normal", "nodule", "mass", *map(str, range(3, world.classes))][: world.classes],
         "negative_class": "normal",
         "metrics": metrics | calibration,
-        "raw": {"balanced_accuracy": value - 0.1},
-        "post_hoc": {"balanced_accuracy": value + world.post_hoc + rng.normal(0, world.own_sd / 2)},
+        "raw": dict.fromkeys(RAW, raw),
+        "post_hoc": dict.fromkeys(RAW, after),
         "intervals": {m: [metrics[m] - 0.04, metrics[m] + 0.04] for m in RESAMPLED},
-        "replicates": {m: np.round(metrics[m] + deviations, 4).tolist() for m in RESAMPLED},
+        "replicates": {m: np.round(metrics[m] + deviations, 4).tolist() for m in world.replicated},
         "by_class": {
             "nodule": {m: metrics[m] for m in ("sensitivity", "specificity", "average_precision", "auroc")}
         },

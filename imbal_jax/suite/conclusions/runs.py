@@ -171,7 +171,7 @@ def pairs(runs: Runs, reference: Runs | None, metric: str, overlap: float | None
     )
     lengths = {len(each) for each in deviations}
     known = len(lengths) == 1 and lengths != {0}
-    patients = Patients(np.stack(deviations), draws, overlap) if known else None
+    patients = Patients(_known(np.stack(deviations)), draws, overlap) if known else None
     return Pairs(tuple(units), values, patients)
 
 
@@ -183,14 +183,19 @@ def _difference(parts: Sequence[Any], metric: str) -> float:
 
 
 def _deviations(parts: Sequence[Any], metric: str) -> np.ndarray:
-    """Replicates less value, [R], method less reference; empty where a line has none. An unknown one counts 0."""
+    """Replicates less value, [R], method less reference; empty where a line has none."""
     found = []
     for line in parts:
         replicates = (line.get("replicates") or {}).get(metric) or []
-        found.append(np.nan_to_num(np.array(replicates, np.float64) - number(line, metric)))
+        found.append(np.array(replicates, np.float64) - number(line, metric))
     if len({len(each) for each in found}) > 1:
         return np.zeros(0)
     return found[0] if len(found) == 1 else found[0] - found[1]
+
+
+def _known(deviations: np.ndarray) -> np.ndarray:
+    """With 0 where a replicate is unknown."""
+    return np.where(np.isfinite(deviations), deviations, 0.0)
 
 
 def overlaps(lines: Iterable[Line]) -> dict[str, float]:
@@ -199,16 +204,17 @@ def overlaps(lines: Iterable[Line]) -> dict[str, float]:
     A draw tests at random a share of a pool of images. The pool is not smaller than the largest split of the set that
     has a test set of the same size (the ratio is drawn in the training part).
     """
-    sizes: dict[str, list[tuple[str, float, float]]] = {}
+    sizes: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
         if counts := line.get("counts"):
-            tested = float(sum(counts["test"]))
-            total = float(sum(sum(counts[part]) for part in ("train", "validation", "test")))
-            sizes.setdefault(line["set"], []).append((line["cell"], tested, total))
+            parts = [float(sum(counts[part])) for part in ("test", "train", "validation")]
+            sizes.setdefault(line["set"], {}).setdefault(line["cell"], []).append((parts[0], sum(parts)))
     found = {}
-    for splits in sizes.values():
-        for cell in {cell for cell, *_ in splits}:
-            tested = float(np.mean([size for name, size, _ in splits if name == cell]))
-            pool = max(total for _, size, total in splits if abs(size - tested) <= _SAME_TEST * tested)
-            found[cell] = tested / pool if pool else 1.0
+    for cells in sizes.values():
+        splits = {cell: np.array(of).T for cell, of in cells.items()}
+        largest = [(tested.mean(), total.max()) for tested, total in splits.values()]
+        for cell, (tested, _) in splits.items():
+            size = tested.mean()
+            pool = max(total for other, total in largest if abs(other - size) <= _SAME_TEST * size)
+            found[cell] = float(size / pool) if pool else 1.0
     return found
