@@ -114,6 +114,7 @@ USAGE = """usage: imbal-jax COMMAND ...
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
   imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
+  imbal-jax benchmark SUITE [--out DIR] [--workers N] [--shard I/N] [--list] [--report] [--rerun KEY]
   imbal-jax methods [NAME]
   imbal-jax --version
 
@@ -148,7 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"imbal-jax: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("imbal-jax: interrupted; run the same command to resume train or ingest", file=sys.stderr)
+        print(
+            "imbal-jax: interrupted; run the same command to resume train, ingest or benchmark",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -320,6 +324,17 @@ def prepare(words: list[str]) -> int:
     return 0
 
 
+def benchmark(words: list[str]) -> int:
+    """``benchmark SUITE [--out DIR] [options]``: the runs of a suite, or the report on them."""
+    from imbal_jax.suite.options import BenchmarkOptions
+
+    options = parse_command(BenchmarkOptions, words, name="benchmark")
+    from imbal_jax.suite.command import benchmark as run_suite
+
+    run_suite(options)
+    return 0
+
+
 def methods(words: list[str]) -> int:
     """``methods [NAME]``: the catalogue, or one method."""
     options = parse_command(Methods, words, name="methods")
@@ -339,6 +354,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare,
     "ingest": ingest,
     "prepare": prepare,
+    "benchmark": benchmark,
     "methods": methods,
 }
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,11 @@ def from_json(values: dict[str, Any]) -> Config:
         build(Method, {k: tupled(v) for k, v in m.items()}, "methods.") for m in values["methods"]
     )
     return build(Config, values, "")
+
+
+def what_counts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's JSON values without those that change no result: folders, workers, devices, times of saving."""
+    manner = ("devices", "resident", "save_minutes", "max_nonfinite")
+    train = {key: value for key, value in values["train"].items() if key not in manner}
+    data = {key: value for key, value in values["data"].items() if key not in ("dir", "download", "workers")}
+    return {**values, "train": train, "data": data}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imbal_jax.config import Config, from_json, to_json
+from imbal_jax.config.plain import what_counts
 from imbal_jax.decisions.default_criterion import AUTO, DEFAULTS
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_json
@@ -134,7 +135,7 @@ def _tupled(value: Any) -> Any:
 
 
 def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
-    kept = what_counts(values)
+    kept = what_counts({**values, "train": _mapping(values, "train"), "data": _mapping(values, "data")})
     data = {k: v for k, v in kept["data"].items() if f"data.{k}" not in without}
     rest = {
         k: v
@@ -142,14 +143,6 @@ def _comparable(values: Mapping[str, Any], without: Sequence[str] = ()) -> dict[
         if k not in ("methods", "title", "deploy", "seeds", DEFINITIONS, *without)
     }
     return {**rest, "data": data}
-
-
-def what_counts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The config's JSON values without those that change no result: folders, workers, devices, times of saving."""
-    manner = ("devices", "resident", "save_minutes", "max_nonfinite")
-    train = {k: v for k, v in _mapping(values, "train").items() if k not in manner}
-    data = {k: v for k, v in _mapping(values, "data").items() if k not in ("dir", "download", "workers")}
-    return {**values, "train": train, "data": data}
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

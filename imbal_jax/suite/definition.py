@@ -13,10 +13,10 @@ from typing import Any
 
 from imbal_jax.config import Config, Data, override, to_json
 from imbal_jax.config.file import call_in_file
+from imbal_jax.config.plain import what_counts
 from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.fields import check_fields
 from imbal_jax.methods import definition, find_method
-from imbal_jax.runs.claim import what_counts
 from imbal_jax.suite.names import check_name, check_once, method_name, named
 
 Line = Mapping[str, Any]
@@ -257,12 +257,34 @@ def config_of(suite: Suite, address: SuiteAddress) -> Config:
 
 def digest(config: Config) -> str:
     """16 hexadecimal digits of what decides the results of a run: no folder, number of devices, name or title."""
+    return _digest(_decisive(config), config.data.split_seed, config.seed)
+
+
+def definitions(suite: Suite, stage: Stage) -> dict[str, str]:
+    """Key -> ``digest(config_of(suite, address))`` of every run of a stage."""
+    known: dict[tuple[str, str, str], dict[str, Any]] = {}
+    found: dict[str, str] = {}
+    alone = replace(suite, stages=(stage,))
+    for address in stage.addresses():
+        kind = (address.cell, address.method, address.setting)
+        if kind not in known:
+            known[kind] = _decisive(config_of(alone, address))
+        found[address.key] = _digest(known[kind], address.draw, address.seed)
+    return found
+
+
+def _decisive(config: Config) -> dict[str, Any]:
     values = what_counts(to_json(config))
     for word in ("name", "title", "seeds"):
         values.pop(word)
     values["data"]["labels_file"] = Path(config.data.labels_file).name
     values["methods"] = [definition(method) for method in config.methods]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return values
+
+
+def _digest(values: Mapping[str, Any], draw: int, seed: int) -> str:
+    whole = {**values, "seed": seed, "data": {**values["data"], "split_seed": draw}}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
 
 _parsed: dict[tuple[str, tuple[str, ...]], Config] = {}  # parsing takes longer than all else

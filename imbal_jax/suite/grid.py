@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from imbal_jax.errors import InputError
 from imbal_jax.import_paths import explained
-from imbal_jax.suite.definition import Line, Stage, Suite, SuiteAddress, config_of, digest
+from imbal_jax.suite.definition import Line, Stage, Suite, SuiteAddress, definitions
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def grid(suite: Suite, lines: Iterable[Line]) -> Grid:
         by_key.setdefault(str(line.get("key")), []).append(line)
     stages: list[Stage] = []
     waiting: list[str] = []
-    definitions: dict[str, str] = {}
+    digests: dict[str, str] = {}
     counted: dict[str, Line] = {}
     pending: list[SuiteAddress] = []
     changed: list[Line] = []
@@ -51,9 +51,9 @@ def grid(suite: Suite, lines: Iterable[Line]) -> Grid:
                 continue
             stage = chosen(stage, list(counted.values()))
         stages.append(stage)
-        alone = replace(suite, stages=(stage,))
+        digests |= definitions(suite, stage)
         for address in stage.addresses():
-            now = definitions[address.key] = digest(config_of(alone, address))
+            now = digests[address.key]
             here = by_key.pop(address.key, [])
             changed += [line for line in here if line.get("definition") != now]
             if one := _counts([line for line in here if line.get("definition") == now]):
@@ -63,7 +63,7 @@ def grid(suite: Suite, lines: Iterable[Line]) -> Grid:
     later = [line for here in by_key.values() for line in here]
     return Grid(
         replace(suite, stages=tuple(stages), checks=()),
-        definitions,
+        digests,
         counted,
         tuple(pending),
         tuple(changed),

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -14,18 +15,19 @@ DISPATCH_SECONDS = 10.0
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGUSR1 while its ``with`` block runs, so that training ends at the next safe moment.
+    """Notes ``signals`` while its ``with`` block runs, so that work ends at the next safe moment.
 
     Outside the main thread, where handlers cannot be installed, nothing is noted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[signal.Signals] = SIGNALS) -> None:
+        self._signals = signals
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._note) for each in SIGNALS}
+            self._before = {each: signal.signal(each, self._note) for each in self._signals}
         return self
 
     def __exit__(

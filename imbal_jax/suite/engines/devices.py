@@ -1,0 +1,57 @@
+"""Shares of this machine: how many runs at a time, and what each may use of it."""
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+GPU_SHARE = 0.9  # of a GPU's memory, over all its runs; the rest is for the contexts of their processes
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus(devices: Path = Path("/dev")) -> list[str]:
+    """The ids of the NVIDIA GPUs that JAX will use here; [] where there are none. JAX is not started for it."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
+        return []
+    if not any(find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip()]
+    there = [path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*")]
+    return sorted(there, key=int)
+
+
+def default_workers() -> int:
+    """One for each GPU, or where there is none one for each core."""
+    return len(gpus()) or cores()
+
+
+def environment(index: int, workers: int, out: Path, host: str) -> Mapping[str, str]:
+    """What the environment of worker ``index`` has besides ours: one of ``workers`` equal shares of the machine.
+
+    On a CPU each has ``cores / workers`` threads. On GPUs the workers take turns at them and share their memory.
+    Compiled programs are kept in OUT/compiled/HOST unless JAX_COMPILATION_CACHE_DIR says where.
+    """
+    threads = max(1, cores() // workers)
+    shared = {
+        "PJRT_NPROC": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }
+    if threads == 1:
+        flag = "--xla_cpu_multi_thread_eigen=false"
+        shared["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    if ids := gpus():
+        sharing = -(-workers // len(ids))
+        shared["CUDA_VISIBLE_DEVICES"] = ids[index % len(ids)]
+        shared["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{GPU_SHARE / sharing:.3f}"
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        shared["JAX_COMPILATION_CACHE_DIR"] = str(Path(out).resolve() / "compiled" / host)
+        shared["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    return shared
