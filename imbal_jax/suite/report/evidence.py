@@ -18,12 +18,12 @@ MOST_ROWS = 24  # methods in a figure with a row a method
 class Evidence:
     """The lines of a suite and its views.
 
-    main: the runs of the conclusions. defaults: the runs without tuning. screen: the runs of the most methods,
-    where these are more than fit in a figure. grid:
-    what is pending, changed or foreign; None where only a title is known.
+    words: the command, without what it is to do. main: the runs of the conclusions. defaults: the runs without
+    tuning. screen: the runs of the most methods, where these are more than fit in a figure. grid: what is pending,
+    changed or foreign; None where only a title is known.
     """
 
-    name: str
+    words: str
     title: str
     lines: tuple[Line, ...]
     findings: Findings
@@ -42,10 +42,10 @@ class Evidence:
 
     def command(self, figure: str = "") -> str:
         """The command that makes the report, or one figure of it."""
-        return f"imbal-jax benchmark {self.name} --report" + (f" --figure {figure}" if figure else "")
+        return f"{self.words} --report" + (f" --figure {figure}" if figure else "")
 
 
-def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line]) -> Evidence:
+def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line], command: str = "") -> Evidence:
     """Raises InputError where no line is left to report on.
 
     Lines of runs that the suite no longer has are left out; of several lines of a run, one counts.
@@ -66,7 +66,7 @@ def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line]) -> Evidence:
     screen = widest if len(widest.methods) > max(len(main.methods), MOST_ROWS) else None
     defaults = None if found.defaults is screen else found.defaults
     return Evidence(
-        name=suite.name if suite else str(kept[0].get("suite", "SUITE")),
+        words=command or f"imbal-jax benchmark {suite.name if suite else kept[0].get('suite', 'SUITE')}",
         title=title,
         lines=kept,
         findings=found,

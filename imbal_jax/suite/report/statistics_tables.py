@@ -14,10 +14,11 @@ SHOWN = 16  # rows that are not folded
 HOW = (
     "Difference: mean over the paired runs (same data, first weights and order of batches) of the method less the "
     "reference, with the 95 % interval of a bootstrap that resamples seeds and test patients. p: exact Wilcoxon "
-    "signed-rank test over the seeds, two-sided; p (Holm): the same after Holm's correction for all {tests} tests of "
-    "this table. Better / equal / worse: probabilities of the Bayesian signed-rank test, equal meaning a difference "
-    "within ±0.01. Could have been seen: the difference that so many seeds would have shown with a chance of 80 %. "
-    "Interquartile mean: mean of the middle half of the runs. Area: mean {metric} over the logarithm of the ratio."
+    "signed-rank test over the seeds, two-sided. p (Holm): the larger of this and of the p of the bootstrap, after "
+    "Holm's correction over the conditions of a method. Better / equal / worse: probabilities of the Bayesian "
+    "signed-rank test, equal meaning a difference within ±0.01. Could have been seen: the difference that so many "
+    "seeds would have shown with a chance of 80 %. Interquartile mean: mean of the middle half of the runs. Area: "
+    "mean {metric} over the logarithm of the ratio."
 )
 
 
@@ -32,7 +33,7 @@ def statistics(view: View, metric: str) -> tuple[Block, ...]:
         prose=True,
     )  # fmt: skip
     detail = Fold("Condition by condition", (by_condition(view),))
-    how = Text(HOW.format(tests=f"{view.table.tests:,}", metric=metric), "muted")
+    how = Text(HOW.format(metric=metric), "muted")
     return (*folded_rows(summary, SHOWN, f"{summary.caption}, {len(summary.rows)} methods"), detail, how)
 
 

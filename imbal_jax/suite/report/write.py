@@ -22,13 +22,16 @@ def figure_names() -> tuple[str, ...]:
     return tuple(FIGURES)
 
 
-def write(suite_or_title: Suite | str, lines: Sequence[Line], out: Path | str) -> tuple[Path, Path]:
+def write(
+    suite_or_title: Suite | str, lines: Sequence[Line], out: Path | str, *, command: str = ""
+) -> tuple[Path, Path]:
     """Writes OUT/report.html, OUT/report.md and OUT/figures/NAME.svg.
 
     Args:
       suite_or_title: a suite, whose grid says what is missing, or a title for lines without their suite.
       lines: of the ledger; of several lines of a run one counts.
       out: the folder; made if it is not there.
+      command: what makes the report, without --report, for the pages; ``imbal-jax benchmark NAME`` if empty.
 
     Returns:
       The paths of the HTML page and of the Markdown page.
@@ -37,7 +40,7 @@ def write(suite_or_title: Suite | str, lines: Sequence[Line], out: Path | str) -
       InputError: no line to report on, or a file that cannot be written.
     """
     out = Path(out)
-    evidence = evidence_of(suite_or_title, lines)
+    evidence = evidence_of(suite_or_title, lines, command)
     sections = sections_of(evidence)
     for drawing in _drawings(block for section in sections for block in section.blocks):
         _write_svg(out / FOLDER / file_name(drawing), drawing)
@@ -47,7 +50,9 @@ def write(suite_or_title: Suite | str, lines: Sequence[Line], out: Path | str) -
     return html, text
 
 
-def write_figure(suite_or_title: Suite | str, lines: Sequence[Line], out: Path | str, name: str) -> Path:
+def write_figure(
+    suite_or_title: Suite | str, lines: Sequence[Line], out: Path | str, name: str, *, command: str = ""
+) -> Path:
     """Writes one figure, OUT/figures/NAME.svg, and gives its path.
 
     Raises InputError for a name that is none of ``figure_names``, or where the runs have nothing to draw.
@@ -55,7 +60,7 @@ def write_figure(suite_or_title: Suite | str, lines: Sequence[Line], out: Path |
     if name not in FIGURES:
         hint = did_you_mean(name, FIGURES)
         raise InputError(f"unknown figure {name!r}: {hint}the figures are {', '.join(FIGURES)}")
-    drawing = FIGURES[name](evidence_of(suite_or_title, lines))
+    drawing = FIGURES[name](evidence_of(suite_or_title, lines, command))
     if drawing is None:
         raise InputError(f"figure {name!r}: the runs of this ledger have nothing to draw in it")
     path = Path(out) / FOLDER / file_name(drawing)
