@@ -25,6 +25,7 @@ def answer(evidence: Evidence) -> tuple[Block, ...]:
         "evidence against it",
     )
     rows = [_row(view, regime) for regime in view.table.regimes]
+    cells = " A cell is one data condition." if any("cell" in row[-1] for row in rows) else ""
     return (
         Text(_sentence(view), "lead"),
         one_table(headings, rows, prose=True),
@@ -32,7 +33,7 @@ def answer(evidence: Evidence) -> tuple[Block, ...]:
             "A method is recommended where it is shown to be better than the reference over the data conditions of "
             "a row: the 95 % interval of the mean difference excludes 0, p is below 0.05 after Holm's correction for "
             "the number of methods, it is worse in no condition, and at most a tenth of its runs diverged. Otherwise "
-            f"the reference stays. {' '.join(rival_note(view))}",
+            f"the reference stays.{cells} {' '.join(rival_note(view))}",
             "muted",
         ),
     )

@@ -59,11 +59,11 @@ def mean_curve(lines: Sequence[Line], name: str) -> tuple[np.ndarray, np.ndarray
 
 
 def initial_drop(steps: np.ndarray, recall: np.ndarray) -> Drop | None:
-    """The deepest fall below an earlier value; None where the curve never falls."""
+    """The deepest fall below an earlier value in the first half of training; None where there is none."""
     if len(recall) < 2:
         return None
     highest = np.fmax.accumulate(recall)
-    falls = highest - recall
+    falls = np.where(2 * steps <= steps[-1], highest - recall, 0)
     if not np.isfinite(falls).any() or np.nanmax(falls) <= 0:
         return None
     low = int(np.nanargmax(falls))
@@ -104,7 +104,7 @@ def class_curves(evidence: Evidence) -> Drawing | None:
         command=evidence.command("classes"),
         notes=(
             "Means over the seeds; bands are one standard deviation. Recall: share of the class called right on "
-            "validation images. Gradient norm: length of the class's own gradient. Steps on a logarithmic axis.",
+            "validation images. Gradient norm: length of the class's own gradient.",
         ),
     )
 
@@ -147,6 +147,7 @@ def _panel(
         return None
     if longest > 8 * lowest:
         axes.set_xscale("log")
+        axes.set_xlabel("training step (logarithmic)", color=INK)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if longest < 200 * lowest else (1,)))
         axes.xaxis.set_major_formatter("{x:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from imbal_jax.report.html import figures
 from imbal_jax.report.plots import MUTED
@@ -88,6 +89,8 @@ def accuracy_against_cost(evidence: Evidence) -> Drawing | None:
     axes.margins(0.08)
     left, right = axes.get_xlim()
     axes.set_xlim(min(left, 0.9), max(right, 1.1))
+    if axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     said = "; ".join(f"{c.method} {figures(c.gain)} at {figures(c.seconds, 2)} times" for c in front)
     return Drawing(
         name="cost",

@@ -20,7 +20,7 @@ from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of, tall
 from imbal_jax.suite.report.evidence import MOST_ROWS, Evidence
 from imbal_jax.suite.report.looks import Look
 from imbal_jax.suite.report.metric_words import named, sentence
-from imbal_jax.suite.report.view import View, label, ratio_text
+from imbal_jax.suite.report.view import VERDICTS, View, label, ratio_text
 
 HATCHES = {NO_DIFFERENCE: "....", NOT_SHOWN: "////"}
 BLUE, ORANGE = "#0a0001", "#0a0002"
@@ -60,7 +60,6 @@ MEANINGS = {
     NOT_SHOWN: "Not shown: these runs do not decide it, which is not the same as no difference.",
     DESCRIPTIVE: f"Pale: fewer than {FEWEST_PAIRS} seeds, so that no test can decide.",
 }
-VERDICTS = (BETTER, WORSE, NO_DIFFERENCE, NOT_SHOWN, DESCRIPTIVE)
 
 
 def _known(view: View, method: str, place: Place) -> Comparison | None:
@@ -138,7 +137,7 @@ def _draw(axes: Axes, i: int, j: int, found: Comparison | None) -> None:
         patch = Rectangle(corner, 0.96, 0.92, facecolor=colour, alpha=strength, linewidth=0)
     axes.add_patch(patch)
     text = f"{100 * value:+.1f}".replace("-", "−")
-    shade = PAGE if strength > 0.5 and not hatch else INK
+    shade = PAGE if strength > 0.7 and not hatch else INK
     back = (
         {"boxstyle": "square,pad=0.1", "facecolor": PAGE, "edgecolor": "none", "alpha": 0.85}
         if hatch

@@ -8,7 +8,7 @@ from imbal_jax.report.html import DASHES, METHOD_COLOURS
 from imbal_jax.report.plots import BAND, INK, MUTED, PAGE, WIDTH
 from imbal_jax.suite.report.view import View
 
-MOST = METHOD_COLOURS  # the hues, then the grey of the house; methods beyond are drawn alike
+MOST = METHOD_COLOURS - 1  # hues; one more method has the grey of the house, those beyond are drawn alike
 MARKERS = "sD^voPX"  # the reference has the circle first
 
 
@@ -54,9 +54,9 @@ def keyed(view: View, shown: Mapping[str, Look], sign: str = "line") -> tuple[Lo
 
 
 def looks(view: View, most: int = MOST) -> dict[str, Look]:
-    """Of the reference and the best ``most`` others, the rival among them; the rest are drawn as ``rest_look``."""
+    """Of the reference and the best ``most`` others or one more, the rival among them; the rest are grey."""
     others = [name for name in view.methods if name != view.reference]
-    if len(others) > most:
+    if len(others) > most + 1:  # a single grey line would hide one method for nothing
         kept = others[:most]
         others = kept if view.rival in kept or view.rival not in others else [*kept[:-1], view.rival]
     found = {view.reference: reference_look(view.reference)} if view.reference in view.methods else {}

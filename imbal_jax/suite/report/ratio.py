@@ -1,6 +1,7 @@
 """Figure: the metric against the imbalance ratio, a panel a set."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.axes import Axes
 
 from imbal_jax.report.html import figures, listed
 from imbal_jax.report.plots import MUTED
+from imbal_jax.suite.conclusions.comparison import FEWEST_PAIRS
 from imbal_jax.suite.conclusions.runs import Place
 from imbal_jax.suite.report.drawing import Drawing, Panel, axes_of
 from imbal_jax.suite.report.evidence import Evidence
@@ -28,8 +30,13 @@ def metric_against_ratio(evidence: Evidence) -> Drawing | None:
     shown = looks(view, BEST)
     key = [replace(look, dash="") for look in keyed(view, shown, "marked")]
     counts = counts_of(view)
+    banded = list(shown)[:BANDS]
+    few = any(each.seeds < FEWEST_PAIRS for each in view.table.comparisons if each.method in banded)
+    range_of_few = (
+        f"; with fewer than {FEWEST_PAIRS} seeds, from the lowest to the highest of them" if few else ""
+    )
     notes = [
-        f"Bands: 95 % intervals of the mean over seeds and test patients, of {listed(list(shown)[:BANDS])}."
+        f"Bands of {listed(banded)}: 95 % intervals of the mean over seeds and test patients{range_of_few}."
     ]
     if len(shown) < len(view.methods):
         notes.append(f"Colours: the methods with the highest mean difference to {view.reference}.")
@@ -40,7 +47,7 @@ def metric_against_ratio(evidence: Evidence) -> Drawing | None:
     if len(counts) > 1:
         key += [Look(f"{count:,} positives", MUTED, DASHED[i % 4]) for i, count in enumerate(counts)]
         notes.append("Positives: rare images in training; lines join conditions with equally many.")
-    limits = _limits(view)
+    limits = _limits(view, banded)
     return Drawing(
         name="ratio",
         heading=f"{sentence(named(view.primary))} against the imbalance ratio",
@@ -72,10 +79,11 @@ def counts_of(view: View) -> list[int]:
     return sorted({place.positives or 0 for place in view.places}, reverse=True)
 
 
-def _limits(view: View) -> tuple[float, float]:
+def _limits(view: View, banded: Sequence[str]) -> tuple[float, float]:
     """Of the vertical axis, common to the panels."""
     values = [view.mean(m, p.cell, view.primary) for m in view.methods for p in view.places]
     values += [_ceiling(view, place) or math.nan for place in view.places]
+    values += [end for m in banded for p in view.places for end in band_of(view, m, p)[1:]]
     known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     room = 0.08 * (max(known) - min(known)) + 0.01
     return min(known) - room, max(known) + room
@@ -104,7 +112,7 @@ def _panel(view: View, name: str, shown: dict[str, Look], limits: tuple[float, f
                 axes.plot(ratios, means, **look.line(linewidth=0.6, alpha=0.45), marker=".", markersize=3)
                 continue
             if method in list(shown)[:BANDS]:
-                _band(axes, [_bounds(view, method, place) for place in chain], look)
+                _band(axes, [band_of(view, method, place) for place in chain], look)
             _marked(axes, ratios, means, look)
         best = [_ceiling(view, place) or math.nan for place in chain]
         if np.isfinite(best).any():
@@ -124,14 +132,15 @@ def _marked(axes: Axes, ratios: list[float], values: list[float], look: Look) ->
     axes.plot(ratios, values, **look.dot())
 
 
-def _bounds(view: View, method: str, place: Place) -> tuple[float, float, float]:
-    """Ratio, low and high end of the interval."""
-    comparison = view.comparisons.get((method, place.cell))
-    return (
-        (place.ratio, comparison.mean.low, comparison.mean.high)
-        if comparison
-        else (place.ratio, math.nan, math.nan)
-    )
+def band_of(view: View, method: str, place: Place) -> tuple[float, float, float]:
+    """Ratio, low and high end of the band."""
+    found = view.comparisons.get((method, place.cell))
+    if found is None or not found.seeds:
+        return place.ratio, math.nan, math.nan
+    if found.seeds < FEWEST_PAIRS:
+        values = view.values(method, place.cell, view.primary)
+        return place.ratio, min(values), max(values)
+    return place.ratio, found.mean.low, found.mean.high
 
 
 def _band(axes: Axes, bounds: list[tuple[float, float, float]], look: Look) -> None:

@@ -51,6 +51,8 @@ def sections_of(evidence: Evidence) -> list[Section]:
     ]
     for name, draw in FIGURES.items():
         drawing = draw(evidence)
+        if name == "target" and drawing is None:
+            parts.append((f"figure-{name}", "Time to the target", (_nobody(evidence),)))
         if drawing:
             many = len(evidence.screen.methods) if name == "screen" and evidence.screen else 0
             shown: Block = Fold(f"All {many} methods", (drawing,)) if many else drawing
@@ -67,6 +69,13 @@ def sections_of(evidence: Evidence) -> list[Section]:
         ("statistics", "Statistics", statistics(view, named(view.primary))),
     ]
     return [Section(*part) for part in parts if part[2]]
+
+
+def _nobody(evidence: Evidence) -> Block:
+    target = f" ({evidence.target}, on validation images)" if evidence.target else ""
+    return Text(
+        f"No method reached the target{target} in half of its runs of any condition: there is no profile to draw."
+    )
 
 
 def _beside(evidence: Evidence, name: str) -> tuple[Block, ...]:

@@ -4,11 +4,11 @@ import math
 
 from imbal_jax.console import UNDEFINED
 from imbal_jax.report.html import listed
-from imbal_jax.suite.conclusions.comparison import REFERENCE, Comparison
+from imbal_jax.suite.conclusions.comparison import Comparison
 from imbal_jax.suite.conclusions.overall import Overall
 from imbal_jax.suite.report.blocks import Block, Fold, Table, Text, folded_rows, one_table
 from imbal_jax.suite.report.numbers import digits, p_value, three_ways, with_interval
-from imbal_jax.suite.report.view import View, label
+from imbal_jax.suite.report.view import VERDICTS, View, label
 
 SHOWN = 16  # rows that are not folded
 HOW = (
@@ -38,7 +38,7 @@ def statistics(view: View, metric: str) -> tuple[Block, ...]:
 
 
 def _overall(found: Overall) -> tuple[str, ...]:
-    verdicts = [f"{count} {verdict}" for verdict, count in found.verdicts.items() if verdict != REFERENCE]
+    verdicts = [f"{found.verdicts[verdict]} {verdict}" for verdict in VERDICTS if found.verdicts.get(verdict)]
     return (
         found.method,
         f"{found.cells:,}",

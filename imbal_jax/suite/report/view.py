@@ -7,11 +7,21 @@ from functools import cached_property
 
 import numpy as np
 
-from imbal_jax.suite.conclusions.comparison import Comparison
+from imbal_jax.suite.conclusions.comparison import (
+    BETTER,
+    DESCRIPTIVE,
+    NO_DIFFERENCE,
+    NOT_SHOWN,
+    WORSE,
+    Comparison,
+)
 from imbal_jax.suite.conclusions.overall import Overall
 from imbal_jax.suite.conclusions.runs import POST_HOC, Place, Runs, Unit, by_run, number, with_post_hoc
 from imbal_jax.suite.definition import Line
 from imbal_jax.suite.findings import Table
+
+VERDICTS = (BETTER, WORSE, NO_DIFFERENCE, NOT_SHOWN, DESCRIPTIVE)
+"""Of a comparison with the reference, in the order in which they are told."""
 
 
 @dataclass(frozen=True)

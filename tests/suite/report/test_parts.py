@@ -23,6 +23,8 @@ from imbal_jax.suite.report.failures import reasons, tallies
 from imbal_jax.suite.report.looks import looks
 from imbal_jax.suite.report.markdown import markdown
 from imbal_jax.suite.report.numbers import p_value, signed, with_interval
+from imbal_jax.suite.report.ratio import band_of
+from imbal_jax.suite.report.sections import sections_of
 from imbal_jax.suite.report.validity import validity
 from imbal_jax.suite.statistics import Estimate
 
@@ -42,9 +44,13 @@ def test_the_initial_drop_is_the_deepest_fall_below_an_earlier_value():
 
 
 def test_a_fall_that_is_never_made_good_has_no_step_of_return():
-    drop = initial_drop(np.array([1, 2, 3]), np.array([0.5, 0.2, 0.3]))
+    drop = initial_drop(np.array([1, 2, 6]), np.array([0.5, 0.2, 0.3]))
     assert drop is not None
     assert math.isinf(drop.regained)
+
+
+def test_a_fall_late_in_training_is_not_the_first_one():
+    assert initial_drop(np.array([1, 2, 3, 4]), np.array([0.1, 0.2, 0.5, 0.3])) is None
 
 
 def test_a_rising_curve_has_no_drop():
@@ -77,6 +83,28 @@ def test_the_curves_are_those_of_the_highest_ratio():
     assert drawing is not None
     assert drawing.read.startswith("phantoms, 1:100, 50 positives")
     assert drawing.runs == 8
+
+
+# Ratio
+
+
+def test_bands_of_few_seeds_reach_from_the_lowest_to_the_highest():
+    lines = small(seeds=3, ratios=(10.0,))
+    values = [line["metrics"]["balanced_accuracy"] for line in of(lines, method="focal")]
+    view = evidence_of("Made", lines).main
+    assert band_of(view, "focal", view.places[0]) == (10.0, min(values), max(values))
+
+
+def test_bands_of_many_seeds_are_the_intervals_of_the_findings():
+    view = evidence_of("Made", small(seeds=8, ratios=(10.0,))).main
+    _, low, high = band_of(view, "focal", view.places[0])
+    assert (low, high) == view.comparisons["focal", "phantoms-10-50"].mean[1:3]
+
+
+def test_a_target_that_nobody_reached_is_said_in_words():
+    lines = [line | {"to_target": None} for line in small()]
+    section = next(each for each in sections_of(evidence_of("Made", lines)) if each.anchor == "figure-target")
+    assert "No method reached the target" in section.blocks[0].text
 
 
 # Cost
@@ -220,7 +248,7 @@ def test_every_method_keeps_one_look_and_the_rest_are_grey():
         "Made", simulated_ledger(World(seeds=2, ratios=(10.0,), effects=effects), curves=False)
     ).main
     shown = looks(view)
-    assert len(shown) == 9
+    assert len(shown) == 8
     assert "ce + post-hoc" in shown
     assert next(iter(shown)) == "ce"
     signs = [(look.colour, look.dash) for look in shown.values()]
