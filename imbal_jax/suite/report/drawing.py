@@ -10,7 +10,7 @@ from math import ceil
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from imbal_jax.report.plots import GRID, INK, MUTED, PAGE, svg
+from imbal_jax.report.plots import GRID, INK, MUTED, PAGE, draw, svg
 from imbal_jax.report.style import LIGHT
 from imbal_jax.suite.report.looks import Look
 
@@ -67,14 +67,7 @@ def axes_of(
     horizontal: str, vertical: str, title: str = "", *, width: float = 3.8, height: float = 2.9
 ) -> tuple[Figure, Axes]:
     """A panel in the house style, with room for a title."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(horizontal, color=INK, parse_math=False)
-    axes.set_ylabel(vertical, color=INK, parse_math=False)
-    axes.tick_params(colors=INK, length=0, pad=5)
-    axes.grid(color=GRID, linewidth=0.6)
-    axes.spines[:].set_visible(False)
-    axes.set_axisbelow(True)
+    figure, axes = draw(horizontal, vertical, size=(width, height))
     if title:
         axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold", parse_math=False)
     return figure, axes
