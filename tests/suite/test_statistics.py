@@ -185,6 +185,14 @@ def test_its_interval_resamples_each_cell_apart():
     assert found[:3] == (0.5, 0.5, 0.5)
 
 
+def test_the_interquartile_mean_and_its_interval_are_those_of_rliable():
+    runs = np.random.default_rng(3).normal(0.7, 0.05, (12, 5)) + np.linspace(-0.1, 0.1, 5)
+    found = of.interquartile_mean(list(runs.T), samples=20000)
+    # rliable 1.2.0: aggregate_iqm, and StratifiedBootstrap.conf_int with 20,000 percentile replicates
+    assert found.value == pytest.approx(0.7041459025172291)
+    assert found[1:3] == pytest.approx((0.68939553, 0.71848427), abs=0.0006)
+
+
 def test_the_area_is_the_integral_over_the_logarithm():
     assert of.area_over_log_ratio([10, 100, 1000], [0.9, 0.8, 0.6]) == pytest.approx((0.85 + 0.7) / 2)
     assert of.area_over_log_ratio([1000, 10, 10], [0.6, 0.8, 1.0]) == pytest.approx(0.75)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from suite.simulated import World, simulated_ledger
 
-from imbal_jax.suite.conclusions.validity import CHECKS
+from imbal_jax.suite.conclusions.validity import CHECKS, judge
 
 LONG_TAIL = World(
     sets=("cifar10_lt",),
@@ -131,3 +131,18 @@ def test_an_accident_of_one_test_set_does_not_fail_the_ideal_observer():
 def test_no_lines_do_not_tell(name):
     (check,) = [check for check in CHECKS if check.name == name]
     assert check.holds([])[0] is None
+
+
+def test_all_six_are_printed_as_pass_fail_or_cannot_be_judged():
+    lines = simulated_ledger(replace(with_effects(focal=0.06), own_sd=0.001), curves=False)
+    printed = [str(each) for each in judge(lines)]
+    assert [line.split(":")[0] for line in printed] == [
+        "pass",
+        "pass",
+        "pass",
+        "fail",
+        *["cannot be judged"] * 2,
+    ]
+    assert "focal less ce +0.06" in printed[3]
+    assert "error 28.44 against 28.05" in printed[3]
+    assert all("\n" not in line for line in printed)

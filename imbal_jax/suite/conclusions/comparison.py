@@ -173,7 +173,7 @@ def p_value_of(comparison: Comparison) -> float:
 
 
 def verdict_of(comparison: Comparison) -> str:
-    """What a comparison shows.
+    """What a comparison shows; of several that hold, the first.
 
     "descriptive only": fewer than 6 pairs. "no difference": the probability that the difference is inside the region
     of practical equivalence is at least 0.95. "better", "worse": p_holm below 0.05, and the interval, which includes

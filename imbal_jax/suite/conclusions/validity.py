@@ -4,65 +4,46 @@ Each check takes the lines of a ledger and says whether its claim holds (None: t
 figures. The published ones are in ``CHECKS``; CIFAR-10-LT and NIH-CXR-LT at ratio 100, one seed.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from imbal_jax.suite.conclusions.runs import Line, Runs, by_run, counted, is_trial, number
-from imbal_jax.suite.statistics import Estimate, hierarchical_bootstrap
-
-Verdict = tuple[bool | None, str]
+from imbal_jax.suite.conclusions.claims import Cell, Claim, Side, Verdict, judged, mean_of_runs
+from imbal_jax.suite.conclusions.runs import Line, counted, number
 
 RARE = 50.0  # ratio; the published effects are those at 100
-SEED_DEVIATION = (
-    0.005  # assumed of the accuracy of a single run: that of CIFAR-10-LT over seeds is 0.3 to 0.6 points
-)
-ALIKE = 0.02  # accuracy; the published differences of what is alike are 0.004 and 0.006
 ABOVE_BAYES = 0.001  # rounding
 ONE_TEST_SET = 0.01  # what a method may be above the ideal observer by the accident of few test sets
 MANY_DRAWS = 6
 BAYES_METRICS = ("auroc", "average_precision", "balanced_accuracy")
 
 
-class Side(NamedTuple):
-    """A method, and a number of its lines: ``raw`` (highest probability), ``post_hoc``, ``metrics`` (deployed)."""
-
-    method: str
-    part: str = "raw"
+def _is_rare(cell: Cell) -> bool:
+    return cell.ratio >= RARE
 
 
-class Cell(NamedTuple):
-    """The runs of a cell at one stage and setting, by method."""
-
-    name: str
-    set: str
-    ratio: float
-    classes: int
-    runs: Mapping[str, Runs]
+def _is_long_tail(cell: Cell) -> bool:
+    return cell.classes >= 3 and _is_rare(cell)
 
 
-class Claim(NamedTuple):
-    """One part of a check: ``more`` less ``less`` is above 0, or (least is None) both are alike.
+def _is_chest_tail(cell: Cell) -> bool:
+    return cell.classes >= 3 and "nih" in cell.set.lower()
 
-    least: the smallest difference that counts as the published effect, half of it. metric: of raw calls.
-    """
 
-    more: Side
-    less: Side
-    least: float | None
-    metric: str = "accuracy"
+LONG_TAIL = (_is_long_tail, f"three or more classes and a ratio of {RARE:.0f} or more")
+RARE_CLASS = (_is_rare, f"a ratio of {RARE:.0f} or more")
+CHEST_TAIL = (_is_chest_tail, "NIH chest X-rays with three or more classes")
 
 
 def drw_rescues_weighting(lines: Iterable[Line]) -> Verdict:
     """Inverse weights from the last stage only are better than from the start (0.7482 against 0.6830)."""
-    return _judged(lines, [Claim(Side("inverse_drw"), Side("weighted_ce"), 0.0326)], _is_long_tail)
+    return judged(lines, [Claim(Side("inverse_drw"), Side("weighted_ce"), 0.0326)], *LONG_TAIL)
 
 
 def drs_rescues_resampling(lines: Iterable[Line]) -> Verdict:
     """Balanced batches in the last stage only are better than from the start (0.7507 against 0.7245)."""
-    return _judged(lines, [Claim(Side("ce_drs"), Side("stratified"), 0.0131)], _is_long_tail)
+    return judged(lines, [Claim(Side("ce_drs"), Side("stratified"), 0.0131)], *LONG_TAIL)
 
 
 def adjustment_in_the_loss_equals_post_hoc(lines: Iterable[Line]) -> Verdict:
@@ -78,12 +59,12 @@ def adjustment_in_the_loss_equals_post_hoc(lines: Iterable[Line]) -> Verdict:
         better = [Claim(loss, plain, 0.0327, metric), Claim(after, plain, 0.0298, metric)]
         return [*better, Claim(loss, after, None)] if tail else better
 
-    return _judged(lines, claims, _is_rare)
+    return judged(lines, claims, *RARE_CLASS)
 
 
 def focal_alone_does_nothing(lines: Iterable[Line]) -> Verdict:
     """The focal loss is as good as plain cross-entropy (0.7156 against 0.7195)."""
-    return _judged(lines, [Claim(Side("focal"), Side("ce"), None)], _is_long_tail)
+    return judged(lines, [Claim(Side("focal"), Side("ce"), None)], *LONG_TAIL)
 
 
 def chest_x_rays_are_in_the_published_order(lines: Iterable[Line]) -> Verdict:
@@ -98,7 +79,7 @@ def chest_x_rays_are_in_the_published_order(lines: Iterable[Line]) -> Verdict:
         Claim(weighted, focal, 0.069, "sensitivity"),
         Claim(focal, plain, None, "sensitivity"),
     ]
-    return _judged(lines, claims, _is_chest_tail)
+    return judged(lines, claims, *CHEST_TAIL)
 
 
 def no_method_beats_the_ideal_observer(lines: Iterable[Line]) -> Verdict:
@@ -123,7 +104,7 @@ def no_method_beats_the_ideal_observer(lines: Iterable[Line]) -> Verdict:
         return None, "no finished run has the scores of an ideal observer (phantoms with a likelihood)"
     beaten = []
     for key, (values, draws) in excesses.items():
-        low = _estimate(values, 1 - 2 * 0.05 / len(excesses)).low
+        low = mean_of_runs(values, 1 - 2 * 0.05 / len(excesses)).low
         if low > (ABOVE_BAYES if draws >= MANY_DRAWS else ONE_TEST_SET):
             beaten.append(f"{key[1]} on {key[0]}, {key[-1]} {values.mean():+.3f}, from {low:+.3f}")
     highest = max(excesses, key=lambda key: excesses[key][0].mean())
@@ -174,98 +155,23 @@ CHECKS = (
 )
 
 
-def _is_rare(cell: Cell) -> bool:
-    return cell.ratio >= RARE
+class Judgement(NamedTuple):
+    """A check on lines. result: "pass", "fail" or "cannot be judged". figures: the evidence, or why there is none."""
+
+    name: str
+    claim: str
+    result: str
+    figures: str
+
+    def __str__(self) -> str:
+        return f"{self.result}: {self.name} ({self.claim}): {self.figures}"
 
 
-def _is_long_tail(cell: Cell) -> bool:
-    return cell.classes >= 3 and _is_rare(cell)
-
-
-def _is_chest_tail(cell: Cell) -> bool:
-    return cell.classes >= 3 and "nih" in cell.set.lower()
-
-
-KINDS: dict[Callable[[Cell], bool], str] = {
-    _is_long_tail: f"three or more classes and a ratio of {RARE:.0f} or more",
-    _is_rare: f"a ratio of {RARE:.0f} or more",
-    _is_chest_tail: "NIH chest X-rays with three or more classes",
-}
-
-
-def _judged(
-    lines: Iterable[Line],
-    claims: Sequence[Claim] | Callable[[Cell], Sequence[Claim]],
-    fits: Callable[[Cell], bool],
-) -> Verdict:
-    """Claims in every cell that fits: false where one is refuted, true where all of a cell hold, else None."""
-    cells = [cell for cell in _cells(lines) if fits(cell)]
-    if not cells:
-        return None, f"no cell of the kind: {KINDS[fits]}"
-    results: list[bool | None] = []
-    figures = []
-    missing = set()
-    for cell in cells:
-        answers: list[bool | None] = []
-        for claim in claims(cell) if callable(claims) else claims:
-            estimate, runs = _difference(cell, claim)
-            if math.isnan(estimate.value):
-                missing |= {s.method for s in (claim.more, claim.less) if not cell.runs.get(s.method)}
-                answers.append(None)
-                continue
-            answers.append(_answer(claim, estimate))
-            figures.append(_figure(cell, claim, estimate, runs))
-        results.append(False if False in answers else None if None in answers else True)
-    verdict = False if False in results else True if True in results else None
-    lacking = f"no runs of {', '.join(sorted(missing))}" if missing else ""
-    return verdict, "; ".join(filter(None, [*figures, lacking])) or "no pair of finished runs"
-
-
-def _cells(lines: Iterable[Line]) -> list[Cell]:
-    groups: dict[tuple[str, str, str], list[Line]] = {}
-    for line in counted(lines):
-        if not is_trial(line):
-            groups.setdefault((line["cell"], line["stage"], line["setting"]), []).append(line)
+def judge(lines: Sequence[Line]) -> list[Judgement]:
+    """The six checks on the lines of a ledger, each to be printed as a line."""
+    words = {True: "pass", False: "fail", None: "cannot be judged"}
     found = []
-    for (name, _, _), group in groups.items():
-        classes = max((len(line.get("classes") or ()) for line in group), default=0)
-        runs = {method: of for (_, method), of in by_run(group).items()}
-        found.append(Cell(name, group[0]["set"], float(group[0]["ratio"]), classes, runs))
+    for check in CHECKS:
+        holds, figures = check.holds(lines)
+        found.append(Judgement(check.name, check.claim, words[holds], figures))
     return found
-
-
-def _difference(cell: Cell, claim: Claim) -> tuple[Estimate, int]:
-    """``more`` less ``less`` over the units that both have, with the number of them."""
-    more, less = (
-        {u: number(line, claim.metric, s.part) for u, line in cell.runs.get(s.method, {}).items()}
-        for s in (claim.more, claim.less)
-    )
-    values = np.array([more[unit] - less[unit] for unit in more.keys() & less.keys()], np.float64)
-    values = values[~np.isnan(values)]
-    return _estimate(values, 0.95), len(values)
-
-
-def _estimate(values: np.ndarray, confidence: float) -> Estimate:
-    """Mean with its interval over seeds; of a single run that of two runs of the assumed deviation."""
-    if len(values) != 1:
-        return hierarchical_bootstrap(values, confidence=confidence)
-    half = 1.96 * math.sqrt(2) * SEED_DEVIATION
-    return Estimate(float(values[0]), float(values[0]) - half, float(values[0]) + half, math.nan)
-
-
-def _answer(claim: Claim, estimate: Estimate) -> bool | None:
-    _, low, high, _ = estimate
-    if claim.least is None:
-        inside, outside = low > -ALIKE and high < ALIKE, low > ALIKE or high < -ALIKE
-        return True if inside else False if outside else None
-    return True if low > 0 else False if high < claim.least else None
-
-
-def _figure(cell: Cell, claim: Claim, estimate: Estimate, runs: int) -> str:
-    names = [s.method if s.part == "raw" else f"{s.method} {s.part.replace('_', '-')}" for s in claim[:2]]
-    assumed = ", seed deviation 0.005 assumed" if runs == 1 else ""
-    counted_runs = "1 run" if runs == 1 else f"{runs} runs"
-    return (
-        f"{cell.name}: {names[0]} less {names[1]} {estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}] "
-        f"({counted_runs}{assumed})"
-    )
