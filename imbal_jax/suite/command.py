@@ -76,24 +76,27 @@ def benchmark(options: BenchmarkOptions, *, run: str = RUN, console: Console | N
     elif options.report:
         write_report(job, state, ledger)
     else:
-        run_grid(job, state)
+        run_grid(job, state, ledger)
 
 
-def run_grid(job: Benchmark, state: Grid) -> None:
+def run_grid(job: Benchmark, state: Grid, ledger: Ledger) -> None:
     """Run what is left, stage after stage, and say what came of it."""
     say(job.console, f"{job.suite.title}: {job.out / FILE}")
     while todo := job.todo(state):
-        finished = run_addresses(job, state, todo)
-        state = grid(job.suite, read_ledger(job.out).lines)
+        finished = run_addresses(job, state, todo, Tail(job.out, ledger.end))
+        ledger = read_ledger(job.out)
+        state = grid(job.suite, ledger.lines)
         if finished == 0:
             break  # other commands are at what is left
     for line in conclusion(job, state):
         say(job.console, line)
 
 
-def run_addresses(job: Benchmark, state: Grid, todo: Sequence[SuiteAddress]) -> int:
-    """Run ``todo`` with the engine that was asked for; returns how many runs this or another command finished."""
-    tail = Tail(job.out)
+def run_addresses(job: Benchmark, state: Grid, todo: Sequence[SuiteAddress], tail: Tail) -> int:
+    """Run ``todo`` with the engine that was asked for; returns how many runs this or another command finished.
+
+    tail: the lines that are written after those of ``state``.
+    """
     ours: set[str] = set()
     theirs: set[str] = set()
     asked = {address.key for address in todo}

@@ -29,13 +29,14 @@ class Ledger:
     """What a ledger holds.
 
     lines: the runs, in the order they were written. damaged: numbers of lines, from 1, that are no run. torn: the
-    last line was cut off, as a killed writer leaves it.
+    last line was cut off, as a killed writer leaves it. end: the place, in bytes, behind the last whole line.
     """
 
     path: Path
     lines: tuple[Line, ...] = ()
     damaged: tuple[int, ...] = ()
     torn: bool = False
+    end: int = 0
 
     def notes(self) -> list[str]:
         """What is wrong with the file, a line each; empty for a whole one."""
@@ -62,7 +63,9 @@ def read_ledger(out: Path) -> Ledger:
     with opened(path) as stream:
         with suppress(OSError):  # a file system without locks, or one that can only be read
             fcntl.lockf(stream, fcntl.LOCK_SH)
-        *whole, rest = stream.read().split(b"\n")
+        data = stream.read()
+    *whole, rest = data.split(b"\n")
+    end = len(data) - len(rest)
     numbered = list(enumerate(whole, start=1))
     if parsed(rest) is not None:  # only the line break is missing
         numbered.append((len(whole) + 1, rest))
@@ -73,15 +76,16 @@ def read_ledger(out: Path) -> Ledger:
         tuple(line for _, line in lines if line is not None),
         tuple(number for number, line in lines if line is None),
         bool(rest.strip()),
+        end,
     )
 
 
 class Tail:
-    """The lines that are appended to a ledger from now on, by any process."""
+    """The lines that any process appends to a ledger behind ``place``, a ``Ledger.end``; None: from now on."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, place: int | None = None) -> None:
         self._path = Path(out) / FILE
-        self._place = self._path.stat().st_size if self._path.is_file() else 0
+        self._place = read_ledger(out).end if place is None else place
 
     def new(self) -> list[Line]:
         """The whole lines since the last call."""

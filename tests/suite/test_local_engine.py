@@ -7,6 +7,7 @@ import sys
 import time
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -196,3 +197,15 @@ def test_each_of_as_many_workers_as_cores_has_one_thread(
     shares = [devices.environment(index, 4, tmp_path, "host") for index in range(4)]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["2", "5", "2", "5"]
     assert shares[0]["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.450"
+
+
+def test_a_run_that_fails_while_the_command_is_stopped_gets_no_line() -> None:
+    got: list[dict[str, Any]] = []
+    job: Any = None
+    pool = local._Pool(job, [], lambda _, line: got.append(line), 1, "worker")
+    for ending, outcome in ((False, "failed"), (True, "failed"), (True, "diverged")):
+        pool.ending = ending
+        worker: Any = SimpleNamespace(address=address("a", 0, "ce"))
+        pool.answered(worker, {"outcome": outcome, "ending": ending})
+        assert worker.address is None
+    assert got == [{"outcome": "failed", "ending": False}, {"outcome": "diverged", "ending": True}]

@@ -1,6 +1,8 @@
 """Runs as tasks of a Ray cluster of two workers, one of which is killed."""
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -72,3 +74,24 @@ def test_a_run_that_ends_its_worker_twice_fails_alone(tmp_path: Path, cluster: A
     }
     assert "Ray gave it up after 2 tries, WorkerCrashedError" in lines["phantom-10", "focal"]["reason"]
     assert lines["phantom-10", "crt"]["reason"] == "ValueError: no features for the head"
+
+
+def test_the_runs_of_a_machine_that_is_lost_are_done_by_the_other(tmp_path: Path, cluster: Any) -> None:
+    suite, out = write_suite(tmp_path, draws=tuple(range(6))), tmp_path / "out"
+    node = cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+
+    def lose() -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end and len(read_ledger(out).lines) < 4:
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    said = run(suite, out, "slow", cluster.address)
+    thread.join()
+    lines = read_ledger(out).lines
+    assert len({line["key"] for line in lines}) == len(lines) == 24
+    assert "24 of 24 runs: 24 done" in said
+    assert len(tries(out)) > 24, "a run was lost and repeated"

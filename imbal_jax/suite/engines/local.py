@@ -119,6 +119,7 @@ class _Pool:
         self.others: list[SuiteAddress] = []
         self.tries: Counter[SuiteAddress] = Counter()
         self.deaths = 0
+        self.ending = False
         self.lost: list[tuple[SuiteAddress, str]] = []
 
     @property
@@ -163,7 +164,7 @@ class _Pool:
         address, worker.address, self.deaths = worker.address, None, 0
         if answer == TAKEN:
             self.others.append(address)
-        else:
+        elif not (self.ending and answer["outcome"] == "failed"):  # perhaps of the signal that ends us
             self.taken(address, answer)
         self.settle()
 
@@ -192,7 +193,8 @@ class _Pool:
         self.lost = []
 
     def end(self) -> None:
-        """End all processes; lines that have come in the meantime are taken."""
+        """End all processes; lines that have come in the meantime are taken, but for those of failed runs."""
+        self.ending = True
         with suppress(Exception):
             self.collect()
         for worker in self.running:

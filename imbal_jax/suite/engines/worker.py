@@ -13,7 +13,7 @@ from typing import Any
 
 READY = "ready"
 TAKEN = "taken"
-"""The answer for a run that another command is at."""
+"""The answer for a run that another command is at, or has done since its line was looked for."""
 
 
 def main(handle: int) -> None:
@@ -30,15 +30,17 @@ def main(handle: int) -> None:
     sys.path[:] = parts.recv()
     from imbal_jax.suite.engines.claims import Claims
     from imbal_jax.suite.engines.job import run_one
+    from imbal_jax.suite.ledger import Tail
 
     job = parts.recv()
-    claims = Claims(job.out)
+    claims, tail, done = Claims(job.out), Tail(job.out), set[str]()
     parts.send(READY)
     try:
         address = parts.recv()
         while True:
             with claims.hold(address.key) as ours:
-                answer: Any = run_one(job, address) if ours else TAKEN
+                done.update(line["key"] for line in tail.new())  # a claim is held until its line is there
+                answer: Any = run_one(job, address) if ours and address.key not in done else TAKEN
                 parts.send(answer)
                 address = (
                     parts.recv()
