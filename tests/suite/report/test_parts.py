@@ -14,6 +14,7 @@ from imbal_jax.report.style import DARK, LIGHT
 from imbal_jax.suite import Cell, Check, Stage, Suite, config_of, digest
 from imbal_jax.suite.report import write, write_figure
 from imbal_jax.suite.report.blocks import Section, one_table
+from imbal_jax.suite.report.calibration import calibration
 from imbal_jax.suite.report.class_curves import class_curves, initial_drop, mean_curve, rare_and_common
 from imbal_jax.suite.report.cost import costs
 from imbal_jax.suite.report.coverage import missing
@@ -24,7 +25,9 @@ from imbal_jax.suite.report.looks import looks
 from imbal_jax.suite.report.markdown import markdown
 from imbal_jax.suite.report.numbers import p_value, signed, with_interval
 from imbal_jax.suite.report.ratio import band_of
+from imbal_jax.suite.report.results_tables import profile_table
 from imbal_jax.suite.report.sections import sections_of
+from imbal_jax.suite.report.time_to_target import time_to_target
 from imbal_jax.suite.report.validity import validity
 from imbal_jax.suite.statistics import Estimate
 
@@ -105,6 +108,58 @@ def test_a_target_that_nobody_reached_is_said_in_words():
     lines = [line | {"to_target": None} for line in small()]
     section = next(each for each in sections_of(evidence_of("Made", lines)) if each.anchor == "figure-target")
     assert "No method reached the target" in section.blocks[0].text
+
+
+# Time to the target
+
+
+def timed(steps: dict[str, float | None]) -> list[dict]:
+    """Two conditions in which each method always takes so many steps; None misses."""
+    lines = small(seeds=2, effects=dict.fromkeys(steps, 0.0), post_hoc=0.0)
+    for line in lines:
+        taken = steps[line["method"]]
+        line["to_target"] = None if taken is None else {"steps": taken, "seconds": taken / 10}
+    return lines
+
+
+def test_the_profile_rises_where_a_method_reaches_the_target():
+    drawing = time_to_target(evidence_of("Made", timed({"ce": 200, "focal": 100, "crt": None})))
+    assert drawing is not None
+    figure = drawing.panels[0].figure
+    heights = {line.get_color(): np.array(line.get_data()) for line in figure.axes[0].lines}
+    shown = {look.name: look.colour for look in drawing.key}
+    assert heights[shown["focal"]][1].min() == 100
+    x, y = heights[shown["ce"]]
+    assert x[y == 100].min() == pytest.approx(2, rel=0.02)  # twice the steps of focal
+    assert (y[x < 1.98] == 0).all()
+    assert (heights[shown["crt"]][1] == 0).all()
+
+
+def test_the_score_is_the_area_under_the_profile_from_1_to_4():
+    table = profile_table(evidence_of("Made", timed({"ce": 200, "focal": 100, "crt": None})).main)
+    found = {row[0]: row[1:] for row in table.rows}
+    assert found["focal"] == ("1.000", "1.000", "2 of 2")
+    assert found["ce"] == ("0.667", "0.667", "2 of 2")  # (4 - 2) / (4 - 1)
+    assert found["crt"][2] == "0 of 2"
+
+
+# Calibration
+
+
+def test_the_dots_of_calibration_are_means_over_the_conditions():
+    lines = small()
+    view = evidence_of("Made", lines)
+    drawing = calibration(view)
+    assert drawing is not None
+    dots = [
+        line.get_xdata()[0] for line in drawing.panels[0].figure.axes[0].lines if len(line.get_xdata()) == 1
+    ]
+    for method, dot in zip(("ce", "focal"), dots, strict=True):
+        cells = [
+            np.mean([line["metrics"]["calibration_error"] for line in of(lines, method=method, ratio=ratio)])
+            for ratio in (10.0, 100.0)
+        ]
+        assert dot == pytest.approx(np.mean(cells))
 
 
 # Cost
@@ -197,7 +252,16 @@ def test_a_suite_knows_what_is_pending_changed_and_foreign(tmp_path):
     assert "1 line was made with other options than the suite has now" in page
     assert "1 line of runs that the suite no longer has is left out" in page
     assert "benchmark made --report" in page
-    assert "other" not in page.split("## Failures")[0]
+    assert "14 runs compare 1 method (focal) with ce in 2 data conditions" in page
+
+
+def test_of_two_lines_of_a_run_that_of_the_present_definition_counts():
+    suite = suite_of()
+    lines = lines_of(suite)
+    old = lines[3] | {"definition": "0" * 16, "metrics": {"balanced_accuracy": 0.1}}
+    for order in ([*lines, old], [old, *lines]):
+        kept = {line["key"]: line for line in evidence_of(suite, order).lines}
+        assert kept[old["key"]] == lines[3]
 
 
 def test_a_descriptive_suite_says_so_however_many_seeds_it_has():

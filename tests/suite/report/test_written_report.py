@@ -248,6 +248,7 @@ def test_a_large_effect_is_recommended_and_no_effect_is_not():
     text = markdown_of(simulated_ledger(world, curves=False))
     rows = tables(text, "Which method to use")[0]
     assert [row[1] for row in rows[1:]] == ["ce", "focal"]
+    assert rows[1][2] == "the reference itself"
     assert number(rows[2][2]) == pytest.approx(0.08, abs=0.03)
 
 
