@@ -258,6 +258,7 @@ def test_fewer_than_six_seeds_are_descriptive_only(seeds):
     assert found.ranks.least == 2 / 2**seeds
     assert math.isnan(found.difference.low) == (seeds == 1)
     assert math.isinf(found.detectable) or seeds == 1
+    assert seeds == 1 or 0 <= found.mean.low < found.mean.value < found.mean.high <= 1
     assert [regime.recommended for regime in main.regimes] == [None] * 3
 
 
@@ -312,6 +313,20 @@ def test_the_profile_knows_which_method_is_faster_and_a_miss_is_infinite():
     assert (steps.unit, scores["fast"], scores["never"], steps.reached) == ("steps", 1.0, 0.0, 2)
     assert scores["ce"] == pytest.approx((4 - 3) / 3, abs=0.12)
     np.testing.assert_array_equal(steps.shares([1, 4])[steps.methods.index("fast")], [1, 1])
+
+
+def test_a_null_target_is_missed_and_an_absent_one_is_unknown():
+    lines = simulated_ledger(World(effects={"ce": 0.0}, seeds=3, ratios=(10.0,)), curves=False)
+    lines[0]["to_target"] = None
+    lines[1]["to_target"] = {"steps": None, "seconds": None}
+    main = conclude(lines).main
+    assert main.comparison("phantoms-10-50", "ce").cost.steps_to_target == math.inf
+    assert np.isinf(main.profiles[0].times).all()
+    for line in lines:
+        del line["to_target"]
+    main = conclude(lines).main
+    assert math.isnan(main.comparison("phantoms-10-50", "ce").cost.steps_to_target)
+    assert main.profiles[0].methods == ()
 
 
 def test_of_tuned_studies_the_best_trial_counts_and_the_median_study():

@@ -16,6 +16,7 @@ from imbal_jax.suite.conclusions.runs import (
     median,
     number,
     numbers,
+    time_to_target,
 )
 from imbal_jax.suite.statistics import (
     Estimate,
@@ -118,7 +119,7 @@ def compare(
         method=method,
         seeds=len(values.finite),
         failures=failures(list(runs.values())),
-        mean=estimate(values)._replace(p_value=math.nan),
+        mean=_in_range(estimate(values)),
         deviation=_deviation(values.finite),
         patients=values.patients is not None,
         cost=_cost(runs, reference),
@@ -201,6 +202,12 @@ def failures(lines: Sequence[Line]) -> Failures:
     return Failures(len(lines), diverged, len(lost) - diverged, reasons)
 
 
+def _in_range(of: Estimate) -> Estimate:
+    """The mean of a metric, whose interval ends at 0 and 1 however few seeds tell it; a test of 0 says nothing."""
+    low, high = (float(np.clip(bound, 0, 1)) for bound in (of.low, of.high))
+    return Estimate(of.value, low, high, math.nan)
+
+
 def _deviation(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
@@ -222,20 +229,20 @@ def _cost(runs: Runs, reference: Runs | None) -> Cost:
     ratios, changes = [], []
     for unit, line in runs.items():
         if reference is not None and unit in reference:
-            ratios.append(top(line, "seconds") / top(reference[unit], "seconds"))
+            ratios.append(top(line, "seconds") / (top(reference[unit], "seconds") or math.nan))
             changes.append(number(line, "calibration_error") - number(reference[unit], "calibration_error"))
-    targets = [
-        line["to_target"] for line in runs.values() if line["outcome"] == "done" and line.get("to_target")
-    ]
-    targets += [{}] * (failures(list(runs.values())).diverged if targets else 0)
+    known = any("to_target" in line for line in done)
+    steps, times = (
+        [time_to_target(line, unit) for line in runs.values() if known] for unit in ("steps", "seconds")
+    )
     return Cost(
         seconds=median([top(line, "seconds") for line in done]),
         seconds_ratio=1.0 if reference is None else median(ratios),
         calibration_error=mean(numbers(done, "calibration_error")),
         calibration_change=0.0 if reference is None else mean(changes),
         unlearned=mean([top(line, "unlearned") for line in done]),
-        steps_to_target=median([_time(target, "steps") for target in targets]),
-        seconds_to_target=median([_time(target, "seconds") for target in targets]),
+        steps_to_target=median(steps),
+        seconds_to_target=median(times),
     )
 
 
@@ -243,8 +250,3 @@ def top(line: Line, name: str) -> float:
     """A number that a line holds itself; NaN where it is null, absent, or the run did not finish."""
     value = line.get(name) if line["outcome"] == "done" else None
     return math.nan if value is None else float(value)
-
-
-def _time(target: Line, unit: str) -> float:
-    value = target.get(unit)
-    return math.inf if value is None else float(value)

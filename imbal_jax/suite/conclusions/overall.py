@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbal_jax.suite.conclusions.comparison import UNKNOWN, Comparison
-from imbal_jax.suite.conclusions.runs import Line, Pairs, Runs, Unit, mean, median
+from imbal_jax.suite.conclusions.runs import Line, Pairs, Runs, Unit, mean, median, time_to_target
 from imbal_jax.suite.statistics import (
     Estimate,
     Probabilities,
@@ -141,7 +141,9 @@ def tuned_profile(trials: Mapping[tuple[str, str], Mapping[Unit, Sequence[Line]]
         row = []
         for cell in cells:
             studies = trials.get((cell, method), {}).values()
-            best = [[min([_time(line, unit) for line in study], default=math.inf)] for study in studies]
+            best = [
+                [min([time_to_target(line, unit) for line in study], default=math.inf)] for study in studies
+            ]
             row.append(median_of_minima(best) if best else math.nan)
         times.append(row)
     return profile_of(times, methods, cells, unit)
@@ -161,15 +163,5 @@ def profile_of(
 
 
 def _typical(lines: Iterable[Line], unit: str) -> float:
-    times = [time for time in (_time(line, unit) for line in lines) if not math.isnan(time)]
+    times = [time for time in (time_to_target(line, unit) for line in lines) if not math.isnan(time)]
     return float(np.median(times)) if times else math.nan
-
-
-def _time(line: Line, unit: str) -> float:
-    """inf where the target was missed, NaN where the line does not tell."""
-    if line["outcome"] == "diverged":
-        return math.inf
-    if line["outcome"] != "done" or "to_target" not in line:
-        return math.nan
-    value = (line["to_target"] or {}).get(unit)
-    return math.inf if value is None else float(value)

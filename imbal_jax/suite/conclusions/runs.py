@@ -88,6 +88,16 @@ def numbers(runs: Iterable[Line], metric: str, part: str = "metrics") -> np.ndar
     return values[~np.isnan(values)]
 
 
+def time_to_target(line: Line, unit: str) -> float:
+    """Steps or seconds to the target; inf where the run missed it or diverged, NaN where the line does not tell."""
+    if line["outcome"] == "diverged":
+        return math.inf
+    if line["outcome"] != "done" or "to_target" not in line:
+        return math.nan
+    value = (line["to_target"] or {}).get(unit)
+    return math.inf if value is None else float(value)
+
+
 def mean(values: Iterable[float]) -> float:
     """Of the values that are not NaN; NaN where there is none."""
     known = [value for value in values if not math.isnan(value)]
