@@ -65,8 +65,8 @@ def accuracy_against_cost(evidence: Evidence) -> Drawing | None:
     figure, axes = axes_of(
         f"training time, times that of {view.reference}",
         f"{named(view.primary)} less that of {view.reference}",
-        width=5.2,
-        height=3.4,
+        width=4.2,
+        height=3.2,
     )
     front = [cost for cost in found if cost.front]
     axes.step(

@@ -13,7 +13,7 @@ _OWN_STYLE = """
 .large b{display:block;font-size:1.6rem;line-height:1.2;color:var(--wrong)}
 .plot svg{max-width:none}.key{height:.75rem}.method{white-space:nowrap}
 .made{font-size:.8rem;color:var(--muted)}code{font-size:.95em}
-.made code{display:inline-block;max-width:100%;overflow-x:auto;white-space:nowrap;vertical-align:bottom}
+.made code span{white-space:nowrap}
 td{white-space:normal}.prose td{white-space:nowrap}
 .prose td:last-child{text-align:left;min-width:14rem;white-space:normal}.prose th:last-child{text-align:left}
 @media screen and (max-width:40rem){.prose td{white-space:normal}
@@ -64,9 +64,12 @@ def _block(block: Block) -> str:
 
 def _drawing(drawing: Drawing) -> str:
     notes = " ".join(drawing.notes)
+    words = " ".join(
+        f"<span>{escape(word)}</span>" for word in drawing.command.split()
+    )  # breaks at spaces only
     return (
         f"<p>{escape(drawing.read)}</p>{inline(drawing)}<p class=muted>{escape(notes)}</p>"
-        f'<p class="made">{drawing.runs:,} runs. Made by <code>{escape(drawing.command)}</code></p>'
+        f'<p class="made">{drawing.runs:,} runs. Made by <code>{words}</code></p>'
     )
 
 
