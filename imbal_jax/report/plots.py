@@ -47,8 +47,11 @@ def dot(runs: Sequence[RunResult], i: int) -> dict[str, Any]:
     }
 
 
-def draw(horizontal: str, vertical: str, *, square: bool = False) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(3.8, 2.9), layout="constrained")
+def draw(
+    horizontal: str, vertical: str, *, square: bool = False, size: tuple[float, float] = (3.8, 2.9)
+) -> tuple[Figure, Axes]:
+    """Empty axes in the house style; size: inches."""
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(horizontal, color=INK, parse_math=False)
     axes.set_ylabel(vertical, color=INK, parse_math=False)

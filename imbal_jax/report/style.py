@@ -2,11 +2,11 @@
 
 # Colours of the methods: grey for the reference, then hues. Of the first four, and of two that share a dash, the
 # colour-blind see different ones too (simulated as Machado, Oliveira and Fernandes, IEEE TVCG 2009, have it).
-_LIGHT = """--page:#fff;--ink:#1b2430;--muted:#566374;--line:#dfe4ea;--soft:#f5f7f9;
+LIGHT = """--page:#fff;--ink:#1b2430;--muted:#566374;--line:#dfe4ea;--soft:#f5f7f9;
 --accent:#0b63ce;--wrong:#c2410c;--m0:#7b8794;--m1:#0b63ce;--m2:#c2410c;--m3:#0f8a5f;--m4:#b7791f;--m5:#c2428b;--m6:#00838f;--m7:#8a4fd0"""
-_DARK = """--page:#12161c;--ink:#e4e9ef;--muted:#9aa7b6;--line:#2b3440;--soft:#1a2028;
+DARK = """--page:#12161c;--ink:#e4e9ef;--muted:#9aa7b6;--line:#2b3440;--soft:#1a2028;
 --accent:#6ea8fe;--wrong:#fb923c;--m0:#9aa7b6;--m1:#6ea8fe;--m2:#fb923c;--m3:#4ccf9b;--m4:#eac54f;--m5:#f48fb1;--m6:#4dd0e1;--m7:#bd93f9"""
-_PAPER = """--page:#fff;--ink:#000;--muted:#444;--line:#ccc;--soft:#f4f4f4;--accent:#0b63ce;--wrong:#c2410c;
+PAPER = """--page:#fff;--ink:#000;--muted:#444;--line:#ccc;--soft:#f4f4f4;--accent:#0b63ce;--wrong:#c2410c;
 --m0:#7b8794;--m1:#0b63ce;--m2:#c2410c;--m3:#0f8a5f;--m4:#b7791f;--m5:#c2428b;--m6:#00838f;--m7:#8a4fd0"""
 
 _SCREEN = """
@@ -124,8 +124,8 @@ details::details-content{content-visibility:visible;height:auto}
 """
 
 STYLE = (
-    f":root{{color-scheme:light dark;{_LIGHT}}}"
-    f"@media (prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
+    f":root{{color-scheme:light dark;{LIGHT}}}"
+    f"@media (prefers-color-scheme:dark){{:root{{{DARK}}}}}"
     f"{_SCREEN}@media screen and (max-width:60rem){{{_NARROW}}}@media screen and (max-width:40rem){{{_PHONE}}}"
-    f"@media print{{:root{{color-scheme:light;{_PAPER}}}{_PRINT}}}"
+    f"@media print{{:root{{color-scheme:light;{PAPER}}}{_PRINT}}}"
 )

@@ -186,10 +186,21 @@ def list_runs(job: Benchmark, state: Grid) -> None:
 
 
 def write_report(job: Benchmark, state: Grid, ledger: Ledger) -> None:
-    """The report on the lines that count."""
+    """The report on the lines that count, or one figure of it."""
     lines: list[Line] = list(state.lines.values())
     if not lines:
         raise InputError(f"{ledger.path} has no run to report on: run {job.words} first")
-    from imbal_jax.suite.report import write
+    from imbal_jax.suite.report import write, write_figure
 
-    write(job.suite, lines, job.out)
+    named = (
+        Path(job.options.suite).is_absolute() or job.out.is_absolute()
+    )  # a page names no machine's folders
+    command = f"imbal-jax benchmark {job.suite.name}" if named else job.words
+    if job.options.figure is not None:
+        say(
+            job.console,
+            f"figure: {write_figure(job.suite, lines, job.out, job.options.figure, command=command)}",
+        )
+    else:
+        pages = write(job.suite, lines, job.out, command=command)
+        say(job.console, f"report: {' and '.join(map(str, pages))}")

@@ -34,6 +34,8 @@ class BenchmarkOptions:
     list: bool = False
     # Write the report on the runs that are done, and run nothing.
     report: bool = False
+    # With --report: the only figure that is written, as ratio.
+    figure: str | None = None
     # Repeat the run of a line, STAGE/CELL/DRAW/METHOD/SETTING/SEED, and say whether the results agree.
     rerun: str | None = None
 
@@ -45,6 +47,8 @@ class BenchmarkOptions:
         ]
         if len(asked) > 1:
             raise InputError(f"{asked[0]} and {asked[1]} exclude each other: give one of them")
+        if self.figure is not None and not self.report:
+            raise InputError("--figure is of --report: give that too")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--workers is {self.workers}: 1 or more")
         if self.engine == "ray" and self.workers is not None:

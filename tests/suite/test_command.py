@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -56,21 +55,35 @@ def test_a_list_shows_every_run_of_the_shard_with_its_outcome(tmp_path: Path) ->
     assert not (tmp_path / "out" / "logs").exists(), "nothing was run"
 
 
-def test_the_report_gets_the_lines_that_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_on_the_lines_that_count(tmp_path: Path) -> None:
     suite, out = write_suite(tmp_path), tmp_path / "out"
-    given: list[Any] = []
-    report = ModuleType("imbal_jax.suite.report")
-    report.write = lambda *arguments: given.append(arguments)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "imbal_jax.suite.report", report)
     with pytest.raises(InputError, match="has no run to report on"):
         run(suite, out, report=True)
     fill(suite, out, 4)
-    append_line(out, {**read_ledger(out).lines[0], "definition": "0" * 16, "metrics": {}})
+    append_line(
+        out, {**read_ledger(out).lines[0], "definition": "0" * 16, "metrics": {"balanced_accuracy": 0.1}}
+    )
     said = run(suite, out, report=True)
     assert "1 line of another definition" in said
-    ((one, lines, where),) = given
-    assert (one.name, where) == ("small", out)
-    assert [line["metrics"] for line in lines] == [{"balanced_accuracy": 0.81}] * 4
+    assert f"report: {out / 'report.html'} and {out / 'report.md'}" in said
+    page = (out / "report.md").read_text()
+    assert page.startswith("# Two ratios of phantoms\n")
+    assert "4 of 4 runs ended with numbers" in page
+    assert "4 runs of the suite are not in the ledger yet" in page
+    assert "0.810" in page
+    assert "0.100" not in page
+    assert str(tmp_path) not in page + (out / "report.html").read_text(), "a page names no machine's folders"
+
+
+def test_one_figure_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    suite, out = write_suite(tmp_path), tmp_path / "out"
+    fill(suite, out, 4)
+    assert run(suite, out, report=True, figure="ratio") == f"figure: {out / 'figures' / 'ratio.svg'}\n"
+    assert not (out / "report.md").exists()
+    with pytest.raises(InputError, match="the figures are ratio, target"):
+        run(suite, out, report=True, figure="pie")
+    with pytest.raises(InputError, match="--figure is of --report"):
+        run(suite, out, figure="ratio")
 
 
 def test_what_is_left_says_which_command_comes_next(tmp_path: Path) -> None:
