@@ -24,7 +24,7 @@ from imbal_jax.arguments import out_of_memory
 from imbal_jax.config import Config, Data
 from imbal_jax.data.load import Splits, load
 from imbal_jax.data.sources.ideal_observer import ideal_observer
-from imbal_jax.errors import InputError, Stopped
+from imbal_jax.errors import InputError, Stopped, Terminated
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.suite.curve import Curve
@@ -59,6 +59,8 @@ def run(suite: Suite, address: SuiteAddress, out: Path | str, *, commit: str = "
         try:
             line |= _measured(suite, address, config, folder, Path(out) / "data")
             line["outcome"] = "done"
+        except Terminated:
+            raise
         except Stopped as error:
             line |= {"outcome": "diverged" if _has_diverged(error) else "failed", "reason": str(error)}
         except InputError as error:
