@@ -28,8 +28,8 @@ SIGNIFICANT = 5  # digits of a number in a curve
 Columns = dict[str, list[Any]]
 """``step``, ``seconds``, ``stage``, ``stage_step`` and the numbers of ``dynamics_of``, each a list over evaluations.
 
-Steps and seconds run on through a second stage; ``stage`` is 1 or 2, ``stage_step`` counts within it. ``step`` and
-``seconds`` contain no time of the watching itself.
+Steps and seconds run on through a second stage; ``stage`` is 1 or 2, ``stage_step`` counts within it. ``seconds``
+contain neither the watching itself nor compilation (``_steady``).
 """
 
 
@@ -97,17 +97,32 @@ def columns_of(records: Sequence[dict[str, Any]], method: str) -> Columns:
     ordered = [last[key] for key in sorted(last)]
     names = dict.fromkeys(name for record in ordered for name in record)
     first = [record for record in ordered if record["stage"] == 1]
-    steps, seconds = (first[-1]["stage_step"], first[-1]["stage_seconds"]) if first and second else (0, 0.0)
+    took = {stage: _steady([record for record in ordered if record["stage"] == stage]) for stage in (1, 2)}
+    steps, seconds = (first[-1]["stage_step"], took[1][-1]) if first and second else (0, 0.0)
+    at = {stage: iter(of_stage) for stage, of_stage in took.items()}
     columns: Columns = {"step": [], "seconds": []}
     columns |= {name: [] for name in names if name not in ("method", "stage_seconds")}
     for record in ordered:
         on = record["stage"] == 2
         columns["step"].append(record["stage_step"] + (steps if on else 0))
-        columns["seconds"].append(round(record["stage_seconds"] + (seconds if on else 0.0), 3))
+        columns["seconds"].append(round(next(at[record["stage"]]) + (seconds if on else 0.0), 3))
         for name in columns:
             if name not in ("step", "seconds"):
                 columns[name].append(record.get(name))
     return columns
+
+
+def _steady(records: Sequence[dict[str, Any]]) -> list[float]:
+    """Seconds to each evaluation of a stage, without compilation.
+
+    Which run of several compiles is chance, and it compiles before its first evaluation: a step takes the median of
+    the intervals between evaluations. Of one evaluation the time is as it was.
+    """
+    if len(records) < 2:
+        return [record["stage_seconds"] for record in records]
+    steps, seconds = ([record[name] for record in records] for name in ("stage_step", "stage_seconds"))
+    step = float(np.median(np.diff(seconds) / np.diff(steps)))
+    return [each * step for each in steps]
 
 
 @dataclass(frozen=True)

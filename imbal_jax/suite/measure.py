@@ -74,8 +74,12 @@ def measures_of(config: Config, scored: RunOutputs, *, cell: str, draw: int) -> 
     """``metrics``, ``raw``, ``post_hoc``, ``intervals``, ``replicates`` and ``by_class`` of a finished run."""
     config = _with_criterion(config, scored)
     judged = judged_by(config, scored)
-    values = judged.replicates(paired_draws(judged.cohort, cell, draw, SAMPLES))
-    of_class = judged.by_class
+    draws = paired_draws(judged.cohort, cell, draw, SAMPLES)
+    values, of_class = judged.replicates(draws), judged.by_class
+    kept = {name: values[name] for name in RESAMPLED}
+    if (adjusted := adjusted_outputs(scored)) is not None:
+        called = replace(judged, called=decided_by_default(scored.labels, adjusted[0]))
+        kept["post_hoc/balanced_accuracy"] = called.replicates(draws[:KEPT])["balanced_accuracy"]
     return {
         "metrics": judged.metrics,
         "raw": raw_calls(judged, scored.labels, scored.scores),
@@ -84,8 +88,8 @@ def measures_of(config: Config, scored: RunOutputs, *, cell: str, draw: int) -> 
             name: [finite(bound) for bound in percentile_interval(column)] for name, column in values.items()
         },
         "replicates": {
-            name: [finite(round(value, DIGITS)) for value in values[name][:KEPT].tolist()]
-            for name in RESAMPLED
+            name: [finite(round(value, DIGITS)) for value in column[:KEPT].tolist()]
+            for name, column in kept.items()
         },
         "by_class": {
             scored.classes[c]: {name: finite(column[c]) for name, column in of_class.items()}
@@ -121,23 +125,35 @@ def raw_calls(judged: Judged, labels: np.ndarray, scores: np.ndarray) -> Numbers
     return kept
 
 
-def post_hoc(config: Config, scored: RunOutputs, judged: Judged) -> Numbers | None:
-    """The same network after post-hoc logit adjustment at tau 1 (Menon et al., ICLR 2021, eq. 9).
+def adjusted_outputs(scored: RunOutputs) -> tuple[np.ndarray, np.ndarray] | None:
+    """Test and validation outputs after post-hoc logit adjustment at tau 1 (Menon et al., ICLR 2021, eq. 9).
 
-    The log priors that its outputs assume (``RunOutputs.training_priors``) are taken out of the logits, which gives
-    the posterior under equal priors; of many labels under a prevalence of 1/2 each. The calls are then raw ones.
-    ``balanced_accuracy_at_threshold``: with the thresholds that the rules choose on validation instead. None where
-    the priors are not known.
+    The log priors that the outputs assume (``RunOutputs.training_priors``) are taken out of the logits, which gives
+    the posterior under equal priors; of many labels under a prevalence of 1/2 each. None where the priors are not
+    known.
     """
     task, source = scored.task, scored.training_priors
     if not np.isfinite(source).all():
         return None
     even = np.full(len(source), 1 / len(source) if is_exclusive(scored.labels) else 0.5)
     shift = task.prior_shift(task.without_extremes(source, even), even)
-    adjusted, held = (
+    test, held = (
         task.from_log_outputs(task.log_outputs(outputs) + shift)
         for outputs in (scored.outputs, scored.validation_outputs)
     )
+    return test, held
+
+
+def post_hoc(config: Config, scored: RunOutputs, judged: Judged) -> Numbers | None:
+    """The raw calls of the same network after post-hoc logit adjustment (``adjusted_outputs``).
+
+    ``balanced_accuracy_at_threshold``: with the thresholds that the rules choose on validation instead. None where
+    the priors are not known.
+    """
+    outputs = adjusted_outputs(scored)
+    if outputs is None:
+        return None
+    adjusted, held = outputs
     rules = rules_of(config.deploy.points, scored.classes, config.select)
     points = choose_points(rules, scored.validation_labels, held, scored.validation_groups)
     negative = config.data.negative_class

@@ -141,6 +141,18 @@ def test_steps_run_on_through_a_second_stage_and_the_last_record_of_a_step_count
     assert columns_of([], "ce") == {"step": [], "seconds": []}
 
 
+def test_the_run_that_compiles_is_not_slower_than_the_others() -> None:
+    def record(step: int, seconds: float) -> dict[str, object]:
+        return {"method": "ce", "stage": 1, "stage_step": step, "stage_seconds": seconds}
+
+    compiles = columns_of([record(10, 31.0), record(20, 32.0), record(30, 33.0), record(35, 33.5)], "ce")
+    shares = columns_of(
+        [record(10, 1.0), record(20, 2.0), record(30, 9.0), record(40, 10.0)], "ce"
+    )  # one pause
+    assert compiles["seconds"] == pytest.approx([1.0, 2.0, 3.0, 3.5])
+    assert shares["seconds"] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+
+
 @pytest.mark.parametrize(
     ("target", "steps"),
     [("auroc >= 0.65", 20), ("auroc >= 0.7", 30), ("auroc >= 0.71", None), ("auroc <= 0.5", 10)],
