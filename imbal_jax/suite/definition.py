@@ -155,7 +155,8 @@ class Suite:
     run whose cell has a number of positives, in place of the base's epochs, so that cells of any size train as long;
     second stages follow in proportion. target: of a curve, what steps and seconds are counted to
     (``curve.to_target``). descriptive: too few runs for conclusions, which the report says. reference: the method
-    that the others are compared with. primary: the metric of the conclusions.
+    that the others are compared with. primary: the metric of the conclusions. checks: empty: the six of
+    ``conclusions.validity.CHECKS``.
     """
 
     name: str

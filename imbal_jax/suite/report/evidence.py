@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from imbal_jax.errors import InputError
 from imbal_jax.suite.conclusions.comparison import FEWEST_PAIRS
 from imbal_jax.suite.conclusions.runs import counted, is_trial
+from imbal_jax.suite.conclusions.validity import CHECKS
 from imbal_jax.suite.definition import Check, Line, Suite
 from imbal_jax.suite.findings import Findings, Table, conclude
 from imbal_jax.suite.grid import Grid, grid
@@ -76,7 +77,7 @@ def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line], command: str
         others=tuple(view(each) for each in found.tables if each not in (found.main, defaults, screen)),
         descriptive=bool(suite and suite.descriptive) or typical_pairs(main) < FEWEST_PAIRS,
         target=suite.target if suite else "",
-        checks=suite.checks if suite else (),
+        checks=(suite.checks if suite else ()) or tuple(Check(**each._asdict()) for each in CHECKS),
         grid=state,
     )
 

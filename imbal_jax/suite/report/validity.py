@@ -8,9 +8,7 @@ WORDS = {True: "pass", False: "FAIL", None: "not told"}
 
 
 def validity(evidence: Evidence) -> tuple[Block, ...]:
-    """Empty where the suite defines no check."""
-    if not evidence.checks:
-        return ()
+    """The checks that the suite defines, or the six published ones."""
     found = [(check, *check.holds(evidence.lines)) for check in evidence.checks]
     outcomes = [holds for _, holds, _ in found]
     failed = outcomes.count(False)
