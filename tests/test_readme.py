@@ -1,6 +1,7 @@
 """The README says what is so: its code runs, its table is the catalogue, its files exist."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -43,6 +44,10 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     """As they stand, on small pictures; what is trained is trained briefly."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(init_command, "images_per_second", lambda config, splits: 100.0)
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    monkeypatch.setenv(
+        "XLA_FLAGS", " ".join(flag for flag in flags if "device_count" not in flag)
+    )  # of workers
     write_pictures(tmp_path / "DIR")
     write_pictures(tmp_path / "OTHER_HOSPITAL", patients=20)
     small = ["--model.name", "cnn", "--train.batch-size", "8", "--data.negative-class", "normal"]
@@ -55,6 +60,9 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert done[:7] == ["init", "train", "evaluate", "evaluate", "compare", "predict", "export"]
     runs = json.loads((tmp_path / "runs" / "first" / "results.json").read_text())["runs"]
     assert [run["method"] for run in runs] == ["ce", "logit_adjusted"]
+    lines = [json.loads(line) for line in (tmp_path / "runs/smoke/ledger.jsonl").read_text().splitlines()]
+    assert [line["outcome"] for line in lines] == ["done"] * 16
+    assert "Descriptive only" in (tmp_path / "runs/smoke/report.md").read_text()
     for written in ("differences.csv", "predictions.csv", "model/model.stablehlo", "runs/more/report.html"):
         assert (tmp_path / written).is_file(), written
 

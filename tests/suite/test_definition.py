@@ -1,5 +1,6 @@
 """Definitions of suites: what a file may say, the config of a run, the digest of its definition."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from suite_files import write_suite
 from imbal_jax.config import Config, Data, Optim
 from imbal_jax.errors import InputError
 from imbal_jax.methods import find_method
-from imbal_jax.suite import Cell, Setting, Stage, Suite, SuiteAddress, config_of, digest, load_suite
+from imbal_jax.suite import Cell, Setting, Stage, Suite, SuiteAddress, config_of, digest, grid, load_suite
 from imbal_jax.suite.definition import definitions, parse_key
 
+ROOT = Path(__file__).parents[2]
 CELL = Cell(name="p-10", set="phantoms", data=Data(phantom_imbalance=10.0), ratio=10, positives=None)
 OTHER = Cell(name="p-100", set="phantoms", data=Data(phantom_imbalance=100.0), ratio=100, positives=50)
 
@@ -174,3 +176,30 @@ def test_an_unknown_name_says_what_ships_and_where_a_file_of_that_name_is(
     (tmp_path / "benchmarks" / "suites" / "cpu.py").write_text("")
     with pytest.raises(InputError, match=r"unknown suite 'cpu': .*or give benchmarks/suites/cpu.py"):
         load_suite("cpu")
+
+
+@pytest.mark.parametrize("name", ["cpu", "extreme", "gpu"])
+def test_the_definitions_of_the_repository_are_whole(name: str) -> None:
+    suite = load_suite(ROOT / "benchmarks" / "suites" / f"{name}.py")
+    state = grid(suite, [])
+    assert state.pending
+    for cell in {cell.name: cell for stage in suite.stages for cell in stage.cells}.values():
+        if cell.positives is not None:
+            images = cell.data.phantom_images
+            assert round(images / (1 + cell.data.phantom_imbalance)) == cell.positives
+            assert images == cell.positives * (1 + cell.ratio)
+
+
+def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "BENCHMARK.md").read_text()
+    (block,) = re.findall(r"```python\n# my_suite.py\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "my_suite.py").write_text(block)
+    assert len(grid(load_suite(tmp_path / "my_suite.py"), []).pending) == 24
+
+
+def test_every_run_of_a_suite_takes_as_many_steps() -> None:
+    suite = load_suite(ROOT / "benchmarks" / "suites" / "cpu.py")
+    for cell in suite.stages[0].cells:
+        config = config_of(suite, SuiteAddress("screen", cell.name, 0, "ce", "default", 0))
+        steps = config.train.epochs * cell.data.phantom_images / config.train.batch_size
+        assert steps == pytest.approx(suite.steps, abs=1e-6)
