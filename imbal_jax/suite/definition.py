@@ -148,6 +148,16 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """An error that others report: 1 - accuracy of the class called, in per cent, in the cell of this name."""
+
+    method: str
+    cell: str
+    error: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is run, and how its results are read.
 
@@ -156,7 +166,7 @@ class Suite:
     second stages follow in proportion. target: of a curve, what steps and seconds are counted to
     (``curve.to_target``). descriptive: too few runs for conclusions, which the report says. reference: the method
     that the others are compared with. primary: the metric of the conclusions. checks: empty: the six of
-    ``conclusions.validity.CHECKS``.
+    ``conclusions.validity.CHECKS``. published: errors of others that the report puts beside these.
     """
 
     name: str
@@ -169,6 +179,7 @@ class Suite:
     reference: str = "ce"
     primary: str = "balanced_accuracy"
     checks: tuple[Check, ...] = ()
+    published: tuple[Published, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "suite ", dashes=False)

@@ -28,7 +28,8 @@ from imbal_jax.errors import InputError, Stopped, Terminated
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.suite.curve import Curve
-from imbal_jax.suite.definition import Suite, SuiteAddress, config_of, digest
+from imbal_jax.suite.definition import Suite, SuiteAddress, config_of
+from imbal_jax.suite.line import identity
 from imbal_jax.suite.measure import line_of
 
 COMPILING = (
@@ -54,7 +55,7 @@ def run(suite: Suite, address: SuiteAddress, out: Path | str, *, commit: str = "
     """
     config, began = config_of(suite, address), time.monotonic()
     folder = address.folder(Path(out))
-    line = _about(suite, address, config, commit)
+    line = _about(suite, address, commit)
     with _compilations() as compiled:
         try:
             line |= _measured(suite, address, config, folder, Path(out) / "data")
@@ -122,25 +123,12 @@ def _splits(options: Data, folder: Path) -> Splits:
     return load(config, folder, lambda line: None)
 
 
-def _about(suite: Suite, address: SuiteAddress, config: Config, commit: str) -> dict[str, Any]:
+def _about(suite: Suite, address: SuiteAddress, commit: str) -> dict[str, Any]:
     """What is known of a run before it begins."""
-    stage = suite.stage(address.stage)
-    cell = stage.cell(address.cell)
-    setting = stage.setting(address.setting, cell.name, address.method)
+    setting = suite.stage(address.stage).setting(address.setting, address.cell, address.method)
     words = setting.overrides
     return {
-        "suite": suite.name,
-        "key": address.key,
-        "stage": address.stage,
-        "cell": address.cell,
-        "set": cell.set,
-        "ratio": cell.ratio,
-        "positives": cell.positives,
-        "draw": address.draw,
-        "method": address.method,
-        "setting": address.setting,
-        "seed": address.seed,
-        "definition": digest(config),
+        **identity(suite, address),
         "outcome": "failed",
         "reason": "",
         "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

@@ -7,7 +7,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.suite.conclusions.comparison import FEWEST_PAIRS
 from imbal_jax.suite.conclusions.runs import counted, is_trial
 from imbal_jax.suite.conclusions.validity import CHECKS
-from imbal_jax.suite.definition import Check, Line, Suite
+from imbal_jax.suite.definition import Check, Line, Published, Suite
 from imbal_jax.suite.findings import Findings, Table, conclude
 from imbal_jax.suite.grid import Grid, grid
 from imbal_jax.suite.report.view import View, lines_of
@@ -35,6 +35,7 @@ class Evidence:
     descriptive: bool
     target: str
     checks: tuple[Check, ...]
+    published: tuple[Published, ...]
     grid: Grid | None
 
     @property
@@ -78,6 +79,7 @@ def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line], command: str
         descriptive=bool(suite and suite.descriptive) or typical_pairs(main) < FEWEST_PAIRS,
         target=suite.target if suite else "",
         checks=(suite.checks if suite else ()) or tuple(Check(**each._asdict()) for each in CHECKS),
+        published=suite.published if suite else (),
         grid=state,
     )
 

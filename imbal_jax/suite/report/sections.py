@@ -14,6 +14,7 @@ from imbal_jax.suite.report.drawing import Drawing
 from imbal_jax.suite.report.evidence import Evidence
 from imbal_jax.suite.report.failures import failures
 from imbal_jax.suite.report.metric_words import named
+from imbal_jax.suite.report.published import beside_published
 from imbal_jax.suite.report.ratio import metric_against_ratio
 from imbal_jax.suite.report.results_tables import (
     cost_table,
@@ -65,6 +66,7 @@ def sections_of(evidence: Evidence) -> list[Section]:
         ),
         ("defaults", "Without tuning: every method at its defaults", _defaults(evidence)),
         ("others", "Other runs", _others(evidence)),
+        ("published", "Beside published errors", beside_published(evidence)),
         ("checks", "Validity checks", validity(evidence)),
         ("statistics", "Statistics", statistics(view, named(view.primary))),
     ]

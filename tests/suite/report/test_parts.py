@@ -11,7 +11,7 @@ from suite.simulated import World, of, simulated_ledger
 from imbal_jax.config import Config, Data
 from imbal_jax.errors import InputError
 from imbal_jax.report.style import DARK, LIGHT
-from imbal_jax.suite import Cell, Check, Stage, Suite, config_of, digest
+from imbal_jax.suite import Cell, Check, Published, Stage, Suite, config_of, digest
 from imbal_jax.suite.report import write, write_figure
 from imbal_jax.suite.report.blocks import Section, one_table
 from imbal_jax.suite.report.calibration import calibration
@@ -24,6 +24,7 @@ from imbal_jax.suite.report.failures import reasons, tallies
 from imbal_jax.suite.report.looks import looks
 from imbal_jax.suite.report.markdown import markdown
 from imbal_jax.suite.report.numbers import p_value, signed, with_interval
+from imbal_jax.suite.report.published import beside_published
 from imbal_jax.suite.report.ratio import band_of
 from imbal_jax.suite.report.results_tables import profile_table
 from imbal_jax.suite.report.sections import sections_of
@@ -286,6 +287,29 @@ def test_checks_print_pass_fail_and_what_the_runs_say():
     assert table.rows[0][2] == "one holds. 0.1 against 0.2"
     assert "1 of 3 checks pass, 1 fail" in text.text
     assert seen == [16]
+
+
+def test_errors_stand_beside_published_ones():
+    suite = suite_of()
+    lines = lines_of(suite)
+    first = lines[0]
+    accuracies = {
+        line["key"]: 0.7 + 0.01 * n
+        for n, line in enumerate(lines)
+        if (line["method"], line["cell"]) == (first["method"], first["cell"])
+    }
+    lines = [{**line, "raw": {"accuracy": accuracies.get(line["key"], 0.1)}} for line in lines]
+    published = (
+        Published(method=first["method"], cell=first["cell"], error=22.5, source="A, 2020"),
+        Published(method="ldam", cell=first["cell"], error=23.0, source="B, 2019"),
+    )
+    _, table = beside_published(evidence_of(suite_of(published=published), lines))
+    errors = 100 * (1 - np.array(list(accuracies.values())))
+    assert len(errors) > 1
+    shown = f"{errors.mean():.2f} ± {errors.std(ddof=1):.2f}"
+    assert table.rows[0] == (first["method"], shown, str(len(errors)), "22.50", "A, 2020")
+    assert table.rows[1] == ("ldam", "not run", "0", "23.00", "B, 2019")
+    assert beside_published(evidence_of(suite, lines)) == ()
 
 
 def test_an_unknown_figure_and_an_empty_ledger_are_explained(tmp_path):
