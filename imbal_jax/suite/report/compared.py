@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import numpy as np
+
+from imbal_jax.console import percent
 from imbal_jax.report.html import counted, listed
 from imbal_jax.suite.conclusions.comparison import FEWEST_PAIRS
 from imbal_jax.suite.definition import Line
@@ -74,7 +77,7 @@ def _with_what(lines: Sequence[Line]) -> str:
     names = list(dict.fromkeys(name for each in versions for name in each))
     texts = [f"{name} {_some({str(each[name]) for each in versions if name in each})}" for name in names]
     hours = sum(float(line.get("total_seconds") or 0) for line in lines) / 3600
-    spent = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    spent = f"{hours:.1f} hours" if hours >= 1 else counted(round(60 * hours), "minute")
     hardware = _some({str(line["hardware"]) for line in lines if line.get("hardware")}, 3)
     commits = _some({str(line["commit"])[:7] for line in lines if line.get("commit")}, 3)
     days = sorted(str(line["time"])[:10] for line in lines if line.get("time"))
@@ -86,7 +89,25 @@ def _with_what(lines: Sequence[Line]) -> str:
         f", {_range(list(dict.fromkeys(map(_day, (days[0], days[-1])))))}" if days else "",
     ]
     said = "".join(parts)
-    return f"All {counted(len(lines), 'run')}{said}." if said else "The runs do not say where they ran."
+    if not said:
+        return "The runs do not say where they ran."
+    return f"All {counted(len(lines), 'run')}{said}.{_overhead(lines)}"
+
+
+def _overhead(lines: Sequence[Line]) -> str:
+    """What running takes besides training; empty where no line tells."""
+    names = ("seconds", "compile_seconds", "total_seconds")
+    known = [line for line in lines if line.get("seconds") and None not in [line.get(name) for name in names]]
+    if not known:
+        return ""
+    times = [[float(line[name]) for name in names] for line in known]
+    training, compiling, total = np.array(times).T
+    beside = np.median((total - training) / training)
+    return (
+        f" Training took {percent(training.sum() / total.sum())} of the time, compiling "
+        f"{percent(compiling.sum() / total.sum())}; in the median run all that is not training (data, compilation, "
+        f"measuring) adds {percent(beside)} to it."
+    )
 
 
 def _some(values: Iterable[str], most: int = 2) -> str:

@@ -16,6 +16,7 @@ from imbal_jax.suite.report import write, write_figure
 from imbal_jax.suite.report.blocks import Section, one_table
 from imbal_jax.suite.report.calibration import calibration
 from imbal_jax.suite.report.class_curves import class_curves, initial_drop, mean_curve, rare_and_common
+from imbal_jax.suite.report.compared import _overhead
 from imbal_jax.suite.report.cost import costs
 from imbal_jax.suite.report.coverage import missing
 from imbal_jax.suite.report.differences import differences
@@ -287,6 +288,21 @@ def test_checks_print_pass_fail_and_what_the_runs_say():
     assert table.rows[0][2] == "one holds. 0.1 against 0.2"
     assert "1 of 3 checks pass, 1 fail" in text.text
     assert seen == [16]
+
+
+def test_the_time_beside_training_is_said():
+    times = [(20.0, 8.0, 30.0), (20.0, 0.0, 21.0), (20.0, 0.0, 22.0)]  # training, compiling, in all
+    names = ("seconds", "compile_seconds", "total_seconds")
+    lines = [
+        line | dict(zip(names, times[n % 3], strict=True)) for n, line in enumerate(lines_of(suite_of())[:15])
+    ]
+    lines[0] = lines[0] | {"outcome": "failed", "seconds": None}  # tells nothing
+    lines[1:] = [lines[n] for n in (3, 1, 2, 6, 4, 5, 9, 7, 8)]
+    text = _overhead(lines)
+    # 180 s of training and 24 of compiling in 219; ratios 0.5, 0.05 and 0.1 thrice each
+    assert "Training took 82.2 % of the time, compiling 11.0 %" in text
+    assert "adds 10.0 % to it" in text
+    assert _overhead([{"outcome": "failed"}]) == ""
 
 
 def test_errors_stand_beside_published_ones():
