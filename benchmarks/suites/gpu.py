@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from imbal_jax.config import Data, load_config
-from imbal_jax.suite import Cell, Published, Stage, Suite
+from imbal_jax.suite import Cell, Published, Setting, Stage, Suite
 from imbal_jax.suite.cells import FOLDER
 
 TRICKS = "BagofTricks-LT, Zhang et al. 2021"
@@ -39,6 +39,11 @@ ERRORS = {
     "ce_drs": (24.93, TRICKS),
 }
 """Method -> published error in per cent, and its source. The first are run first; the last three serve the checks."""
+AUTOAUGMENT = (
+    *("--augment.policy", "autoaugment_cifar10", "--augment.erase", "0.5"),
+    *("--optim.learning-rate", "0.3", "--train.batch-size", "256"),
+)
+"""The recipe of ProCo (Du et al. 2024): AutoAugment, Cutout of 16 pixels, batches of 256 at a rate of 0.3."""
 CELL = Cell(
     name="cifar10-lt-100",
     set="cifar10-lt",
@@ -58,6 +63,12 @@ def get_suite() -> Suite:
         stages=(
             stage,
             replace(stage, name="more-seeds", draws=(0,), seeds=(1, 2), paired=False),
+            replace(
+                stage,
+                name="autoaugment",
+                methods=("balanced_softmax", "logit_adjusted", "ce", "ldam_drw", "balanced_contrastive"),
+                settings=(Setting(name="autoaugment", overrides=AUTOAUGMENT),),
+            ),
         ),
         published=tuple(
             Published(method=method, cell=CELL.name, error=error, source=source)

@@ -9,6 +9,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
+from imbal_jax.transforms.autoaugment import autoaugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Augment:
     noise: standard deviation of Gaussian noise, drawn for every pixel.
     erase: side of the square that is replaced by the image's mean, as a fraction of the image's sides;
         its centre is uniform over the image, so the border may cut it (Cutout: DeVries and Taylor 2017).
+    policy: "autoaugment_cifar10" is that policy (``transforms.autoaugment``), after the geometry and before erase;
+        any strength above 0 applies it whole.
     fill: what is seen beyond the border. "edge" repeats the nearest pixel: a radiograph is cut through
         tissue as often as through air, and black corners would print the angle into the image. "zero"
         is the padding of the published CIFAR protocols (``Augment(flip=True, shift=4 / 32, fill="zero")``).
@@ -52,6 +55,7 @@ class Augment:
     hue: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
+    policy: Literal["none", "autoaugment_cifar10"] = "none"
     fill: Literal["edge", "zero"] = "edge"
 
     def __post_init__(self) -> None:
@@ -129,6 +133,8 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     else:
         image = intensities(image)
 
+    if config.policy != "none":
+        image = jnp.where(strength > 0, autoaugment(_further(key, "policy"), image), image)
     if config.erase:
         image = _erase(image, config.erase * strength, cy, cx, mean)
     if config.contrast or config.brightness:
@@ -141,9 +147,9 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     return image
 
 
-def _further(key: jax.Array, what: Literal["turns", "colours"]) -> jax.Array:
+def _further(key: jax.Array, what: Literal["turns", "colours", "policy"]) -> jax.Array:
     """A key besides the two of ``jax.random.split(key)``: the other draws do not depend on these options."""
-    return jax.random.fold_in(key, {"turns": 2, "colours": 3}[what])
+    return jax.random.fold_in(key, {"turns": 2, "colours": 3, "policy": 4}[what])
 
 
 def _turn(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
