@@ -9,21 +9,21 @@ ham10000_200x150.npz (SHA-256 e21dd40c...40731852), which holds 8,625 of them: 5
 (vasc), 97 dermatofibromas (df). Some of the 6,429 lesions have several images: the split, 64/16/20, is by lesion.
 
 Seen on 2 cores (AMD EPYC, jax 0.10.2), on a lesion-grouped fifth of the condensed copy (1,725 images), --seed 0,
---data.split-seed 0: logit_adjusted, calibrated, macro AUROC 0.936, average precision 0.594 (raw, at equal shares of the
-classes, which ranks worse where they are not equal: 0.922 and 0.581); balanced accuracy (macro sensitivity of the raw
-calls) 0.630. It ran beside other work, for 36 minutes; at the 228 images a second that it reached when the machine was
-idle it takes 13. One split; the other methods and splits were not run to an end yet.
+--data.split-seed 0: logit_adjusted, calibrated, macro AUROC 0.936, average precision 0.594 (raw, at equal shares of
+the classes, which ranks worse where they are not equal: 0.922 and 0.581); balanced accuracy (macro sensitivity of
+the raw calls) 0.630. It ran beside other work, for 36 minutes; at the 228 images a second that it reached when the
+machine was idle it takes 13. One split; the other methods and splits were not run to an end yet.
 
 To compare, on one lesion-grouped fifth of the same images: PCA and logistic regression, macro AUROC 0.862, average
 precision 0.39, balanced accuracy 0.46; a small GroupNorm ResNet in PyTorch with logit adjustment (96x72 pixels, 28
-epochs, mean of 3 views, 17 minutes on 2 cores), 0.902, 0.566 and 0.618. That is another fifth, and ours is harder: on
-the three splits of --data.split-seed 0, 1, 2 PCA and logistic regression (48x48, 100 components) gives 0.841 to 0.848,
-0.367 to 0.380 and, with class weights, 0.40 to 0.44.
+epochs, mean of 3 views, 17 minutes on 2 cores), 0.902, 0.566 and 0.618. That is another fifth, and ours is harder:
+on the three splits of --data.split-seed 0, 1, 2 PCA and logistic regression (48x48, 100 components) gives 0.841 to
+0.848, 0.367 to 0.380 and, with class weights, 0.40 to 0.44.
 
-What brought it, on the same split: with GroupNorm in place of BatchNorm and stronger augmentation (30 degrees of rotation,
-zoom 0.2, stretching 0.1, contrast and saturation 0.2, hue 8) it was 0.916, 0.529 and 0.564. In runs of 10 epochs
-BatchNorm gave 0.909 and 0.507 for 0.897 and 0.462, the milder augmentation 0.904 and 0.485; mixup with more weight
-decay was worse (0.896, 0.448), and the mean of two networks no better than one (0.899, 0.461).
+What brought it, on the same split: with GroupNorm in place of BatchNorm and stronger augmentation (30 degrees of
+rotation, zoom 0.2, stretching 0.1, contrast and saturation 0.2, hue 8) it was 0.916, 0.529 and 0.564. In runs of 10
+epochs BatchNorm gave 0.909 and 0.507 for 0.897 and 0.462, the milder augmentation 0.904 and 0.485; mixup with more
+weight decay was worse (0.896, 0.448), and the mean of two networks no better than one (0.899, 0.461).
 """
 
 from imbal_jax.config import Config, Data, Model, Optim, Train
@@ -41,7 +41,7 @@ def get_config() -> Config:
         data=Data(source="ham10000", image_size=96, fit="crop"),
         model=Model(
             name="resnet_small",
-            norm="batch",  # its statistics are those of the batches: of balanced ones they describe another population
+            norm="batch",  # of balanced batches its statistics describe another population
             dropout=0.2,
             options={"patch": 4, "width": 32, "shortcut": "pooled"},
         ),
