@@ -224,7 +224,7 @@ def head_cosine(variables: Mapping[str, Any], probe: Probe) -> float | None:
     if kernel.ndim != 2 or kernel.shape[1] <= max(probe.columns):
         return None
     columns = [probe.columns[g] for g in probe.rare if probe.columns[g] >= 0]
-    if len(columns) == 1 and probe.labels.ndim == 2:  # one label an image
+    if len(columns) == 1 and is_exclusive(probe.labels[0]):
         columns = [probe.columns[0], *columns]
     if len(columns) < 2:
         return None
