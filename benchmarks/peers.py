@@ -75,8 +75,8 @@ def run(options: argparse.Namespace) -> None:
     from imbal_jax.suite.commit import code_commit
     from imbal_jax.suite.ledger import append_line, read_ledger
     from imbal_jax.suite.line import completed
-    from imbal_jax.suite.run import _splits
     from imbal_jax.suite.run import run as run_ours
+    from imbal_jax.suite.run import splits_of
 
     suite, commit = suite_of(options.steps, options.seeds), code_commit()
     done = {line["key"] for line in read_ledger(options.out).lines}
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
                 keep(address, run_ours(suite, address, options.out, commit=commit))
             if peer.key not in done:
                 config = config_of(suite, address)
-                splits = _splits(config.data, options.out / "data")
+                splits = splits_of(config.data, options.out / "data")
                 train = on_features if method == "smote" else in_torch
                 line = train(config, splits, method, options.out)
                 line = completed(suite, address, {"outcome": "done", **line}, commit)

@@ -87,8 +87,8 @@ def _measured(
 ) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     _forget_peak_memory()
-    splits = _splits(config.data, data)
-    curve = Curve(folder / "curve.jsonl", seed=address.draw)
+    splits = splits_of(config.data, data)
+    curve = Curve(folder / "curve.jsonl", seed=address.draw, target=suite.target)
     quiet = Console(file=StringIO(), width=120)
     train.fit(config, folder, splits, console=quiet, watch=curve, report=False)
     (method,) = config.methods
@@ -117,7 +117,7 @@ def _posterior(suite: Suite, address: SuiteAddress, config: Config, splits: Spli
 
 
 @lru_cache(maxsize=DATA_SETS)
-def _splits(options: Data, folder: Path) -> Splits:
+def splits_of(options: Data, folder: Path) -> Splits:
     """The data of a cell and a draw, as every run of them has it."""
     config = replace(Config(name="suite"), data=options)
     return load(config, folder, lambda line: None)

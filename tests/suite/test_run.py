@@ -125,6 +125,15 @@ def test_a_second_stage_counts_its_first(out: Path, line: dict) -> None:
     assert of_two["curve"]["stage"][-1] == 2
 
 
+def test_a_suite_may_have_a_target_of_its_own(out: Path) -> None:
+    suite = replace(SUITE, target="sensitivity >= 0.01 where specificity >= 0.8")
+    line = run(suite, address(), out)
+    assert (line["outcome"], line["reason"]) == ("done", "")
+    values = line["curve"]["sensitivity_at_80"]
+    first = next((n for n, value in enumerate(values) if value >= 0.01), None)
+    assert (line["to_target"] or {}).get("steps") == (None if first is None else line["curve"]["step"][first])
+
+
 def test_a_run_that_diverges_says_so(out: Path) -> None:
     line = run(SUITE, address(setting="wild"), out)
     assert line["outcome"] == "diverged"

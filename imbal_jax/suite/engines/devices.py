@@ -32,6 +32,14 @@ def default_workers() -> int:
     return len(gpus()) or cores()
 
 
+def limited_to(threads: int, flags: str = "") -> dict[str, str]:
+    """The variables that give a process so many threads. flags: XLA's, which it has already."""
+    limits = dict.fromkeys(("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    if threads == 1:
+        limits["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    return limits
+
+
 def environment(index: int, workers: int, out: Path, host: str) -> Mapping[str, str]:
     """What the environment of worker ``index`` has besides ours: one of ``workers`` equal shares of the machine.
 
@@ -39,14 +47,7 @@ def environment(index: int, workers: int, out: Path, host: str) -> Mapping[str, 
     Compiled programs are kept in OUT/compiled/HOST unless JAX_COMPILATION_CACHE_DIR says where.
     """
     threads = max(1, cores() // workers)
-    shared = {
-        "PJRT_NPROC": str(threads),
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-    }
-    if threads == 1:
-        flag = "--xla_cpu_multi_thread_eigen=false"
-        shared["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    shared = limited_to(threads, os.environ.get("XLA_FLAGS", ""))
     if ids := gpus():
         sharing = -(-workers // len(ids))
         shared["CUDA_VISIBLE_DEVICES"] = ids[index % len(ids)]

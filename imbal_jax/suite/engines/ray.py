@@ -7,17 +7,13 @@ from typing import Any
 
 from imbal_jax.errors import InputError, Stopped, Terminated
 from imbal_jax.suite.definition import SuiteAddress
+from imbal_jax.suite.engines.devices import limited_to
 from imbal_jax.suite.engines.job import Job, Taken, run_one
 from imbal_jax.suite.line import failed
 from imbal_jax.training.stopping import SIGNALS, StopRequest
 
 RETRIES = 1
-THREADS = {
-    "PJRT_NPROC": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-}
+THREADS = limited_to(1)
 """One core a run, as Ray counts them."""
 
 

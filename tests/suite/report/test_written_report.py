@@ -3,12 +3,12 @@
 import json
 import re
 from collections import defaultdict
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from html_page import Page
 from scipy.stats import wilcoxon
 from suite.report.made_ledger import FINALISTS, whole_ledger
 from suite.simulated import World, simulated_ledger
@@ -21,29 +21,6 @@ from imbal_jax.suite.report.page import page
 from imbal_jax.suite.report.sections import sections_of
 
 LEDGER = Path(__file__).with_name("ledger.jsonl")
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Tags and text of a page; fails on a closing tag that does not fit."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, f"</{tag}> closes another element"
 
 
 @pytest.fixture(scope="module")
