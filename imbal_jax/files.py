@@ -108,11 +108,13 @@ def npz_names(path: Path, remedy: str) -> list[str]:
         raise DamagedError(f"{path} is damaged ({type(error).__name__}): {remedy}") from None
 
 
-def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndarray]:
+def read_npz(
+    path: Path, names: Iterable[str], remedy: str, optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
     """The arrays of these names; pickled objects are never loaded.
 
     Raises InputError where the file is absent or may not be read, and DamagedError, which ends with ``remedy``, where
-    it is no whole NPZ file or lacks one of ``names``.
+    it is no whole NPZ file or lacks one of ``names``. optional: names of arrays that may be absent.
     """
     path, names = Path(path), list(names)
     try:
@@ -123,7 +125,7 @@ def read_npz(path: Path, names: Iterable[str], remedy: str) -> dict[str, np.ndar
             lacking = [name for name in names if name not in arrays.files]
             if lacking:
                 raise DamagedError(f"{path} is damaged (no array {', '.join(lacking)}): {remedy}")
-            read = {name: arrays[name] for name in names}
+            read = {name: arrays[name] for name in (*names, *optional) if name in arrays.files}
             foreign = [name for name, array in read.items() if not isinstance(array, np.ndarray)]
             if foreign:  # numpy gives the bytes of what is no array
                 raise DamagedError(f"{path} is damaged ({', '.join(foreign)} is no array): {remedy}")

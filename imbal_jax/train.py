@@ -45,7 +45,7 @@ from imbal_jax.training.composition import compose, second_steps_asked, steps_of
 from imbal_jax.training.correction import correct
 from imbal_jax.training.evaluation import check_criterion, evaluation, lead_with, with_criterion
 from imbal_jax.training.history import loss_still_falls, restore_best, validation_history
-from imbal_jax.training.inference import evaluator, on_data
+from imbal_jax.training.inference import batch_of, evaluator, on_data, tiles_of
 from imbal_jax.training.loop import train_until
 from imbal_jax.training.stage import Stage
 from imbal_jax.training.stopping import Pace, StopRequest
@@ -206,7 +206,8 @@ def train_run(job: Job, method: Method) -> RunResult:
                 skipped=int(state.skipped),
             )
             test, negative = splits.test, config.data.negative_class
-            table = task.table(test.labels, scored.scores, splits.classes, negative)
+            of_calls = task.deciding_at(scored.thresholds)
+            table = of_calls.table(test.labels, scored.scores, splits.classes, negative)
             tracker.test(best, task.flat(table))
             if method.second_stage in TRAINED and loss_still_falls(folder):
                 tracker.message(
@@ -278,6 +279,8 @@ def train(
             best = best_step(history, criterion) == at
             tracker.evaluation(at, lead_with(seen.values, criterion), best=best)
             value = saved_value(history, criterion)
+            for line in job.task.lost(history, job.splits.classes):
+                tracker.message(line)
             if job.watch is not None:
                 with clock.paused():
                     job.watch(seen)
@@ -316,7 +319,13 @@ def predictions(job: Job, stage: Stage, state: TrainState) -> Callable[[Dataset]
     """``data -> what the task keeps of each example`` for the network of ``state``."""
     options, program = job.config.train, stage.program
     run = evaluator(
-        program.network, job.task, program.method, job.mesh, 4 * options.batch_size, options.mirror_scores
+        program.network,
+        job.task,
+        program.method,
+        job.mesh,
+        batch_of(job.config.patch, 4 * options.batch_size, job.splits.train.images.shape[1:]),
+        options.mirror_scores,
+        tiles=tiles_of(job.config.patch),
     )
     return on_data(run, job.task, state.evaluation_variables, stage.shared.statistics)
 

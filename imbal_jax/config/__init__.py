@@ -4,7 +4,7 @@ from imbal_jax.config.file import load_config
 from imbal_jax.config.overrides import override, retitled
 from imbal_jax.config.plain import from_json, to_json
 from imbal_jax.config.ranges import prevalence_of
-from imbal_jax.config.sections import Config, Data, Deploy, Model, Optim, Train
+from imbal_jax.config.sections import Config, Data, Deploy, Model, Optim, Patch, Train
 
 __all__ = [
     "Config",
@@ -12,6 +12,7 @@ __all__ = [
     "Deploy",
     "Model",
     "Optim",
+    "Patch",
     "Train",
     "from_json",
     "load_config",

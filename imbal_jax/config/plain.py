@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imbal_jax.config.sections import Config, Data, Deploy, Model, Optim, Train
+from imbal_jax.config.sections import Config, Data, Deploy, Model, Optim, Patch, Train
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.transforms.augment import Augment
@@ -44,13 +44,14 @@ def from_json(values: dict[str, Any]) -> Config:
 
     parts = {
         "data": Data,
+        "patch": Patch,
         "model": Model,
         "optim": Optim,
         "train": Train,
         "augment": Augment,
         "deploy": Deploy,
     }
-    values = {"deploy": {}, **values}
+    values = {"deploy": {}, "patch": {}, **values}
     for name, cls in parts.items():
         values[name] = build(cls, {k: tupled(v) for k, v in values[name].items()}, f"{name}.")
     if values["data"].dir is not None:

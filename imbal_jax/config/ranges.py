@@ -37,6 +37,11 @@ def check_config(config: Any) -> None:
     require(data.imbalance is None or data.imbalance >= 1, "data.imbalance", data.imbalance, "1 or more")
     require(data.long_tail is None or data.long_tail >= 1, "data.long-tail", data.long_tail, "1 or more")
     parse_columns(data.columns)
+    patch = config.patch
+    require(patch.size == 0 or patch.size >= 8, "patch.size", patch.size, "8 pixels or more, or 0")
+    require(0 <= patch.share <= 1, "patch.share", patch.share, "a share, 0 to 1")
+    require(patch.places >= 1, "patch.places", patch.places, "1 or more")
+    require(0 <= patch.overlap < 1, "patch.overlap", patch.overlap, "from 0 to below 1")
     named = [name for name, _ in map(prevalence_of, data.prevalence)]
     require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
     numbers = [

@@ -112,6 +112,23 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patch:
+    """Patches of images with masks: what batches hold, and the tiles by which whole images are predicted."""
+
+    # Side of a patch, pixels; 0: whole images.
+    size: int = 0
+    # The least share of a patch's pixels that are of the class that it was drawn for; 0: one pixel.
+    share: float = 0.0
+    # Places of patches that are listed for a class, in all cases together.
+    places: int = 500_000
+    # The least share of a tile that its neighbour covers too.
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields(self, "patch.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """Which network."""
 
@@ -177,7 +194,7 @@ class Optim:
 class Train:
     """Length of the training, evaluations, devices."""
 
-    # One epoch is as many images as the training split holds, whatever the composition.
+    # One epoch is as many images as the training split holds, or patches of as many pixels, whatever the composition.
     epochs: float = 10.0
     # Images of the global batch.
     batch_size: int = 64
@@ -251,11 +268,13 @@ class Config:
     # and the probabilities [N] of a class against the rest and return a number. ``select`` may name them, by the
     # function's name.
     metrics: tuple[str, ...] = ()
-    # What the labels are: auto, by their shape: one_label or many_labels an image; or the user's own task, a subclass
-    # of ``tasks.Task`` at package.module:name.
+    # What the labels are: auto, by their shape: one_label or many_labels an image, masks or overlapping_masks; or the
+    # user's own task, a subclass of ``tasks.Task`` at package.module:name.
     task: str = "auto"
     # Which images, and how they are split.
     data: Data = Data()
+    # Of images with masks: patches that batches hold, tiles that are predicted.
+    patch: Patch = Patch()
     # Which network.
     model: Model = Model()
     # How the parameters move.

@@ -202,6 +202,11 @@ class Dataset:
         """[N] or [N, L], the labels of whole images, which splits, draws and counts use (``labels.image_labels``)."""
         return image_labels(self.labels, len(self.classes))
 
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        """Rows and columns of a mask; nothing where the labels are of whole images."""
+        return self.labels.shape[1:3] if np.ndim(self.labels) > 2 else ()
+
     def __len__(self) -> int:
         return len(self.images)
 

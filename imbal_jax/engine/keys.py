@@ -51,6 +51,11 @@ def images(seed: int) -> np.ndarray:
     return np.asarray(jax.random.key_data(jax.random.key(seed + 1)))
 
 
+def patches(seed: int) -> np.ndarray:
+    """Data of the key from which the places of patches are chosen, as ``images``."""
+    return np.asarray(jax.random.key_data(jax.random.key(seed + 3)))
+
+
 def images_of_step(images_key: jax.Array, step: jax.Array) -> jax.Array:
     """The same for one step. images_key: what ``images`` returns."""
     return jax.random.fold_in(jax.random.wrap_key_data(images_key), step)

@@ -57,6 +57,14 @@ LossFunction = Callable[[Scene], jax.Array]
 """Values of one batch: [B] for one label an image, [B, C] for many; a ranking loss gives one number instead."""
 
 
+class OverlapFunction(Protocol):
+    """Values [B, C], or [B] of all classes together, of whole masks."""
+
+    def __call__(
+        self, probabilities: jax.Array, targets: jax.Array, *, mask: jax.Array | None = None, **options: float
+    ) -> jax.Array: ...
+
+
 class OptimizerFactory(Protocol):
     """Makes the optimiser that a loss needs in place of the configured one."""
 
@@ -74,7 +82,11 @@ class OptimizerFactory(Protocol):
 class Loss:
     """One loss: a row of ``LOSSES``. The trainer reads its fields and does not branch on its name.
 
-    one_label, many_labels: the function for each kind of label; None where the loss is not for that kind.
+    one_label, many_labels: the function for each kind of label; None where the loss is not for that kind. Of a mask
+      they give a value a pixel.
+    overlap: the function for masks whose values belong to a whole image: probabilities and one-hot targets
+      [B, H, W, C], mask [B, H, W], and the options. terms: factors and losses that are added up, for masks
+      (``dice+cross_entropy``); the functions above are then None.
     options: name -> default value.
     reads: what the functions use besides logits, targets, mask and options: fields of ``ClassArrays``,
       ``features`` of the network, ``key``, ``beta``.
@@ -93,6 +105,8 @@ class Loss:
     name: str
     one_label: LossFunction | None = None
     many_labels: LossFunction | None = None
+    overlap: OverlapFunction | None = None
+    terms: tuple[tuple[float, "Loss"], ...] = ()
     options: Mapping[str, float] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     ranks: bool = False
@@ -106,3 +120,24 @@ class Loss:
     def power_removed(self, options: Mapping[str, float]) -> float:
         """``priors_removed`` as a number, given all options of the loss."""
         return options[self.priors_removed] if isinstance(self.priors_removed, str) else self.priors_removed
+
+    def options_of(self, term: "Loss", given: Mapping[str, float]) -> dict[str, float]:
+        """The options of one of ``terms``, from all options of the sum."""
+        return {name: given[_option_of_sum(self.terms, term, name)] for name in term.options}
+
+
+def sum_of(terms: tuple[tuple[float, Loss], ...], name: str) -> Loss:
+    """The sum of losses, each with its factor, as a loss for masks. An option that two of them have is called
+    LOSS.OPTION."""
+    options = {
+        _option_of_sum(terms, term, option): value
+        for _, term in terms
+        for option, value in term.options.items()
+    }
+    reads = tuple(dict.fromkeys(read for _, term in terms for read in term.reads))
+    return Loss(name=name, terms=terms, options=options, reads=reads)
+
+
+def _option_of_sum(terms: tuple[tuple[float, Loss], ...], term: Loss, option: str) -> str:
+    shared = sum(option in other.options for _, other in terms) > 1
+    return f"{term.name}.{option}" if shared else option

@@ -139,7 +139,9 @@ _ROWS = (
     # One label
     Loss(
         name="bayesian",
-        one_label=lambda s: losses.bayesian_cross_entropy(s.logits, s.targets, None, axis_name=s.axis_name),
+        one_label=lambda s: losses.bayesian_cross_entropy(
+            s.logits, s.targets, None, axis_name=s.axis_name, mask=s.mask
+        ),
         priors_removed=1.0,
     ),
     Loss(
@@ -279,6 +281,22 @@ _ROWS = (
         many_labels=_of_labels(losses.smooth_ap),
         options={"temperature": 1.0},
         ranks=True,
+    ),
+    # Masks
+    Loss(name="dice", overlap=losses.dice, options={"smooth": 1e-5}),
+    Loss(name="jaccard", overlap=losses.jaccard, options={"smooth": 1e-5}),
+    Loss(name="generalized_dice", overlap=losses.generalized_dice, options={"smooth": 1e-5}),
+    Loss(name="tversky", overlap=losses.tversky, options={"alpha": 0.3, "beta": 0.7, "smooth": 1e-5}),
+    Loss(
+        name="focal_tversky",
+        overlap=losses.focal_tversky,
+        options={"alpha": 0.3, "beta": 0.7, "gamma": 4 / 3, "smooth": 1e-5},
+    ),
+    Loss(name="lovasz_softmax", overlap=losses.lovasz_softmax),
+    Loss(
+        name="unified_focal",
+        overlap=losses.unified_focal,
+        options={"weight": 0.5, "delta": 0.6, "gamma": 0.5},
     ),
 )
 

@@ -1,7 +1,7 @@
 """The result of one finished run, as the report reads it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +42,8 @@ class RunResult:
       predict: images [N, H, W, C], as the test images are -> calibrated probabilities [N, C].
       decides: whether ``scores`` are probabilities that become decisions; else they are what the task keeps of each
         image, [M, ...], and the report has metrics only.
+      thresholds: of masks, of each finding: where its probability becomes a call, chosen on validation; the table is
+        of these calls.
       saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
     """
 
@@ -69,6 +71,7 @@ class RunResult:
     predict: Callable[[np.ndarray], np.ndarray] | None = None
     decides: bool = True
     deployed: dict[str, dict[str, float]] | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shown(self) -> dict[str, dict[str, float]]:

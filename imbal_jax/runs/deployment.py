@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Deployment:
     prevalence: [C], at which the probabilities hold, as far as they are calibrated.
     calibration: how, as ``config.Deploy`` says; with "penalised" where the fit had no maximum without.
     inputs: what the network takes.
+    thresholds: of a task of masks, of each finding: where its probability becomes a call (``Task.choose``).
     """
 
     classes: tuple[str, ...]
@@ -75,11 +76,12 @@ class Deployment:
     prevalence: tuple[float, ...]
     calibration: str
     inputs: Inputs
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
-        """What kind of labels the network was trained for."""
-        return find_task(self.task_name)
+        """What kind of labels the network was trained for; of masks, called at the thresholds."""
+        return find_task(self.task_name).deciding_at(self.thresholds)
 
     @property
     def findings(self) -> tuple[int, ...]:
@@ -122,6 +124,7 @@ class Deployment:
             "prevalence": list(self.prevalence),
             "calibration": self.calibration,
             "inputs": asdict(self.inputs),
+            "thresholds": dict(self.thresholds),
         }
 
     @staticmethod
@@ -141,6 +144,7 @@ class Deployment:
                 prevalence=tuple(map(float, values["prevalence"])),
                 calibration=str(values["calibration"]),
                 inputs=Inputs.from_json(values["inputs"]),
+                thresholds={str(k): float(v) for k, v in values.get("thresholds", {}).items()},
             )
             if wrong := made._wrong(values):
                 raise InputError(f"not a deployment: {wrong}")

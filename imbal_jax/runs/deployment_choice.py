@@ -21,7 +21,10 @@ ROUNDING = 1e-5
 
 
 def deploy(config: Config, scored: RunOutputs) -> Deployment:
-    """The deployment that ``config.deploy`` asks for, fitted on the validation images of ``scored``."""
+    """The deployment that ``config.deploy`` asks for, fitted on the validation images of ``scored``.
+
+    Of masks it has the thresholds that were chosen when the run was scored.
+    """
     classes = scored.classes
     negative = config.data.negative_class
     height, width, channels = map(int, scored.image_shape)
@@ -43,7 +46,7 @@ def deploy(config: Config, scored: RunOutputs) -> Deployment:
         ),
     )
     if not scored.task.decides:
-        return blank
+        return replace(blank, thresholds=scored.thresholds)
     scaling, prevalence, how = _calibrate(config, scored)
     calibrated = replace(blank, scaling=scaling, prevalence=tuple(map(float, prevalence)), calibration=how)
     probabilities = calibrated.probabilities(scored.validation_outputs)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class RunOutputs:
         whole images (``Dataset.image_labels``), outputs and scores what ``Task.for_evaluation`` gave of each.
     image_shape: int [3], of an image [H, W, channels]. image_bits: of a pixel. geometry: how pictures
         became such images; None where that is not known. classes: the C names.
+    threshold_names, threshold_values: of a task of masks, the findings and what ``Task.choose`` gave on validation.
     """
 
     best_step: int
@@ -63,6 +64,13 @@ class RunOutputs:
     task_name: str
     geometry: Geometry | None = None
     validation_groups: np.ndarray | None = None
+    threshold_values: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    threshold_names: np.ndarray = field(default_factory=lambda: np.zeros(0, "U1"))
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Of each finding, where its probability becomes a call."""
+        return dict(zip(map(str, self.threshold_names), map(float, self.threshold_values), strict=True))
 
     @property
     def task(self) -> Task:
@@ -84,9 +92,9 @@ class RunOutputs:
         if not present(folder / RESULT):
             return None
         values = read_result(folder)
-        names = [f.name for f in fields(RunOutputs) if f.name not in _NUMBERS]
+        names = [f.name for f in fields(RunOutputs) if f.name not in (*_NUMBERS, *_SINCE)]
         remedy = f"delete {folder / RESULT} and run again"
-        stored = read_npz(folder / SCORES, names, remedy)
+        stored = read_npz(folder / SCORES, names, remedy, optional=_SINCE)
         if wrong := _wrong(stored):
             raise DamagedError(f"{folder / SCORES} is damaged ({wrong}): {remedy}")
         try:
@@ -160,6 +168,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 _NUMBERS = ("best_step", "seconds", "skipped")
+_SINCE = ("threshold_values", "threshold_names")  # runs of earlier versions have none
 
 
 def pixel_digests(images: Images) -> np.ndarray:

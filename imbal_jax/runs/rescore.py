@@ -26,7 +26,7 @@ from imbal_jax.runs.scoring import given_priors, score_run
 from imbal_jax.tasks import Task, task_for
 from imbal_jax.training.build import make_mesh
 from imbal_jax.training.composition import compose, predicting_method, steps_of
-from imbal_jax.training.inference import evaluator, on_data
+from imbal_jax.training.inference import batch_of, evaluator, on_data, tiles_of
 
 
 def rescore(
@@ -87,8 +87,9 @@ def _score_again(
         task,
         static_part(predicting_method(method)),
         mesh,
-        4 * config.train.batch_size,
+        batch_of(config.patch, 4 * config.train.batch_size, splits.train.images.shape[1:]),
         config.train.mirror_scores,
+        tiles=tiles_of(config.patch),
     )
     predictions = on_data(run, task, state.evaluation_variables, shared.statistics)
     numbers = {"step": before["best_step"], "seconds": before["seconds"], "skipped": before["skipped"]}

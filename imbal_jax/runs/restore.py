@@ -24,7 +24,14 @@ from imbal_jax.tasks import Task
 from imbal_jax.training.build import build
 from imbal_jax.training.checkpoint import Checkpoints
 from imbal_jax.training.composition import predicting_method
-from imbal_jax.training.inference import Predict, evaluator, on_data, shard_predict
+from imbal_jax.training.inference import (
+    Predict,
+    batch_of,
+    evaluator,
+    on_data,
+    shard_predict,
+    tiles_of,
+)
 from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.training.optimizer import make_optimizer
 
@@ -64,8 +71,16 @@ class Deployed:
     def _evaluator(self, mesh: Mesh, batch_size: int, *, for_evaluation: bool) -> Predict:
         method = static_part(predicting_method(self.method))
         mirror = self.deployment.inputs.mirror
+        patch, shape = self.config.patch, self.deployment.inputs.shape
         return evaluator(
-            self.network, self.task, method, mesh, batch_size, mirror, for_evaluation=for_evaluation
+            self.network,
+            self.task,
+            method,
+            mesh,
+            batch_of(patch, batch_size, shape),
+            mirror,
+            for_evaluation=for_evaluation,
+            tiles=tiles_of(patch),
         )
 
     def probabilities(self, images: np.ndarray, mesh: Mesh, batch_size: int = 64) -> np.ndarray:
@@ -88,7 +103,8 @@ class Deployed:
         inputs = self.deployment.inputs
         predictor = self.task.predictor(predicting_method(self.method))
         unmirrored = self.task.unmirrored if inputs.mirror else None
-        pure = shard_predict(self.network.apply, predictor, inputs.statistics, unmirrored)
+        tiles = tiles_of(self.config.patch)
+        pure = shard_predict(self.network.apply, predictor, inputs.statistics, unmirrored, tiles)
         return pure(self.variables, images)
 
 

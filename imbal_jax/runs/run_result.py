@@ -105,7 +105,7 @@ def result_of(
         inputs = np.asarray(standardize(pixels, mean, deviation))
         return saliency_maps(*scored.restored(), inputs, cls, task=task)
 
-    test, task = scored.images, own.task
+    test, task = scored.images, own.task.deciding_at(deployment.thresholds)
     result = RunResult(
         method=method.name,
         summary=method.summary,
@@ -122,6 +122,7 @@ def result_of(
         seed=config.seed,
         groups=scored.patients,
         decides=task.decides,
+        thresholds=dict(deployment.thresholds),
     )
     if not task.decides:
         return result

@@ -30,6 +30,7 @@ def score_run(
     seen, outputs = predictions(splits.validation), predictions(splits.test)
     source = task.training_priors(method, shared.arrays)
     fitted_on = (use_priors(config, task, splits), splits.validation.labels, seen)
+    thresholds = task.choose(splits.validation, seen)
     correction = np.log(correction_factors(method, source, *fitted_on))
     return RunOutputs(
         best_step=step,
@@ -38,7 +39,7 @@ def score_run(
         labels=splits.test.image_labels,
         groups=patient_codes(splits.test.groups),
         digests=pixel_digests(splits.test.images),
-        scores=apply_correction(method, correction, source, outputs).astype(np.float32),
+        scores=_corrected(task, method, correction, source, outputs),
         outputs=outputs,
         validation_labels=splits.validation.image_labels,
         validation_outputs=seen,
@@ -52,7 +53,18 @@ def score_run(
         geometry=splits.train.geometry,
         classes=splits.classes,
         task_name=task_name(config.task, splits.train),
+        threshold_values=np.array(list(thresholds.values()), np.float64),
+        threshold_names=np.array(list(thresholds), "U"),
     )
+
+
+def _corrected(
+    task: Task, method: Method, correction: np.ndarray, source: np.ndarray, outputs: np.ndarray
+) -> np.ndarray:
+    """The outputs as the method corrects them; those of a task that does not decide are kept as they are."""
+    if not task.decides and method.correction == "none":
+        return outputs
+    return apply_correction(method, correction, source, outputs).astype(np.float32)
 
 
 def use_priors(config: Config, task: Task, splits: Splits) -> np.ndarray | None:

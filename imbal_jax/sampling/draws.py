@@ -35,14 +35,39 @@ def batch_indices(plan: Plan, step: ArrayLike, shard: ArrayLike | None = None) -
     )
 
 
+def batch_pools(plan: Plan, step: ArrayLike, shard: ArrayLike | None = None) -> jax.Array:
+    """The pool that each place of the batch of ``step`` is drawn from: its class; pure, as ``batch_indices``.
+
+    Returns int32 [batch_size], or [batch_size / num_shards]; of a natural plan, which has one stream through all
+    pools, zeros.
+    """
+    return _batch_pools(
+        plan,
+        _word(step, 2**31, "step"),
+        None if shard is None else _word(shard, plan.num_shards, "shard"),
+    )
+
+
+@jax.jit
+def _batch_pools(plan: Plan, step: jax.Array, shard: jax.Array | None) -> jax.Array:
+    stage = jnp.sum(step >= plan.stage_start, dtype=jnp.int32) - 1
+    first, width = _places(plan, shard)
+    return lax.dynamic_slice(plan.slot_stream, (stage, first), (1, width))[0].astype(jnp.int32)
+
+
+def _places(plan: Plan, shard: jax.Array | None) -> tuple[jax.Array, int]:
+    """The first place of the batch that a shard holds, and how many."""
+    width = plan.batch_size if shard is None else plan.batch_size // plan.num_shards
+    return jnp.int32(0) if shard is None else (shard * np.uint32(width)).astype(jnp.int32), width
+
+
 @jax.jit
 def _batch_indices(plan: Plan, step: jax.Array, shard: jax.Array | None) -> jax.Array:
     stage = jnp.sum(step >= plan.stage_start, dtype=jnp.int32) - 1
     size = plan.stream_size
     passes, position = advance(plan.start[stage], plan.stride[stage], step - plan.stage_start[stage], size)
 
-    width = plan.batch_size if shard is None else plan.batch_size // plan.num_shards
-    first = jnp.int32(0) if shard is None else (shard * np.uint32(width)).astype(jnp.int32)
+    first, width = _places(plan, shard)
     stream = lax.dynamic_slice(plan.slot_stream, (stage, first), (1, width))[0]
     ahead = lax.dynamic_slice(plan.slot_ahead, (stage, 0, first), (1, 2, width))[0]
     first_draw = _at(passes, stream), _at(position, stream)

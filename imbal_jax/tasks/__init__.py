@@ -7,19 +7,31 @@ from imbal_jax.errors import InputError
 from imbal_jax.import_paths import import_object, is_import_path
 from imbal_jax.tasks.many_labels import ManyLabels
 from imbal_jax.tasks.one_label import OneLabel
+from imbal_jax.tasks.segmentation import Masks, OverlappingMasks
 from imbal_jax.tasks.task import PARTS, REQUIRED, REQUIRED_TO_DECIDE, Section, Task
 
 ONE_LABEL = OneLabel()
 MANY_LABELS = ManyLabels()
-TASKS: dict[str, Task] = {"one_label": ONE_LABEL, "many_labels": MANY_LABELS}
+MASKS = Masks()
+OVERLAPPING_MASKS = OverlappingMasks()
+TASKS: dict[str, Task] = {
+    "one_label": ONE_LABEL,
+    "many_labels": MANY_LABELS,
+    "masks": MASKS,
+    "overlapping_masks": OVERLAPPING_MASKS,
+}
 
 __all__ = [
     "MANY_LABELS",
+    "MASKS",
     "ONE_LABEL",
+    "OVERLAPPING_MASKS",
     "PARTS",
     "TASKS",
     "ManyLabels",
+    "Masks",
     "OneLabel",
+    "OverlappingMasks",
     "Section",
     "Task",
     "find_task",
@@ -33,9 +45,13 @@ def task_name(asked: str, data: Dataset) -> str:
     if asked != "auto":
         return asked
     if data.labels.ndim > 2:
+        of_images = data.labels.shape[1:3] == data.images.shape[1:3]
+        if of_images and data.labels.ndim in (3, 4):
+            return "masks" if data.labels.ndim == 3 else "overlapping_masks"
         raise InputError(
-            f"labels are {data.labels.dtype} {list(data.labels.shape)}, which is neither one label an image [N] nor "
-            "many [N, labels]: name the task that reads them, task package.module:name"
+            f"labels are {data.labels.dtype} {list(data.labels.shape)}, which is neither one label an image [N], nor "
+            "many [N, labels], nor masks [N, H, W] of the images: name the task that reads them, task "
+            "package.module:name"
         )
     return "many_labels" if data.many_labels else "one_label"
 

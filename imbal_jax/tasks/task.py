@@ -7,13 +7,16 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from imbal_jax.config import Patch
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.feeding.patches import Pools
 from imbal_jax.data.feeding.pipeline import perturb_images
 from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.engine.step import Objective
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
+from imbal_jax.priors import class_counts
 from imbal_jax.transforms.augment import Augment
 
 Table = dict[str, dict[str, float]]
@@ -102,6 +105,21 @@ class Task:
         """
         raise NotImplementedError
 
+    def drawn_counts(self, data: Dataset, drawn: np.ndarray) -> np.ndarray:
+        """[C]: how often each class is there where items are drawn as they are. drawn: labels of what batches are
+        drawn from, as ``drawn_labels`` gives them."""
+        return np.asarray(class_counts(drawn, len(data.classes)))
+
+    def stream_counts(self, data: Dataset, quotas: np.ndarray, pools: Pools | None) -> np.ndarray:
+        """[C]: how often each class is there in a batch that holds ``quotas`` of each pool. pools: of patches."""
+        return quotas[: len(data.classes)]
+
+    def patch_pools(self, data: Dataset, patch: Patch, *, seed: int, by_image: bool) -> Pools | None:
+        """Where patches are cut, for labels that are masks; None: batches hold whole images."""
+        if patch.size:
+            raise InputError(f"patch.size is {patch.size}: patches are for masks, not for {self.name}")
+        return None
+
     def transform(
         self, keys: jax.Array, images: jax.Array, labels: jax.Array, augmentation: Augment, strength: Any
     ) -> tuple[jax.Array, jax.Array]:
@@ -179,6 +197,21 @@ class Task:
                 "give it the same ones, in that order"
             )
         return data
+
+    # Masks
+
+    def choose(self, data: Dataset, kept: np.ndarray) -> dict[str, float]:
+        """The threshold of each class of interest that ``data``, validation, prefers: of a task that cuts
+        probabilities without further decisions; else none."""
+        return {}
+
+    def deciding_at(self, thresholds: Mapping[str, float]) -> "Task":
+        """The same task whose tables are of what is called at these thresholds, which ``choose`` gave."""
+        return self
+
+    def lost(self, history: Sequence[Mapping[str, Any]], classes: tuple[str, ...]) -> Sequence[str]:
+        """Lines on classes that the last evaluation of ``history`` has lost, though an earlier one had them."""
+        return ()
 
     def sections(self, data: Dataset, kept: Mapping[str, np.ndarray]) -> Sequence[Section]:
         """Sections that the report gets besides its own.

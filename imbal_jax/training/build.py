@@ -49,12 +49,16 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
         options["head"] = method.head
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
     network = Network(model, static_part(method))
-    example = jnp.zeros((1, *train.images.shape[1:]), jnp.float32)
+    height, width, channels = train.images.shape[1:]
+    side = config.patch.size
+    example = jnp.zeros((1, side or height, side or width, channels), jnp.float32)
     if not own:
-        return network, _initial(network)(keys.initial_variables(config.seed), example)
+        variables = _initial(network)(keys.initial_variables(config.seed), example)
+        _check_logits(config, network, variables, example, train)
+        return network, variables
     _check_parts(config, method, model)
     variables = _called(config, network.init, keys.initial_variables(config.seed), example)
-    _check_own(config, method, network, variables, example, len(train.classes))
+    _check_own(config, method, network, variables, example, train)
     return network, variables
 
 
@@ -95,13 +99,45 @@ def _check_parts(config: Config, method: Method, model: Any) -> None:
             )
 
 
+def _check_logits(
+    config: Config, network: Network, variables: Mapping[str, Any], example: jax.Array, train: Dataset
+) -> None:
+    """InputError where a built-in model gives other logits than the task reads."""
+
+    def logits_of(inputs: jax.Array) -> Any:
+        return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
+
+    _check_shape(config, jax.eval_shape(logits_of, example).shape, example, train)
+
+
+def _check_shape(config: Config, shape: tuple[int, ...], example: jax.Array, train: Dataset) -> None:
+    """InputError unless the logits are one an image and class, or one a pixel and class where the labels are masks."""
+    classes, own_task = len(train.classes), is_import_path(config.task)
+    if not len(train):  # restored, without labels: the shapes were checked before training
+        return
+    space = example.shape[1:3] if train.mask_shape else ()
+    fits = shape == (1, *space, classes)
+    if own_task:
+        fits = shape[-1:] == (classes,) and shape[:1] == (1,)
+    if fits:
+        return
+    expected = f"[{', '.join(['B', *map(str, space), str(classes)])}]"
+    if own_task:
+        expected = f"[B, ..., {classes}]"
+    given = f"[{', '.join(['B', *map(str, shape[1:])])}]"
+    remedy = "; for masks, --model.name unet" if space and len(shape) == 2 else ""
+    raise InputError(
+        f"model {config.model.name} gives logits {given}, expected {expected}, one for each class{remedy}"
+    )
+
+
 def _check_own(
     config: Config,
     method: Method,
     network: Network,
     variables: Mapping[str, Any],
     example: jax.Array,
-    classes: int,
+    train: Dataset,
 ) -> None:
     """InputError where the user's own model gives other logits than the task reads, or cannot be trained as asked."""
     name = config.model.name
@@ -109,12 +145,7 @@ def _check_own(
     def logits_of(inputs: jax.Array) -> Any:
         return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
 
-    shape = jnp.shape(_called(config, logits_of, example))
-    own_task = is_import_path(config.task)
-    if not (shape[-1:] == (classes,) and shape[:1] == (1,) and (own_task or len(shape) == 2)):
-        expected = f"[B, ..., {classes}]" if own_task else f"[B, {classes}]"
-        given = f"[{', '.join(['B', *map(str, shape[1:])])}]"
-        raise InputError(f"model {name} gives logits {given}, expected {expected}, one for each class")
+    _check_shape(config, jnp.shape(_called(config, logits_of, example)), example, train)
     biased = method.head == "linear" and method.loss_row.initial_bias is not None
     if biased and "bias" not in variables["params"].get("head", {}):
         raise InputError(

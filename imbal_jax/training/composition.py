@@ -28,11 +28,19 @@ def compose(
 ) -> tuple[Plans, Shared]:
     """The plans of the batches, and what all examples share; InputError where the method does not fit the data."""
     task.check(method)
-    labels = task.drawn_labels(train.labels, config.data.uncertain)
+    pools = task.patch_pools(train, config.patch, seed=config.seed, by_image=method.composition == "natural")
+    if pools is None or pools.patches.by_image:
+        labels = task.drawn_labels(train.labels, config.data.uncertain)
+    else:
+        labels = pools.members
     items = None if method.resample == "none" else resample(labels, method.resample, config.seed)
     drawn = labels if items is None else labels[items]
     seed, partner_seed = keys.batches(config.seed)
     plan_of = _planner(config, method, drawn, num_shards, total_steps)
+    plain_of = plan_of  # before a deferred composition, patches are cut from images, not of cases
+    if pools is not None and not pools.patches.by_image:
+        every = task.drawn_labels(train.labels, config.data.uncertain)
+        plain_of = _planner(config, method, every, num_shards, total_steps)
 
     plan, partner = plan_of(method.composition, seed), PARTNER.get(method.mixing)
     late = "composition" in method.deferred
@@ -40,17 +48,19 @@ def compose(
     same = partner == "same"  # the partners are drawn as the images are, also before the switch
     plans = Plans(
         plan=plan,
-        before=plan_of("natural", seed) if late else None,
+        before=plain_of("natural", seed) if late else None,
         switch=np.int32(start) if late else None,
         partner=plan_of(method.composition if same else partner, partner_seed) if partner else None,
         partner_before=plan_of("natural", partner_seed) if late and same else None,
         items=items,
+        patches=None if pools is None else pools.patches,
     )
 
     # Arrays
     classes = len(train.classes)
-    drawn_counts = np.asarray(class_counts(drawn, classes))
-    stream = drawn_counts if method.composition == "natural" else plan_counts(plan)[:classes]
+    drawn_counts = task.drawn_counts(train, drawn)
+    natural = method.composition == "natural"
+    stream = drawn_counts if natural else task.stream_counts(train, plan_counts(plan), pools)
     negative = config.data.negative_class
     with named(f"method {method.name}"):
         arrays = task.class_arrays(
@@ -102,6 +112,9 @@ def _planner(
 def steps_of(config: Config, method: Method, train: Dataset) -> int:
     """How many steps the first stage of ``method`` takes."""
     items = len(train)
+    if config.patch.size:
+        height, width = train.images.shape[1:3]
+        items = max(1, round(items * height * width / config.patch.size**2))
     if method.epoch == "rarest":
         counts = np.asarray(class_counts(train.image_labels, len(train.classes)))
         items = len(counts) * int(counts.min())

@@ -1,6 +1,6 @@
 """Predictions for many images, in batches of one shape, on any number of devices and processes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -9,11 +9,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from imbal_jax.config import Patch
 from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.feeding.pipeline import standardize
 from imbal_jax.data.feeding.stream import slices
 from imbal_jax.engine.parallel import AXIS
 from imbal_jax.engine.step import ApplyFn, make_eval_step
+from imbal_jax.engine.tiles import Tiles, tiled
 from imbal_jax.methods import Method
 from imbal_jax.tasks import Task
 from imbal_jax.training.network import Network, SecondStageNetwork
@@ -43,6 +45,7 @@ def make_predict(
     unmirrored: Callable[[jax.Array], jax.Array] | None = None,
     *,
     reduce: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    tiles: Tiles | None = None,
 ) -> Predict:
     """Compile a network for the mesh: ``(variables, statistics, images uint8 or uint16) -> float32 [N, ...]``.
 
@@ -52,13 +55,14 @@ def make_predict(
     Images are predicted in batches of one shape; the last one is padded, and what belongs to the padding is dropped,
     so results do not depend on batch size or device count, up to rounding. Every process of the mesh gives the
     same images and gets all results. unmirrored: the mean of the predictions of each image and of its mirror
-    image, which it turns back (``Task.unmirrored``), at twice the cost; None: of the image alone.
+    image, which it turns back (``Task.unmirrored``), at twice the cost; None: of the image alone. tiles: by which
+    images are predicted (``engine.tiles``); None: as a whole.
     """
 
     def one_shard(
         variables: Mapping[str, Any], statistics: Statistics, images: jax.Array, labels: jax.Array
     ) -> jax.Array:
-        predictions = shard_predict(apply_fn, predict, statistics, unmirrored)(variables, images)
+        predictions = shard_predict(apply_fn, predict, statistics, unmirrored, tiles)(variables, images)
         return predictions if reduce is None else reduce(predictions, labels)
 
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
@@ -96,9 +100,12 @@ def shard_predict(
     predict: Callable[[Any], jax.Array],
     statistics: Statistics,
     unmirrored: Callable[[jax.Array], jax.Array] | None,
+    tiles: Tiles | None = None,
 ) -> Callable[[Mapping[str, Any], jax.Array], jax.Array]:
     """``(variables, images uint8 or uint16 [B, H, W, C]) -> predictions [B, ...]``: pure, of one device."""
     eval_step = make_eval_step(apply_fn, predict)
+    if tiles is not None:
+        eval_step = tiled(eval_step, tiles)
 
     def predictions_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
         inputs = standardize(intensities(images), statistics["mean"], statistics["deviation"])
@@ -120,11 +127,12 @@ def evaluator(
     mirror: bool = False,
     *,
     for_evaluation: bool = True,
+    tiles: Tiles | None = None,
 ) -> Predict:
     """``make_predict`` of a network for a task: compiled once for all runs of equal static parts.
 
     method: its static part (``methods.static_part``). for_evaluation: give what
-    ``Task.for_evaluation`` gives of each example, else predictions.
+    ``Task.for_evaluation`` gives of each example, else predictions. tiles: as in ``make_predict``.
     """
     return make_predict(
         network.apply,
@@ -133,7 +141,20 @@ def evaluator(
         batch_size,
         task.unmirrored if mirror else None,
         reduce=task.for_evaluation if for_evaluation else None,
+        tiles=tiles,
     )
+
+
+def tiles_of(patch: Patch) -> Tiles | None:
+    """The tiles by which whole images are predicted where patches were trained on."""
+    return Tiles(patch.size, patch.overlap) if patch.size else None
+
+
+def batch_of(patch: Patch, batch_size: int, shape: Sequence[int]) -> int:
+    """How many whole images [H, W, ...] are predicted at once: about the pixels of ``batch_size`` patches."""
+    if not patch.size:
+        return batch_size
+    return max(1, batch_size * patch.size**2 // (shape[0] * shape[1]))
 
 
 def on_data(

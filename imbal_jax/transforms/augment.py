@@ -1,7 +1,7 @@
 """Random augmentation of images, on device, inside the jitted step."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,10 @@ from jax.scipy.ndimage import map_coordinates
 from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
 from imbal_jax.transforms.autoaugment import autoaugment
+
+
+UNKNOWN = -1
+"""Of a pixel of a mask: its class is not known, and it does not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +103,50 @@ def augment(
     return jax.vmap(lambda key, image, s: _augment_one(key, image, config, s))(keys, images, strength)
 
 
+def augment_with_masks(
+    keys: jax.Array, images: jax.Array, masks: jax.Array, config: Augment, strength: jax.Array | float = 1.0
+) -> tuple[jax.Array, jax.Array]:
+    """``augment`` of images, and their masks moved by the same geometry, by nearest neighbour.
+
+    masks: int [B, H, W], the class of each pixel, or [B, H, W, L], overlapping labels. What comes from beyond the
+    border is ``UNKNOWN`` in the mask, also where the image repeats its edge. Other arguments and errors: ``augment``.
+    """
+    if masks.shape[:3] != images.shape[:3]:
+        raise InputError(f"masks have shape {masks.shape}, images {images.shape}: they differ in size")
+    planes = masks[..., None] if masks.ndim == 3 else masks
+    strengths = jnp.broadcast_to(jnp.asarray(strength, jnp.float32), len(images))
+    moved = jax.vmap(lambda key, mask, s: _mask_of_one(key, mask, config, s))(keys, planes, strengths)
+    return augment(keys, images, config, strength), moved.reshape(masks.shape)
+
+
 def intensities(images: jax.Array) -> jax.Array:
     """float32 in [0, 1]: uint8 over 255, uint16 over 65535; floating point as it is."""
     values = images.astype(jnp.float32)
     return values / jnp.iinfo(images.dtype).max if jnp.issubdtype(images.dtype, jnp.integer) else values
 
 
+class _Draws(NamedTuple):
+    """Of one image, each uniform from -1 to 1."""
+
+    flip: jax.Array
+    down: jax.Array
+    right: jax.Array
+    angle: jax.Array
+    zoom: jax.Array
+    brightness: jax.Array
+    contrast: jax.Array
+    erase_down: jax.Array
+    erase_right: jax.Array
+    stretch: jax.Array
+
+
+def _drawn(key: jax.Array) -> _Draws:
+    return _Draws(*jax.random.uniform(key, (len(_Draws._fields),), minval=-1.0))
+
+
 def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
     draws_key, noise_key = jax.random.split(key)
-    draws = jax.random.uniform(draws_key, (10,), minval=-1.0)
-    flip, dy, dx, angle, zoom, brightness, contrast, cy, cx, stretch = draws
-    mirror = (flip < 0) & (strength > 0) & config.flip
+    draws = _drawn(draws_key)
     if config.saturation or config.hue:
         # First: after a warp XLA would compute the warp again for each of the channels that are mixed.
         image = _recolour(_further(key, "colours"), intensities(image), config, strength)
@@ -119,27 +156,25 @@ def _augment_one(key: jax.Array, image: jax.Array, config: Augment, strength: ja
     mean = intensities(image).mean()
 
     if config.rotation or config.zoom or config.stretch:
-        radians = jnp.deg2rad(config.rotation) * strength * angle
-        scale = jnp.exp(-jnp.log1p(config.zoom) * strength * zoom)
-        shift = config.shift * strength * jnp.stack([dy, dx])
-        wider = jnp.exp(jnp.log1p(config.stretch) * strength * stretch / 2)
-        scales = scale * jnp.stack([wider, 1 / wider])
-        image = _warp(intensities(image), mirror, radians, scales, shift, config.fill)
+        from_y, from_x = _sources(draws, image.shape, config, strength)
+        mode = "nearest" if config.fill == "edge" else "constant"
+        # One vmap over channels: a Python loop over them costs five times as much at [16, 224, 224, 3].
+        sample = jax.vmap(lambda plane: map_coordinates(plane, (from_y, from_x), order=1, mode=mode), 2, 2)
+        # the four weights may sum to 1 + 1e-7
+        image = jnp.clip(sample(intensities(image)), 0.0, 1.0)
     elif config.flip or config.shift:
-        height, width = image.shape[:2]
-        down = _whole_pixels(dy, config.shift * strength * height)
-        right = _whole_pixels(dx, config.shift * strength * width)
-        image = intensities(_move(image, mirror, down, right, config.fill))
+        moved, inside = _move(draws, image, config, strength)
+        image = intensities(moved if config.fill == "edge" else jnp.where(inside, moved, 0))
     else:
         image = intensities(image)
 
     if config.policy != "none":
         image = jnp.where(strength > 0, autoaugment(_further(key, "policy"), image), image)
     if config.erase:
-        image = _erase(image, config.erase * strength, cy, cx, mean)
+        image = _erase(image, config.erase * strength, draws.erase_down, draws.erase_right, mean)
     if config.contrast or config.brightness:
-        change = config.contrast * strength * contrast
-        image = image * (1.0 + change) + (config.brightness * strength * brightness - change * mean)
+        change = config.contrast * strength * draws.contrast
+        image = image * (1.0 + change) + (config.brightness * strength * draws.brightness - change * mean)
     if config.noise:
         image = image + config.noise * strength * jax.random.normal(noise_key, image.shape)
     if config.contrast or config.brightness or config.noise:
@@ -180,35 +215,66 @@ def _whole_pixels(draw: jax.Array, largest: jax.Array) -> jax.Array:
     return jnp.clip(jnp.floor(draw * (n + 0.5) + 0.5), -n, n).astype(jnp.int32)
 
 
-def _move(image: jax.Array, mirror: jax.Array, down: jax.Array, right: jax.Array, fill: str) -> jax.Array:
-    height, width, channels = image.shape
-    y = jnp.arange(height) - down
-    x = jnp.arange(width) - right
+def _mirrored(draws: _Draws, config: Augment, strength: jax.Array) -> jax.Array:
+    return (draws.flip < 0) & (strength > 0) & config.flip
+
+
+def _mask_of_one(key: jax.Array, mask: jax.Array, config: Augment, strength: jax.Array) -> jax.Array:
+    """The mask [H, W, L] of the image that ``_augment_one`` makes with the same key."""
+    draws = _drawn(jax.random.split(key)[0])
+    if config.flip_vertical or config.quarter_turns:
+        mask = _turn(_further(key, "turns"), mask, config, strength)
+    if config.rotation or config.zoom or config.stretch:
+        height, width = mask.shape[:2]
+        y, x = (jnp.round(at).astype(jnp.int32) for at in _sources(draws, mask.shape, config, strength))
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        return jnp.where(inside[..., None], _gather(mask, y, x), UNKNOWN)
+    if config.flip or config.shift:
+        moved, inside = _move(draws, mask, config, strength)
+        return jnp.where(inside, moved, UNKNOWN)
+    return mask
+
+
+def _move(
+    draws: _Draws, image: jax.Array, config: Augment, strength: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The image mirrored and moved by whole pixels, its edge repeated; and which pixels are its own [H, W, 1]."""
+    height, width = image.shape[:2]
+    y = jnp.arange(height) - _whole_pixels(draws.down, config.shift * strength * height)
+    x = jnp.arange(width) - _whole_pixels(draws.right, config.shift * strength * width)
     inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))[None, :]
     y = jnp.clip(y, 0, height - 1)
     x = jnp.clip(x, 0, width - 1)
-    x = jnp.where(mirror, width - 1 - x, x)
-    pixels = image.reshape(height * width, channels)
-    moved = pixels.at[y[:, None] * width + x[None, :]].get(mode="promise_in_bounds")
-    return moved if fill == "edge" else jnp.where(inside[..., None], moved, 0)
+    x = jnp.where(_mirrored(draws, config, strength), width - 1 - x, x)
+    return _gather(image, y[:, None], x[None, :]), inside[..., None]
 
 
-def _warp(
-    image: jax.Array, mirror: jax.Array, radians: jax.Array, scales: jax.Array, shift: jax.Array, fill: str
-) -> jax.Array:
-    # Where each output pixel comes from: undo the shift, then rotate, scale and mirror about the centre.
-    # scales: output pixels to input pixels along y and x of the input.
-    height, width = image.shape[:2]
+def _gather(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
+    """The pixels at (y, x), clipped to the image [H, W, C]."""
+    height, width, channels = image.shape
+    y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
+    return image.reshape(height * width, channels).at[y * width + x].get(mode="promise_in_bounds")
+
+
+def _sources(
+    draws: _Draws, shape: tuple[int, ...], config: Augment, strength: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Where each output pixel comes from, y and x [H, W]: undo the shift, then rotate, scale and mirror about the
+    centre."""
+    height, width = shape[:2]
+    radians = jnp.deg2rad(config.rotation) * strength * draws.angle
+    scale = jnp.exp(-jnp.log1p(config.zoom) * strength * draws.zoom)
+    shift = config.shift * strength * jnp.stack([draws.down, draws.right])
+    wider = jnp.exp(jnp.log1p(config.stretch) * strength * draws.stretch / 2)
+    scales = scale * jnp.stack([wider, 1 / wider])  # output pixels to input pixels along y and x of the input
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y = (jnp.arange(height) - middle_y - shift[0] * height)[:, None]
     x = (jnp.arange(width) - middle_x - shift[1] * width)[None, :]
     cos, sin = jnp.cos(radians), jnp.sin(radians)
     from_y = scales[0] * (cos * y - sin * x) + middle_y
-    from_x = jnp.where(mirror, -1.0, 1.0) * scales[1] * (sin * y + cos * x) + middle_x
-    mode = "nearest" if fill == "edge" else "constant"
-    # One vmap over channels: a Python loop over them costs five times as much at [16, 224, 224, 3].
-    sample = jax.vmap(lambda plane: map_coordinates(plane, (from_y, from_x), order=1, mode=mode), 2, 2)
-    return jnp.clip(sample(image), 0.0, 1.0)  # the four weights may sum to 1 + 1e-7
+    mirror = jnp.where(_mirrored(draws, config, strength), -1.0, 1.0)
+    from_x = mirror * scales[1] * (sin * y + cos * x) + middle_x
+    return from_y, from_x
 
 
 def _erase(image: jax.Array, side: jax.Array, cy: jax.Array, cx: jax.Array, mean: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from imbal_jax.data.feeding.patches import Cut, cropped
 from imbal_jax.data.feeding.plans import Plans, draw
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.engine import keys
@@ -62,7 +63,11 @@ class Pipeline:
 
         Pure and jittable; the global batch, perturbations included, is the same for any number of shards.
         """
-        items, partners, places = draw(resident.plans, step, shard)
+        items, partners, places, corners = draw(resident.plans, step, shard)
+        if resident.plans.patches is not None and corners is not None:
+            at, size = Cut(items, corners), resident.plans.patches.size
+            raw = {name: cropped(getattr(resident, name), at, size) for name in ("images", "labels")}
+            return self.inputs({**raw, "places": places}, resident.shared, step)
         raw = {"images": resident.images[items], "labels": resident.labels[items], "places": places}
         if partners is not None:
             raw |= {

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from imbal_jax.data.feeding.patches import Patches, cut
 from imbal_jax.sampling import Plan, batch_indices
 
 
@@ -15,7 +16,8 @@ class Plans:
 
     plan: items of each batch. partner: items that the batch is mixed with. before, partner_before: plans used in
     their place until the step ``switch``, where the composition is deferred. items: int32 [M], the data set's item
-    behind each entry of the plans; None where they are the same.
+    behind each entry of the plans; None where they are the same. patches: where in the images patches are cut; the
+    plan's items are then cases, or images (``Patches.by_image``); None: whole images.
     """
 
     plan: Plan
@@ -24,21 +26,26 @@ class Plans:
     partner: Plan | None = None
     partner_before: Plan | None = None
     items: Any = None
+    patches: Patches | None = None
 
 
 class Draw(NamedTuple):
     """Items of one batch, or of one shard of it.
 
     items: int32 [B]. partners: int32 [B], or None. places: int32 [B], each example's place in the global batch.
+    corners: int32 [B, 2], first row and column of each patch; None: whole images.
     """
 
     items: jax.Array
     partners: jax.Array | None
     places: jax.Array
+    corners: jax.Array | None = None
 
 
 def draw(plans: Plans, step: jax.Array, shard: jax.Array | None = None) -> Draw:
     """The items of the batch of ``step``: of all of it, or of the part of ``shard``. Pure and jittable."""
+    if plans.patches is not None:
+        return _drawn_patches(plans, plans.patches, step, shard)
     drawn = _drawn(plans.plan, plans.before, plans.switch, step, shard)
     places = jnp.arange(len(drawn), dtype=jnp.int32)
     if shard is not None:
@@ -50,6 +57,19 @@ def draw(plans: Plans, step: jax.Array, shard: jax.Array | None = None) -> Draw:
         drawn = plans.items[drawn]
         partners = None if partners is None else plans.items[partners]
     return Draw(drawn, partners, places)
+
+
+def _drawn_patches(plans: Plans, patches: Patches, step: jax.Array, shard: jax.Array | None) -> Draw:
+    """The patches of the batch; before a deferred composition comes in, plain random crops."""
+    at = cut(patches, plans.plan, step, shard, patches.by_image)
+    if plans.before is not None:
+        plain = cut(patches, plans.before, step, shard, by_image=True)
+        late = step >= plans.switch
+        at = jax.tree.map(lambda now, then: jnp.where(late, now, then), at, plain)
+    places = jnp.arange(len(at.images), dtype=jnp.int32)
+    if shard is not None:
+        places = places + shard.astype(jnp.int32) * len(places)
+    return Draw(at.images, None, places, at.corners)
 
 
 def _drawn(

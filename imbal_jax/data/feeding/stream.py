@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from imbal_jax.data.dataset import Images
+from imbal_jax.data.feeding.patches import cropped_on_host
 from imbal_jax.data.feeding.plans import Draw, Plans, draw
 from imbal_jax.engine import parallel
 
@@ -52,6 +53,12 @@ class HostBatches:
             "labels": self.labels[items],
             "places": np.asarray(every.places[step % DRAWN][own]),
         }
+        if self.plans.patches is not None and every.corners is not None:
+            corners, size = every.corners[step % DRAWN][own], self.plans.patches.size
+            cut_out = {
+                name: cropped_on_host(np.asarray(batch[name]), corners, size) for name in ("images", "labels")
+            }
+            return {**cut_out, "places": batch["places"]}
         if every.partners is not None:
             partners = every.partners[step % DRAWN][own]
             batch |= {"partner_images": self.images[partners], "partner_labels": self.labels[partners]}
