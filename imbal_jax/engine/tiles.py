@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 LEAST = 1e-3
-"""Of a tile's weight at its corners, beside 1 in its middle."""
+"""Of a tile's weight along its sides, beside 1 in its middle; at its corners the square of that."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """size: side of a tile, pixels. overlap: the least share of a tile that its neighbour covers too, 0 to below 1."""
+    """size: side of a tile, pixels. overlap: the least share of a tile that its neighbour covers, 0 to below 1."""
 
     size: int
     overlap: float = 0.5
@@ -31,16 +31,16 @@ class Tiles:
     def window(self) -> np.ndarray:
         """float32 [size, size]: a Gaussian of an eighth of the side, since a network sees less near a border."""
         at = (np.arange(self.size) - (self.size - 1) / 2) / (self.size / 8)
-        side = np.exp(-(at**2) / 2)
-        return np.maximum(np.outer(side, side), LEAST).astype(np.float32)
+        side = np.maximum(np.exp(-(at**2) / 2), LEAST)
+        return np.outer(side, side).astype(np.float32)
 
 
 Step = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 
 
 def tiled(step: Step, tiles: Tiles) -> Step:
-    """``(variables, inputs [B, H, W, C]) -> predictions [B, H, W, ...]``: of each pixel the mean of those of the tiles
-    that hold it, weighted by ``Tiles.window``.
+    """``(variables, inputs [B, H, W, C]) -> predictions [B, H, W, ...]``: of each pixel the mean of those of the
+    tiles that hold it, weighted by ``Tiles.window``.
 
     step: the same for tiles [B, size, size, C]. Images not larger than a tile are one. One tile of every image of the
     batch is computed at a time. Pure and jittable.
@@ -72,7 +72,7 @@ def tiled(step: Step, tiles: Tiles) -> Step:
             return jax.lax.dynamic_update_slice(total, added, start), None
 
         empty = jnp.zeros((batch, height, width, *rest), jnp.float32)
-        total, _ = jax.lax.scan(add, empty, places)
+        total, _ = jax.lax.scan(add, empty, jnp.asarray(places))
         return total / weights[spread]
 
     return whole

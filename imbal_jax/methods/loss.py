@@ -57,12 +57,8 @@ LossFunction = Callable[[Scene], jax.Array]
 """Values of one batch: [B] for one label an image, [B, C] for many; a ranking loss gives one number instead."""
 
 
-class OverlapFunction(Protocol):
-    """Values [B, C], or [B] of all classes together, of whole masks."""
-
-    def __call__(
-        self, probabilities: jax.Array, targets: jax.Array, *, mask: jax.Array | None = None, **options: float
-    ) -> jax.Array: ...
+OverlapFunction = Callable[..., jax.Array]
+"""``(probabilities, targets, *, mask, **options)`` -> values [B, C], or [B] of all classes together, of masks."""
 
 
 class OptimizerFactory(Protocol):

@@ -12,6 +12,7 @@ from imbal_jax.report.comparison import comparison
 from imbal_jax.report.confusions import confusions
 from imbal_jax.report.data import data
 from imbal_jax.report.learning import learning_curves
+from imbal_jax.report.masks import masks_by_case, masks_pictures, masks_summary
 from imbal_jax.report.metrics_only import metrics_by_class, metrics_summary, named_places, users_metrics
 from imbal_jax.report.operating_points import operating_points
 from imbal_jax.report.pictures import pictures
@@ -74,7 +75,7 @@ def write_report(
     parts = (
         _of_decisions(of(runs), of(averages) if averages else None, split_table)
         if runs[0].decides
-        else _of_metrics(runs, len(images), classes, split_table)
+        else _of_metrics(runs, images, classes, split_table, grouped_by)
     )
     last = ("setup", "Configuration and environment", setup(config, environment))
     path = Path(path)
@@ -119,14 +120,24 @@ def _of_decisions(
 
 def _of_metrics(
     runs: Sequence[RunResult],
-    images: int,
+    images: Images,
     classes: tuple[str, ...],
     split_table: Sequence[Mapping[str, object]],
+    grouped_by: str,
 ) -> list[Part]:
     """The sections for a task without decisions."""
     firsts = [replace(runs[places[0]], method=name) for name, places in named_places(runs)]
+    if firsts[0].masks is not None:
+        return [
+            ("summary", "Which method, and what it finds", masks_summary(runs, grouped_by)),
+            ("cases", f"{grouped_by.capitalize()} by {grouped_by}", masks_by_case(firsts, grouped_by)),
+            ("pictures", "Pictures", masks_pictures(firsts, images)),
+            ("classes", "All metrics", metrics_by_class(runs)),
+            ("data", "Data and split", data(split_table, classes, unknown=False, grouped_by=grouped_by)),
+            ("curves", "Learning curves", learning_curves(firsts)),
+        ]
     return [
-        ("summary", "Summary", metrics_summary(runs, images)),
+        ("summary", "Summary", metrics_summary(runs, len(images))),
         ("data", "Data and split", data(split_table, classes, unknown=False)),
         ("classes", "Class by class", metrics_by_class(runs)),
         ("curves", "Learning curves", learning_curves(firsts)),

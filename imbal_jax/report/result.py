@@ -8,6 +8,7 @@ import numpy as np
 
 from imbal_jax.data.dataset import Images
 from imbal_jax.decisions.operating_point import OperatingPoint
+from imbal_jax.tasks.mask_table import MaskScores
 
 Saliency = Callable[[np.ndarray, int], np.ndarray]
 """``(indices int [n] of test images, class) -> maps [n, H, W]``, zero or above."""
@@ -43,7 +44,7 @@ class RunResult:
       decides: whether ``scores`` are probabilities that become decisions; else they are what the task keeps of each
         image, [M, ...], and the report has metrics only.
       thresholds: of masks, of each finding: where its probability becomes a call, chosen on validation; the table is
-        of these calls.
+        of these calls. masks: of masks, what is called there beside the truth.
       saliency: what the pictures of errors are shown with, such as ``saliency.saliency_maps`` of the network.
     """
 
@@ -72,6 +73,7 @@ class RunResult:
     decides: bool = True
     deployed: dict[str, dict[str, float]] | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    masks: MaskScores | None = None
 
     @property
     def shown(self) -> dict[str, dict[str, float]]:

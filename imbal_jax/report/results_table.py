@@ -23,6 +23,14 @@ COLUMNS = {
     "auroc": "AUROC",
     "average_precision": "average precision",
 }
+OF_MASKS = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "sensitivity": "sensitivity",
+    "precision": "precision",
+    "average_precision": "average precision",
+    "dice_by_image": "Dice by image",
+}
 MOST_COLUMNS = 6  # of metrics that are not built in: more do not fit a line
 
 Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -32,6 +40,8 @@ Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
 def columns_of(tables: Tables, width: int = WIDE) -> dict[str, str]:
     """Metric -> heading of its column: those of decisions, where there are such, and the first of the user's own."""
     keys = list(dict.fromkeys(key for summary in tables.values() for key in summary.get("macro", {})))
+    if {"dice", "dice_by_image"} <= set(keys):
+        return OF_MASKS
     usual = COLUMNS if width >= WIDE else SHORT
     standard = usual if not keys or set(COLUMNS) & set(keys) else {}
     return {**standard, **{key: key.replace("_", " ") for key in own_metrics(keys)[:MOST_COLUMNS]}}
@@ -56,8 +66,8 @@ def results_table(
     """
     deviations = deviations or {}
     table = Table(title=f"Results on the test set, at its own prevalence{f', {how}' if how else ''}")
-    table.add_column("class", overflow="fold")
-    table.add_column("method", overflow="fold")
+    table.add_column("class", overflow="fold", min_width=5)
+    table.add_column("method", overflow="fold", min_width=10)
     columns = columns_of(tables, width)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)

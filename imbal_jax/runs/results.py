@@ -10,8 +10,10 @@ from imbal_jax.config import Config
 from imbal_jax.files import write_text
 from imbal_jax.report import RunResult
 from imbal_jax.runs.points_table import PointValues, Rate, point_values
+from imbal_jax.tasks.mask_table import intervals
 
 FILE = "results.json"
+OF_MASKS = "largest Dice of the pixels of all validation images together"
 
 
 def write_results(
@@ -27,8 +29,9 @@ def write_results(
     ``{"runs": [{"method", "seed", "step", "split", "rows", "operating_points"}]}``: ``rows`` maps each class and
     "macro" to its metrics, of the raw calls (before calibration, no thresholds); ``operating_points`` maps each
     class but the negative one to ``threshold``, ``rule``, ``sensitivity``, ``specificity``, ``ppv``,
-    ``called_per_1000`` and ``intervals``, the 95 % intervals of the three rates as [low, high]; of a task that does
-    not decide there are none. What is undefined (NaN) is null.
+    ``called_per_1000`` and ``intervals``, the 95 % intervals of the three rates as [low, high]. Of masks it maps each
+    finding to ``threshold``, ``rule`` and ``intervals`` by case, and ``rows`` are of what is called there. Of another
+    task that does not decide there are none. What is undefined (NaN) is null.
 
     averages: of methods with several seeds, the result of their averaged probabilities: under "averages", with
     ``metrics``, those at the operating points, in place of ``rows``, and without seed and step.
@@ -48,13 +51,29 @@ def write_results(
 
 def _run(config: Config, result: RunResult, classes: Sequence[str], split: str) -> dict[str, Any]:
     points = point_values(result, classes, config.data.negative_class) if result.decides else {}
+    thresholds = _of_masks(result)
     return {
         "method": result.method,
         "seed": result.seed,
         "step": result.best_step,
         "split": split,
         "rows": result.table,
-        "operating_points": {name: _point(values) for name, values in points.items()},
+        "operating_points": {name: _point(values) for name, values in points.items()} or thresholds,
+    }
+
+
+def _of_masks(result: RunResult) -> dict[str, Any]:
+    """Of masks: the threshold of each finding, and intervals by case of what is called there."""
+    if result.masks is None or result.groups is None:
+        return {}
+    cases = result.masks.of_cases(result.groups)
+    return {
+        name: {
+            "threshold": result.masks.thresholds[place],
+            "rule": OF_MASKS,
+            "intervals": {key: list(pair) for key, pair in intervals(cases[:, place]).items()},
+        }
+        for place, name in enumerate(result.masks.findings)
     }
 
 

@@ -123,6 +123,7 @@ def result_of(
         groups=scored.patients,
         decides=task.decides,
         thresholds=dict(deployment.thresholds),
+        masks=task.mask_scores(test, scored.outputs),
     )
     if not task.decides:
         return result

@@ -5,23 +5,31 @@ probabilities of one in a thousand. A threshold is a code, so that what is chose
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from imbal_jax.tasks.task import Table
+from imbal_jax.metrics import Interval
+
+Table = dict[str, dict[str, float]]
+"""Class, and "macro" -> metric -> value."""
 
 CODES = 2**16
 LARGEST_LOGIT = 16.0
 """Log odds beyond which probabilities share a code: 1.1e-7 from 0 or 1."""
+
+EDGE = 1.2e-7  # nearest to 1 that a float32 tells from it
 
 AT_ONCE = 2**24
 """Pixels that are looked at together."""
 
 
 def encode(probabilities: Any, module: ModuleType = np) -> Any:
-    """uint16: the log odds between -16 and 16, rounded to steps of 0.0005; NaN becomes 0. module: numpy or jax.numpy."""
+    """uint16: the log odds between -16 and 16, in steps of 0.0005; NaN becomes 0. module: numpy or jax.numpy."""
+    probabilities = module.clip(probabilities, EDGE, 1 - EDGE)
     logits = module.log(probabilities) - module.log1p(-probabilities)
     scaled = (module.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT) / LARGEST_LOGIT + 1) * ((CODES - 1) / 2)
     return module.round(module.nan_to_num(scaled)).astype(module.uint16)
@@ -150,6 +158,62 @@ def mask_table(
     keys = list(table[findings[0]])
     table["macro"] = {key: _mean(np.array([table[name][key] for name in findings])) for key in keys}
     return table
+
+
+@dataclass(frozen=True, eq=False)
+class MaskScores:
+    """The predicted masks of some images beside the true ones.
+
+    labels: [N, H, W], or [N, H, W, L]. kept: codes [N, H, W, findings]. thresholds: at which a pixel is called.
+    background: how many of the first classes are no finding. counts: int64 [N, findings, 4], as ``counts_of``.
+    """
+
+    findings: tuple[str, ...]
+    labels: np.ndarray
+    kept: np.ndarray
+    thresholds: tuple[float, ...]
+    background: int
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        return counts_of(self.labels, self.kept, self.thresholds, self.background)
+
+    def called(self, image: int, finding: int) -> np.ndarray:
+        """bool [H, W]: what is called the finding in an image."""
+        return called(self.kept[image], self.thresholds, self.background)[..., finding]
+
+    def truth(self, image: int, finding: int) -> np.ndarray:
+        """int8 [H, W]: 1, 0, or below 0 where it is not known."""
+        return truth_of(self.labels[image], finding, self.background)
+
+    def of_cases(self, groups: np.ndarray) -> np.ndarray:
+        """int64 [G, findings, 4]: the counts of all images of a case together."""
+        _, cases = np.unique(groups, return_inverse=True)
+        sums = np.zeros((int(cases.max()) + 1, *self.counts.shape[1:]), np.int64)
+        np.add.at(sums, cases, self.counts)
+        return sums
+
+
+def intervals(
+    counts: np.ndarray, *, samples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> dict[str, Interval]:
+    """Percentile intervals of the ``rates`` of all pixels together, by resampling the cases.
+
+    counts: int64 [G, 4] of one finding, a row a case. NaN with fewer than two cases.
+    """
+    if len(counts) < 2:
+        return dict.fromkeys(rates(counts.sum(axis=0)), Interval(np.nan, np.nan))
+    drawn = np.random.default_rng(seed).multinomial(
+        len(counts), np.full(len(counts), 1 / len(counts)), samples
+    )
+    values = rates((drawn @ counts).T)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = {}
+    for name, of in values.items():
+        finite = of[np.isfinite(of)]
+        low, high = np.quantile(finite, tails) if finite.size else (np.nan, np.nan)
+        found[name] = Interval(float(low), float(high))
+    return found
 
 
 def rates(counts: np.ndarray) -> dict[str, np.ndarray]:

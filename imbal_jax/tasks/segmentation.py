@@ -17,7 +17,14 @@ from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError, named
 from imbal_jax.methods import LOSSES, ClassArrays, Loss, LossFunction, Method, Scene
-from imbal_jax.tasks.mask_table import best_thresholds, encode, known_pixels, mask_table, pixel_counts
+from imbal_jax.tasks.mask_table import (
+    MaskScores,
+    best_thresholds,
+    encode,
+    known_pixels,
+    mask_table,
+    pixel_counts,
+)
 from imbal_jax.tasks.task import Table, Task, as_mapping
 from imbal_jax.transforms.augment import Augment, augment_with_masks
 
@@ -112,7 +119,9 @@ class Segmentation(Task):
             counts, known = pixel_counts(data.labels, len(data.classes))
             shares_of_images, occurs = counts / np.maximum(known, 1), counts > 0
             members = [*occurs.T, ~occurs.any(axis=1)]
-            shares = np.stack([shares_of_images[of].mean(axis=0) if of.any() else 0 * counts[0] for of in members])
+            shares = np.stack(
+                [shares_of_images[of].mean(axis=0) if of.any() else 0 * counts[0] for of in members]
+            )
         return quotas @ shares[: len(quotas)]
 
     def class_arrays(
@@ -174,7 +183,9 @@ class Segmentation(Task):
         row = method.loss_row
         terms = row.terms or ((1.0, row),)
 
-        def of_logits(logits: jax.Array, labels: jax.Array, outputs: Any, shared: Any, axis: str | None) -> jax.Array:
+        def of_logits(
+            logits: jax.Array, labels: jax.Array, outputs: Any, shared: Any, axis: str | None
+        ) -> jax.Array:
             scene_of = partial(self._scene, method, {**outputs, "logits": logits}, labels, shared, axis)
             total = jnp.zeros((), jnp.float32)
             for factor, term in terms:
@@ -192,7 +203,7 @@ class Segmentation(Task):
                 share * of_logits(logits, _at_size(labels, logits.shape[1:3]), outputs, shared, axis)
                 for share, logits in zip(shares, levels, strict=True)
             )
-            return total / sum(shares), {}
+            return jnp.asarray(total / sum(shares)), {}
 
         return objective
 
@@ -238,7 +249,8 @@ class Segmentation(Task):
         values = jnp.asarray(function(scene))
         if values.shape != scene.targets.shape:
             raise InputError(
-                f"loss {term.name} gives values {list(values.shape)}, expected {list(scene.targets.shape)}: one a pixel"
+                f"loss {term.name} gives values {list(values.shape)}, expected {list(scene.targets.shape)}, one a "
+                "pixel"
             )
         return values
 
@@ -309,6 +321,11 @@ class Segmentation(Task):
     def deciding_at(self, thresholds: Mapping[str, float]) -> Task:
         """The same task, whose tables are of what is called at these thresholds."""
         return replace(self, thresholds=tuple(thresholds.values()))
+
+    def mask_scores(self, data: Dataset, kept: np.ndarray) -> MaskScores:
+        """What is called at the thresholds beside the true masks."""
+        thresholds = self.thresholds or best_thresholds(data.labels, kept, self.background)
+        return MaskScores(self.findings(data.classes), data.labels, kept, thresholds, self.background)
 
     def lost(self, history: Sequence[Mapping[str, Any]], classes: tuple[str, ...]) -> Sequence[str]:
         """A line for each finding whose Dice has fallen to a tenth of what it was."""
@@ -392,7 +409,9 @@ class OverlappingMasks(Segmentation):
         if method.weights == "none":
             return np.ones(len(counts))
         if method.weights not in ("inverse", "sqrt_inverse"):
-            raise InputError(f"weights={method.weights} are not for {self.name}, inverse and sqrt_inverse are")
+            raise InputError(
+                f"weights={method.weights} are not for {self.name}, inverse and sqrt_inverse are"
+            )
         power = method.power / 2 if method.weights == "sqrt_inverse" else method.power
         return np.asarray(priors.positive_weights(counts, known_pixels(data.labels), power))
 
@@ -405,5 +424,3 @@ def _at_size(labels: jax.Array, size: tuple[int, ...]) -> jax.Array:
     rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(int)
     return labels[:, rows][:, :, columns]
-
-

@@ -17,6 +17,7 @@ from imbal_jax.engine.step import Objective
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.priors import class_counts
+from imbal_jax.tasks.mask_table import MaskScores
 from imbal_jax.transforms.augment import Augment
 
 Table = dict[str, dict[str, float]]
@@ -208,6 +209,10 @@ class Task:
     def deciding_at(self, thresholds: Mapping[str, float]) -> "Task":
         """The same task whose tables are of what is called at these thresholds, which ``choose`` gave."""
         return self
+
+    def mask_scores(self, data: Dataset, kept: np.ndarray) -> MaskScores | None:
+        """What is called at the thresholds beside the true masks, for the report; None: the labels are no masks."""
+        return None
 
     def lost(self, history: Sequence[Mapping[str, Any]], classes: tuple[str, ...]) -> Sequence[str]:
         """Lines on classes that the last evaluation of ``history`` has lost, though an earlier one had them."""

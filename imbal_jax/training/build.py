@@ -111,7 +111,7 @@ def _check_logits(
 
 
 def _check_shape(config: Config, shape: tuple[int, ...], example: jax.Array, train: Dataset) -> None:
-    """InputError unless the logits are one an image and class, or one a pixel and class where the labels are masks."""
+    """InputError unless the logits are one an image and class, or of masks one a pixel and class."""
     classes, own_task = len(train.classes), is_import_path(config.task)
     if not len(train):  # restored, without labels: the shapes were checked before training
         return

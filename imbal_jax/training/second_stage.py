@@ -96,7 +96,8 @@ class FeaturePipeline:
 
         ``resident.images`` are the features, ``resident.extra`` is what ``arrays`` gives.
         """
-        items, _, places = draw(resident.plans, step, shard)
+        drawn = draw(resident.plans, step, shard)
+        items, places = drawn.items, drawn.places
         step_key = keys.images_of_step(resident.shared.images_key, step)
         item_keys, gates = keys.in_two(keys.of_places(step_key, places))
         features, labels, extra = resident.images, resident.labels, resident.extra

@@ -11,7 +11,6 @@ from imbal_jax.errors import InputError
 from imbal_jax.fields import check_fields
 from imbal_jax.transforms.autoaugment import autoaugment
 
-
 UNKNOWN = -1
 """Of a pixel of a mask: its class is not known, and it does not count."""
 

@@ -49,7 +49,8 @@ class Cut(NamedTuple):
 
 
 class Pools(NamedTuple):
-    """members: int8 [G, P], which case has a place in which pool; what the plan is made of.
+    """members: int8 [G, C], which case has a place of which class; what the plan is made of. A case of no class is
+    in the plan's last pool, and in that of ``patches``.
 
     shares: float64 [P, C], the mean share of each class among the known pixels of a pool's patches.
     """
@@ -85,7 +86,7 @@ def cropped(images: jax.Array, at: Cut, size: int) -> jax.Array:
     rest = images.shape[3:]
 
     def one(image: jax.Array, corner: jax.Array) -> jax.Array:
-        start = (image, corner[0], corner[1], *[0] * len(rest))
+        start: tuple[Any, ...] = (image, corner[0], corner[1], *[0] * len(rest))
         return jax.lax.dynamic_slice(images, start, (1, size, size, *rest))[0]
 
     return jax.vmap(one)(at.images, at.corners)
@@ -118,8 +119,7 @@ def list_places(
     height, width = masks.shape[1:3]
     if size > min(height, width):
         raise InputError(f"patch.size is {size}, the images are {height} x {width}: give a side that fits")
-    overlap = masks.ndim == 4
-    pools = classes + 1 if overlap else classes
+    pools = classes + 1
     _, cases = np.unique(groups, return_inverse=True)
     count_of = int(cases.max()) + 1
     rng = np.random.default_rng([seed, 17])
@@ -161,14 +161,16 @@ def list_places(
         size=size,
         by_image=by_image,
     )
-    return Pools(patches, (count > 0).T.astype(np.int8), sums / np.maximum(seen, 1)[:, None])
+    members = (count[:classes] > 0).T.astype(np.int8)
+    return Pools(patches, members, sums / np.maximum(seen, 1)[:, None])
 
 
 def _occurrence(masks: np.ndarray, classes: int) -> np.ndarray:
-    """bool [N, P]: the classes that occur in an image; last, of overlapping labels, whether none does."""
+    """bool [N, P]: the classes that occur in an image; last, whether none does."""
     if masks.ndim == 3:
-        return np.stack([(masks == c).any(axis=(1, 2)) for c in range(classes)], axis=1)
-    occurs = (masks == 1).any(axis=(1, 2))
+        occurs = np.stack([(masks == c).any(axis=(1, 2)) for c in range(classes)], axis=1)
+    else:
+        occurs = (masks == 1).any(axis=(1, 2))
     return np.column_stack([occurs, ~occurs.any(axis=1)])
 
 

@@ -54,7 +54,7 @@ class HostBatches:
             "places": np.asarray(every.places[step % DRAWN][own]),
         }
         if self.plans.patches is not None and every.corners is not None:
-            corners, size = every.corners[step % DRAWN][own], self.plans.patches.size
+            corners, size = np.asarray(every.corners[step % DRAWN][own]), self.plans.patches.size
             cut_out = {
                 name: cropped_on_host(np.asarray(batch[name]), corners, size) for name in ("images", "labels")
             }

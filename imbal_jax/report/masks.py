@@ -1,0 +1,309 @@
+"""Sections for masks: what the pixels called are worth, case by case, and pictures with the worst first."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from imbal_jax.console import duration, percent
+from imbal_jax.data.dataset import Images
+from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.metrics.clusters import patient_numbers
+from imbal_jax.report.html import (
+    Html,
+    before_anything,
+    bracket,
+    by_method,
+    counted,
+    figures,
+    legend,
+    method,
+    share,
+    table,
+)
+from imbal_jax.report.learning import series
+from imbal_jax.report.metrics_only import named_places
+from imbal_jax.report.plots import draw, line, svg
+from imbal_jax.report.result import RunResult
+from imbal_jax.report.use import said_first
+from imbal_jax.tasks.mask_table import MaskScores, intervals, rates
+
+FOUND, MISSED, FALSE = (46, 160, 67), (227, 78, 38), (47, 111, 237)
+"""Colours of true positive, false negative and false positive pixels."""
+
+SIDE = 320  # pixels of a shown picture
+SHOWN = 6  # pictures a finding
+BYTES = 1_200_000  # of all pictures together
+OPAQUE = 0.55
+
+
+def masks_summary(runs: Sequence[RunResult], grouped_by: str) -> str:
+    """Which method validation prefers, and what it finds; a table of all methods, finding by finding."""
+    best = preferred(runs)
+    lead = "".join(f"<p class=lead>{_lead(runs[best], place, grouped_by)}</p>" for place in _findings(runs))
+    parts = [before_anything(said_first(runs)), lead]
+    for place in _findings(runs):
+        rows = [_row(runs, i, place) for i in range(len(runs))]
+        parts.append(
+            table(
+                ["method", "Dice", "IoU", "of its pixels found", "of the pixels called right", "threshold"],
+                rows,
+                caption=_masks(runs[0]).findings[place] if len(_findings(runs)) > 1 else "",
+            )
+        )
+    training = "; ".join(
+        f"{escape(name)} {duration(sum(runs[i].seconds for i in places))}"
+        for name, places in named_places(runs)
+    )
+    parts.append(
+        f"<p class=muted>Of the pixels of all test images together; intervals (95 %) by {escape(grouped_by)}. A "
+        "pixel is called where its probability reaches the threshold, at which the Dice of the validation images was "
+        f"highest. Unknown pixels do not count. Checkpoints by <code>{escape(runs[0].criterion)}</code> on "
+        f"validation. Training: {training}.</p>"
+    )
+    return "".join(parts)
+
+
+def preferred(runs: Sequence[RunResult]) -> int:
+    """The run whose checkpoint has the highest criterion on validation; test has no say."""
+
+    def value(run: RunResult) -> float:
+        criterion = parse_criterion(run.criterion)
+        steps, values = series(
+            run.history,
+            "validation",
+            lambda record: sum(term.coefficient * record[term.name] for term in criterion.terms),
+        )
+        chosen = values[steps == run.best_step]
+        return float(chosen[-1]) if chosen.size else -math.inf
+
+    return int(np.argmax([value(run) for run in runs]))
+
+
+def masks_by_case(runs: Sequence[RunResult], grouped_by: str) -> str:
+    """The Dice of each case that holds the finding, in order, method by method."""
+    parts = [legend(runs)]
+    for place in _findings(runs):
+        figure, axes = draw(f"{grouped_by}s with it, worst first", "Dice", size=(6.0, 2.9))
+        axes.set_ylim(-0.02, 1.02)
+        rows = []
+        for i, run in enumerate(runs):
+            dice = np.sort(case_dice(run, place))
+            if not dice.size:
+                continue
+            at = np.linspace(0, 1, len(dice)) if len(dice) > 1 else np.array([0.5])
+            few: dict[str, Any] = {"marker": ".", "markersize": 5} if len(dice) <= 40 else {}
+            axes.plot(100 * at, dice, **line(runs, i), **few)
+            quantiles = np.quantile(dice, [0.1, 0.25, 0.5, 0.75, 0.9])
+            missed = int((dice == 0).sum())
+            rows.append([method(runs, i), *map(figures, quantiles), f"{missed:,} of {len(dice):,}"])
+        axes.xaxis.set_major_formatter("{x:g} %")
+        name = _masks(runs[0]).findings[place]
+        parts.append(f"<h3>{escape(name)}</h3>")
+        parts.append(svg(figure, f"Dice of each {grouped_by} that holds it, in order.", about=name))
+        headings = [
+            "method",
+            "a tenth is below",
+            "a quarter",
+            "median",
+            "three quarters",
+            "nine tenths",
+            "not found at all",
+        ]
+        parts.append(table(headings, rows, caption=f"Dice by {grouped_by}"))
+    empty = _empty(runs, grouped_by)
+    return "".join(parts) + empty
+
+
+def case_dice(run: RunResult, place: int) -> np.ndarray:
+    """[G'], the Dice of the cases that hold the finding."""
+    counts = _masks(run).of_cases(_cases(run))[:, place]
+    return rates(counts[counts[:, 0] + counts[:, 2] > 0].T)["dice"]
+
+
+def masks_pictures(runs: Sequence[RunResult], images: Images) -> str:
+    """Pictures of the method that validation prefers: the worst first, then one from the middle and the best."""
+    best, left = preferred(runs), BYTES
+    run, parts = runs[best], []
+    for place in _findings(runs):
+        scores = _masks(run)
+        counts = scores.counts[:, place]
+        held = np.flatnonzero(counts[:, 0] + counts[:, 2] > 0)
+        alarms = np.flatnonzero((counts[:, 0] + counts[:, 2] == 0) & (counts[:, 1] > 0))
+        dice = rates(counts.T)["dice"]
+        order = held[np.argsort(dice[held], kind="stable")]
+        worst = list(order[: SHOWN - 2])
+        others = (
+            [order[len(order) // 2], order[-1]] if len(order) >= SHOWN else list(order[SHOWN - 2 : SHOWN])
+        )
+        of_nothing = list(alarms[np.argsort(-counts[alarms, 1], kind="stable")][:3])
+        blocks: list[tuple[str, Sequence[int]]] = [
+            ("Worst", worst),
+            ("Median and best", others),
+            ("Called where there is none", of_nothing),
+        ]
+        parts.append(f"<h3>{escape(scores.findings[place])}</h3>")
+        for heading, chosen in blocks:
+            shown = []
+            for image in chosen:
+                figure = _figure(np.asarray(images[int(image)]), scores, int(image), place, counts[image])
+                left -= len(figure)
+                if left > 0:
+                    shown.append(figure)
+            if shown:
+                parts.append(f'<h4>{heading}</h4><div class="pictures pairs">{"".join(shown)}</div>')
+    colours = "".join(
+        f'<span><i class="key" style="background:rgb{colour}"></i>{text}</span>'
+        for colour, text in ((FOUND, "found"), (MISSED, "missed"), (FALSE, "called and not so"))
+    )
+    return (
+        f"{by_method(runs, best)}<p>Left the picture, right the same with its pixels marked. These are pixels of "
+        "test images: look for burned-in names before passing this file on.</p>"
+        f'<p class="legend">{colours}</p>{"".join(parts)}'
+    )
+
+
+def marked(image: np.ndarray, truth: np.ndarray, called: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3]: the picture in grey, its found, missed and false pixels in colour; unknown ones darkened.
+
+    image: uint8 or uint16 [H, W, C]. truth: int8 [H, W], below 0 where it is not known. called: bool [H, W].
+    """
+    grey = _eight_bits(image).mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    out = grey.astype(np.float64)
+    for colour, of in (
+        (FOUND, (truth == 1) & called),
+        (MISSED, (truth == 1) & ~called),
+        (FALSE, (truth == 0) & called),
+    ):
+        out[of] = (1 - OPAQUE) * out[of] + OPAQUE * np.array(colour)
+    out[truth < 0] *= 0.5
+    return np.rint(out).astype(np.uint8)
+
+
+def _figure(image: np.ndarray, scores: MaskScores, number: int, place: int, counts: np.ndarray) -> str:
+    truth, called = scores.truth(number, place), scores.called(number, place)
+    image, truth, called = _closer(image, truth, called)
+    dice = float(rates(counts)["dice"])
+    hits, alarms, misses, _ = (int(value) for value in counts)
+    caption = f"Dice <b>{figures(dice)}</b><br>found {hits:,}, missed {misses:,}, false {alarms:,} pixels"
+    text = f"Dice {figures(dice)}, found {hits}, missed {misses}, false {alarms} pixels"
+    pair = (
+        f"{_embedded(_eight_bits(image), text)}{_embedded(marked(image, truth, called), f'marked; {text}')}"
+    )
+    return f'<figure><div class="pair">{pair}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def _closer(
+    image: np.ndarray, truth: np.ndarray, called: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The part around what is there or called, where that is small beside a large picture."""
+    at = np.argwhere(binary_dilation((truth == 1) | called, iterations=2))
+    height, width = truth.shape
+    if max(height, width) <= SIDE or not len(at):
+        return image, truth, called
+    side = max(SIDE // 2, int(1.5 * (at.max(axis=0) - at.min(axis=0)).max()))
+    if side >= min(height, width):
+        return image, truth, called
+    top, left = np.clip((at.max(axis=0) + at.min(axis=0) - side) // 2, 0, (height - side, width - side))
+    part = slice(top, top + side), slice(left, left + side)
+    return image[part], truth[part], called[part]
+
+
+def _eight_bits(image: np.ndarray) -> np.ndarray:
+    return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
+
+
+def _embedded(pixels: np.ndarray, text: str) -> str:
+    picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    small = max(picture.size) <= 96
+    picture.thumbnail((SIDE, SIDE))
+    stored = io.BytesIO()
+    picture.save(stored, "PNG") if small else picture.save(stored, "JPEG", quality=85)
+    kind, style = ("png", ' class="pixels"') if small else ("jpeg", "")
+    data = base64.b64encode(stored.getvalue()).decode()
+    return f'<img{style} alt="{escape(text, quote=True)}" src="data:image/{kind};base64,{data}">'
+
+
+def _masks(run: RunResult) -> MaskScores:
+    assert run.masks is not None  # the page asks for these sections where there are masks
+    return run.masks
+
+
+def _cases(run: RunResult) -> np.ndarray:
+    count = len(_masks(run).counts)
+    groups = np.arange(count) if run.groups is None else run.groups
+    return patient_numbers(groups, np.ones(count, bool), missing="own")
+
+
+def _findings(runs: Sequence[RunResult]) -> range:
+    return range(len(_masks(runs[0]).findings))
+
+
+def _lead(run: RunResult, place: int, grouped_by: str) -> str:
+    scores = _masks(run)
+    cases = scores.of_cases(_cases(run))[:, place]
+    counts, within = cases.sum(axis=0), intervals(cases)
+    values = rates(counts)
+    hits, alarms, misses, rest = (int(value) for value in counts)
+    there = (hits + misses) / max(hits + alarms + misses + rest, 1)
+    holding = int((cases[:, 0] + cases[:, 2] > 0).sum())
+    finds = share(float(values["sensitivity"]), within["sensitivity"])
+    return (
+        f"<b>{escape(run.method)}</b> finds {finds} of the pixels of <b>{escape(scores.findings[place])}</b> (which is "
+        f"{percent(there)} of all), and of the pixels that it "
+        f"calls {share(float(values['precision']), within['precision'])} are right: Dice "
+        f"{bracket(float(values['dice']), within['dice'])}, on {counted(holding, grouped_by)} with it of "
+        f"{len(cases):,}."
+    )
+
+
+def _row(runs: Sequence[RunResult], i: int, place: int) -> list[str]:
+    scores = _masks(runs[i])
+    cases = scores.of_cases(_cases(runs[i]))[:, place]
+    values, within = rates(cases.sum(axis=0)), intervals(cases)
+    name = method(runs, i)
+    if sum(run.method == runs[i].method for run in runs) > 1:
+        name = Html(f"{name} <small>seed {runs[i].seed}</small>")
+    return [
+        name,
+        bracket(float(values["dice"]), within["dice"]),
+        bracket(float(values["iou"]), within["iou"]),
+        share(float(values["sensitivity"]), within["sensitivity"]),
+        share(float(values["precision"]), within["precision"]),
+        figures(scores.thresholds[place]),
+    ]
+
+
+def _empty(runs: Sequence[RunResult], grouped_by: str) -> str:
+    """What is called where there is nothing."""
+    rows = []
+    for i, run in enumerate(runs):
+        cases = _masks(run).of_cases(_cases(run))
+        for place in _findings(runs):
+            without = cases[:, place][cases[:, place, 0] + cases[:, place, 2] == 0]
+            if len(without):
+                alarmed = int((without[:, 1] > 0).sum())
+                name = _masks(run).findings[place]
+                rows.append(
+                    [
+                        method(runs, i),
+                        name,
+                        f"{alarmed:,} of {len(without):,}",
+                        f"{without[:, 1].mean():,.1f}",
+                    ]
+                )
+    if not rows:
+        return ""
+    headings = [
+        "method",
+        "finding",
+        f"{grouped_by}s with a false pixel",
+        f"false pixels a {grouped_by}, mean",
+    ]
+    return f"<h3>Without the finding</h3>{table(headings, rows)}"
