@@ -14,8 +14,20 @@ from imbal_jax.models.head import Head
 from imbal_jax.models.normalization import Norm
 from imbal_jax.models.own import PlainModel, own_model
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
+from imbal_jax.models.unet import Block, UNet, Upsampling, wnet
 
-__all__ = ["CNN", "MODELS", "ResNet", "make_model", "resnet18", "resnet32", "resnet50", "resnet_small"]
+__all__ = [
+    "CNN",
+    "MODELS",
+    "ResNet",
+    "UNet",
+    "make_model",
+    "resnet18",
+    "resnet32",
+    "resnet50",
+    "resnet_small",
+    "wnet",
+]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
@@ -23,6 +35,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
     "resnet32": resnet32,
     "resnet50": resnet50,
+    "unet": UNet,
+    "wnet": wnet,
 }
 
 CHOICES = {
@@ -31,8 +45,14 @@ CHOICES = {
     "stem": get_args(Stem),
     "shortcut": get_args(Shortcut),
     "bottleneck": (False, True),
+    "block": get_args(Block),
+    "upsampling": get_args(Upsampling),
+    "bridge": (False, True),
+    "remat": (False, True),
 }
-COUNTS = ("width", "stages", "patch", "groups", "views")
+COUNTS = ("width", "max_width", "stages", "patch", "groups", "views", "nets")
+HALVINGS = {"depth": range(1, 11), "deep_supervision": range(10)}
+"""Of the resolution, by options of a U-Net: more would need images beyond 1024 pixels a side."""
 LARGEST = 65_536
 """Of the options in ``COUNTS`` and of ``stage_sizes``: far more channels, blocks or pixels than any network has."""
 
@@ -70,6 +90,8 @@ def _unfit(option: str, value: Any) -> str:
         return f"choose from {', '.join(map(repr, CHOICES[option]))}"
     if option in COUNTS and not (_is_count(value) or (option == "groups" and value is None)):
         return f"give a whole number from 1 to {LARGEST}"
+    if option in HALVINGS and not (_is_int(value) and value in HALVINGS[option]):
+        return f"give a whole number from {HALVINGS[option][0]} to {HALVINGS[option][-1]}"
     sizes = tuple(value) if isinstance(value, tuple | list) else ()
     if option == "stage_sizes" and not (sizes and all(map(_is_count, sizes))):
         return f"give the blocks of each stage, whole numbers from 1 to {LARGEST}, as 2 2 2 2"
@@ -81,7 +103,11 @@ def _unfit(option: str, value: Any) -> str:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+    return _is_int(value) and 1 <= value <= LARGEST
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_floating(value: Any) -> bool:

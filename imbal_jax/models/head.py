@@ -18,7 +18,7 @@ class LinearHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        """float32 [B, D] -> float32 [B, num_outputs]."""
+        """float32 [..., D] -> float32 [..., num_outputs]."""
         kernel_init, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
         kernel = self.param("kernel", kernel_init, (features.shape[-1], self.num_outputs), self.param_dtype)
         bias = self.param("bias", zeros, (self.num_outputs,), self.param_dtype)
@@ -37,7 +37,7 @@ class CosineHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        """float32 [B, D] -> float32 [B, num_outputs]."""
+        """float32 [..., D] -> float32 [..., num_outputs]."""
         # uniform over [-1, 1] as in the code of Cao et al.; only the direction of a column counts
         uniform = nn.initializers.uniform(2.0)
         kernel = self.param(
