@@ -1,6 +1,8 @@
 """Losses for imbalanced data: pure and unreduced, one value per example or label; and one reduction."""
 
 from imbal_jax.losses.contrastive import balanced_contrastive, has_positive, sup_con
+from imbal_jax.losses.distances import boundary, hausdorff, signed_distances
+from imbal_jax.losses.lovasz import lovasz_hinge, lovasz_softmax
 from imbal_jax.losses.margin import class_dependent_temperature, ldam, vector_scaling
 from imbal_jax.losses.mining import hard_negatives
 from imbal_jax.losses.multilabel import class_balanced_sigmoid_focal, distribution_balanced
@@ -9,7 +11,7 @@ from imbal_jax.losses.overlap import (
     focal_tversky,
     generalized_dice,
     jaccard,
-    lovasz_softmax,
+    matthews,
     present,
     tversky,
     unified_focal,
@@ -24,6 +26,7 @@ from imbal_jax.losses.reweighting import (
     poly1,
 )
 from imbal_jax.losses.sigmoid import asymmetric, binary_cross_entropy, sigmoid_focal
+from imbal_jax.losses.skeletons import cl_dice, soft_skeleton
 from imbal_jax.losses.softmax import (
     balanced_softmax,
     bayesian_cross_entropy,
@@ -41,6 +44,8 @@ __all__ = [
     "balanced_softmax",
     "bayesian_cross_entropy",
     "binary_cross_entropy",
+    "boundary",
+    "cl_dice",
     "class_balanced_focal",
     "class_balanced_sigmoid_focal",
     "class_dependent_temperature",
@@ -53,19 +58,24 @@ __all__ = [
     "generalized_dice",
     "hard_negatives",
     "has_positive",
+    "hausdorff",
     "influence_balanced",
     "jaccard",
     "label_aware_smoothing",
     "ldam",
     "logit_adjusted",
+    "lovasz_hinge",
     "lovasz_softmax",
+    "matthews",
     "pairwise_auc",
     "partial_auc",
     "poly1",
     "present",
     "sigmoid_focal",
+    "signed_distances",
     "smooth_ap",
     "soft_partial_auc",
+    "soft_skeleton",
     "sup_con",
     "targets_and_mask",
     "tversky",

@@ -15,27 +15,16 @@ the truth is known; and returns [B, C] or [B], float32 (float64 for float64 prob
 - Exponents and shares may be traced; their values are then not checked.
 """
 
-import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
-from imbal_jax.losses.arguments import (
-    as_computed,
-    as_mask,
-    check_above_zero,
-    check_broadcast,
-    check_numbers,
-    check_scalar,
-    check_within,
-    known_values,
-)
+from imbal_jax.losses.arguments import check_above_zero, check_scalar, check_within
+from imbal_jax.losses.pixels import checked_pixels, checked_targets, power, ratio, smoothing, sums
 
 _LEAST = 1e-7  # lower limit of probabilities before the logarithm
-_ROUNDING = 1e-2  # in half precision; logits are further outside
 
 
 def dice(
@@ -62,10 +51,10 @@ def dice(
     >>> print(dice(probabilities, jnp.array([[[1, 0], [0, 1]]])))  # 1 - 2/3, and a miss
     [[0.3333 1.0000]]
     """
-    smooth = _smoothing(smooth, probabilities)
-    probabilities, targets, _ = _checked(probabilities, targets, mask)
-    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
-    return 1 - _ratio(2 * hits + smooth, 2 * hits + alarms + misses + smooth)
+    smooth = smoothing(smooth, probabilities)
+    probabilities, targets, _ = checked_pixels(probabilities, targets, mask)
+    hits, alarms, misses, smooth = sums(probabilities, targets, smooth)
+    return 1 - ratio(2 * hits + smooth, 2 * hits + alarms + misses + smooth)
 
 
 def jaccard(
@@ -102,17 +91,17 @@ def tversky(
     """
     check_scalar("alpha", alpha)
     check_scalar("beta", beta)
-    smooth = _smoothing(smooth, probabilities)
-    probabilities, targets, _ = _checked(probabilities, targets, mask)
+    smooth = smoothing(smooth, probabilities)
+    probabilities, targets, _ = checked_pixels(probabilities, targets, mask)
     return _tversky(probabilities, targets, alpha, beta, smooth)
 
 
 def _tversky(
     probabilities: jax.Array, targets: jax.Array, alpha: ArrayLike, beta: ArrayLike, smooth: ArrayLike
 ) -> jax.Array:
-    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
+    hits, alarms, misses, smooth = sums(probabilities, targets, smooth)
     alpha, beta = jnp.asarray(alpha, hits.dtype), jnp.asarray(beta, hits.dtype)
-    return 1 - _ratio(hits + smooth, hits + alpha * alarms + beta * misses + smooth)
+    return 1 - ratio(hits + smooth, hits + alpha * alarms + beta * misses + smooth)
 
 
 def focal_tversky(
@@ -139,7 +128,7 @@ def focal_tversky(
     """
     check_above_zero("gamma", gamma)
     loss = tversky(probabilities, targets, alpha=alpha, beta=beta, smooth=smooth, mask=mask)
-    return _power(loss, 1 / jnp.asarray(gamma, loss.dtype))
+    return power(loss, 1 / jnp.asarray(gamma, loss.dtype))
 
 
 def generalized_dice(
@@ -167,9 +156,9 @@ def generalized_dice(
     powers = {"square": 2, "simple": 1, "uniform": 0}
     if weighting not in powers:
         raise ValueError(f"weighting is {weighting!r}, allowed are {', '.join(powers)}")
-    smooth = _smoothing(smooth, probabilities)
-    probabilities, targets, _ = _checked(probabilities, targets, mask)
-    hits, alarms, misses, smooth = _sums(probabilities, targets, smooth)
+    smooth = smoothing(smooth, probabilities)
+    probabilities, targets, _ = checked_pixels(probabilities, targets, mask)
+    hits, alarms, misses, smooth = sums(probabilities, targets, smooth)
     pixels = jax.lax.stop_gradient(hits + misses)
     there = pixels > 0
     weights = jnp.where(there, 1 / jnp.where(there, pixels, 1) ** powers[weighting], 0)
@@ -177,39 +166,43 @@ def generalized_dice(
     weights = jnp.where(there, weights, jnp.where(largest > 0, largest, 1))
     overlap = 2 * (weights * hits).sum(axis=-1)
     total = (weights * (2 * hits + alarms + misses)).sum(axis=-1)
-    return 1 - _ratio(overlap + smooth, total + smooth)
+    return 1 - ratio(overlap + smooth, total + smooth)
 
 
-def lovasz_softmax(probabilities: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
-    """The Lovasz extension of the Jaccard loss (Berman, Triki and Blaschko, CVPR 2018), of each image and class.
+def matthews(
+    probabilities: ArrayLike,
+    targets: ArrayLike,
+    smooth: ArrayLike = 1e-5,
+    mask: ArrayLike | None = None,
+) -> jax.Array:
+    """1 - MCC, the soft Matthews correlation (Abhishek and Hamarneh, ISBI 2021, arXiv 2010.13454).
 
-    The mean of 1 - IoU over all thresholds of the errors |t - p|: convex in the errors, and 1 - IoU itself where the
-    probabilities are 0 or 1. Sorts the pixels of an image.
+        MCC = (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN))
+
+    True negatives count too. ``smooth`` is added to TP and to TN, as if so many pixels of either side were found. An
+    image without the class, or full of it, then has loss 0 for a perfect prediction and nearly 1 with mistakes.
 
     Args:
-      probabilities, mask: as in ``dice``.
-      targets: [B, *space, C], 0 or 1.
+      probabilities, targets, mask: as in ``dice``.
+      smooth: scalar, in pixels. At 0 an undefined correlation has loss 0.
 
     Returns:
-      [B, C]. Of a class that the image does not hold: its largest error.
+      [B, C], 0 to 2; 1 for a prediction that knows nothing.
 
     Raises:
-      ValueError: shapes that do not fit.
+      ValueError: as ``dice``.
     """
-    probabilities, targets, known = _checked(probabilities, targets, mask)
-    batch, classes = probabilities.shape[0], probabilities.shape[-1]
-    flat = (batch, math.prod(probabilities.shape[1:-1]), classes)
-    errors, truth = jnp.abs(targets - probabilities).reshape(flat), targets.reshape(flat)
-    order = jnp.argsort(-jax.lax.stop_gradient(errors), axis=1)
-    errors, truth, counted = (
-        jnp.take_along_axis(values, order, axis=1)
-        for values in (errors, truth, jnp.broadcast_to(known, targets.shape).reshape(flat))
-    )
-    missed = jnp.cumsum(truth, axis=1)
-    union = truth.sum(axis=1, keepdims=True) + jnp.cumsum(counted - truth, axis=1)
-    losses = _ratio(missed + union - truth.sum(axis=1, keepdims=True), union, empty=0)
-    steps = jnp.diff(losses, axis=1, prepend=jnp.zeros_like(losses[:, :1]))
-    return (errors * jax.lax.stop_gradient(steps)).sum(axis=1)
+    smooth = smoothing(smooth, probabilities)
+    p, t, known = checked_pixels(probabilities, targets, mask)
+    space = tuple(range(1, p.ndim - 1))
+    pixels = jnp.maximum(jnp.broadcast_to(known, (*p.shape[:-1], 1)).sum(axis=space), 1)
+    # Shares, not counts: the product of four counts of a volume is beyond float32.
+    extra = jnp.asarray(smooth, p.dtype) / pixels
+    hits, rest = (values.sum(axis=space) / pixels + extra for values in (p * t, (1 - p) * (1 - t) * known))
+    alarms, misses = (values.sum(axis=space) / pixels for values in (p * (1 - t), (1 - p) * t))
+    squares = (hits + alarms) * (rest + misses), (hits + misses) * (rest + alarms)
+    roots = [power(square, 0.5) for square in squares]
+    return 1 - ratio(hits * rest - alarms * misses, roots[0] * roots[1])
 
 
 def unified_focal(
@@ -243,8 +236,8 @@ def unified_focal(
     """
     for name, value in (("weight", weight), ("delta", delta), ("gamma", gamma)):
         check_within(name, value, 0, 1)
-    smooth = _smoothing(smooth, probabilities)
-    probabilities, targets, known = _checked(probabilities, targets, mask)
+    smooth = smoothing(smooth, probabilities)
+    probabilities, targets, known = checked_pixels(probabilities, targets, mask)
     if probabilities.shape[-1] < 2:
         raise ValueError("unified_focal needs the background and a class: probabilities have one class")
     sure = jnp.clip(probabilities, _LEAST, 1 - _LEAST)
@@ -254,92 +247,13 @@ def unified_focal(
     pixels = background + delta * surprise[..., 1:].sum(axis=-1)
     space = tuple(range(1, pixels.ndim))
     count = jnp.broadcast_to(known[..., 0], pixels.shape).sum(axis=space)
-    cross_entropy = _ratio(pixels.sum(axis=space), count, empty=0)
+    cross_entropy = ratio(pixels.sum(axis=space), count, empty=0)
     overlap = _tversky(probabilities, targets, 1 - delta, delta, smooth)
-    focused = jnp.concatenate([overlap[:, :1], _power(overlap[:, 1:], 1 - gamma)], axis=-1)
+    focused = jnp.concatenate([overlap[:, :1], power(overlap[:, 1:], 1 - gamma)], axis=-1)
     return weight * cross_entropy + (1 - weight) * focused.mean(axis=-1)
 
 
 def present(targets: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
     """float32 [B, C]: 1 where an image [B, *space, C] holds the class at a known pixel, else 0."""
-    targets, _, _ = _checked(targets, targets, mask)
+    targets, _ = checked_targets(targets, mask)
     return (targets.sum(axis=tuple(range(1, targets.ndim - 1))) > 0).astype(jnp.float32)
-
-
-def _checked(
-    probabilities: ArrayLike, targets: ArrayLike, mask: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Both as floats, hidden pixels as 0; and the mask [B or 1, *space, 1] as 0 and 1."""
-    shape = np.shape(probabilities)
-    if np.shape(targets) != shape or len(shape) < 3:
-        raise ValueError(
-            f"probabilities {shape} and targets {np.shape(targets)}: expected [B, *space, C], both alike"
-        )
-    if mask is not None:
-        check_broadcast("mask", mask, "pixels", shape[:-1])
-    for name, values in (("probabilities", probabilities), ("targets", targets)):
-        check_numbers(name, values)
-        _check_values(name, values, mask)
-    probabilities = as_computed(probabilities)
-    dtype = probabilities.dtype
-    targets = jnp.asarray(targets).astype(dtype)
-    known = jnp.ones((1,) * len(shape), dtype)
-    if mask is not None:  # a value at a hidden pixel, even NaN, enters neither sums nor gradients
-        kept = as_mask(mask, shape[:-1])[..., None]
-        probabilities, targets = jnp.where(kept, probabilities, 0), jnp.where(kept, targets, 0)
-        known = kept.astype(dtype)
-    # Given logits, every loss here returns a plausible number, often a perfect 0.
-    sound = jnp.all(_between(probabilities) & _between(targets), axis=range(1, len(shape)), keepdims=True)
-    return jnp.where(sound, probabilities, jnp.nan), targets, known
-
-
-def _smoothing(smooth: ArrayLike, probabilities: ArrayLike) -> ArrayLike:
-    """``smooth``; for float16 no less than 2^-15, unless it is 0: a class that is neither there nor predicted has the
-    gradient 1 / smooth, and beyond 65504 float16 has infinity."""
-    check_scalar("smooth", smooth)
-    if not isinstance(probabilities, jax.Array | np.ndarray) or probabilities.dtype != jnp.float16:
-        return smooth
-    smooth = jnp.asarray(smooth, jnp.float32)
-    return jnp.where(smooth > 0, jnp.maximum(smooth, 2.0**-15), 0)
-
-
-def _between(values: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
-    return (values >= -_ROUNDING) & (values <= 1 + _ROUNDING)
-
-
-def _check_values(name: str, values: ArrayLike, mask: ArrayLike | None) -> None:
-    """ValueError for a value outside 0 to 1 that is known while tracing, unless hidden."""
-    known, known_mask = known_values(values), known_values(True if mask is None else mask)
-    if known is None or known_mask is None:
-        return
-    wrong = ~_between(known.astype(np.float64))
-    wrong &= np.broadcast_to(known_mask != 0, known.shape[:-1])[..., None]
-    if wrong.any():
-        remedy = (
-            "pass softmax or sigmoid of the logits" if name == "probabilities" else "pass one-hot targets"
-        )
-        raise ValueError(
-            f"{name} hold {float(known[wrong][0]):g}, expected 0 to 1: {remedy}, and hide unknown pixels with mask"
-        )
-
-
-def _sums(
-    probabilities: jax.Array, targets: jax.Array, smooth: ArrayLike
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """TP, FP, FN [B, C] of what was checked, and ``smooth``."""
-    space = tuple(range(1, probabilities.ndim - 1))
-    hits = (probabilities * targets).sum(axis=space)
-    smooth = jnp.asarray(smooth, hits.dtype)
-    return hits, probabilities.sum(axis=space) - hits, targets.sum(axis=space) - hits, smooth
-
-
-def _ratio(above: jax.Array, below: jax.Array, empty: float = 1) -> jax.Array:
-    """above / below, and ``empty``, without gradient, where there is nothing below; NaN where that is NaN."""
-    some = below != 0
-    return jnp.where(some, above / jnp.where(some, below, 1), empty)
-
-
-def _power(loss: jax.Array, exponent: ArrayLike) -> jax.Array:
-    """loss^exponent; at 0, where the slope has no bound, 0 with gradient 0. (A rounding below 0 counts as 0.)"""
-    some = ~(loss <= 0)
-    return jnp.where(some, jnp.where(some, loss, 1) ** exponent, 0)

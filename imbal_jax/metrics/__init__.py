@@ -26,6 +26,11 @@ within an image, sum integer counts, so they do not depend on the order of the c
 undefined (no case, no positive, ...), never a warning; ``macro_mean`` says how many classes a mean covers.
 ValueError for shapes that do not match, for labels out of range and for a NaN among the scores.
 
+Segmentation: ``dice`` and ``iou`` above; of whole sets of images, ``rank_pixels`` (AUROC and average precision in
+bounded memory), ``mask_tables`` and what follows from them, ``threshold_curve`` and ``best_threshold``; of one mask
+``surface_metrics``; of lesions ``froc``. There the last axis of the scores is always that of the classes
+(``metrics.pixels``).
+
 Intervals: ``wilson`` and ``clopper_pearson`` of a rate, ``delong`` of an AUROC and ``delong_difference`` of two,
 ``bootstrap`` of any metric and ``paired_bootstrap`` of the difference of two scores. The last four take
 ``groups``, the patient of each case: images of one patient are not independent.
@@ -44,7 +49,24 @@ from imbal_jax.metrics.decisions import (
     specificity,
 )
 from imbal_jax.metrics.intervals import Interval, clopper_pearson, wilson
+from imbal_jax.metrics.lesions import Froc, froc, froc_score, lesion_sensitivity
+from imbal_jax.metrics.mask_counts import (
+    MASK_METRICS,
+    mask_interval,
+    mask_metric,
+    mask_tables,
+    tables_by_case,
+)
 from imbal_jax.metrics.overlap import dice, iou
+from imbal_jax.metrics.pixel_ranking import (
+    Bounded,
+    PixelRanking,
+    binned_auroc,
+    binned_average_precision,
+    rank_pixels,
+)
+from imbal_jax.metrics.pixel_thresholds import BestThreshold, best_threshold, threshold_curve
+from imbal_jax.metrics.pixels import pixel_histogram
 from imbal_jax.metrics.ranking import (
     auroc,
     average_precision,
@@ -62,19 +84,37 @@ from imbal_jax.metrics.summary import (
     classification_summary,
     flat_metrics,
 )
+from imbal_jax.metrics.surface import (
+    SurfaceMetrics,
+    average_surface_distance,
+    hausdorff,
+    surface_dice,
+    surface_distances,
+    surface_metrics,
+)
 
 __all__ = [
     "AVERAGES",
     "DECISION_METRICS",
+    "MASK_METRICS",
     "RANKING_METRICS",
     "SUMMARY_METRICS",
+    "BestThreshold",
+    "Bounded",
     "DeLong",
     "DeLongDifference",
+    "Froc",
     "Interval",
     "PairedBootstrap",
+    "PixelRanking",
+    "SurfaceMetrics",
     "auroc",
     "average_precision",
+    "average_surface_distance",
     "balanced_accuracy",
+    "best_threshold",
+    "binned_auroc",
+    "binned_average_precision",
     "bootstrap",
     "brier",
     "classification_summary",
@@ -86,18 +126,32 @@ __all__ = [
     "expected_calibration_error",
     "f_beta",
     "flat_metrics",
+    "froc",
+    "froc_score",
     "geometric_mean",
+    "hausdorff",
     "iou",
+    "lesion_sensitivity",
     "macro_mean",
+    "mask_interval",
+    "mask_metric",
+    "mask_tables",
     "matthews_corrcoef",
     "paired_bootstrap",
     "partial_auroc",
+    "pixel_histogram",
     "precision",
+    "rank_pixels",
     "sensitivity",
     "sensitivity_at_specificity",
     "shot_accuracy",
     "shot_means",
     "specificity",
     "specificity_at_sensitivity",
+    "surface_dice",
+    "surface_distances",
+    "surface_metrics",
+    "tables_by_case",
+    "threshold_curve",
     "wilson",
 ]

@@ -132,20 +132,26 @@ def overlap_of(
         tables = tables.sum(axis=0, keepdims=True)
     if average == "micro":
         tables = tables.sum(axis=1, keepdims=True)
-    hit, missed, false_alarm = tables[..., 1, 1], tables[..., 1, 0], tables[..., 0, 1]
-    union = weight * hit + missed + false_alarm
-    values = np.where(union > 0, weight * hit / np.maximum(union, 1), 1.0)
-    undefined = tables.sum(axis=(-2, -1)) == 0
-    if ignore_empty:
-        undefined |= union == 0 if ignore_empty == "both" else hit + missed == 0
-    values = np.where(undefined, np.nan, values)
+    values = overlap_values(tables, weight, ignore_empty)
     if first == "classes":
         return macro_mean([macro_mean(image)[0] for image in values])[0]
     if first == "pairs":
         return macro_mean(values)[0]
     # one class after the other: an image left out of a mean, such as padding, does not change its last bit
     values = np.array([macro_mean(image)[0] for image in values.T])
-    return float(values[0]) if average == "micro" else average_of(values, (hit + missed).sum(axis=0), average)
+    support = tables[..., 1, :].sum(axis=(0, -1))
+    return float(values[0]) if average == "micro" else average_of(values, support, average)
+
+
+def overlap_values(tables: np.ndarray, weight: int, ignore_empty: bool | Literal["both"]) -> np.ndarray:
+    """weight TP / (weight TP + FP + FN) of each table [..., 2, 2]; NaN where ``ignore_empty`` leaves it out."""
+    hit, missed, false_alarm = tables[..., 1, 1], tables[..., 1, 0], tables[..., 0, 1]
+    union = weight * hit + missed + false_alarm
+    values = np.where(union > 0, weight * hit / np.maximum(union, 1), 1.0)
+    undefined = tables.sum(axis=(-2, -1)) == 0
+    if ignore_empty:
+        undefined |= union == 0 if ignore_empty == "both" else hit + missed == 0
+    return np.where(undefined, np.nan, values)
 
 
 def tables_of_images(

@@ -115,6 +115,27 @@ def paired_bootstrap(
     return PairedBootstrap(plain(estimate), *interval, plain(p_value))
 
 
+def bootstrap_values(
+    evaluate: Evaluate,
+    patients: np.ndarray,
+    holds: np.ndarray,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    method: str = "percentile",
+) -> Interval:
+    """The bootstrap interval of what is evaluated on counts, clustered by patient; errors as ``bootstrap``.
+
+    Args:
+      evaluate: function of counts int [R, G], how often each patient is drawn, that gives R values [R, ...].
+      patients: int [N], 0 to G - 1, whose a case is.
+      holds: bool [G, K], whether a patient has a class; the strata follow from it.
+    """
+    study = _Study(np.zeros(patients.size), patients, strata_of(holds), np.ones(patients.size, bool))
+    return _resample(evaluate, study, samples, seed, confidence, method)[1]
+
+
 class _Study(NamedTuple):
     labels: np.ndarray  # -1 where an entry is excluded; no case of which nothing is known
     patients: np.ndarray  # 0 to G - 1, whose each case is

@@ -69,7 +69,7 @@ def test_no_examples_have_no_losses():
     assert losses.lovasz_softmax(np.zeros((0, 2, 2, 3)), np.zeros((0, 2, 2, 3))).shape == (0, 3)
 
 
-@pytest.mark.parametrize("name", ["dice", "jaccard", "generalized_dice", "unified_focal"])
+@pytest.mark.parametrize("name", ["dice", "jaccard", "generalized_dice", "unified_focal", "matthews"])
 def test_the_gradient_of_an_absent_class_is_finite_in_float16(name):
     targets = np.zeros((1, 2, 2, 2))
     targets[..., 1] = 1  # without class 0, and nothing predicted for it

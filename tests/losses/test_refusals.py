@@ -152,6 +152,8 @@ OVERLAP = (
     "generalized_dice",
     "lovasz_softmax",
     "unified_focal",
+    "matthews",
+    "cl_dice",
 )
 
 

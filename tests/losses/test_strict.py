@@ -70,6 +70,9 @@ OVERLAP = {
     "generalized_dice": [{}, {"weighting": "simple"}, {"weighting": "uniform"}],
     "lovasz_softmax": [{}],
     "unified_focal": [{}, {"weight": 1, "delta": 0.7, "gamma": 0.2}],
+    "matthews": [{}, {"smooth": 0}],
+    "cl_dice": [{}, {"iterations": 1, "smooth": 0}],
+    "lovasz_hinge": [{}],
 }
 SURROGATES = [{"surrogate": name, "margin": 2} for name in ("squared", "squared_hinge", "hinge", "logistic")]
 RANKING = {
@@ -80,7 +83,16 @@ RANKING = {
     "smooth_ap": ((), [{}, {"temperature": 0.01}]),
 }
 CONTRASTIVE = {"sup_con": ((), [{}, {"temperature": 1}]), "balanced_contrastive": ((UNIT[:C],), [{}])}
-OTHERS = {"has_positive", "hard_negatives", "present", "targets_and_mask", "weighted_mean"}
+DISTANCES = {"boundary", "hausdorff"}
+OTHERS = {
+    "has_positive",
+    "hard_negatives",
+    "present",
+    "signed_distances",
+    "soft_skeleton",
+    "targets_and_mask",
+    "weighted_mean",
+}
 
 
 def extremes(shape, dtype):
@@ -105,7 +117,7 @@ def check(call, first, *, run=True):
 
 
 def test_every_public_loss_is_checked_here():
-    here = {*ONE_LABEL, *MANY_LABELS, *OVERLAP, *RANKING, *CONTRASTIVE, *OTHERS}
+    here = {*ONE_LABEL, *MANY_LABELS, *OVERLAP, *DISTANCES, *RANKING, *CONTRASTIVE, *OTHERS}
     assert here == set(losses.__all__)
 
 
@@ -153,6 +165,20 @@ def test_losses_of_overlap(name):
                 for targets in (jnp.asarray(truth, jnp.int32), jnp.asarray(truth, dtype)):
                     run = targets.dtype == jnp.int32 and dtype != jnp.bfloat16
                     check(lambda q, t=targets, o=options: loss(q, t, **o), jnp.asarray(p, dtype), run=run)
+
+
+def test_losses_of_distances():
+    rng = np.random.default_rng(4)
+    truth = np.eye(C)[rng.integers(2, size=(2, 3, 3))]
+    distances, mask = losses.signed_distances(truth), rng.integers(2, size=(2, 3, 3))
+    for dtype in DTYPES:
+        for p in (rng.dirichlet(np.ones(C), (2, 3, 3)), truth, 1 - truth):
+            p, run = jnp.asarray(p, dtype), dtype != jnp.bfloat16
+            for hidden in (None, mask):
+                check(lambda q, m=hidden: losses.boundary(q, distances, m), p, run=run)
+                check(lambda q, m=hidden: losses.hausdorff(q, truth, distances, mask=m), p, run=run)
+    with strict():
+        assert losses.soft_skeleton(p, 1, mask).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", RANKING)
