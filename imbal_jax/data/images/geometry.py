@@ -289,7 +289,7 @@ class _Place:
 
 
 def nearest(size: int, length: int) -> np.ndarray:
-    """int [size]: of ``length`` pixels the one in which the middle of each of ``size`` pixels of the same extent is."""
+    """int [size]: which of ``length`` pixels holds the middle of each of ``size`` pixels of the same extent."""
     return ((2 * np.arange(size) + 1) * length) // (2 * size)
 
 
