@@ -207,8 +207,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
             "other data, --data.source folder --data.dir DIR"
         )
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, phantom_lesions, signals, folder, npz, records, tfds:NAME, "
-        f"{', '.join(PUBLIC)}, and package.module:name"
+        f"data.source is {options.source!r}, allowed are phantom, phantom_lesions, signals, folder, npz, records, "
+        f"tfds:NAME, {', '.join(PUBLIC)}, and package.module:name"
     )
 
 

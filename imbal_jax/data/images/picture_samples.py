@@ -158,7 +158,7 @@ def _with_raw_mode(tile: Any, raw: str) -> Any:
 
 
 def orientation_of(image: ImageFile) -> int:
-    """EXIF orientation, 1 to 8; 1 where nothing is said or the EXIF data are damaged. Pillow has turned a TIFF already."""
+    """EXIF orientation, 1 to 8; 1 where nothing or nonsense is said. Pillow has turned a TIFF already."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:

@@ -15,8 +15,8 @@ def write_mask_png(path: Path, mask: np.ndarray, classes: Sequence[str]) -> None
     """Write a mask as a grey PNG file without loss; the file is there whole or not at all.
 
     mask: whole numbers or booleans [h, w]: of two classes, or of one name (a label that overlaps others), 0 and 1
-        become 0 and 255, which any viewer shows; of more classes each pixel holds the index of its class, in 8 bits up
-        to 255 classes, in 16 beyond. -1, what is ignored or was cut off, becomes 0, the background.
+        become 0 and 255, which any viewer shows; of more classes each pixel holds the index of its class, in 8 bits
+        up to 256 classes, in 16 beyond. -1, what is ignored or was cut off, becomes 0, the background.
     Raises InputError for another shape, for a value that is no class, and where the file cannot be written.
     """
     mask = np.asarray(mask)

@@ -11,7 +11,10 @@ from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.errors import InputError
 
 CLASSES = ("background", "lesion")
-CONTRAST = (0.16, 0.40)  # of a lesion, where the whole range is 1; the texture's standard deviation is about 0.1
+CONTRAST = (
+    0.16,
+    0.40,
+)  # of a lesion, where the whole range is 1; the texture's standard deviation is about 0.1
 SOFT = 0.5  # width of the border, as a part of the radius
 NOISE = 0.03  # standard deviation of a pixel
 OCTAVES = ((4, 0.08), (9, 0.05), (20, 0.03))  # points of a coarse grid a side, standard deviation
