@@ -26,13 +26,15 @@ MethodField = Annotated[Method, _MethodArgument]
 class Data:
     """Which images, and how they are split."""
 
-    # "phantom" (made on the spot), "signals" (known signals in noise, with a Bayes score), "folder" (DICOM, PNG,
-    # JPEG, TIFF or BMP files with a table of labels, or in folders called as their classes), "npz" (arrays of images
-    # and labels), or a public set: kermany, kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as
-    # pneumoniamnist; or "records", which imbal-jax ingest, imbal-jax prepare or tensorflow-datasets prepared: they
-    # stay on disk, in their own size and split; or "tfds:NAME", a set of the tensorflow-datasets catalogue
-    # (tfds:patch_camelyon), in its own split; or one's own, a function at package.module:name that is given these
-    # options and returns a Dataset, or a Dataset and its split, a mapping of train, validation and test to indices.
+    # "phantom" (made on the spot), "phantom_lesions" (pictures with masks of small lesions, made likewise), "signals"
+    # (known signals in noise, with a Bayes score), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of
+    # labels, in folders called as their classes, or with masks), "npz" (arrays of images and labels or masks), or a
+    # public set: kermany, kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as pneumoniamnist, and with
+    # masks chase, chase_second, skin_lesions; or "records", which imbal-jax ingest, imbal-jax prepare or
+    # tensorflow-datasets prepared: they stay on disk, in their own size and split; or "tfds:NAME", a set of the
+    # tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split; or one's own, a function at
+    # package.module:name that is given these options and returns a Dataset, or a Dataset and its split, a mapping of
+    # train, validation and test to indices.
     source: str = "phantom"
     # Where the files lie, the NPZ file, or the prepared sets of the catalogue; phantoms are written there.
     dir: Path | None = None
@@ -92,10 +94,12 @@ class Data:
     download: bool = False
     # Processes that read records, where two threads of this one (0) are too slow.
     workers: int = 0
-    # Phantom radiographs to make; or training images of signals.
+    # Phantom radiographs, or pictures of phantom_lesions, to make; or training images of signals.
     phantom_images: int = 8000
-    # Normal phantoms, or training images of signals, to abnormal ones.
+    # Normal phantoms, or training images of signals, to abnormal ones; pictures without lesions to those with.
     phantom_imbalance: float = 100.0
+    # Of phantom_lesions: lesion pixels as a share of all pixels of all images.
+    lesion_share: float = 0.0007
     # Of signals: d' of each finding where its place is known, the distance between the scores of the ideal observer
     # with and without the signal, in standard deviations. 2 is an AUROC of 0.921, 3 of 0.983.
     detectability: float = 3.0

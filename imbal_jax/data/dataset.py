@@ -12,8 +12,8 @@ import numpy as np
 from imbal_jax.data.folders.labelled_folder import FolderImages, read_folder, read_labelled_files
 from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.resize import Fit
-from imbal_jax.data.label_checks import check_names, check_values, many_labels, one_label
-from imbal_jax.data.labels import image_counts, image_labels, is_many
+from imbal_jax.data.label_checks import check_names, check_values, checked_labels
+from imbal_jax.data.labels import image_counts, image_labels, is_many, is_mask, is_overlapping
 from imbal_jax.data.tables.frame import Frame, frame_table
 from imbal_jax.data.tables.labels_table import LabelKind, check_classes, labels_table
 from imbal_jax.errors import InputError
@@ -44,8 +44,9 @@ class Dataset:
     """Images with their labels and patients.
 
     images: uint8 or uint16 [N, H, W, channels], in memory or on disk; the whole range of the type stands for 0 to 1.
-    labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, -1 (uncertain) or -2 (missing); or
-        int [N, H, W], a mask: the class index of each pixel, for a task that reads masks (``Config.task``).
+    labels: int32 [N], a class index; or int8 [N, L], one column a label with 1, 0, -1 (uncertain) or -2 (missing).
+        Masks: int8 [N, H, W] (int16 beyond 127 classes), the class index of each pixel, -1 ignored; or of labels that
+        overlap int8 [N, H, W, L], with 1, 0, -1 and -2.
     groups: int [N] or str [N], the patient of each image; no patient is in two splits.
     classes: the C class names, or the L label names.
     notes: what was found while reading, one line each: flags, rows and files left out, how patients were identified.
@@ -165,24 +166,28 @@ class Dataset:
         """A data set made of arrays, which are checked.
 
         images: uint8 or uint16 [N, H, W] or [N, H, W, channels]. labels: int [N], or [N, L] with 1, 0, -1 (uncertain)
-        and -2 (missing), or masks [N, H, W], the class of each pixel. groups: [N], the patient of each image; None:
-        each counts as its own. classes: names; None: "0", "1", ... Raises InputError naming the first thing wrong.
+        and -2 (missing); or masks [N, H, W], the class of each pixel, -1 where none counts (a mask of 0 and 255 or of
+        booleans has the classes 0 and 1), or [N, H, W, L] of labels that overlap, as [N, L]. A last axis of 1 is
+        dropped unless one name is given. groups: [N], the patient of each image; None: each counts as its own.
+        classes: names; None: "0", "1", ... Raises InputError naming the first thing wrong.
         """
         images, labels = _array(images, "images"), _array(labels, "labels")
         if images.ndim == 3:
             images = images[..., None]
         if images.dtype.kind in "iuf":
             images = images.astype(images.dtype.newbyteorder("="), copy=False)
-        masks = labels.ndim >= 3 and labels.shape == images.shape[:-1]
+        masks = is_mask(labels) and labels.ndim <= 4 and labels.shape[:3] == images.shape[:3]
         if not (labels.ndim in (1, 2) or masks) or labels.dtype.kind not in "iub":
             raise InputError(
                 f"labels are {labels.dtype} {list(labels.shape)}, expected whole numbers [N], [N, labels] "
-                "or, of masks, [N, H, W] as the images are"
+                "or, of masks, [N, H, W] or [N, H, W, labels] as the images are"
             )
+        if is_overlapping(labels) and labels.shape[3] == 1 and (classes is None or len(classes) != 1):
+            labels = labels[..., 0]
         if isinstance(classes, str):
             raise InputError(f"classes are the text {classes!r}: give a list of names")
         names = tuple(map(str, classes)) if classes is not None else ()
-        labels, names, notes = (many_labels if is_many(labels) else one_label)(labels, names)
+        labels, names, notes = checked_labels(labels, names)
         if groups is None:
             groups = np.arange(images.shape[0] if images.ndim else 0)
             notes += (
@@ -246,9 +251,10 @@ def check_dataset(data: Dataset) -> Dataset:
     if not present.all():
         missing = ", ".join(name for name, has in zip(data.classes, present, strict=True) if not has)
         raise InputError(f"no example of class {missing}: remove the class or add images")
-    if data.labels.ndim == 1 and len(data.classes) == 1:
+    if not (is_many(data.labels) or is_overlapping(data.labels)) and len(data.classes) == 1:
+        whose = "all pixels are" if is_mask(data.labels) else f"all {len(data):,} images are"
         raise InputError(
-            f"all {len(data):,} images are of one class, {data.classes[0]}, and a classifier needs two or more: add "
+            f"{whose} of one class, {data.classes[0]}, and a classifier needs two or more: add "
             "images of another class"
         )
     return data
@@ -267,6 +273,9 @@ def check_labels(data: Dataset) -> Dataset:
             f"{nameless} of {count} groups are missing (NaN, None or nothing): give every image its patient, or a "
             "name of its own where nobody knows"
         )
+    if is_mask(data.labels) and data.labels.shape[1:3] != data.images.shape[1:3]:
+        shapes = [" x ".join(map(str, array.shape[1:3])) for array in (data.labels, data.images)]
+        raise InputError(f"masks are {shapes[0]} pixels, the images {shapes[1]}: give them the same size")
     check_values(data.labels, data.classes)
     return data
 

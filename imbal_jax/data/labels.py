@@ -1,14 +1,17 @@
-"""Label arrays: one class an image, or many labels an image.
+"""Label arrays: one class an image, many labels an image, or masks of either.
 
 One label:   int32 [N], the index of the class.
 Many labels: int8 [N, L], one column a label, holding 1, 0, ``UNCERTAIN`` or ``MISSING``.
-Masks:       int [N, H, W], the class of each pixel. Splits, draws and counts take an image by the classes that
-             occur in its mask (``image_labels``).
+Masks:       int8 [N, H, W] (int16 beyond 127 classes), the class of each pixel, ``IGNORED`` where none counts.
+Overlapping: int8 [N, H, W, L], as many labels, of each pixel.
+
+Splits, draws and counts take an image by the classes that occur in its mask (``image_labels``).
 
 Code above this module asks these functions, not the number of dimensions.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +20,9 @@ from imbal_jax.errors import InputError
 
 UNCERTAIN = -1  # many labels: the reader could not decide
 MISSING = -2  # many labels: nobody has said
+IGNORED = -1  # masks: a pixel that counts neither in training nor in a score
+
+_STRETCH = 2**22  # pixels of masks that are looked at together
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,57 @@ def is_many(labels: np.ndarray) -> bool:
     return np.ndim(labels) == 2
 
 
+def is_mask(labels: np.ndarray) -> bool:
+    """Whether pixels have labels, [N, H, W] or [N, H, W, L], and not whole images."""
+    return np.ndim(labels) >= 3
+
+
+def is_overlapping(labels: np.ndarray) -> bool:
+    """Whether a pixel has many labels, [N, H, W, L], rather than one class."""
+    return np.ndim(labels) == 4
+
+
+def mask_dtype(num_classes: int) -> np.dtype:
+    """The type of masks of one class a pixel: int8, beyond 127 classes int16."""
+    return np.dtype(np.int8 if num_classes <= 127 else np.int16)
+
+
+def stretches(labels: np.ndarray) -> Iterator[slice]:
+    """Images that are looked at together, so that what is computed of masks stays small."""
+    step = max(1, _STRETCH // max(1, math.prod(labels.shape[1:])))
+    return (slice(start, start + step) for start in range(0, len(labels), step))
+
+
+def mask_values(masks: np.ndarray) -> np.ndarray:
+    """The different values of whole numbers [N, ...], sorted."""
+    if not masks.size:
+        return np.zeros(0, masks.dtype)
+    if masks.dtype == bool:
+        return np.unique(masks)
+    low, high = int(masks.min()), int(masks.max())
+    if high - low >= 2**16:
+        return np.unique(masks)
+    found = np.zeros(high - low + 1, bool)
+    for part in stretches(masks):
+        found |= np.bincount(masks[part].ravel().astype(np.int32) - low, minlength=len(found)) > 0
+    return np.flatnonzero(found) + low
+
+
 def image_labels(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """What is known of whole images: labels [N], [N, L] as they are; of masks int8 [N, C], 1 where a class occurs."""
-    if np.ndim(labels) <= 2:
+    """What is known of whole images, int8 [N, C] of masks; other labels, [N] and [N, L], as they are.
+
+    Masks [N, H, W]: 1 where a class occurs, else 0. Overlapping [N, H, W, L]: the highest of the values, so that a
+    label is 1 where a pixel has it and 0 where none has it and of some it is known.
+    """
+    if is_overlapping(labels):
+        return labels.max(axis=(1, 2), initial=MISSING).astype(np.int8)
+    if not is_mask(labels):
         return labels
-    flat = labels.reshape(len(labels), -1)
-    occurs = [(flat == c).any(axis=1) for c in range(num_classes)]
-    return np.stack(occurs, axis=1).astype(np.int8)
+    found = np.zeros((len(labels), num_classes), np.int8)
+    for image, mask in enumerate(labels):
+        counts = np.bincount(mask.ravel().astype(np.int32) + 1, minlength=num_classes + 1)
+        found[image] = counts[1 : num_classes + 1] > 0
+    return found
 
 
 def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:

@@ -15,6 +15,7 @@ from imbal_jax.data.records.record_set import open_records
 from imbal_jax.data.sources.npz_file import npz_set
 from imbal_jax.data.sources.own import own_source
 from imbal_jax.data.sources.phantom import write_phantoms
+from imbal_jax.data.sources.phantom_lesions import read_phantom_lesions
 from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.data.sources.signals import read_signals
 from imbal_jax.data.sources.tfds_preparation import PREFIX
@@ -184,6 +185,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
     options = asked.options
     if options.source == "phantom":
         return _phantoms(asked), None
+    if options.source == "phantom_lesions":
+        return read_phantom_lesions(options, asked.pictures), None
     if options.source == "signals":
         return read_signals(options, counter(asked.say, "images of signals made"))
     if options.source == "folder":
@@ -204,8 +207,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
             "other data, --data.source folder --data.dir DIR"
         )
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, signals, folder, npz, records, tfds:NAME, "
-        f"{', '.join(PUBLIC)}, and package.module:name"
+        f"data.source is {options.source!r}, allowed are phantom, phantom_lesions, signals, folder, npz, records, "
+        f"tfds:NAME, {', '.join(PUBLIC)}, and package.module:name"
     )
 
 

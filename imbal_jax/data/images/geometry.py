@@ -17,7 +17,8 @@ import numpy as np
 
 from imbal_jax.data.images.pictures import LUMA, Picture, open_picture
 from imbal_jax.data.images.refusal import ReadError
-from imbal_jax.data.images.resize import FITS, Fit, fit_square, fit_squares, lay_out
+from imbal_jax.data.images.resize import FITS, Fit, central_part, fit_square, fit_squares, lay_out
+from imbal_jax.data.labels import IGNORED
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_json
 
@@ -134,23 +135,61 @@ class Geometry:
                 out[start : start + TOGETHER, ..., c] = fit_squares(plane, self.size, self.bits, self.fit)
         return out
 
-    def mask(self, pixels: np.ndarray) -> np.ndarray:
-        """[size, size, C] of labels of pixels [h, w, C], fitted as the picture is; no values between, 0 beside it."""
-        rows, columns = pixels.shape[:2]
-        if self.fit == "crop":
-            side = min(rows, columns)
-            top, left = (rows - side) // 2, (columns - side) // 2
-            pixels = pixels[top : top + side, left : left + side]
-            rows = columns = side
-        layout = lay_out(rows, columns, self.size, 1.0, self.fit)
-        down, across = (
-            ((np.arange(side) + 0.5) * length / side).astype(int)
-            for side, length in ((layout.height, rows), (layout.width, columns))
-        )
-        square = np.zeros((self.size, self.size, pixels.shape[2]), pixels.dtype)
-        top, left = (self.size - layout.height) // 2, (self.size - layout.width) // 2
-        square[top : top + layout.height, left : left + layout.width] = pixels[down][:, across]
+    def mask(self, pixels: np.ndarray, aspect: float = 1.0, *, beside: int = IGNORED) -> np.ndarray:
+        """[size, size] or [size, size, C] of labels of pixels [h, w] or [h, w, C], fitted as their picture is.
+
+        Each pixel of the square takes the label of the nearest pixel of the mask at the place where the picture is
+        sampled, so that there are no values between two labels. aspect: as for ``array``. beside: the value of what
+        is no picture, where ``fit`` pads. Raises ReadError as ``array``, and InputError where the type cannot hold
+        ``beside``.
+        """
+        if pixels.dtype.kind in "iub" and beside < 0 and pixels.dtype.kind != "i":
+            raise InputError(f"a mask of {pixels.dtype} cannot hold {beside}: give int8 or int16")
+        at = self._place(pixels.shape[0], pixels.shape[1], aspect)
+        square = np.full((self.size, self.size, *pixels.shape[2:]), beside, pixels.dtype)
+        down = at.top + nearest(at.height, at.rows)
+        across = at.left + nearest(at.width, at.columns)
+        square[
+            at.beside_rows : at.beside_rows + at.height, at.beside_columns : at.beside_columns + at.width
+        ] = pixels[down[:, None], across]
         return square
+
+    def restore(
+        self, square: np.ndarray, height: int, width: int, aspect: float = 1.0, *, beside: float | None = None
+    ) -> np.ndarray:
+        """[height, width] or [height, width, C] of [size, size] or [size, size, C], what ``mask`` or ``array`` undo.
+
+        square: whole numbers, of which the nearest is taken, or floats (probabilities), between which is interpolated
+        linearly. height, width: of the upright picture that the square was made of, pixels. aspect: as for ``array``.
+        beside: the value where ``fit`` cut the picture off, -1 of whole numbers, NaN of floats unless given.
+        """
+        at = self._place(height, width, aspect)
+        part = square[
+            at.beside_rows : at.beside_rows + at.height, at.beside_columns : at.beside_columns + at.width
+        ]
+        whole = square.dtype.kind in "iub"
+        if beside is None:
+            beside = IGNORED if whole else np.nan
+        if beside < 0 and square.dtype.kind in "ub" and (at.rows, at.columns) != (height, width):
+            raise InputError(f"a mask of {square.dtype} cannot hold {beside}: give int8 or int16")
+        if whole:
+            inside = part[nearest(at.rows, at.height)[:, None], nearest(at.columns, at.width)]
+        else:
+            inside = _linear(_linear(part, at.rows).swapaxes(0, 1), at.columns).swapaxes(0, 1)
+        if (at.rows, at.columns) == (height, width):
+            return np.ascontiguousarray(inside)
+        out = np.full((height, width, *square.shape[2:]), beside, square.dtype)
+        out[at.top : at.top + at.rows, at.left : at.left + at.columns] = inside
+        return out
+
+    def _place(self, rows: int, columns: int, aspect: float) -> "_Place":
+        """Where a picture of ``rows`` x ``columns`` pixels lies in the square."""
+        top = left = 0
+        if self.fit == "crop":
+            top, left, rows, columns = central_part(rows, columns, aspect)
+        layout = lay_out(rows, columns, self.size, aspect, self.fit)
+        beside = (self.size - layout.height) // 2, (self.size - layout.width) // 2
+        return _Place(top, left, rows, columns, layout.height, layout.width, *beside)
 
     def stack(self, squares: list[np.ndarray]) -> np.ndarray:
         """[size, size, channels] of one plane, which is repeated, or of three."""
@@ -233,6 +272,34 @@ class Geometry:
         if not (folder / FILE).is_file():
             return None
         return Geometry.from_json(read_json(folder / FILE, remedy), folder / FILE)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The part of a picture that is shown, from (top, left), and its height and width in the square, from beside."""
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+    height: int
+    width: int
+    beside_rows: int
+    beside_columns: int
+
+
+def nearest(size: int, length: int) -> np.ndarray:
+    """int [size]: which of ``length`` pixels holds the middle of each of ``size`` pixels of the same extent."""
+    return ((2 * np.arange(size) + 1) * length) // (2 * size)
+
+
+def _linear(values: np.ndarray, size: int) -> np.ndarray:
+    """Floats [n, ...] as [size, ...], between whose middles is interpolated; beyond the first and last are these."""
+    length = len(values)
+    at = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
+    low = at.astype(int)
+    share = (at - low).astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
+    return values[low] * (1 - share) + values[np.minimum(low + 1, length - 1)] * share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ def decoded_samples(image: ImageFile, data: bytes, kind: str) -> Samples:
         pixels = pixels[..., 0] if image.mode == "La" else pixels  # multiplied by its alpha already
     else:
         raise ReadError("unsupported-picture")
-    pixels = _upright(pixels, _orientation(image))
+    pixels = upright(pixels, orientation_of(image))
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     colours = 3 if pixels.shape[-1] >= 3 else 1
@@ -157,8 +157,8 @@ def _with_raw_mode(tile: Any, raw: str) -> Any:
     return tile._make(changed) if hasattr(tile, "_make") else changed
 
 
-def _orientation(image: ImageFile) -> int:
-    """1 to 8; 1 where nothing is said or the EXIF data are damaged. Pillow has turned a TIFF already."""
+def orientation_of(image: ImageFile) -> int:
+    """EXIF orientation, 1 to 8; 1 where nothing or nonsense is said. Pillow has turned a TIFF already."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:
@@ -166,7 +166,7 @@ def _orientation(image: ImageFile) -> int:
     return value if value in _TURNS else 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """A view of pixels [h, w, ...]."""
     if orientation not in _TURNS:
         return pixels

@@ -52,13 +52,17 @@ def extent(rows: int, columns: int, aspect: float) -> tuple[float, float]:
 
 def central_square(picture: np.ndarray, aspect: float) -> np.ndarray:
     """The square in the middle of [rows, columns], to the nearest pixel."""
-    tall, wide = extent(picture.shape[0], picture.shape[1], aspect)
-    side = min(tall, wide)
-    rows, columns = (
-        max(1, round(n * side / length)) for n, length in zip(picture.shape, (tall, wide), strict=True)
-    )
-    top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
+    top, left, rows, columns = central_part(picture.shape[0], picture.shape[1], aspect)
     return np.ascontiguousarray(picture[top : top + rows, left : left + columns])
+
+
+def central_part(rows: int, columns: int, aspect: float) -> tuple[int, int, int, int]:
+    """Top, left, rows and columns of the square in the middle, to the nearest pixel."""
+    sides = extent(rows, columns, aspect)
+    high, wide = (
+        max(1, round(n * min(sides) / side)) for n, side in zip((rows, columns), sides, strict=True)
+    )
+    return (rows - high) // 2, (columns - wide) // 2, high, wide
 
 
 def fit_square(

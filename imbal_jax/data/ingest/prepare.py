@@ -16,7 +16,7 @@ from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.ingest.journal import Place
 from imbal_jax.data.ingest.manifest import write_checksums
 from imbal_jax.data.ingest.record_writing import Item, Layout, write_records
-from imbal_jax.data.labels import LabelLayout
+from imbal_jax.data.labels import LabelLayout, is_mask
 from imbal_jax.data.records.label_index import build_index
 from imbal_jax.data.sources.public_set import Example, PublicSet, Streamed
 from imbal_jax.data.sources.public_sets import PUBLIC
@@ -160,6 +160,11 @@ def _open(options: PrepareOptions, source: PublicSet) -> Streamed:
     if streamed is not None:
         return streamed
     data, given = source.load(options.dir, asked, download=options.download)
+    if is_mask(data.labels):
+        raise InputError(
+            f"{options.name} has masks, which records do not hold yet: train on it with --data.source {options.name} "
+            f"--data.dir {options.dir}"
+        )
     geometry = asked.geometry() if data.geometry is None else data.geometry
     digits = len(str(len(data)))
     rows = data.labels.reshape(len(data), -1)  # one class, or 1 and 0 for each of many labels

@@ -88,7 +88,7 @@ def read_ham10000(source: PublicSet, folder: Path, asked: AskedGeometry, downloa
     Groups are lesions: the source names no patients. The source has no split. Raises InputError for a missing
     table, a picture that no table lists, another class, and a size that the condensed copy does not have.
     """
-    condensed = _condensed_copy(folder, asked)
+    condensed = condensed_copy(folder, asked)
     if condensed:
         return _read_condensed(condensed, asked.geometry(channels=3)), None
     streamed = _stream_files(source, folder, asked, download)
@@ -109,13 +109,13 @@ def read_ham10000(source: PublicSet, folder: Path, asked: AskedGeometry, downloa
 
 def stream_ham10000(source: PublicSet, folder: Path, asked: AskedGeometry, download: bool) -> Streamed | None:
     """The images that ``read_ham10000`` reads, one after the other; None where the condensed copy is read."""
-    return None if _condensed_copy(folder, asked) else _stream_files(source, folder, asked, download)
+    return None if condensed_copy(folder, asked) else _stream_files(source, folder, asked, download)
 
 
 def _stream_files(source: PublicSet, folder: Path, asked: AskedGeometry, download: bool) -> Streamed:
-    if _table(folder, TABLE) is None or not any(pictures(folder, ".jpg")):
+    if find_table(folder, TABLE) is None or not any(pictures(folder, ".jpg")):
         source.fetch(folder, download)
-    path = _table(folder, TABLE)
+    path = find_table(folder, TABLE)
     if path is None:
         raise InputError(f"no {TABLE}.csv in {folder}: {source.placement}")
     table, test, geometry = ham10000_table(path), _test_images(folder), asked.geometry(channels=3)
@@ -149,13 +149,14 @@ def _stream_files(source: PublicSet, folder: Path, asked: AskedGeometry, downloa
     return Streamed(CLASSES, examples(), lambda ids: None, geometry, notes)
 
 
-def _table(folder: Path, name: str) -> Path | None:
+def find_table(folder: Path, name: str) -> Path | None:
+    """The table of this name, under any of ``ENDINGS``; None where it is absent."""
     return next((path for ending in ENDINGS if (path := find(folder, name + ending)) is not None), None)
 
 
 def _test_images(folder: Path) -> frozenset[str]:
     """Ids of the challenge's test images, where their table lies in the folder."""
-    path = _table(folder, TEST_TABLE)
+    path = find_table(folder, TEST_TABLE)
     if path is None:
         return frozenset()
     text = read_table_text(path)
@@ -167,7 +168,7 @@ def _test_images(folder: Path) -> frozenset[str]:
     return frozenset(cells[place] for _, cells in text.rows)
 
 
-def _condensed_copy(folder: Path, asked: AskedGeometry) -> Path | None:
+def condensed_copy(folder: Path, asked: AskedGeometry) -> Path | None:
     """The condensed copy, where it is to be read; InputError where it is too small and all that there is."""
     condensed = find(folder, CONDENSED)
     largest = _LARGEST[asked.fit or "pad"]
@@ -203,7 +204,7 @@ def _read_condensed(condensed: Path, geometry: Geometry) -> Dataset:
     )
 
 
-_DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
+DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
 HAM10000 = PublicSet(
     name="ham10000",
     read=read_ham10000,
@@ -215,9 +216,9 @@ HAM10000 = PublicSet(
     placement="place HAM10000_metadata.csv, HAM10000_images_part_1.zip and HAM10000_images_part_2.zip (2.8 GB) from "
     "https://doi.org/10.7910/DVN/DBW86T there",
     files=(  # MD5 as Dataverse shows them; it computes none for the original form of a table
-        File("HAM10000_metadata.csv", f"{_DATAVERSE}/4338392?format=original"),
-        File("HAM10000_images_part_1.zip", f"{_DATAVERSE}/3172585", md5="4639bfa73ab251610530a97c898e6e46"),
-        File("HAM10000_images_part_2.zip", f"{_DATAVERSE}/3172584", md5="da43d6cc50f6613013be07e8986b384b"),
+        File("HAM10000_metadata.csv", f"{DATAVERSE}/4338392?format=original"),
+        File("HAM10000_images_part_1.zip", f"{DATAVERSE}/3172585", md5="4639bfa73ab251610530a97c898e6e46"),
+        File("HAM10000_images_part_2.zip", f"{DATAVERSE}/3172584", md5="da43d6cc50f6613013be07e8986b384b"),
     ),
     prepared={CONDENSED: "e21dd40c591c0935b8fc876ee6a73040e84677fe01ad0ab78d6a82b540731852"},
 )

@@ -110,11 +110,14 @@ class Pixels:
         """[size, size, C] of a ``tf.train.Feature``; ValueError or OSError where it holds no such picture."""
         if self.stored.encoding != "picture":
             pixels = self.stored.decode(feature)
-            return self.geometry.mask(pixels) if self.mask else self.geometry.arrays(pixels[None])[0]
+            return (
+                self.geometry.mask(pixels, beside=0) if self.mask else self.geometry.arrays(pixels[None])[0]
+            )
         (data,) = feature.bytes_list.value
         try:
             if self.mask:
-                return self.geometry.mask(decode_channels(data, self.stored.shape[-1], self.dtype))
+                pixels = decode_channels(data, self.stored.shape[-1], self.dtype)
+                return self.geometry.mask(pixels, beside=0)
             return self.geometry.picture(data)[0]
         except ReadError as error:
             raise ValueError(str(error)) from None

@@ -97,7 +97,7 @@ def test_a_mask_is_fitted_as_its_picture_without_values_between() -> None:
     mask = np.zeros((20, 60, 1), np.uint8)
     mask[5:15, 20:40] = 7
     for fit in FITS:
-        fitted = Geometry(20, fit).mask(mask)
+        fitted = Geometry(20, fit).mask(mask, beside=0)
         picture = Geometry(20, fit).array((mask[..., 0] > 0).astype(np.float32))[..., 0]
         assert set(np.unique(fitted)) == {0, 7}
         assert (fitted[..., 0][picture > 200] == 7).all()

@@ -1,0 +1,1 @@
+"""Mask files: reading them as classes of pixels, finding them, writing them."""
