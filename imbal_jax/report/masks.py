@@ -15,6 +15,7 @@ from imbal_jax.console import duration, percent
 from imbal_jax.data.dataset import Images
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.metrics.clusters import patient_numbers
+from imbal_jax.metrics.mask_counts import MASK_METRICS
 from imbal_jax.report.html import (
     Html,
     before_anything,
@@ -32,7 +33,7 @@ from imbal_jax.report.metrics_only import named_places
 from imbal_jax.report.plots import draw, line, svg
 from imbal_jax.report.result import RunResult
 from imbal_jax.report.use import said_first
-from imbal_jax.tasks.mask_table import MaskScores, intervals, rates
+from imbal_jax.tasks.mask_table import MaskScores, intervals
 
 FOUND, MISSED, FALSE = (46, 160, 67), (227, 78, 38), (47, 111, 237)
 """Colours of true positive, false negative and false positive pixels."""
@@ -123,8 +124,8 @@ def masks_by_case(runs: Sequence[RunResult], grouped_by: str) -> str:
 
 def case_dice(run: RunResult, place: int) -> np.ndarray:
     """[G'], the Dice of the cases that hold the finding."""
-    counts = _masks(run).of_cases(_cases(run))[:, place]
-    return rates(counts[counts[:, 0] + counts[:, 2] > 0].T)["dice"]
+    tables = _masks(run).of_cases(_cases(run))[:, place]
+    return MASK_METRICS["dice"](tables[_holding(tables)], True)
 
 
 def masks_pictures(runs: Sequence[RunResult], images: Images) -> str:
@@ -133,16 +134,17 @@ def masks_pictures(runs: Sequence[RunResult], images: Images) -> str:
     run, parts = runs[best], []
     for place in _findings(runs):
         scores = _masks(run)
-        counts = scores.counts[:, place]
-        held = np.flatnonzero(counts[:, 0] + counts[:, 2] > 0)
-        alarms = np.flatnonzero((counts[:, 0] + counts[:, 2] == 0) & (counts[:, 1] > 0))
-        dice = rates(counts.T)["dice"]
+        tables = scores.tables[:, place]
+        held = np.flatnonzero(_holding(tables))
+        false = tables[:, 0, 1]
+        alarms = np.flatnonzero(~_holding(tables) & (false > 0))
+        dice = MASK_METRICS["dice"](tables, True)
         order = held[np.argsort(dice[held], kind="stable")]
         worst = list(order[: SHOWN - 2])
         others = (
             [order[len(order) // 2], order[-1]] if len(order) >= SHOWN else list(order[SHOWN - 2 : SHOWN])
         )
-        of_nothing = list(alarms[np.argsort(-counts[alarms, 1], kind="stable")][:3])
+        of_nothing = list(alarms[np.argsort(-false[alarms], kind="stable")][:3])
         blocks: list[tuple[str, Sequence[int]]] = [
             ("Worst", worst),
             ("Median and best", others),
@@ -152,7 +154,7 @@ def masks_pictures(runs: Sequence[RunResult], images: Images) -> str:
         for heading, chosen in blocks:
             shown = []
             for image in chosen:
-                figure = _figure(np.asarray(images[int(image)]), scores, int(image), place, counts[image])
+                figure = _figure(np.asarray(images[int(image)]), scores, int(image), place)
                 left -= len(figure)
                 if left > 0:
                     shown.append(figure)
@@ -186,13 +188,13 @@ def marked(image: np.ndarray, truth: np.ndarray, called: np.ndarray) -> np.ndarr
     return np.rint(out).astype(np.uint8)
 
 
-def _figure(image: np.ndarray, scores: MaskScores, number: int, place: int, counts: np.ndarray) -> str:
+def _figure(image: np.ndarray, scores: MaskScores, number: int, place: int) -> str:
     truth, called = scores.truth(number, place), scores.called(number, place)
     image, truth, called = _closer(image, truth, called)
-    dice = float(rates(counts)["dice"])
-    hits, alarms, misses, _ = (int(value) for value in counts)
-    caption = f"Dice <b>{figures(dice)}</b><br>found {hits:,}, missed {misses:,}, false {alarms:,} pixels"
-    text = f"Dice {figures(dice)}, found {hits}, missed {misses}, false {alarms} pixels"
+    (_, alarms), (misses, hits) = scores.tables[number, place].tolist()
+    dice = figures(2 * hits / max(2 * hits + misses + alarms, 1))
+    caption = f"Dice <b>{dice}</b><br>found {hits:,}, missed {misses:,}, false {alarms:,} pixels"
+    text = f"Dice {dice}, found {hits}, missed {misses}, false {alarms} pixels"
     pair = (
         f"{_embedded(_eight_bits(image), text)}{_embedded(marked(image, truth, called), f'marked; {text}')}"
     )
@@ -236,9 +238,20 @@ def _masks(run: RunResult) -> MaskScores:
 
 
 def _cases(run: RunResult) -> np.ndarray:
-    count = len(_masks(run).counts)
+    count = len(_masks(run).labels)
     groups = np.arange(count) if run.groups is None else run.groups
     return patient_numbers(groups, np.ones(count, bool), missing="own")
+
+
+def _holding(tables: np.ndarray) -> np.ndarray:
+    """bool [N]: which images or cases hold the finding. tables: [N, 2, 2]."""
+    return tables[:, 1].sum(axis=-1) > 0
+
+
+def _rates(cases: np.ndarray, place: int) -> dict[str, float]:
+    """``MASK_METRICS`` of all pixels together. cases: [G, findings, 2, 2]."""
+    total = cases[:, place].sum(axis=0)
+    return {name: float(formula(total, True)) for name, formula in MASK_METRICS.items()}
 
 
 def _findings(runs: Sequence[RunResult]) -> range:
@@ -247,35 +260,31 @@ def _findings(runs: Sequence[RunResult]) -> range:
 
 def _lead(run: RunResult, place: int, grouped_by: str) -> str:
     scores = _masks(run)
-    cases = scores.of_cases(_cases(run))[:, place]
-    counts, within = cases.sum(axis=0), intervals(cases)
-    values = rates(counts)
-    hits, alarms, misses, rest = (int(value) for value in counts)
-    there = (hits + misses) / max(hits + alarms + misses + rest, 1)
-    holding = int((cases[:, 0] + cases[:, 2] > 0).sum())
-    finds = share(float(values["sensitivity"]), within["sensitivity"])
+    cases = scores.of_cases(_cases(run))
+    values, within = _rates(cases, place), intervals(cases)[place]
+    there = cases[:, place, 1].sum() / max(cases[:, place].sum(), 1)
+    holding = int(_holding(cases[:, place]).sum())
+    finds, right = (share(values[name], within[name]) for name in ("sensitivity", "precision"))
     return (
         f"<b>{escape(run.method)}</b> finds {finds} of the pixels of <b>{escape(scores.findings[place])}</b> (which is "
-        f"{percent(there)} of all), and of the pixels that it "
-        f"calls {share(float(values['precision']), within['precision'])} are right: Dice "
-        f"{bracket(float(values['dice']), within['dice'])}, on {counted(holding, grouped_by)} with it of "
-        f"{len(cases):,}."
+        f"{percent(there)} of all), and of the pixels that it calls {right} are right: Dice "
+        f"{bracket(values['dice'], within['dice'])}, on {counted(holding, grouped_by)} with it of {len(cases):,}."
     )
 
 
 def _row(runs: Sequence[RunResult], i: int, place: int) -> list[str]:
     scores = _masks(runs[i])
-    cases = scores.of_cases(_cases(runs[i]))[:, place]
-    values, within = rates(cases.sum(axis=0)), intervals(cases)
+    cases = scores.of_cases(_cases(runs[i]))
+    values, within = _rates(cases, place), intervals(cases)[place]
     name = method(runs, i)
     if sum(run.method == runs[i].method for run in runs) > 1:
         name = Html(f"{name} <small>seed {runs[i].seed}</small>")
     return [
         name,
-        bracket(float(values["dice"]), within["dice"]),
-        bracket(float(values["iou"]), within["iou"]),
-        share(float(values["sensitivity"]), within["sensitivity"]),
-        share(float(values["precision"]), within["precision"]),
+        bracket(values["dice"], within["dice"]),
+        bracket(values["iou"], within["iou"]),
+        share(values["sensitivity"], within["sensitivity"]),
+        share(values["precision"], within["precision"]),
         figures(scores.thresholds[place]),
     ]
 
@@ -286,16 +295,16 @@ def _empty(runs: Sequence[RunResult], grouped_by: str) -> str:
     for i, run in enumerate(runs):
         cases = _masks(run).of_cases(_cases(run))
         for place in _findings(runs):
-            without = cases[:, place][cases[:, place, 0] + cases[:, place, 2] == 0]
+            without = cases[:, place][~_holding(cases[:, place])][:, 0, 1]
             if len(without):
-                alarmed = int((without[:, 1] > 0).sum())
+                alarmed = int((without > 0).sum())
                 name = _masks(run).findings[place]
                 rows.append(
                     [
                         method(runs, i),
                         name,
                         f"{alarmed:,} of {len(without):,}",
-                        f"{without[:, 1].mean():,.1f}",
+                        f"{without.mean():,.1f}",
                     ]
                 )
     if not rows:

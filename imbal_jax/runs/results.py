@@ -66,12 +66,12 @@ def _of_masks(result: RunResult) -> dict[str, Any]:
     """Of masks: the threshold of each finding, and intervals by case of what is called there."""
     if result.masks is None or result.groups is None:
         return {}
-    cases = result.masks.of_cases(result.groups)
+    within = intervals(result.masks.of_cases(result.groups))
     return {
         name: {
             "threshold": result.masks.thresholds[place],
             "rule": OF_MASKS,
-            "intervals": {key: list(pair) for key, pair in intervals(cases[:, place]).items()},
+            "intervals": {key: list(pair) for key, pair in within[place].items()},
         }
         for place, name in enumerate(result.masks.findings)
     }

@@ -22,7 +22,6 @@ from imbal_jax.tasks.mask_table import (
     best_thresholds,
     encode,
     known_pixels,
-    mask_table,
     pixel_counts,
 )
 from imbal_jax.tasks.task import Table, Task, as_mapping
@@ -289,8 +288,8 @@ class Segmentation(Task):
         return predictions[:, :, ::-1]
 
     def for_evaluation(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
-        """uint16 [B, H, W, findings]: the probabilities as codes (``mask_table.encode``)."""
-        return encode(predictions[..., self.background :], jnp)
+        """uint16 [B, H, W, findings]: the probabilities as codes (``metrics.codes``)."""
+        return encode(predictions[..., self.background :])
 
     def findings(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         """The classes but the background."""
@@ -299,10 +298,19 @@ class Segmentation(Task):
     def table(
         self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...], negative_class: str | None
     ) -> Table:
-        """See ``mask_table.mask_table``: of what is called at ``thresholds``, or at those that the labels prefer."""
-        findings = self.findings(classes)
+        """See ``MaskScores.table``: of what is called at ``thresholds``, or at those that the labels prefer.
+
+        With thresholds, which a finished run has, also of the surfaces (``MaskScores.surfaces``).
+        """
+        scores = self._scores(labels, kept, classes)
+        if self.thresholds is None:
+            return scores.table
+        surfaces = scores.surfaces()
+        return {name: row | surfaces[name] for name, row in scores.table.items()}
+
+    def _scores(self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...]) -> MaskScores:
         thresholds = self.thresholds or best_thresholds(labels, kept, self.background)
-        return mask_table(labels, kept, findings, thresholds, self.background)
+        return MaskScores(self.findings(classes), labels, kept, thresholds, self.background)
 
     def default_criterion(self, data: Dataset, negative_class: str | None) -> tuple[str, str]:
         """IoU of the findings."""
@@ -324,8 +332,7 @@ class Segmentation(Task):
 
     def mask_scores(self, data: Dataset, kept: np.ndarray) -> MaskScores:
         """What is called at the thresholds beside the true masks."""
-        thresholds = self.thresholds or best_thresholds(data.labels, kept, self.background)
-        return MaskScores(self.findings(data.classes), data.labels, kept, thresholds, self.background)
+        return self._scores(data.labels, kept, data.classes)
 
     def lost(self, history: Sequence[Mapping[str, Any]], classes: tuple[str, ...]) -> Sequence[str]:
         """A line for each finding whose Dice has fallen to a tenth of what it was."""

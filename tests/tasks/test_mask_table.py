@@ -1,23 +1,13 @@
 """Masks: what is kept, thresholds, and the table, beside scikit-learn and MONAI."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from monai.metrics import compute_dice
+from monai.metrics import compute_dice, compute_hausdorff_distance
 from sklearn.metrics import average_precision_score, f1_score, jaccard_score, roc_auc_score
 
-from imbal_jax.tasks.mask_table import (
-    best_thresholds,
-    called,
-    counts_of,
-    decode,
-    encode,
-    mask_table,
-    pixel_counts,
-)
+from imbal_jax.metrics.codes import encode
+from imbal_jax.tasks.mask_table import MaskScores, best_thresholds, called, intervals, pixel_counts
 
 
 def lesions(seed: int = 0, count: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -31,29 +21,10 @@ def lesions(seed: int = 0, count: int = 6) -> tuple[np.ndarray, np.ndarray]:
     return masks, exponent / exponent.sum(axis=-1, keepdims=True)
 
 
-@given(st.floats(2e-7, 1 - 2e-7))
-def test_a_code_is_the_probability_to_a_relative_five_thousandth_of_its_odds(p: float) -> None:
-    code = encode(np.float64(p))
-    found = float(decode(code))
-    assert abs(np.log(found / (1 - found)) - np.log(p / (1 - p))) <= 2.5e-4
-
-
-def test_codes_keep_the_order_and_jax_gives_those_of_numpy() -> None:
-    p = np.sort(np.random.default_rng(0).beta(0.1, 5, 20_000)).astype(np.float32)
-    codes = encode(p.astype(np.float64))
-    assert (np.diff(codes.astype(int)) >= 0).all()
-    of_jax = np.asarray(encode(jnp.asarray(p), jnp)).astype(int)
-    assert of_jax.dtype == int
-    assert np.abs(of_jax - codes).max() <= 1  # rounding of float32
-    ends = encode(np.array([0.0, 1.0])).astype(int)
-    assert ends[0] == codes.min() < 200
-    assert ends[1] > 2**16 - 200
-
-
 def test_overlap_and_rank_of_all_pixels_are_scikit_learns() -> None:
     masks, p = lesions()
     kept, thresholds = encode(p[..., 1:]), (0.3, 0.25)
-    table = mask_table(masks, kept, ("a", "b"), thresholds, background=1)
+    table = MaskScores(("a", "b"), masks, kept, thresholds, 1).table
     known = masks >= 0
     multiple = np.where(p[..., 1:] >= thresholds, p[..., 1:] / thresholds, 0)
     expected_calls = np.where(multiple.max(axis=-1) > 0, multiple.argmax(axis=-1) + 1, 0)
@@ -78,7 +49,7 @@ def test_dice_by_image_is_monais_mean_over_the_images_that_hold_the_finding() ->
     found = called(kept, (0.4,), background=1)[..., 0]
     one_hot = [torch.tensor(of[:, None].astype(np.float32)) for of in (found, masks == 1)]
     expected = np.nanmean(compute_dice(*one_hot, ignore_empty=True).numpy())
-    table = mask_table(np.where(masks == 1, 1, 0), kept, ("a",), (0.4,), background=1)
+    table = MaskScores(("a",), np.where(masks == 1, 1, 0), kept, (0.4,), 1).table
     assert table["a"]["dice_by_image"] == pytest.approx(expected, abs=1e-6)
 
 
@@ -99,7 +70,7 @@ def test_the_threshold_chosen_gives_the_best_dice_of_all_thresholds() -> None:
 def test_labels_without_the_finding_leave_the_threshold_at_a_half() -> None:
     masks, p = lesions()
     assert best_thresholds(masks[:1], encode(p[:1, ..., 1:]), background=1) == (0.5, 0.5)
-    table = mask_table(masks[:1], encode(p[:1, ..., 1:]), ("a", "b"), (0.5, 0.5), 1)
+    table = MaskScores(("a", "b"), masks[:1], encode(p[:1, ..., 1:]), (0.5, 0.5), 1).table
     assert np.isnan(table["macro"]["auroc"])
     assert np.isnan(table["a"]["dice_by_image"])
 
@@ -108,15 +79,43 @@ def test_overlapping_labels_are_counted_each_for_itself() -> None:
     rng = np.random.default_rng(3)
     labels = rng.choice([1, 0, -1, -2], size=(4, 9, 9, 2), p=[0.2, 0.6, 0.1, 0.1]).astype(np.int8)
     p = rng.uniform(size=labels.shape)
-    counts = counts_of(labels, encode(p), (0.5, 0.3), background=0)
+    tables = MaskScores(("a", "b"), labels, encode(p), (0.5, 0.3), 0).tables
     for c, threshold in ((0, 0.5), (1, 0.3)):
         truth, found = labels[..., c], p[..., c] >= threshold
         for image in range(4):
             expected = [
-                ((truth[image] == value) & (found[image] == call)).sum()
-                for value, call in ((1, True), (0, True), (1, False), (0, False))
+                [((truth[image] == value) & (found[image] == call)).sum() for call in (False, True)]
+                for value in (0, 1)
             ]
-            np.testing.assert_array_equal(counts[image, c], expected)
+            np.testing.assert_array_equal(tables[image, c], expected)
+
+
+def test_intervals_are_by_case_and_hold_the_value() -> None:
+    masks, p = lesions(4, count=24)
+    scores = MaskScores(("a", "b"), masks, encode(p[..., 1:]), (0.3, 0.25), 1)
+    cases = scores.of_cases(np.arange(24) // 2)
+    assert cases.shape == (12, 2, 2, 2)
+    np.testing.assert_array_equal(cases.sum(axis=0), scores.tables.sum(axis=0))
+    for place, name in enumerate(scores.findings):
+        low, high = intervals(cases)[place]["dice"]
+        assert low < scores.table[name]["dice"] < high
+    assert np.isnan(intervals(cases[:1])[0]["dice"].low)
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+def test_surfaces_are_those_of_monai_over_the_images_that_hold_the_finding() -> None:
+    masks, p = lesions(5)
+    masks = np.maximum(masks, 0)
+    scores = MaskScores(("a", "b"), masks, encode(p[..., 1:]), (0.3, 0.25), 1)
+    found = scores.surfaces()
+    for place, name in enumerate(scores.findings):
+        held = [image for image in range(len(masks)) if (scores.truth(image, place) == 1).any()]
+        one_hot = [
+            torch.tensor(np.stack([[of(image, place) == 1] for image in held]).astype(np.float32))
+            for of in (scores.called, scores.truth)
+        ]
+        expected = compute_hausdorff_distance(*one_hot, include_background=True, percentile=95).numpy()
+        assert found[name]["hausdorff_95"] == pytest.approx(np.nanmean(expected), abs=0.5)
 
 
 def test_pixels_of_each_class_are_counted_without_the_unknown_ones() -> None:

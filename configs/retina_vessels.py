@@ -1,0 +1,23 @@
+"""Retinal vessels of CHASE_DB1: thin objects, 7 % of the pixels.
+
+imbal-jax train configs/retina_vessels.py --data.dir DIR
+"""
+
+from imbal_jax.config import Config, Data, Model, Optim, Patch, Train
+from imbal_jax.methods import find_method
+from imbal_jax.transforms.augment import Augment
+
+
+def get_config() -> Config:
+    return Config(
+        name="retina_vessels",
+        title="CHASE_DB1: vessels of the retina",
+        methods=(find_method("loss=dice+cross_entropy"),),
+        select="dice",
+        data=Data(source="chase", image_size=999, negative_class="background"),
+        patch=Patch(size=96),
+        model=Model(name="unet", options={"depth": 3, "width": 16}),
+        optim=Optim(learning_rate=2e-3, weight_decay=1e-2, warmup=0.05, ema_decay=0.99),
+        train=Train(epochs=20, batch_size=16, evaluations=4, steps_per_dispatch=5),
+        augment=Augment(flip=True, flip_vertical=True, quarter_turns=True, brightness=0.1, contrast=0.2),
+    )
