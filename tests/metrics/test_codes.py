@@ -48,7 +48,7 @@ def test_numpy_and_the_device_give_the_same_codes(dtype):
 
 
 def test_both_tails_are_resolved_to_a_thousandth_of_the_odds_and_a_half_is_a_bound():
-    for tail in (np.float32(2.0**-30) * np.float32(1.002) ** np.arange(0, 14_000), ):
+    for tail in (np.float32(2.0**-30) * np.float32(1.002) ** np.arange(0, 14_000),):
         tail = tail[tail < 0.5].astype(np.float32)
         assert (np.diff(encode(tail).astype(int)) >= 1).all()
     high = 1 - np.arange(1, 1000).astype(np.float32) * np.float32(2.0**-24)
