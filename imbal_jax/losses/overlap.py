@@ -25,6 +25,7 @@ from imbal_jax.losses.arguments import check_above_zero, check_scalar, check_wit
 from imbal_jax.losses.pixels import checked_pixels, checked_targets, power, ratio, smoothing, sums
 
 _LEAST = 1e-7  # lower limit of probabilities before the logarithm
+_LEAST_OF_HALF = 2.0**-14  # in float16, where the slope 1 / p may not exceed 65504
 
 
 def dice(
@@ -237,10 +238,11 @@ def unified_focal(
     for name, value in (("weight", weight), ("delta", delta), ("gamma", gamma)):
         check_within(name, value, 0, 1)
     smooth = smoothing(smooth, probabilities)
+    least = _LEAST_OF_HALF if jnp.result_type(probabilities) == jnp.float16 else _LEAST
     probabilities, targets, known = checked_pixels(probabilities, targets, mask)
     if probabilities.shape[-1] < 2:
         raise ValueError("unified_focal needs the background and a class: probabilities have one class")
-    sure = jnp.clip(probabilities, _LEAST, 1 - _LEAST)
+    sure = jnp.clip(probabilities, least, 1 - least)
     surprise = -targets * jnp.log(sure)  # 0 at a hidden pixel, whose targets are
     weight, delta, gamma = (jnp.asarray(value, sure.dtype) for value in (weight, delta, gamma))
     background = (1 - delta) * (1 - sure[..., 0]) ** gamma * surprise[..., 0]

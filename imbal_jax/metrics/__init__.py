@@ -28,7 +28,7 @@ ValueError for shapes that do not match, for labels out of range and for a NaN a
 
 Segmentation: ``dice`` and ``iou`` above; of whole sets of images, ``rank_pixels`` (AUROC and average precision in
 bounded memory), ``mask_tables`` and what follows from them, ``threshold_curve`` and ``best_threshold``; of one mask
-``surface_metrics``; of lesions ``froc``. There the last axis of the scores is always that of the classes
+``surface_metrics``; of lesions ``froc``. In the first three the last axis of the scores is that of the classes
 (``metrics.pixels``).
 
 Intervals: ``wilson`` and ``clopper_pearson`` of a rate, ``delong`` of an AUROC and ``delong_difference`` of two,

@@ -68,7 +68,7 @@ def test_monai_agrees():
         np.testing.assert_allclose(losses.boundary(p, distances)[b].mean(), expected, rtol=1e-5, atol=1e-6)
     # below 1/2 everywhere MONAI's prediction is empty, and only the distances of the truth are left
     faint = p * 0.49
-    theirs = monai.HausdorffDTLoss(alpha=1.5)
+    theirs = monai.HausdorffDTLoss(alpha=1.5, include_background=True)
     found = losses.hausdorff(faint, t, distances, alpha=1.5)
     for b, c in np.ndindex(3, 2):
         expected = theirs(*(a[b : b + 1, c : c + 1] for a in (planes[0] * 0.49, planes[1])))

@@ -183,6 +183,21 @@ def test_a_perfect_or_empty_prediction_has_loss_zero_and_a_finite_gradient(name)
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("name", list(ALL))
+def test_empty_and_full_masks_and_extreme_probabilities_are_finite(name, dtype):
+    value_and_gradient = jax.jit(jax.value_and_grad(lambda p, t, mask: ALL[name](p, t, mask=mask).sum()))
+    for truth in (np.eye(2)[np.zeros((1, 12), int)], np.eye(2)[np.arange(12)[None] % 2]):
+        for p in (0.0, 1e-7, 0.5, 1.0):
+            probabilities = jnp.stack([jnp.full((1, 12), p, dtype), jnp.full((1, 12), 1 - p, dtype)], axis=-1)
+            for mask in (np.ones(12), np.arange(12) < 5, np.zeros(12)):
+                value, gradient = value_and_gradient(probabilities, truth, mask)
+                assert value.dtype == jnp.float32
+                assert np.isfinite(value)
+                assert np.isfinite(gradient).all()
+                assert (gradient[:, mask == 0] == 0).all()
+
+
 @pytest.mark.parametrize("name", list(ALL))
 def test_hidden_pixels_count_for_nothing_even_if_they_are_not_numbers(name):
     p, t = case(10, space=(8,))

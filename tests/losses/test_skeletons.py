@@ -130,3 +130,16 @@ def test_empty_and_full_masks_and_hidden_images_are_finite():
 def test_wrong_arguments_are_refused(call, said):
     with pytest.raises(ValueError, match=said):
         call(np.full((1, 4, 4, 1), 0.5))
+
+
+def test_hidden_pixels_count_for_nothing_even_if_they_are_not_numbers():
+    p, t = soft_masks(6, (7, 9))
+    mask = np.arange(9) < 6
+    hidden = p.copy()
+    hidden[:, :, 6:] = np.nan
+    value_and_gradient = jax.jit(jax.value_and_grad(lambda p: losses.cl_dice(p, t, 2, mask=mask).sum()))
+    value, gradient = value_and_gradient(jnp.asarray(hidden, jnp.float32))
+    np.testing.assert_allclose(value, losses.cl_dice(p[:, :, :6], t[:, :, :6], 2).sum(), rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    assert (gradient[:, :, 6:] == 0).all()
+    assert (gradient[:, :, :6] != 0).any()

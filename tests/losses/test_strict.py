@@ -71,7 +71,7 @@ OVERLAP = {
     "lovasz_softmax": [{}],
     "unified_focal": [{}, {"weight": 1, "delta": 0.7, "gamma": 0.2}],
     "matthews": [{}, {"smooth": 0}],
-    "cl_dice": [{}, {"iterations": 1, "smooth": 0}],
+    "cl_dice": [{}],
     "lovasz_hinge": [{}],
 }
 SURROGATES = [{"surrogate": name, "margin": 2} for name in ("squared", "squared_hinge", "hinge", "logistic")]
