@@ -1,7 +1,7 @@
 """Losses for imbalanced data: pure and unreduced, one value per example or label; and one reduction."""
 
 from imbal_jax.losses.contrastive import balanced_contrastive, has_positive, sup_con
-from imbal_jax.losses.distances import boundary, hausdorff, signed_distances
+from imbal_jax.losses.distances import batch_distances, boundary, hausdorff, signed_distances
 from imbal_jax.losses.lovasz import lovasz_hinge, lovasz_softmax
 from imbal_jax.losses.margin import class_dependent_temperature, ldam, vector_scaling
 from imbal_jax.losses.mining import hard_negatives
@@ -43,6 +43,7 @@ __all__ = [
     "balanced_contrastive",
     "balanced_softmax",
     "bayesian_cross_entropy",
+    "batch_distances",
     "binary_cross_entropy",
     "boundary",
     "cl_dice",

@@ -104,6 +104,53 @@ def signed_distances(targets: ArrayLike, mask: ArrayLike | None = None) -> np.nd
     return distances
 
 
+def batch_distances(targets: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
+    """``signed_distances`` of masks of a batch [B, H, W, C], on the device: pure and jittable, no gradient.
+
+    For patches, which are cut and turned anew in every step: the search through rows and columns takes H W (H + W)
+    operations an image and class.
+
+    Args:
+      targets: [B, H, W, C], of the class where above 1/2.
+      mask: broadcastable to [B, H, W], nonzero where the truth is known.
+
+    Returns:
+      float32 [B, H, W, C], as ``signed_distances``.
+
+    Raises:
+      ValueError: shapes that do not fit.
+    """
+    values = jax.lax.stop_gradient(jnp.asarray(targets))
+    if values.ndim != 4:
+        raise ValueError(f"targets {values.shape}: expected [B, H, W, C]")
+    known = jnp.ones(values.shape, bool)
+    if mask is not None:
+        check_broadcast("mask", mask, "pixels", values.shape[:-1])
+        known = jnp.broadcast_to((jnp.asarray(mask) != 0)[..., None], values.shape)
+    inside = (values > 0.5) & known
+    planes = jnp.moveaxis(jnp.stack([inside, known & ~inside]), -1, 2)  # [2, B, C, H, W]
+    to_inside, to_outside = _nearest(planes.reshape(-1, *values.shape[1:3])).reshape(planes.shape)
+    away = jnp.where(planes[1], to_inside, 0) - jnp.where(planes[0], to_outside - 1, 0)
+    both = planes.any(axis=(3, 4)).all(axis=0)[..., None, None]
+    return jnp.moveaxis(jnp.where(both, away, 0), 1, -1)
+
+
+def _nearest(planes: jax.Array) -> jax.Array:
+    """float32 [P, H, W]: the distance of each pixel to the nearest that is True; far, not infinite, without one."""
+    height, width = planes.shape[1:]
+    far = jnp.float32(4 * (height**2 + width**2))
+    rows, columns = (jnp.arange(size, dtype=jnp.float32) for size in (height, width))
+
+    def of_plane(plane: jax.Array) -> jax.Array:
+        # along the row of each pixel, then over all rows: the squared distances separate
+        across = (columns[:, None] - columns) ** 2
+        in_row = jax.lax.map(lambda row: jnp.where(row, across, far).min(axis=1), plane)
+        down = (rows[:, None] - rows) ** 2
+        return jax.lax.map(lambda away: (away[:, None] + in_row).min(axis=0), down)
+
+    return jnp.sqrt(jax.lax.map(of_plane, planes))
+
+
 def _checked_distances(distances: ArrayLike, like: jax.Array, mask: ArrayLike | None) -> jax.Array:
     if np.shape(distances) != like.shape:
         raise ValueError(

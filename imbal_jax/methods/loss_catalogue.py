@@ -81,6 +81,22 @@ def _with_positive_weights(values: jax.Array, scene: Scene) -> jax.Array:
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# Masks
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _boundary(probabilities: jax.Array, targets: jax.Array, *, mask: jax.Array | None) -> jax.Array:
+    return losses.boundary(probabilities, losses.batch_distances(targets, mask), mask)
+
+
+def _hausdorff(
+    probabilities: jax.Array, targets: jax.Array, *, mask: jax.Array | None, alpha: float
+) -> jax.Array:
+    distances = losses.batch_distances(targets, mask)
+    return losses.hausdorff(probabilities, targets, distances, alpha=alpha, mask=mask)
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # Data on which a loss is plain cross-entropy
 # ---------------------------------------------------------------------------------------------------------------
 
@@ -298,6 +314,14 @@ _ROWS = (
         overlap=losses.unified_focal,
         options={"weight": 0.5, "delta": 0.6, "gamma": 0.5},
     ),
+    Loss(name="matthews", overlap=losses.matthews, options={"smooth": 1e-5}),
+    Loss(
+        name="cl_dice",
+        overlap=lambda p, t, mask, iterations, smooth: losses.cl_dice(p, t, int(iterations), smooth, mask),
+        options={"iterations": 3.0, "smooth": 1.0},
+    ),
+    Loss(name="boundary", overlap=_boundary),
+    Loss(name="hausdorff", overlap=_hausdorff, options={"alpha": 2.0}),
 )
 
 LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}

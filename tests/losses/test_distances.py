@@ -123,3 +123,14 @@ def test_wrong_arguments_are_refused(call, said):
     t = masks(9)
     with pytest.raises(ValueError, match=said):
         call(t, losses.signed_distances(t))
+
+
+@pytest.mark.parametrize("shape", [(17, 12), (8, 8)])
+def test_distances_of_a_batch_are_those_of_the_host(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    targets = (rng.uniform(size=(4, *shape, 2)) < [0.1, 0.6]).astype(np.float32)
+    targets[0, ..., 0], targets[1, ..., 1] = 0, 1
+    mask = rng.uniform(size=(4, *shape)) < 0.9
+    for known in (None, mask):
+        expected = losses.signed_distances(targets, known)
+        np.testing.assert_allclose(jax.jit(losses.batch_distances)(targets, known), expected, atol=1e-5)

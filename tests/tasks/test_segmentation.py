@@ -69,7 +69,8 @@ def test_a_sum_of_losses_is_that_of_its_terms_with_their_factors() -> None:
 
 @pytest.mark.parametrize(
     "text", ["ce", "loss=focal", "loss=dice+cross_entropy", "loss=tversky", "loss=lovasz_softmax",
-             "loss=unified_focal", "loss=generalized_dice", "bayesian_ce", "loss=dice+focal,hard_negatives=3"]
+             "loss=unified_focal", "loss=generalized_dice", "bayesian_ce", "loss=dice+focal,hard_negatives=3",
+             "loss=matthews", "loss=dice+cl_dice,iterations=2", "loss=boundary+dice", "loss=hausdorff+cross_entropy"]
 )  # fmt: skip
 def test_unknown_pixels_change_neither_the_loss_nor_the_gradient(text: str) -> None:
     logits, masks = pixels()
@@ -92,6 +93,8 @@ def test_masks_that_are_empty_full_or_unknown_give_finite_losses_and_gradients(v
         "loss=focal_tversky",
         "loss=lovasz_softmax+focal",
         "loss=unified_focal",
+        "loss=matthews+cl_dice",
+        "loss=boundary+hausdorff",
     ):
         found, slope = jax.value_and_grad(lambda z, text=text: loss_of(text, z, masks))(jnp.asarray(logits))
         assert np.isfinite(found)
