@@ -408,23 +408,13 @@ def test_the_second_net_sees_the_image_and_the_logits_of_the_first() -> None:
 
 
 def test_a_loss_sets_the_bias_at_which_a_net_starts() -> None:
-    data = Dataset.from_arrays(
-        np.zeros((4, 8, 8, 1), np.uint8),
-        np.eye(8, dtype=np.int32)[None].repeat(4, 0),
-        np.arange(4),
-        ("a", "b"),
-    )
-    method = Method(name="focal", loss="sigmoid_focal")
-    config = Config(
-        name="masks",
-        methods=(method,),
-        model=Model(
-            name="unet", norm="batch", dropout=0.1, options={"depth": 2, "width": 4, "deep_supervision": 1}
-        ),
-    )
-    _, variables = build_network(config, method, data)
-    assert method.loss_row.initial_bias is not None
-    np.testing.assert_allclose(variables["params"]["head"]["bias"], method.loss_row.initial_bias(2))
+    masks = np.arange(64).reshape(1, 8, 8).repeat(4, 0) % 3
+    data = Dataset.from_arrays(np.zeros((4, 8, 8, 1), np.uint8), masks, np.arange(4), ("a", "b", "c"))
+    method = Method(name="cb_focal", loss="class_balanced_focal")
+    model = Model(name="unet", norm="batch", dropout=0.1, options=TINY)
+    _, variables = build_network(Config(name="masks", methods=(method,), model=model), method, data)
+    # each of three sigmoids starts at 1/3 (Cui et al., CVPR 2019): log(1/3 / (2/3))
+    np.testing.assert_allclose(variables["params"]["head"]["bias"], -np.log(2), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
