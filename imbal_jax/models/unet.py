@@ -1,7 +1,7 @@
 """U-Nets for the logits of every pixel or voxel: one, or a chain of small ones (W-Net)."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -21,17 +21,17 @@ Upsampling = Literal["transposed", "linear"]
 class UNet(nn.Module):
     """Encoder that halves the resolution, decoder that doubles it and joins the encoder's maps, linear layer.
 
-    Ronneberger, Fischer and Brox, MICCAI 2015, with padded convolutions and normalisation; in 2 or 3 spatial dimensions, which
-    are read from the input. Its size may be any: it is padded at the end of each axis to a multiple of ``2**depth``
-    by repeating the edge, and the result cropped.
+    Ronneberger, Fischer and Brox, MICCAI 2015, with padded convolutions and normalisation; in 2 or 3 spatial
+    dimensions, as the input has (3x3 is then 3x3x3). The input may have any size: it is padded at the end of each
+    axis to a multiple of ``2**depth`` by repeating the edge, and the result is cropped.
 
     Attributes:
       num_outputs: logits per pixel.
       depth: how often the resolution is halved (max-pool by 2).
       width: channels at full resolution, doubled with each halving up to ``max_width``.
       max_width: upper limit of the channels.
-      block: of encoder and decoder, two 3x3 convolutions: "plain", or "residual" with a shortcut (1x1 where the number
-        of channels changes).
+      block: of encoder and decoder, two 3x3 convolutions: "plain", or "residual" with a shortcut (1x1 where the
+        number of channels changes).
       upsampling: "transposed", a 2x2 transposed convolution by 2; "linear", a 1x1 convolution and linear
         interpolation.
       bridge: a 3x3 convolution, norm and ReLU on the encoder's maps before they are joined.
@@ -84,22 +84,29 @@ class UNet(nn.Module):
             raise InputError(
                 f"deep_supervision {self.deep_supervision} of a U-Net: must be less than its depth {self.depth}"
             )
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         conv = partial(
             nn.Conv,
             use_bias=False,
             kernel_init=he_normal,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
             conv_general_dilated=conv_general_dilated,
+            **dtypes,
         )
         norm = partial(
             normalization,
             self.norm,
             axis_name=self.axis_name,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+            **dtypes,
             **({"max_groups": self.groups, "min_group_size": 1} if self.groups else {}),
         )
+        if self.upsampling == "transposed":
+            upsample: Any = partial(Transposed, **dtypes)
+        elif self.upsampling == "linear":
+            upsample = partial(Linear, conv=conv)
+        else:
+            raise InputError(f"upsampling {self.upsampling!r} of a U-Net: must be 'transposed' or 'linear'")
+        if self.block not in get_args(Block):
+            raise InputError(f"block {self.block!r} of a U-Net: must be 'plain' or 'residual'")
         head = partial(HEADS[self.head], self.num_outputs, param_dtype=self.param_dtype)
         x = jnp.asarray(x, self.dtype)
         multiple = 2**self.depth
@@ -110,12 +117,12 @@ class UNet(nn.Module):
             maps = Net(
                 widths=tuple(min(self.width * 2**level, self.max_width) for level in range(self.depth + 1)),
                 block=self.block,
-                upsampling=self.upsampling,
                 bridge=self.bridge,
-                remat=self.remat,
                 conv=conv,
                 norm=norm,
+                upsample=upsample,
                 dropout=partial(Dropout, self.dropout, self.axis_name, self.views),
+                remat=self.remat,
                 name=f"net{index}",
             )(given, train)
             if index < self.nets - 1:
@@ -141,37 +148,27 @@ class Net(nn.Module):
 
     widths: tuple[int, ...]
     block: Block
-    upsampling: Upsampling
     bridge: bool
-    remat: bool
     conv: Any
     norm: Any
+    upsample: Any
     dropout: Any
+    remat: bool
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> list[Array]:
-        """The decoder's maps of each level, the finest first."""
-        down, up = (
-            (nn.remat(Down, static_argnums=(2,)), nn.remat(Up, static_argnums=(3,)))
-            if self.remat
-            else (Down, Up)
-        )
+        """The maps of each level, the finest first, [B, *space / 2**level, widths[level]]: the decoder's."""
+        down = nn.remat(Down, static_argnums=(2,)) if self.remat else Down
+        up = nn.remat(Up, static_argnums=(3,)) if self.remat else Up
         encoded = []
         for level, width in enumerate(self.widths):
             x = down(width, self.block, level > 0, self.conv, self.norm, name=f"down{level}")(x, train)
             encoded.append(x)
         maps = [self.dropout()(x, train)]
         for level in reversed(range(len(self.widths) - 1)):
-            level_up = up(
-                self.widths[level],
-                self.block,
-                self.upsampling,
-                self.bridge,
-                self.conv,
-                self.norm,
-                name=f"up{level}",
-            )
-            maps.append(level_up(maps[-1], encoded[level], train))
+            width, name = self.widths[level], f"up{level}"
+            joined = up(width, self.block, self.bridge, self.conv, self.norm, self.upsample, name=name)
+            maps.append(joined(maps[-1], encoded[level], train))
         return maps[::-1]
 
 
@@ -195,23 +192,16 @@ class Up(nn.Module):
 
     width: int
     block: Block
-    upsampling: Upsampling
     bridge: bool
     conv: Any
     norm: Any
+    upsample: Any
 
     @nn.compact
     def __call__(self, x: Array, encoded: Array, train: bool) -> Array:
-        ones = (1,) * (x.ndim - 2)
-        if self.upsampling == "transposed":
-            x = TransposedConv(
-                self.width, **{k: self.conv.keywords[k] for k in ("dtype", "param_dtype")}, name="upsampling"
-            )(x)
-        elif self.upsampling == "linear":
-            # before the interpolation: they commute, and there are fewer pixels
-            x = upsampled(self.conv(self.width, ones, name="upsampling")(x))
+        x = self.upsample(self.width, name="upsampling")(x)
         if self.bridge:
-            encoded = self.conv(self.width, tuple(3 * o for o in ones), padding=1, name="bridge")(encoded)
+            encoded = self.conv(self.width, (3,) * (x.ndim - 2), padding=1, name="bridge")(encoded)
             encoded = nn.relu(self.norm(name="bridge_norm")(encoded, train))
         x = jnp.concatenate([encoded, x], axis=-1)
         return Convolutions(self.width, self.block, self.conv, self.norm, name="block")(x, train)
@@ -240,28 +230,39 @@ class Convolutions(nn.Module):
         return nn.relu(x + y)
 
 
-class TransposedConv(nn.Module):
+class Transposed(nn.Module):
     """Transposed convolution with kernel 2 and stride 2 in each dimension, without bias.
 
-    Each output has one input, so it is one matrix product, whose 2^n results are put side by side.
+    Each output has one input, so this is one matrix product, whose 2^n results are put side by side.
     """
 
     width: int
-    dtype: Any
-    param_dtype: Any
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         batch, *space, channels = x.shape
-        twos = (2,) * len(space)
+        places = tuple(range(1, 1 + len(space)))
         init = nn.initializers.variance_scaling(
-            1.0, "fan_in", "normal", in_axis=0, out_axis=-1, batch_axis=range(1, 1 + len(space))
+            1.0, "fan_in", "normal", in_axis=0, out_axis=-1, batch_axis=places
         )
-        kernel = self.param("kernel", init, (channels, *twos, self.width), self.param_dtype)
+        kernel = self.param("kernel", init, (channels, *(2 for _ in space), self.width), self.param_dtype)
         y = jnp.tensordot(x, kernel.astype(self.dtype), 1)
         for axis in range(len(space)):  # [B, h, w, 2, 2, width] -> [B, h, 2, w, 2, width]
             y = jnp.moveaxis(y, 1 + len(space) + axis, 2 + 2 * axis)
         return y.reshape(batch, *(2 * size for size in space), self.width)
+
+
+class Linear(nn.Module):
+    """1x1 convolution and linear interpolation, in this order: they commute, and there are fewer pixels before."""
+
+    width: int
+    conv: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return upsampled(self.conv(self.width, (1,) * (x.ndim - 2), name="conv")(x))
 
 
 def max_pool(x: Array) -> Array:
@@ -272,17 +273,13 @@ def max_pool(x: Array) -> Array:
 
 
 def upsampled(x: Array) -> Array:
-    """Twice the resolution by linear interpolation; centres of pixels half a pixel inside, edges repeated."""
+    """Twice the resolution by linear interpolation, a quarter of a pixel to both sides; edges are repeated."""
     for axis in range(1, x.ndim - 1):
-        size = x.shape[axis]
-        before = jnp.concatenate(
-            [lax.slice_in_dim(x, 0, 1, axis=axis), lax.slice_in_dim(x, 0, size - 1, axis=axis)], axis
-        )
-        after = jnp.concatenate(
-            [lax.slice_in_dim(x, 1, size, axis=axis), lax.slice_in_dim(x, size - 1, size, axis=axis)], axis
-        )
+        first, last = (lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, x.shape[axis] - 1))
+        before = jnp.concatenate([first, lax.slice_in_dim(x, 0, -1, axis=axis)], axis)
+        after = jnp.concatenate([lax.slice_in_dim(x, 1, None, axis=axis), last], axis)
         parts = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
-        x = parts.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+        x = parts.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
     return x
 
 

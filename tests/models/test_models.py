@@ -66,9 +66,10 @@ def test_every_model_maps_images_to_float32_logits_with_float32_parameters(name:
     features = jax.eval_shape(
         lambda v, x: model.apply(v, x, train=False, outputs="features"), variables, jnp.zeros((2, 32, 32, 1))
     )
-    assert (logits.shape, logits.dtype) == ((2, 3), jnp.float32)
+    places = (32, 32) if name in ("unet", "wnet") else ()
+    assert (logits.shape, logits.dtype) == ((2, *places, 3), jnp.float32)
     assert (features.shape, features.dtype) == (
-        (2, variables["params"]["head"]["kernel"].shape[0]),
+        (2, *places, variables["params"]["head"]["kernel"].shape[0]),
         jnp.float32,
     )
 
@@ -332,7 +333,7 @@ def test_wrong_options_name_the_allowed_ones(arguments: dict[str, Any], message:
 @pytest.mark.parametrize("name", MODELS)
 def test_counts_of_every_model_are_whole_numbers_of_one_or_more(name: str, value: Any) -> None:
     known = set(inspect.signature(MODELS[name]).parameters)
-    counts = {"width", "stages", "patch", "groups", "views"} & known
+    counts = {"width", "max_width", "stages", "patch", "groups", "views", "nets"} & known
     assert len(counts) >= 4
     for option in counts:
         with pytest.raises(InputError, match=f"{option} .* of model '{name}': give a whole number from 1"):
