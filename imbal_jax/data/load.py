@@ -10,7 +10,8 @@ from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset, check_labels
 from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
-from imbal_jax.data.folders.masked_folder import MaskOptions, find_masks, read_masked_folder
+from imbal_jax.data.folders.mask_sources import MaskOptions, find_masks
+from imbal_jax.data.folders.masked_folder import read_masked_folder
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.records.record_set import open_records
 from imbal_jax.data.sources.npz_file import npz_set

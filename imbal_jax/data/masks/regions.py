@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from imbal_jax.data.labels import IGNORED
-from imbal_jax.data.masks.mask_file import MaskError
+from imbal_jax.data.masks.mask_error import MaskError
 from imbal_jax.data.masks.run_lengths import counts_of_text, fill_polygon, from_counts
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json

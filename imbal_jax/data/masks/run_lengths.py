@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from imbal_jax.data.masks.mask_file import MaskError
+from imbal_jax.data.masks.mask_error import MaskError
 
 RunLengths = Literal["columns", "rows", "relative"]
 NOTHING = ("", "-1", "nan", "none", "null")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from imbal_jax.data.labels import IGNORED, mask_dtype, mask_values
-from imbal_jax.data.masks.mask_file import MaskError
+from imbal_jax.data.masks.mask_error import MaskError
 from imbal_jax.errors import InputError
 
 MOST_VALUES = 256  # of all masks together; more are grey levels and no classes
@@ -15,7 +15,7 @@ BACKGROUND, FOREGROUND = "background", "foreground"
 class ValueClasses:
     """Numbers the values of masks as they come, and says in the end which classes these are.
 
-    ignore: the value of pixels that do not count, None where there is none.
+    ignore: the value of pixels that do not count; -1 never does.
     """
 
     def __init__(self, ignore: int | None = None) -> None:
@@ -25,7 +25,7 @@ class ValueClasses:
     def codes(self, stored: np.ndarray) -> np.ndarray:
         """int16 like ``stored`` [h, w], a number for each value, -1 ignored. MaskError for too many values."""
         values = mask_values(stored[None])
-        codes = [IGNORED if value == self.ignore else self._number(int(value)) for value in values]
+        codes = [IGNORED if value in (self.ignore, IGNORED) else self._number(int(value)) for value in values]
         return np.array(codes, np.int16)[np.searchsorted(values, stored)]
 
     def _number(self, value: int) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
 
-from imbal_jax.data.masks.mask_file import MaskError
+from imbal_jax.data.masks.mask_error import MaskError
 from imbal_jax.data.masks.run_lengths import counts_of_text, decode_run_lengths, fill_polygon, from_counts
 
 
