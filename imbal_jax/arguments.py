@@ -16,7 +16,7 @@ import tyro
 from imbal_jax.errors import InputError
 
 T = TypeVar("T")
-COLUMN_ROLES = ("file", "accession", "patient", "label", "split")
+COLUMN_ROLES = ("file", "accession", "patient", "label", "split", "mask")
 
 _UNFIT = re.compile(
     r"^Error parsing (--\S+): no type matching (?:\{None\}\|)?(\S+) could be .* from \[(.*?)\]\..*$"

@@ -81,13 +81,25 @@ class Data:
     # in the folder is taken, or without a table folders.
     labels_file: str = "labels.csv"
     # Of the table, what headings mean that are not understood, ROLE=COLUMN each, as patient=subject_id
-    # file=image_path label=target split=fold; the roles are file, accession, patient, label and split.
+    # file=image_path label=target split=fold; the roles are file, accession, patient, label, split and mask.
     columns: tuple[str, ...] = ()
     # Of the table, the classes and their order, or the columns that are labels; empty: all of them.
     classes: tuple[str, ...] = ()
     # Of a table with a column for each label: one label an image, many, or (auto) one where every row has
     # just one 1.
     label_kind: Literal["auto", "one", "many"] = "auto"
+    # Of a folder, where the masks are. auto: files called by the rule of data.masks.naming (masks/NAME.png or
+    # NAME_mask.png for images/NAME.jpg or NAME.jpg), where the folder has such files and no table of labels; or the
+    # column of run lengths of a table. none: labels are of images. beside: by that rule, whatever labels there are.
+    # Or the name of a folder of masks, a COCO file (.json), or a table of run lengths (.csv). A column of the labels
+    # table: --data.columns mask=COLUMN.
+    masks: str = "auto"
+    # Of masks in files: the value of pixels that count neither in training nor in scores, as 255. None: none.
+    ignore_value: int | None = None
+    # Of run lengths: columns, pairs of start and length, pixels numbered from 1 down the columns (most Kaggle
+    # contests); rows, the same along the rows; relative, down the columns, each start counted from the end of the run
+    # before, the first from 0 (SIIM-ACR Pneumothorax).
+    run_lengths: Literal["columns", "rows", "relative"] | None = None
     # DICOM grey-scale window: from the header, by percentiles, or none.
     voi: Literal["header", "percentile", "none"] = "header"
     # Fetch a public set that is missing, where its source allows.

@@ -10,6 +10,8 @@ from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset, check_dataset, check_labels
 from imbal_jax.data.folders.labelled_folder import read_folder
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
+from imbal_jax.data.folders.mask_sources import MaskOptions, find_masks
+from imbal_jax.data.folders.masked_folder import read_masked_folder
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.records.record_set import open_records
 from imbal_jax.data.sources.npz_file import npz_set
@@ -234,6 +236,30 @@ def _phantoms(asked: _Request) -> Dataset:
 
 def _folder(asked: _Request, where: Path) -> tuple[Dataset, Indices | None]:
     options, left_out = asked.options, asked.folder / LEFT_OUT
+    if not where.is_dir():
+        raise InputError(f"no folder {where}")
+    asked_masks = MaskOptions(
+        options.masks,
+        tuple(asked.classes or options.classes),
+        options.columns,
+        options.labels_file,
+        options.label_kind,
+        options.ignore_value,
+        options.run_lengths,
+    )
+    masks = find_masks(where, asked_masks)
+    if masks is not None:
+        content, summary = read_masked_folder(
+            where,
+            masks,
+            asked.pictures.geometry(),
+            asked_masks,
+            official=options.split == "official",
+            cache=asked.folder / "cache",
+            progress=counter(asked.say, "images read"),
+            left_out=left_out,
+        )
+        return Dataset.of_folder(content), summary.splits
     content, summary = read_folder(
         where,
         **asked.pictures.geometry().options,

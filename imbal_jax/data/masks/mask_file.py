@@ -11,15 +11,12 @@ from imbal_jax.data.images.memory_budget import FILES, PIXELS, need, one_file
 from imbal_jax.data.images.picture_integrity import check_size, check_whole
 from imbal_jax.data.images.picture_samples import decoding_bytes, orientation_of, upright
 from imbal_jax.data.images.refusal import FILE_LIMIT, ReadError
-from imbal_jax.errors import InputError
+from imbal_jax.data.masks.mask_error import MaskError
+from imbal_jax.data.masks.segmentation_object import segmentation
 from imbal_jax.files import read_bytes
 
 ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".npy", ".npz", ".dcm")
 """Of files that may be masks."""
-
-
-class MaskError(InputError):
-    """A mask that is refused. The text names no file: who reads many masks says which row it is of."""
 
 
 def read_mask(source: bytes | Path, *, turned: int = 1) -> np.ndarray:
@@ -39,8 +36,6 @@ def read_mask(source: bytes | Path, *, turned: int = 1) -> np.ndarray:
         if kind in ("NumPy", "ZIP"):
             return upright(_array(data), turned)
         if kind == "DICOM":
-            from imbal_jax.data.masks.segmentation_object import segmentation
-
             return segmentation(data)
         if kind == "JPEG":
             raise MaskError("is a JPEG picture, whose values are not exact: save masks as PNG")
@@ -93,10 +88,11 @@ def _picture(data: bytes, kind: str, turned: int) -> np.ndarray:
     elif mode in ("RGB", "RGBA", "RGBX"):
         pixels = _colours(pixels[..., :3])
     elif mode == "F":
-        pixels = _whole(pixels)
+        pixels = whole_numbers(pixels)
     elif pixels.ndim != 2:
         raise MaskError(f"is a picture of {mode}: save it in grey")
-    return np.ascontiguousarray(pixels.view(np.uint8) if pixels.dtype == bool else pixels)
+    # Pillow's True may be stored as 255
+    return np.ascontiguousarray(pixels.astype(np.uint8) if pixels.dtype == bool else pixels)
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
@@ -126,10 +122,13 @@ def _array(data: bytes) -> np.ndarray:
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if array.ndim != 2 or array.dtype.kind not in "biuf" or not array.size:
         raise MaskError(f"is {array.dtype} {list(array.shape)}, expected whole numbers [h, w]")
-    return array.view(np.uint8) if array.dtype == bool else _whole(array)
+    return whole_numbers(array)
 
 
-def _whole(pixels: np.ndarray) -> np.ndarray:
+def whole_numbers(pixels: np.ndarray) -> np.ndarray:
+    """The numbers as int32 where they are floats, 0 and 1 of booleans; MaskError for those that are not whole."""
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8)
     if pixels.dtype.kind != "f":
         return pixels
     if not np.array_equal(pixels, np.rint(pixels)) or np.abs(pixels).max() >= 2**31:

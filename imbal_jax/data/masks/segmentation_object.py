@@ -6,6 +6,7 @@ import numpy as np
 import pydicom
 
 from imbal_jax.data.dicom.radiograph import quiet
+from imbal_jax.data.masks.mask_error import MaskError
 from imbal_jax.errors import InputError
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -18,8 +19,6 @@ def segmentation(data: bytes) -> np.ndarray:
     One frame a segment at most, BINARY. Raises InputError, without a name of the file, for other objects, for
     several frames of a segment (a volume) and for segments that share a pixel.
     """
-    from imbal_jax.data.masks.mask_file import MaskError
-
     refused, frames, numbers = "", np.zeros((0, 0, 0), bool), []
     try:
         with quiet():

@@ -27,7 +27,7 @@ def write_mask_png(path: Path, mask: np.ndarray, classes: Sequence[str]) -> None
     if low < -1 or high >= count:
         raise InputError(f"a mask to write holds {low if low < -1 else high}, expected 0..{count - 1}, or -1")
     kind = np.uint8 if count <= 256 else np.uint16
-    stored = np.where(mask < 0, 0, mask).astype(kind) * kind(255 if count == 2 else 1)
+    stored = (np.where(mask < 0, 0, mask).astype(np.int32) * (255 if count == 2 else 1)).astype(kind)
     content = io.BytesIO()
     Image.fromarray(stored).save(content, "PNG")
     write_bytes(path, content.getvalue())

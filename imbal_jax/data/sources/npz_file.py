@@ -9,7 +9,11 @@ import numpy as np
 
 from imbal_jax.config import Data
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.images.geometry import AskedGeometry
+from imbal_jax.data.images.geometry import AskedGeometry, Geometry
+from imbal_jax.data.label_checks import checked_labels
+from imbal_jax.data.masks.mask_error import MaskError
+from imbal_jax.data.masks.mask_file import whole_numbers
+from imbal_jax.data.masks.values import ValueClasses
 from imbal_jax.data.tables.cells import split_name
 from imbal_jax.data.tables.csv_table import TextTable, spelling
 from imbal_jax.data.tables.given_split import given_split
@@ -22,13 +26,14 @@ from imbal_jax.files import npz_names, read_npz
 ROLES = {
     "images": ("images", "image", "x", "data", "pixels", "imgs", "img"),
     "labels": ("labels", "label", "y", "targets", "target"),
+    "masks": ("masks", "mask", "segmentations", "segmentation"),
     "patient": (*SPELLINGS["patient"], "patients", "subjects", "groups", "lesions", *PERSON_LIKE),
     "split": ("split", "splits", "fold", "folds", "subset", "partition"),
     "classes": ("classes", "classnames", "labelnames", "targetnames"),
 }
 _LAYOUT = (
-    "expected images [N, H, W] or [N, H, W, 1 or 3] and labels, and where they are known patient and split, [N] "
-    "each, and classes; or train_images, train_labels, test_images, ... ; or x_train, y_train, ..."
+    "expected images [N, H, W] or [N, H, W, 1 or 3] and labels or masks, and where they are known patient and split, "
+    "[N] each, and classes; or train_images, train_labels, test_images, ... ; or x_train, y_train, ..."
 )
 
 
@@ -58,6 +63,9 @@ def npz_set(options: Data, asked: AskedGeometry) -> tuple[Dataset, Mapping[str, 
     images: uint8 or uint16, whose whole range counts, or floats of 0 to 1; [N, H, W], [N, H, W, 1], of colour
         [N, H, W, 3] or 4, whose last is left out, or the same with channels first. Several sizes need files.
     labels: [N] or [N, 1], numbers or texts; or [N, L], one column a label with 1, 0, -1 and -2.
+    masks: whole numbers or booleans [N, H, W] or [N, H, W, 1], whose values are classes as those of mask files are
+        (``masks.values``), or [N, H, W, L] of labels that overlap. Read where there are no labels, or where
+        --data.masks beside asks for them.
     patient, split, classes: [N], [N] (train, validation, test) and the names; each may lack.
     Every array may be one of each part instead: ``train_images`` or ``x_train``.
 
@@ -65,15 +73,25 @@ def npz_set(options: Data, asked: AskedGeometry) -> tuple[Dataset, Mapping[str, 
     """
     if options.dir is None:
         raise InputError("data.dir is not given: name the NPZ file, --data.dir FILE.npz")
-    arrays = find_arrays(npz_path(options.dir))
+    arrays = find_arrays(npz_path(options.dir), masks=options.masks)
     read = {
         role: [_read(arrays, name) for name in by_part.values()] for role, by_part in arrays.names.items()
     }
     images, notes = _images(read["images"])
     count = len(images)
-    for role in ("labels", "patient", "split"):
+    for role in ("labels", "masks", "patient", "split"):
         if role in read and sum(map(len, read[role])) != count:
             raise InputError(f"{arrays.path.name} has {sum(map(len, read[role]))} {role} for {count} images")
+    geometry = asked.geometry(channels=3 if images.shape[3] >= 3 else 1)
+    if "masks" in read:
+        masks, names, note = _masks(read, images, geometry, options)
+        about = {role: read[role] for role in ("images", "patient", "split") if role in read}
+        text, _ = _table(arrays, {**about, "labels": [np.zeros(count, np.int8)]}, count)
+        table = labels_table(text, columns=options.columns)
+        given, said = given_split(table, table.rows, [""] * count)
+        data = Dataset.from_arrays(geometry.arrays(images), masks, table.patients, names)
+        unused = (f"arrays not used: {', '.join(arrays.unused)}",) if arrays.unused else ()
+        return replace(data, notes=(*notes, *unused, note, *said, *data.notes), geometry=geometry), given
     text, classes = _table(arrays, read, count)
     table = labels_table(
         text, options.classes or classes, columns=options.columns, label_kind=options.label_kind
@@ -81,15 +99,47 @@ def npz_set(options: Data, asked: AskedGeometry) -> tuple[Dataset, Mapping[str, 
     check_classes(table)
     labels = table.layout.array([row.labels for row in table.rows])
     given, said = given_split(table, table.rows, [""] * count)
-    geometry = asked.geometry(channels=3 if images.shape[3] >= 3 else 1)
     data = Dataset.from_arrays(geometry.arrays(images), labels, table.patients, table.classes)
     unused = (f"arrays not used: {', '.join(arrays.unused)}",) if arrays.unused else ()
     notes = (*notes, *unused, *table.notes, *said, *data.notes)
     return replace(data, notes=notes, geometry=geometry), given
 
 
-def find_arrays(path: Path) -> Arrays:
-    """Which array of the file has which role, by their names; InputError where there are no images or labels."""
+def _masks(
+    read: Mapping[str, Sequence[np.ndarray]], images: np.ndarray, geometry: Geometry, options: Data
+) -> tuple[np.ndarray, tuple[str, ...], str]:
+    """The fitted masks int8 [N, size, size] or [N, size, size, L], the names of the classes, and a line."""
+    parts = [part[..., 0] if part.ndim == 4 and part.shape[3] == 1 else part for part in read["masks"]]
+    shape = images.shape[1:3]
+    for part in parts:
+        if part.dtype.kind not in "biuf" or part.ndim not in (3, 4) or part.shape[1:3] != shape:
+            raise InputError(
+                f"masks are {part.dtype} {list(part.shape)}, expected whole numbers [N, {shape[0]}, {shape[1]}] as "
+                "the images are, or [N, H, W, labels]"
+            )
+    if len({part.shape[3:] for part in parts}) > 1:
+        raise InputError("the masks of the parts differ in their number of labels")
+    names = options.classes or (tuple(map(str, read["classes"][0].ravel())) if "classes" in read else ())
+    all_masks = (mask for part in parts for mask in part)
+    if parts[0].ndim == 4:
+        whole, kept, _ = checked_labels(np.concatenate(parts), tuple(names))
+        return np.stack([geometry.mask(mask) for mask in whole]), kept, "labels of pixels may overlap"
+    values = ValueClasses(options.ignore_value)
+    out = np.empty((len(images), geometry.size, geometry.size), np.int16)
+    for place, mask in enumerate(all_masks):
+        try:
+            out[place] = geometry.mask(values.codes(whole_numbers(mask)))
+        except MaskError as error:
+            raise InputError(f"the mask of image {place} {error}") from None
+    classes, table, said = values.settle(names)
+    return table[out], classes, said
+
+
+def find_arrays(path: Path, masks: str = "auto") -> Arrays:
+    """Which array of the file has which role, by their names; InputError where there are no images or labels.
+
+    masks: "auto" takes masks where there are no labels, "none" never, "beside" always.
+    """
     found: dict[str, dict[str, str]] = {}
     unused = []
     for name in npz_names(path, "save it again"):
@@ -98,7 +148,12 @@ def find_arrays(path: Path) -> Arrays:
             unused.append(name)
         else:
             found.setdefault(role, {})[part] = name
-    for role in ("images", "labels"):
+    if masks not in ("auto", "none", "beside"):
+        raise InputError(f"data.masks is {masks!r}, allowed for an NPZ file are auto, none and beside")
+    wanted = "masks" if masks == "beside" or (masks == "auto" and "labels" not in found) else "labels"
+    wanted = "labels" if masks == "auto" and "masks" not in found else wanted
+    unused += found.pop("labels" if wanted == "masks" else "masks", {}).values()
+    for role in ("images", wanted):
         if role not in found:
             raise InputError(
                 f"{path.name} has no array of {role}, only {', '.join(unused) or 'others'}: {_LAYOUT}"
@@ -112,11 +167,11 @@ def find_arrays(path: Path) -> Arrays:
             ordered[role] = by_part
         elif set(by_part) == set(parts):
             ordered[role] = {part: by_part[part] for part in parts}
-        elif role in ("images", "labels"):
-            raise InputError(f"{path.name} has images and labels of other parts: {_LAYOUT}")
+        elif role in ("images", wanted):
+            raise InputError(f"{path.name} has images and {wanted} of other parts: {_LAYOUT}")
         else:
             unused += by_part.values()
-    for role in ("images", "labels"):
+    for role in ("images", wanted):
         if role not in ordered:
             raise InputError(
                 f"{path.name} has no array of {role}, only {', '.join(unused) or 'none'}: {_LAYOUT}"

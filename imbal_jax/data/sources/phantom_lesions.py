@@ -84,8 +84,8 @@ def _backgrounds(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
         values += up @ coarse @ up.T
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     spacing, phase, slope = (
-        rng.uniform(*limits, (count, 1, 1)).astype(np.float32)
-        for limits in ((0.22, 0.4), (0, 1), (-0.5, 0.5))
+        rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
+        for low, high in ((0.22, 0.4), (0.0, 1.0), (-0.5, 0.5))
     )
     stripes = np.cos(2 * np.pi * ((axis[:, None] + slope * axis * axis) / spacing + phase))
     values += np.float32(0.04) * stripes

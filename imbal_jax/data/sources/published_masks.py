@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.masks.mask_file import MaskError, picture_size, read_mask
+from imbal_jax.data.masks.mask_error import MaskError
+from imbal_jax.data.masks.mask_file import picture_size, read_mask
 from imbal_jax.data.sources.archives import AGAIN, pictures
 from imbal_jax.errors import InputError
 

@@ -5,8 +5,6 @@ All are spelled as ``csv_table.spelling`` gives them: without case, space, hyphe
 
 import re
 
-from imbal_jax.arguments import COLUMN_ROLES
-
 # The first of each role is the documented one.
 SPELLINGS = {
     "file": (
@@ -55,7 +53,7 @@ NUMBERING = frozenset(
 # Columns that are no labels, though they may hold 0 and 1.
 NO_LABELS = frozenset(
     (
-        *PERSON_LIKE, *(name for role in COLUMN_ROLES if role != "label" for name in SPELLINGS[role]),
+        *PERSON_LIKE, *(name for role in SPELLINGS if role != "label" for name in SPELLINGS[role]),
         "age", "agegroup", "ageapprox", "patientage", "sex", "gender", "patientsex", "patientgender", "race",
         "ethnicity", "weight", "height", "bmi", "smoker",
         "eye", "eyeside", "laterality", "side", "view", "viewposition", "projection", "position", "orientation",

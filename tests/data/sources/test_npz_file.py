@@ -10,6 +10,7 @@ from small_runs import small
 from imbal_jax.config import Data
 from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.load import load
+from imbal_jax.data.load import read as read_set
 from imbal_jax.data.sources.npz_file import npz_path, npz_set
 from imbal_jax.errors import InputError
 
@@ -143,3 +144,62 @@ def test_a_file_that_is_damaged_or_missing_is_said(tmp_path: Path) -> None:
         read(options)
     with pytest.raises(InputError, match="no NPZ file: give the file"):
         npz_path(tmp_path / "nowhere")
+
+
+def masked(count=8, size=12):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 90, (count, size, size - 4), np.uint8)
+    masks = np.zeros(images.shape, np.uint8)
+    for place in range(count):
+        masks[place, place % 3 : place % 3 + 4, 2:5] = 255
+    images[masks > 0] += 120
+    return images, masks
+
+
+@pytest.mark.parametrize("kind", ["white", "bool", "channel", "float"])
+def test_masks_beside_images_are_fitted_with_them(tmp_path, kind):
+    images, masks = masked()
+    given = {
+        "white": masks,
+        "bool": masks > 0,
+        "channel": (masks > 0).astype(np.int64)[..., None],
+        "float": (masks > 0) * 1.0,
+    }[kind]
+    np.savez(tmp_path / "set.npz", images=images, masks=given, patient=np.arange(8) // 2)
+    data, _ = read_set(
+        Data(source="npz", dir=tmp_path / "set.npz", image_size=24), tmp_path, lambda line: None
+    )
+    assert data.labels.dtype == np.int8
+    assert data.classes == ("background", "foreground")
+    assert len(np.unique(data.groups)) == 4
+    assert (data.labels[:, :, :4] == -1).all()
+    assert (data.labels[:, :, 20:] == -1).all()
+    inside = data.labels[:, :, 4:20]
+    np.testing.assert_array_equal(inside, np.repeat(np.repeat(masks > 0, 2, 1), 2, 2))
+
+
+def test_labels_come_before_masks_unless_masks_are_asked_for(tmp_path):
+    images, masks = masked()
+    path = tmp_path / "set.npz"
+    np.savez(path, x_train=images, y_train=np.arange(8) % 2, masks_train=masks // 255 * 2)
+    said = []
+
+    def read(**options):
+        return read_set(Data(source="npz", dir=path, image_size=12, **options), tmp_path, said.append)[0]
+
+    assert read().labels.shape == (8,)
+    assert "arrays not used: masks_train" in said
+    data = read(masks="beside", classes=("skin", "scar"))
+    assert data.classes == ("skin", "scar")
+    assert (data.labels == 1).sum() == (masks > 0).sum()
+    assert "values of the masks: 0 skin, 2 scar" in said
+    with pytest.raises(InputError, match=r"data\.masks is 'gt', allowed for an NPZ file"):
+        read(masks="gt")
+    np.savez(path, images=images, masks=masks[:, :5])
+    with pytest.raises(InputError, match=r"masks are uint8 \[8, 5, 8\], expected whole numbers \[N, 12, 8\]"):
+        read()
+    np.savez(path, images=images, masks=np.stack([masks, 255 - masks], -1), classes=["vein", "rest"])
+    both = read()
+    assert both.labels.shape == (8, 12, 12, 2)
+    assert both.classes == ("vein", "rest")
+    np.testing.assert_array_equal(both.labels[:, :, 2:10, 0], masks > 0)
