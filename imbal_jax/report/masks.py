@@ -266,8 +266,8 @@ def _lead(run: RunResult, place: int, grouped_by: str) -> str:
     holding = int(_holding(cases[:, place]).sum())
     finds, right = (share(values[name], within[name]) for name in ("sensitivity", "precision"))
     return (
-        f"<b>{escape(run.method)}</b> finds {finds} of the pixels of <b>{escape(scores.findings[place])}</b> (which is "
-        f"{percent(there)} of all), and of the pixels that it calls {right} are right: Dice "
+        f"<b>{escape(run.method)}</b> finds {finds} of the pixels of <b>{escape(scores.findings[place])}</b>, which "
+        f"is {percent(there)} of all, and of the pixels that it calls {right} are right: Dice "
         f"{bracket(values['dice'], within['dice'])}, on {counted(holding, grouped_by)} with it of {len(cases):,}."
     )
 

@@ -1,10 +1,8 @@
 """``imbal-jax predict``: a probability and a decision for each image of a file, a folder or a set of records."""
 
-import itertools
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,43 +11,18 @@ import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import make_console, percent, say
-from imbal_jax.data.dicom.radiograph import quiet
-from imbal_jax.data.folders.image_file import load_picture
-from imbal_jax.data.folders.listing import Listing, list_files
-from imbal_jax.data.images.geometry import COLOUR_DROPPED, Geometry
-from imbal_jax.data.images.refusal import REASONS, ReadError
+from imbal_jax.data.images.geometry import COLOUR_DROPPED
+from imbal_jax.data.images.refusal import REASONS
 from imbal_jax.data.ingest.progress import progress
-from imbal_jax.data.pseudonyms import Key, open_key
-from imbal_jax.data.records.array_records import prepared_folders
-from imbal_jax.data.records.record_set import RecordSet, open_records
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.files import CsvFile
 from imbal_jax.runs.address import find_runs
-from imbal_jax.runs.deployment import Inputs
+from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.ensemble import Ensemble, ensemble_of
 from imbal_jax.runs.points_table import threshold_text
-
-AHEAD = 4  # images a thread reads before they are scored
-
-
-@dataclass(frozen=True)
-class Read:
-    """An image, or the reason why there is none. name: its path; "" of a record, whose id is a pseudonym already."""
-
-    id: str
-    name: str
-    pixels: np.ndarray | None = None
-    flags: tuple[str, ...] = ()
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Passed:
-    """Entries of the folder that were not taken for images. lines: with counts, naming no file."""
-
-    reads: tuple[Read, ...] = ()
-    lines: tuple[str, ...] = ()
+from imbal_jax.runs.predict_masks import predict_masks
+from imbal_jax.runs.read_images import Passed, Read, batches, images_at, unreadable_file
 
 
 @dataclass
@@ -78,8 +51,9 @@ def predict(
     """Score what is at ``path`` with a finished run and write a row an image to ``out``, as it goes.
 
     Columns: ``id``; for each finding ``probability/NAME``, calibrated, and ``called/NAME``, 1 where it reaches the
-    stored operating point; ``flags``, what to know of the image's quality. Files that cannot be read or are passed
-    over are listed with the reason in ``out`` with the ending ``.unreadable.csv``.
+    stored operating point; ``flags``, what to know of the image's quality. Of a run on masks, a mask an image and the
+    columns of ``predict_masks``. Files that cannot be read or are passed over are listed with the reason in ``out``
+    with the ending ``.unreadable.csv``.
 
     run: WORKDIR/METHOD/seedN; or WORKDIR/METHOD, for the mean of the calibrated probabilities of all its seeds, with
         thresholds chosen on the mean of their validation probabilities; or WORKDIR, where it holds one method.
@@ -95,9 +69,28 @@ def predict(
     if not path.exists():
         raise InputError("there is no file or folder at the PATH to score: give one that exists")
     check_places(path, out, key_file, names)
+    runs = find_runs(run)
+    if Deployment.read(runs[0].folder).thresholds:
+        if len(runs) > 1:
+            named = ", ".join(str(address.folder) for address in runs)
+            raise InputError(
+                f"{run} holds several runs on masks, which are not averaged: name one of {named}"
+            )
+        done = predict_masks(
+            runs[0],
+            path,
+            out,
+            key_file=key_file,
+            names=names,
+            batch_size=batch_size,
+            workers=workers,
+            devices=devices,
+            console=console,
+        )
+        return Prediction(scored=done)
     mesh = make_mesh(devices)
-    model = ensemble_of(find_runs(run), mesh)
-    count, images, passed = _images(path, model.inputs, out, key_file, workers, console)
+    model = ensemble_of(runs, mesh)
+    count, images, passed = images_at(path, model.inputs, out, key_file, workers, console)
     found = Prediction()
     say(console, _opening(model))
     score = model.predict(mesh, batch_size)
@@ -110,7 +103,7 @@ def predict(
         table.row(heading(model))
         listed.row(("id", "reason"))
         linked.row(("id", "path"))
-        for batch in _batches(images, batch_size):
+        for batch in batches(images, batch_size):
             good = [read for read in batch if read.pixels is not None]
             if good:
                 probabilities = score(np.stack([read.pixels for read in batch if read.pixels is not None]))
@@ -181,90 +174,6 @@ def rows(
         found.scored += 1
         found.colour_dropped += COLOUR_DROPPED in read.flags
         yield [*cells, " ".join(read.flags)]
-
-
-def unreadable_file(out: Path) -> Path:
-    return out.with_suffix(".unreadable.csv")
-
-
-# Images
-
-
-def _images(
-    path: Path, inputs: Inputs, out: Path, key_file: Path | None, workers: int, console: Console
-) -> tuple[int, Iterator[Read], Passed]:
-    """How many there are, each of them, in order, and what was passed over; only those about to be scored are in
-    memory."""
-    geometry = inputs.geometry
-    if path.is_dir() and prepared_folders(path):
-        records = open_records(path)
-        say(console, "\n".join(records.notes))
-        if records.images.shape[1:] != inputs.shape or records.images.dtype != inputs.dtype:
-            raise InputError(
-                f"the records are {records.images.dtype} {list(records.images.shape[1:])}, the network takes "
-                f"{inputs.dtype} {list(inputs.shape)}: ingest them as those that it was trained on"
-            )
-        if geometry is not None and records.geometry is not None:
-            differing = geometry.difference(records.geometry)
-            if differing:
-                raise InputError(
-                    f"the records were made with {differing}, as the network's training images were: ingest them "
-                    f"so, or predict on the files"
-                )
-        return len(records), _records(records), Passed()
-    if geometry is None:
-        raise InputError(
-            f"the network takes images {list(inputs.shape)} and nothing is known of how they were made: predict on "
-            f"records that were made so, or train on pictures or on records that say how"
-        )
-    folder = path if path.is_dir() else path.parent
-    listing = list_files(path) if path.is_dir() else Listing([path.name])
-    files = listing.files
-    if not files:
-        raise InputError("; ".join([f"there is no image in {path}", *listing.lines()]))
-    key = open_key(key_file or out.with_suffix(".key"), outside=(path,) if path.is_dir() else ())
-    reads = [Read(key.of("file", name), name, reason=reason) for name, reason in listing.passed.items()]
-    passed = Passed(tuple(reads), tuple(listing.lines()))
-    return len(files), _files(folder, files, key, geometry, workers), passed
-
-
-def _files(folder: Path, files: Sequence[str], key: Key, geometry: Geometry, workers: int) -> Iterator[Read]:
-    def read(name: str) -> Read:
-        id = key.of("file", name)
-        try:
-            picture = load_picture(folder / name, **geometry.options)
-        except ReadError as error:
-            return Read(id, name, reason=error.reason)
-        return Read(id, name, picture.pixels.reshape(geometry.shape), picture.flags)
-
-    with quiet(), ThreadPoolExecutor(workers) as pool:
-        yield from _in_order(pool, read, files, AHEAD * workers)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, read: Callable[[str], Read], files: Iterable[str], ahead: int
-) -> Iterator[Read]:
-    """As ``pool.map``, which would read all files before the first is asked for."""
-    left = iter(files)
-    waiting: deque[Future[Read]] = deque()
-    for name in itertools.islice(left, ahead):
-        waiting.append(pool.submit(read, name))
-    while waiting:
-        done = waiting.popleft().result()
-        waiting.extend(pool.submit(read, name) for name in itertools.islice(left, 1))
-        yield done
-
-
-def _records(records: RecordSet) -> Iterator[Read]:
-    for place in range(len(records)):
-        pixels, texts = records.images.described(place)
-        yield Read(texts["id"] or str(place), "", pixels, tuple(texts["flags"].split()))
-
-
-def _batches(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
-    images = iter(images)
-    while batch := list(itertools.islice(images, size)):
-        yield batch
 
 
 # Messages

@@ -165,10 +165,10 @@ def images_and(labels: np.ndarray, classes: int = 2) -> Dataset:
     )
 
 
-def test_masks_need_a_task_that_reads_them_and_a_task_needs_its_labels() -> None:
-    masks = images_and(np.zeros((3, 4, 4), np.int32))
-    with pytest.raises(InputError, match=r"labels are int32 \[3, 4, 4\], .* name the task that reads them"):
-        task_for("auto", masks)
+def test_labels_of_another_shape_need_a_task_that_reads_them_and_a_task_needs_its_labels() -> None:
+    masks, other = images_and(np.zeros((3, 4, 4), np.int32)), images_and(np.zeros((3, 5, 5), np.int32))
+    with pytest.raises(InputError, match=r"labels are int32 \[3, 5, 5\], .* name the task that reads them"):
+        task_for("auto", other)
     with pytest.raises(InputError, match="the data set has masks, the task is classification with one label"):
         task_for("one_label", masks)
     one, many = images_and(np.zeros(3, np.int32)), images_and(np.zeros((3, 2), np.int8))
@@ -181,7 +181,10 @@ def test_masks_need_a_task_that_reads_them_and_a_task_needs_its_labels() -> None
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("masks", "task is 'masks', allowed are auto, one_label, many_labels and package.module:name"),
+        (
+            "mask",
+            "task is 'mask', allowed are auto, one_label, many_labels, masks, overlapping_masks and package.module",
+        ),
         ("disc_masks:Disc", "task disc_masks:Disc: disc_masks has no Disc; did you mean"),
         (
             "own_parts:Unfinished",

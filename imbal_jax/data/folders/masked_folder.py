@@ -151,7 +151,7 @@ def _masks(
 
     def read(row: Row) -> tuple[np.ndarray, float] | InputError | None:
         try:
-            height, width, turned, aspect = _size(folder / row.key)
+            height, width, turned, aspect = size_of(folder / row.key)
         except ReadError:
             return None  # refused, with its reason, where the picture is read
         try:
@@ -216,7 +216,7 @@ def _region_masks(
     for place, row in enumerate(rows):
         one = marked[row.key]
         try:
-            height, width, _, aspect = _size(folder / row.key)
+            height, width, _, aspect = size_of(folder / row.key)
         except ReadError:
             out[place] = IGNORED
             continue
@@ -248,7 +248,7 @@ def _region_masks(
     return out, classes, said + (f"; in {overlaps:,} pictures the smaller region is seen" if overlaps else "")
 
 
-def _size(path: Path) -> tuple[int, int, int, float]:
+def size_of(path: Path) -> tuple[int, int, int, float]:
     """Height, width, EXIF orientation and the aspect of a pixel of a picture or a DICOM file; ReadError."""
     if is_picture(path):
         return (*picture_size(path), 1.0)
