@@ -43,7 +43,8 @@ class UNet(nn.Module):
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
       dropout: rate at the end of the encoder; by place in the batch (``models.dropout``).
       views: how often a batch holds each image, for dropout.
-      remat: keep the output of each level only, and compute what is inside again in the backward pass.
+      remat: keep the output of each level only, and compute what is inside again in the backward pass. For
+        accelerators; not on a CPU, where XLA needed no less memory (284 MB against 275 for 16 images of 96x96).
       dtype: computation dtype, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
     """
 
@@ -288,4 +289,5 @@ def _cropped(x: Array, space: tuple[int, ...]) -> Array:
 
 
 wnet = partial(UNet, nets=2, depth=2, width=8, block="residual", bridge=True)
-"""Two small U-Nets in a row (W-Net): Galdran et al., Scientific Reports 2022."""
+"""Two small U-Nets in a row (W-Net), Galdran et al., Scientific Reports 2022; 68,164 parameters for colour images and
+2 outputs. Theirs is trained on the sum of the losses of both nets: the first one's logits are ``deep``."""
