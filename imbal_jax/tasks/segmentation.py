@@ -197,7 +197,7 @@ class Segmentation(Task):
         def objective(outputs: Any, batch: Batch, axis: str | None) -> tuple[jax.Array, dict[str, jax.Array]]:
             outputs, labels, shared = as_mapping(outputs), batch["labels"], batch["shared"]
             levels = [outputs["logits"], *outputs.get("deep", ())]
-            shares = [2.0**-level for level in range(len(levels))]
+            shares = [logits.shape[1] / levels[0].shape[1] for logits in levels]  # of W-Net's first net 1
             total = sum(
                 share * of_logits(logits, _at_size(labels, logits.shape[1:3]), outputs, shared, axis)
                 for share, logits in zip(shares, levels, strict=True)

@@ -1,0 +1,317 @@
+"""Losses for masks compared on the same cases, and what patches and tiles cost.
+
+    python benchmarks/segmentation.py losses --data skin_lesions --data.dir DIR [--seeds 3] [--runs DIR]
+    python benchmarks/segmentation.py losses --data phantom_lesions [--seeds 3] [--runs DIR]
+    python benchmarks/segmentation.py speed
+
+losses: eight losses, each with several seeds on one split at 64 pixels. Dice by case on test, at the threshold that
+validation chose; the difference of each loss to cross-entropy is taken case by case, averaged over the seeds, with an
+interval (95 %) from resampling the cases. skin_lesions: the outlines of HAM10000, a fifth of the pixels. phantom_lesions:
+0.07 % of the pixels, most images without any; unlearned: Dice on validation fell below a tenth of its best.
+The same command goes on where it was stopped; results/segmentation_DATA.json.
+speed: a step on patches of the plan beside a step on plain crops of the same size, tiles a second, and the batches
+beside those of MONAI's RandCropByPosNegLabel; paired, in one run; results/segmentation_speed.json.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LOSSES = {
+    "ce": "ce",
+    "weighted": "weighted_ce",
+    "dice": "loss=dice",
+    "dice + ce": "loss=dice+cross_entropy",
+    "tversky": "loss=tversky",
+    "focal tversky": "loss=focal_tversky",
+    "unified focal": "loss=unified_focal",
+    "lovasz": "loss=lovasz_softmax",
+}
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["losses", "speed"])
+    parser.add_argument("--data", choices=["skin_lesions", "phantom_lesions"], default="phantom_lesions")
+    parser.add_argument("--data.dir", dest="dir", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--runs", type=Path, default=Path("workdirs/segmentation"))
+    options = parser.parse_args()
+    from imbal_jax.cli import use_all_cores
+
+    use_all_cores(64, None)
+    if options.what == "losses":
+        losses(options)
+    else:
+        speed()
+
+
+# Losses
+
+
+def config_of(options: argparse.Namespace) -> Any:
+    """A small U-Net at 64 pixels; of the phantoms, patches would hide how rare the lesions are."""
+    from imbal_jax.config import Config, Data, Model, Optim, Train
+    from imbal_jax.methods import find_method
+    from imbal_jax.transforms.augment import Augment
+
+    if options.data == "skin_lesions":
+        data = Data(source="skin_lesions", dir=options.dir, image_size=64, negative_class="background")
+        epochs = options.epochs or 2.0
+    else:
+        data = Data(
+            source="phantom_lesions",
+            image_size=64,
+            negative_class="background",
+            phantom_images=4000,
+            phantom_imbalance=9,
+        )
+        epochs = options.epochs or 4.0
+    return Config(
+        name=options.data,
+        methods=tuple(find_method(text) for text in LOSSES.values()),
+        select="dice",
+        data=data,
+        model=Model(name="unet", options={"depth": 3, "width": 8}),
+        optim=Optim(learning_rate=3e-3, weight_decay=1e-2, warmup=0.1, ema_decay=0.98),
+        train=Train(epochs=epochs, batch_size=32, evaluations=8),
+        augment=Augment(flip=True, flip_vertical=True, quarter_turns=True),
+    )
+
+
+def losses(options: argparse.Namespace) -> None:
+    from environment import environment
+
+    from imbal_jax.metrics.mask_counts import MASK_METRICS
+    from imbal_jax.train import fit
+
+    config = replace(config_of(options), seeds=tuple(range(options.seeds)))
+    results = fit(config, options.runs / options.data)
+    named = {text: name for name, text in LOSSES.items()}
+    by_case: dict[str, np.ndarray] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for text, name in named.items():
+        runs = [result for result in results if result.method == config_name(text)]
+        cases = [result.masks.of_cases(result.groups)[:, 0] for result in runs]
+        held = cases[0][:, 1].sum(axis=-1) > 0
+        by_case[name] = np.mean([MASK_METRICS["dice"](of[held], True) for of in cases], axis=0)
+        rows[name] = {
+            "dice": [result.table["macro"]["dice"] for result in runs],
+            "iou": [result.table["macro"]["iou"] for result in runs],
+            "average_precision": [result.table["macro"]["average_precision"] for result in runs],
+            "dice_by_case": float(by_case[name].mean()),
+            "threshold": [next(iter(result.thresholds.values())) for result in runs],
+            "unlearned": [unlearned(result) for result in runs],
+            "seconds": [result.seconds for result in runs],
+        }
+    rng = np.random.default_rng(0)
+    count = len(by_case["ce"])
+    drawn = rng.multinomial(count, np.full(count, 1 / count), 5000) / count
+    for name, values in by_case.items():
+        difference = values - by_case["ce"]
+        low, high = np.quantile(drawn @ difference, [0.025, 0.975])
+        rows[name]["difference_to_ce"] = {
+            "mean": float(difference.mean()),
+            "interval": [float(low), float(high)],
+        }
+        print(
+            f"{name:14s} Dice by case {values.mean():.3f}, to ce {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+        )
+    content = {
+        "data": options.data,
+        "seeds": options.seeds,
+        "cases_with_the_finding": count,
+        "share_of_pixels": float(
+            results[0].masks.tables[:, 0, 1].sum() / results[0].masks.tables[:, 0].sum()
+        ),
+        "losses": rows,
+        "environment": environment(),
+    }
+    write(f"segmentation_{options.data}.json", content)
+
+
+def config_name(text: str) -> str:
+    from imbal_jax.methods import find_method
+
+    return find_method(text).name
+
+
+def unlearned(result: Any) -> bool:
+    """Whether Dice on validation fell below a tenth of its best, once that was 0.1 or more."""
+    values = [record["dice"] for record in result.history if record["kind"] == "validation"]
+    best = np.maximum.accumulate(values)
+    return bool(any(value < 0.1 * top for value, top in zip(values, best, strict=True) if top >= 0.1))
+
+
+# Speed
+
+SIZE, PATCH, BATCH, IMAGES = 256, 96, 16, 40
+
+
+def masked_images() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (IMAGES, SIZE, SIZE, 1)).astype(np.uint8)
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    at = rng.uniform(20, SIZE - 20, (IMAGES, 2, 1, 1))
+    return images, ((rows - at[:, 0]) ** 2 + (columns - at[:, 1]) ** 2 <= 60).astype(np.int8)
+
+
+def speed() -> None:
+    from environment import environment
+
+    content = {**steps(), **tiles(), **batches_beside_monai(), "environment": environment()}
+    write("segmentation_speed.json", content)
+
+
+def programs(composition: str) -> Any:
+    """``state -> state`` after five steps on patches of one composition."""
+    import jax
+
+    from imbal_jax.config import Config, Data, Model, Patch, Train
+    from imbal_jax.data.dataset import Dataset
+    from imbal_jax.data.load import Splits
+    from imbal_jax.methods import find_method
+    from imbal_jax.tasks import MASKS
+    from imbal_jax.training import stage as stages
+    from imbal_jax.training.build import make_mesh
+
+    images, masks = masked_images()
+    data = Dataset(images, masks, np.arange(IMAGES), ("background", "spot"))
+    config = Config(
+        name="speed",
+        data=Data(source="arrays", image_size=SIZE),
+        patch=Patch(size=PATCH),
+        model=Model(name="unet", options={"depth": 3, "width": 8}),
+        train=Train(batch_size=BATCH, epochs=1000, devices=1),
+    )
+    method = find_method(f"composition={composition}")
+    stage = stages.first_stage(config, method, MASKS, Splits(data, data, data, []), make_mesh(config))
+
+    def run(state: Any) -> Any:
+        state, metrics, _ = stage.advance(state, 5)
+        jax.block_until_ready(metrics["loss"])
+        return state
+
+    return run, run(stage.state)
+
+
+def steps(repeats: int = 9) -> dict[str, Any]:
+    """Seconds of a step on the plan's patches over those on plain crops, in turn."""
+    made = {name: programs(composition) for name, composition in (("plan", "balanced"), ("plain", "natural"))}
+    states, seconds = {name: state for name, (_, state) in made.items()}, {name: [] for name in made}
+    for _ in range(repeats):
+        for name, (run, _) in made.items():
+            begun = time.perf_counter()
+            states[name] = run(states[name])
+            seconds[name].append((time.perf_counter() - begun) / 5)
+    ratios = [plan / plain for plan, plain in zip(seconds["plan"], seconds["plain"], strict=True)]
+    found = {name: statistics.median(of) for name, of in seconds.items()}
+    ratio = statistics.median(ratios)
+    print(
+        f"step on patches of the plan {found['plan']:.3f} s, on plain crops {found['plain']:.3f} s: {ratio:.3f}"
+    )
+    return {"step_seconds": found, "plan_over_plain": ratio, "ratios": ratios}
+
+
+def tiles() -> dict[str, Any]:
+    """Tiles a second of whole images."""
+    import jax
+
+    from imbal_jax import models
+    from imbal_jax.engine.tiles import Tiles, tiled
+
+    model = models.make_model("unet", num_outputs=2, depth=3, width=8)
+    x = np.zeros((2, 999, 960, 3), np.float32)
+    variables = model.init(jax.random.key(0), x[:, :PATCH, :PATCH], train=False)
+    cut = Tiles(PATCH, 0.5)
+    whole = jax.jit(tiled(lambda v, image: jax.nn.softmax(model.apply(v, image)), cut))
+    jax.block_until_ready(whole(variables, x))
+    begun = time.perf_counter()
+    jax.block_until_ready(whole(variables, x))
+    seconds = time.perf_counter() - begun
+    count = 2 * len(cut.starts(999)) * len(cut.starts(960))
+    print(f"{count} tiles of {PATCH} pixels in {seconds:.1f} s: {count / seconds:.0f} a second")
+    return {"tiles_a_second": count / seconds, "seconds_an_image_of_999x960": seconds / 2}
+
+
+def batches_beside_monai(count: int = 40) -> dict[str, Any]:
+    """Batches of patches a second, and seconds to the first, beside MONAI's transform on the same arrays."""
+    import jax
+    import torch
+    from monai.transforms import RandCropByPosNegLabel
+
+    from imbal_jax.data.feeding.patches import cropped, cut, list_places
+    from imbal_jax.sampling import make_plan
+
+    images, masks = masked_images()
+
+    def ours() -> tuple[float, float]:
+        begun = time.perf_counter()
+        pools = list_places(masks, np.arange(IMAGES), 2, PATCH)
+        plan = make_plan(pools.members, BATCH, "balanced")
+        resident = jax.device_put((images, masks, pools.patches, plan))
+
+        @jax.jit
+        def batch(resident: Any, step: Any) -> Any:
+            images, masks, patches, plan = resident
+            at = cut(patches, plan, step, None, by_image=False)
+            return cropped(images, at, PATCH), cropped(masks, at, PATCH)
+
+        jax.block_until_ready(batch(resident, np.uint32(0)))
+        first = time.perf_counter() - begun
+        begun = time.perf_counter()
+        for step in range(1, count + 1):
+            jax.block_until_ready(batch(resident, np.uint32(step)))
+        return first, count / (time.perf_counter() - begun)
+
+    def monais() -> tuple[float, float]:
+        begun = time.perf_counter()
+        crop = RandCropByPosNegLabel((PATCH, PATCH), pos=1, neg=1, num_samples=1)
+        tensors = [
+            (torch.from_numpy(image[..., 0][None].astype(np.float32)), torch.from_numpy(mask[None]))
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        rng = np.random.default_rng(0)
+
+        def batch() -> Any:
+            chosen = rng.integers(0, IMAGES, BATCH)
+            pairs = []
+            for place in chosen:
+                image, mask = tensors[place]
+                both = torch.cat([image, mask.float()])
+                pairs.append(crop(both, label=mask)[0])
+            return torch.stack(pairs)
+
+        batch()
+        first = time.perf_counter() - begun
+        begun = time.perf_counter()
+        for _ in range(count):
+            batch()
+        return first, count / (time.perf_counter() - begun)
+
+    found = {name: [of() for _ in range(3)] for name, of in (("ours", ours), ("monai", monais))}
+    first = {name: statistics.median(f for f, _ in of) for name, of in found.items()}
+    rate = {name: statistics.median(r for _, r in of) for name, of in found.items()}
+    print(
+        f"first batch {first['ours']:.2f} s, MONAI {first['monai']:.2f} s; batches a second {rate['ours']:.0f}, "
+        f"MONAI {rate['monai']:.0f}: {rate['ours'] / rate['monai']:.2f}"
+    )
+    return {"first_batch_seconds": first, "batches_a_second": rate}
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    path = RESULTS / name
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
