@@ -108,14 +108,21 @@ def augment_with_masks(
     """``augment`` of images, and their masks moved by the same geometry, by nearest neighbour.
 
     masks: int [B, H, W], the class of each pixel, or [B, H, W, L], overlapping labels. What comes from beyond the
-    border is ``UNKNOWN`` in the mask, also where the image repeats its edge. Other arguments and errors: ``augment``.
+    border is ``UNKNOWN`` in the mask, also where the image repeats its edge. Erased pixels keep their class. Other
+    arguments and errors: ``augment``; InputError for a policy, which would move the images alone.
     """
     if masks.shape[:3] != images.shape[:3]:
         raise InputError(f"masks have shape {masks.shape}, images {images.shape}: they differ in size")
+    if config.policy != "none":
+        raise InputError(
+            f"augment policy {config.policy} moves images without their masks: set policy none, and rotation, shift "
+            "and stretch by themselves"
+        )
+    augmented = augment(keys, images, config, strength)
     planes = masks[..., None] if masks.ndim == 3 else masks
     strengths = jnp.broadcast_to(jnp.asarray(strength, jnp.float32), len(images))
     moved = jax.vmap(lambda key, mask, s: _mask_of_one(key, mask, config, s))(keys, planes, strengths)
-    return augment(keys, images, config, strength), moved.reshape(masks.shape)
+    return augmented, moved.reshape(masks.shape)
 
 
 def intensities(images: jax.Array) -> jax.Array:

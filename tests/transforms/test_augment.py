@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from imbal_jax.errors import InputError
-from imbal_jax.transforms.augment import Augment, augment
+from imbal_jax.transforms.augment import Augment, augment, augment_with_masks
 
 EVERYTHING = Augment(
     flip=True,
@@ -282,3 +282,95 @@ def test_wrong_shapes_are_named():
         augment(keys(), pictures()[..., 0], Augment())
     with pytest.raises(InputError, match="strength has shape \\(4,\\)"):
         augment(keys(), pictures(), Augment(), jnp.ones(4))
+
+
+# Masks
+
+GEOMETRIES = {
+    "flip": Augment(flip=True),
+    "flip_vertical": Augment(flip_vertical=True),
+    "quarter_turns": Augment(quarter_turns=True),
+    "shift": Augment(shift=0.3),
+    "rotation": Augment(rotation=90),
+    "zoom": Augment(zoom=0.6),
+    "stretch": Augment(stretch=0.5),
+    "all": Augment(
+        flip=True, flip_vertical=True, quarter_turns=True, shift=0.2, rotation=40, zoom=0.3, stretch=0.2
+    ),
+}
+with_masks = jax.jit(augment_with_masks, static_argnums=3)
+
+
+def discs(batch=8, size=31):
+    """uint8 [B, H, W, 1], 0 and 255, and the same as masks [B, H, W] of 0 and 1; a disc in each, off the centre."""
+    y, x = np.mgrid[:size, :size]
+    places = np.random.default_rng(0).uniform(9, size - 9, (batch, 2, 1, 1))
+    masks = ((y - places[:, 0]) ** 2 + (x - places[:, 1]) ** 2 <= 36).astype(np.int8)
+    return jnp.asarray(np.uint8(255) * masks[..., None].astype(np.uint8)), jnp.asarray(masks)
+
+
+@pytest.mark.parametrize("fill", ["edge", "zero"])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_a_mask_is_moved_as_its_image(name, fill):
+    """Where interpolation leaves no doubt, beyond 1/4 and 3/4: the nearest of four pixels weighs 1/4 or more."""
+    config = replace(GEOMETRIES[name], fill=fill)
+    images, masks = discs()
+    moved, found = (np.asarray(a) for a in with_masks(keys(8), images, masks, config))
+    moved, inside = moved[..., 0], found >= 0
+    assert found.dtype == np.int8
+    assert sum((a != b).any() for a, b in zip(found, masks, strict=True)) >= 3
+    assert (found[inside & (moved > 0.75)] == 1).all()
+    assert (found[inside & (moved < 0.25)] == 0).all()
+    differing = inside & ((moved > 0.5) != (found == 1))
+    assert differing.sum() <= 0.1 * (found == 1).sum()
+
+
+@pytest.mark.parametrize("fill", ["edge", "zero"])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_what_comes_from_beyond_the_border_is_unknown_with_either_fill(name, fill):
+    """A white image on black shows it; a disc that fills the image does not tell, where the edge is repeated."""
+    config = replace(GEOMETRIES[name], fill=fill)
+    white, full = jnp.full((8, 31, 31, 1), 255, jnp.uint8), jnp.ones((8, 31, 31), jnp.int8)
+    own = np.asarray(jitted(keys(8), white, replace(config, fill="zero")))[..., 0]
+    found = np.asarray(with_masks(keys(8), white, full, config)[1])
+    assert set(np.unique(found)) <= {-1, 1}
+    assert (found[own > 0.75] == 1).all()
+    assert (found[own < 0.25] == -1).all()
+    permuting = name in ("flip", "flip_vertical", "quarter_turns")
+    assert (found == -1).any() == (not permuting)
+
+
+def test_masks_of_overlapping_labels_are_moved_label_by_label():
+    images, masks = discs()
+    other = jnp.roll(masks, 3, axis=1)
+    _, both = with_masks(keys(8), images, jnp.stack([masks, other], axis=-1), GEOMETRIES["all"])
+    for place, one in enumerate((masks, other)):
+        np.testing.assert_array_equal(
+            both[..., place], with_masks(keys(8), images, one, GEOMETRIES["all"])[1]
+        )
+
+
+def test_an_image_with_its_mask_is_augmented_as_without():
+    images, masks = discs()
+    config = replace(EVERYTHING, quarter_turns=True)
+    np.testing.assert_allclose(
+        with_masks(keys(8), images, masks, config)[0], jitted(keys(8), images, config), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_strength_zero_leaves_masks_as_they_are(name):
+    images, masks = discs()
+    out, found = with_masks(keys(8), images, masks, GEOMETRIES[name], 0.0)
+    np.testing.assert_array_equal(found, masks)
+    np.testing.assert_array_equal(out, images.astype(jnp.float32) / 255)
+
+
+def test_what_would_part_a_mask_from_its_image_is_refused():
+    images, masks = discs()
+    with pytest.raises(InputError, match="policy autoaugment_cifar10 moves images without their masks"):
+        augment_with_masks(keys(8), jnp.repeat(images, 3, -1), masks, Augment(policy="autoaugment_cifar10"))
+    with pytest.raises(InputError, match=r"masks have shape \(8, 30, 31\), images \(8, 31, 31, 1\)"):
+        augment_with_masks(keys(8), images, masks[:, 1:], Augment())
+    with pytest.raises(InputError, match="strength has shape"):
+        augment_with_masks(keys(8), images, masks, Augment(), jnp.ones(3))
