@@ -1,5 +1,6 @@
 """``imbal-jax predict`` of a run that was trained on masks: a mask for each picture, and a table of areas."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 from imbal_jax.console import say
 from imbal_jax.data.folders.masked_folder import size_of
 from imbal_jax.data.images.geometry import COLOUR_DROPPED
-from imbal_jax.data.images.refusal import ReadError
+from imbal_jax.data.images.refusal import REASONS, ReadError
 from imbal_jax.data.ingest.progress import progress
 from imbal_jax.data.masks.write import write_mask_png
 from imbal_jax.engine.parallel import make_mesh
@@ -92,7 +93,8 @@ def predict_masks(
     writer = MaskWriter(model, folder, path if path.is_dir() else path.parent)
     say(console, _opening(model, writer.findings))
     score = model.predict(mesh, batch_size)
-    unread, done, refused, grey = unreadable_file(out), 0, 0, 0
+    unread, done, grey = unreadable_file(out), 0, 0
+    refused: Counter[str] = Counter()
     with ExitStack() as stack:
         advance = stack.enter_context(progress(console, "scored", "images", count))
         linked = stack.enter_context(CsvFile(names, private=True))
@@ -104,7 +106,7 @@ def predict_masks(
         for batch in batches(images, batch_size):
             for read, row in _rows(batch, writer, score):
                 if row is None:
-                    refused += 1
+                    refused[read.reason] += 1
                     listed.row((read.id, read.reason))
                 else:
                     table.row(row)
@@ -120,9 +122,11 @@ def predict_masks(
     if not (refused or passed.reads):
         unread.unlink()
     else:
-        say(
-            console, "\n".join([f"{refused:,} files could not be read", *passed.lines, f"listed in {unread}"])
-        )
+        lines = [
+            f"unreadable {number:,}: {reason}: {REASONS[reason]}"
+            for reason, number in sorted(refused.items())
+        ]
+        say(console, "\n".join([*lines, *passed.lines, f"listed in {unread}"]))
     if grey:
         say(console, f"{grey:,} colour pictures made grey, which is what the network takes")
     if not done:

@@ -1,0 +1,130 @@
+"""Masks for pictures that nobody outlined: one a picture, in its own size, and a table that names nobody."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import MARKER, write
+from masked_pictures import masked, picture, unresized, write_masked
+from PIL import Image
+from rich.console import Console
+from small_runs import QUIET
+
+from imbal_jax import cli
+from imbal_jax.data.pseudonyms import read_key
+from imbal_jax.errors import InputError
+from imbal_jax.runs.predict import predict
+from imbal_jax.train import fit
+
+METHOD = "loss=dice+cross_entropy,composition=balanced"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """A workdir, its pictures in ``pictures``, and their true masks by name."""
+    workdir = tmp_path_factory.mktemp("masks")
+    masks = write_masked(workdir / "pictures", unresized(60))
+    fit(masked(workdir / "pictures"), workdir, console=QUIET)
+    return workdir, masks
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def mask_of(out: Path, row: dict[str, str]) -> np.ndarray:
+    return np.asarray(Image.open(out.with_name(f"{out.stem}_masks") / f"{row['id']}.png"))
+
+
+def dice(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Of the pixels of all pairs together."""
+    found, truth = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+def test_the_written_masks_have_the_dice_of_the_results(
+    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    workdir, masks = trained
+    out, names = tmp_path / "areas.csv", tmp_path / "names.csv"
+    assert predict(workdir / METHOD, workdir / "pictures" / "images", out, names=names).scored == 60
+    parts = {Path(row["file"]).name: row["split"] for row in table(workdir / "pictures" / "labels.csv")}
+    paths = {row["id"]: row["path"] for row in table(names)}
+    pairs = [
+        (mask_of(out, row) > 0, masks[paths[row["id"]]])
+        for row in table(out)
+        if parts[paths[row["id"]]] == "test"
+    ]
+    assert len(pairs) == 12
+    (run,) = json.loads((workdir / "results.json").read_text())["runs"]
+    assert run["rows"]["foreground"]["dice"] > 0.6
+    assert dice(pairs) == pytest.approx(run["rows"]["foreground"]["dice"], abs=0.005)
+
+
+def test_each_mask_has_its_pictures_size_and_the_table_its_areas(
+    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    sizes = [(40, 28), (24, 36), (50, 70), (32, 32), (90, 31)]
+    masks = write_masked(tmp_path / "other", sizes, seed=5)
+    out = tmp_path / "areas.csv"
+    words = ["predict", str(trained[0] / METHOD), str(tmp_path / "other" / "images"), "--out", str(out)]
+    assert cli.main([*words, "--names", str(tmp_path / "names.csv")]) == 0
+    rows, names = table(out), table(tmp_path / "names.csv")
+    assert list(rows[0]) == ["id", "pixels/foreground", "share/foreground", "flags"]
+    assert len(list((tmp_path / "areas_masks").iterdir())) == len(rows) == len(names) == 5
+    paths = {row["id"]: row["path"] for row in names}
+    key, pairs = read_key(tmp_path / "areas.key"), []
+    for row in rows:
+        assert row["id"] == key.of("file", paths[row["id"]])
+        mask, truth = mask_of(out, row), masks[paths[row["id"]]]
+        assert mask.shape == truth.shape
+        assert set(np.unique(mask)) <= {0, 255}
+        assert int(row["pixels/foreground"]) == (mask == 255).sum()
+        assert float(row["share/foreground"]) == pytest.approx((mask == 255).mean(), rel=1e-5)
+        pairs.append((mask > 0, truth))
+    assert dice(pairs[:4]) > 0.5  # the network has seen discs of this size; the last picture is made a third
+
+
+def test_dicom_works_and_what_cannot_be_read_is_listed_without_names(
+    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    folder, out = tmp_path / f"{MARKER}_in", tmp_path / "areas.csv"
+    pixels, disc = picture(np.random.default_rng(2), 32, 26)
+    write(folder / f"{MARKER}.dcm", 16 * pixels.astype(np.uint16), WindowCenter=2040, WindowWidth=4080)
+    (folder / f"{MARKER}.png").write_bytes(b"no picture")
+    console = Console(width=300, file=io.StringIO())
+    assert predict(trained[0] / METHOD, folder, out, console=console).scored == 1
+    (row,), (refused,) = table(out), table(tmp_path / "areas.unreadable.csv")
+    assert mask_of(out, row).shape == disc.shape
+    assert dice([(mask_of(out, row) > 0, disc)]) > 0.5
+    assert refused["reason"] == "not-an-image"
+    key = read_key(tmp_path / "areas.key")
+    assert [row["id"], refused["id"]] == [key.of("file", f"{MARKER}.{kind}") for kind in ("dcm", "png")]
+    written = [out.read_text(), (tmp_path / "areas.unreadable.csv").read_text()]
+    written += [path.name for path in tmp_path.rglob("*") if path.parent.name == "areas_masks"]
+    assert MARKER not in "".join([console.file.getvalue().replace(str(folder), ""), *written])
+    assert "unreadable 1: not-an-image: " in console.file.getvalue()
+    assert "foreground: a pixel is called at" in console.file.getvalue()
+
+
+def test_what_cannot_be_used_is_refused_in_a_line(
+    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    workdir = tmp_path / "work"
+    shutil.copytree(trained[0], workdir)
+    shutil.copytree(workdir / METHOD / "seed0", workdir / METHOD / "seed1")
+    out = tmp_path / "areas.csv"
+    with pytest.raises(
+        InputError, match=r"several runs on masks, which are not averaged: name one of .*seed0"
+    ):
+        predict(workdir / METHOD, workdir / "pictures" / "images", out)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "a.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"none of the 1 files could be read: see .*unreadable\.csv"):
+        predict(workdir / METHOD / "seed0", bad, out)
+    assert not out.exists()
