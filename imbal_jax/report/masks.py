@@ -140,14 +140,14 @@ def masks_pictures(runs: Sequence[RunResult], images: Images) -> str:
         alarms = np.flatnonzero(~_holding(tables) & (false > 0))
         dice = MASK_METRICS["dice"](tables, True)
         order = held[np.argsort(dice[held], kind="stable")]
-        worst = list(order[: SHOWN - 2])
-        others = (
-            [order[len(order) // 2], order[-1]] if len(order) >= SHOWN else list(order[SHOWN - 2 : SHOWN])
-        )
+        worst, rest = list(order[: SHOWN - 2]), list(order[SHOWN - 2 :])
+        middle = len(order) // 2
+        apart = SHOWN - 2 <= middle < len(order) - 1
+        others = [order[middle], order[-1]] if apart else rest[-2:]
         of_nothing = list(alarms[np.argsort(-false[alarms], kind="stable")][:3])
         blocks: list[tuple[str, Sequence[int]]] = [
             ("Worst", worst),
-            ("Median and best", others),
+            ("Median and best" if apart else "Best", others),
             ("Called where there is none", of_nothing),
         ]
         parts.append(f"<h3>{escape(scores.findings[place])}</h3>")
@@ -192,9 +192,11 @@ def _figure(image: np.ndarray, scores: MaskScores, number: int, place: int) -> s
     truth, called = scores.truth(number, place), scores.called(number, place)
     image, truth, called = _closer(image, truth, called)
     (_, alarms), (misses, hits) = scores.tables[number, place].tolist()
-    dice = figures(2 * hits / max(2 * hits + misses + alarms, 1))
-    caption = f"Dice <b>{dice}</b><br>found {hits:,}, missed {misses:,}, false {alarms:,} pixels"
-    text = f"Dice {dice}, found {hits}, missed {misses}, false {alarms} pixels"
+    counts = f"found {hits:,}, missed {misses:,}, false {alarms:,} pixels"
+    caption, text = f"false {alarms:,} pixels", f"nothing to find, false {alarms:,} pixels"
+    if hits + misses:
+        dice = figures(2 * hits / (2 * hits + misses + alarms))
+        caption, text = f"Dice <b>{dice}</b><br>{counts}", f"Dice {dice}, {counts}"
     pair = (
         f"{_embedded(_eight_bits(image), text)}{_embedded(marked(image, truth, called), f'marked; {text}')}"
     )
