@@ -50,3 +50,20 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fit(config, workdir, console=QUIET)
 
     return own_copy(tmp_path_factory, made_once(tmp_path_factory, "finished_runs", train))
+
+
+@pytest.fixture(scope="session")
+def finished_masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with a finished run on masks of ``masked_pictures``, which lie in its folder ``pictures``; do not
+    change it, copy it."""
+    from made_once import made_once, own_copy
+    from masked_pictures import masked, unresized, write_masked
+    from small_runs import QUIET
+
+    from imbal_jax.train import fit
+
+    def train(workdir: Path) -> None:
+        write_masked(workdir / "pictures", unresized(60))
+        fit(masked(workdir / "pictures"), workdir, console=QUIET)
+
+    return own_copy(tmp_path_factory, made_once(tmp_path_factory, "finished_masks", train))

@@ -1,5 +1,7 @@
 """A folder of pictures with masks, of different sizes, and small runs on them."""
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from imbal_jax.config import Config, Data, Model, Optim, Patch, Train
 from imbal_jax.methods import find_method
 
 SIDE = 32
+METHOD = "loss=dice+cross_entropy,composition=balanced"
 
 
 def picture(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +49,7 @@ def unresized(count: int) -> list[tuple[int, int]]:
 def masked(folder: Path) -> Config:
     return Config(
         name="discs",
-        methods=(find_method("loss=dice+cross_entropy,composition=balanced"),),
+        methods=(find_method(METHOD),),
         select="dice",
         data=Data(source="folder", dir=folder, image_size=SIDE, negative_class="background"),
         patch=Patch(size=16),
@@ -54,3 +57,24 @@ def masked(folder: Path) -> Config:
         optim=Optim(learning_rate=2e-2, ema_decay=0.9),
         train=Train(epochs=3, batch_size=16, evaluations=1, steps_per_dispatch=4, devices=1),
     )
+
+
+def masks_of(folder: Path) -> dict[str, np.ndarray]:
+    """bool [h, w] by name."""
+    return {path.name: np.asarray(Image.open(path)) > 0 for path in (folder / "masks").iterdir()}
+
+
+def dice(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Of the pixels of all pairs of bool arrays together."""
+    found, truth = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def mask_of(out: Path, row: dict[str, str]) -> np.ndarray:
+    """The mask that predict wrote beside its table ``out`` for one of its rows."""
+    return np.asarray(Image.open(out.with_name(f"{out.stem}_masks") / f"{row['id']}.png"))

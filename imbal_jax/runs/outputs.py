@@ -187,7 +187,12 @@ def patient_codes(groups: np.ndarray) -> np.ndarray:
 
 
 def own_scores(method: Method, scored: RunOutputs, outputs: np.ndarray) -> np.ndarray:
-    """float32 [N, C]: a network's outputs for any images, corrected with what the run ``scored`` fitted."""
+    """float32 [N, C]: a network's outputs for any images, corrected with what the run ``scored`` fitted.
+
+    Those of a task that does not decide, such as codes of the pixels of masks, are kept as they are.
+    """
+    if not scored.task.decides and method.correction == "none":
+        return outputs
     corrected = apply_correction(method, scored.correction, scored.training_priors, outputs)
     return corrected.astype(np.float32)
 

@@ -1,6 +1,5 @@
 """Masks for pictures that nobody outlined: one a picture, in its own size, and a table that names nobody."""
 
-import csv
 import io
 import json
 import shutil
@@ -9,47 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_files import MARKER, write
-from masked_pictures import masked, picture, unresized, write_masked
-from PIL import Image
+from masked_pictures import METHOD, dice, mask_of, masks_of, picture, table, write_masked
 from rich.console import Console
-from small_runs import QUIET
 
 from imbal_jax import cli
 from imbal_jax.data.pseudonyms import read_key
 from imbal_jax.errors import InputError
 from imbal_jax.runs.predict import predict
-from imbal_jax.train import fit
-
-METHOD = "loss=dice+cross_entropy,composition=balanced"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
-    """A workdir, its pictures in ``pictures``, and their true masks by name."""
-    workdir = tmp_path_factory.mktemp("masks")
-    masks = write_masked(workdir / "pictures", unresized(60))
-    fit(masked(workdir / "pictures"), workdir, console=QUIET)
-    return workdir, masks
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(path.read_text())))
-
-
-def mask_of(out: Path, row: dict[str, str]) -> np.ndarray:
-    return np.asarray(Image.open(out.with_name(f"{out.stem}_masks") / f"{row['id']}.png"))
-
-
-def dice(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Of the pixels of all pairs together."""
-    found, truth = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
-    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
-
-
-def test_the_written_masks_have_the_dice_of_the_results(
-    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
-) -> None:
-    workdir, masks = trained
+def test_the_written_masks_have_the_dice_of_the_results(finished_masks: Path, tmp_path: Path) -> None:
+    workdir = finished_masks
+    masks = masks_of(workdir / "pictures")
     out, names = tmp_path / "areas.csv", tmp_path / "names.csv"
     assert predict(workdir / METHOD, workdir / "pictures" / "images", out, names=names).scored == 60
     parts = {Path(row["file"]).name: row["split"] for row in table(workdir / "pictures" / "labels.csv")}
@@ -66,12 +36,12 @@ def test_the_written_masks_have_the_dice_of_the_results(
 
 
 def test_each_mask_has_its_pictures_size_and_the_table_its_areas(
-    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+    finished_masks: Path, tmp_path: Path
 ) -> None:
     sizes = [(40, 28), (24, 36), (50, 70), (32, 32), (90, 31)]
     masks = write_masked(tmp_path / "other", sizes, seed=5)
     out = tmp_path / "areas.csv"
-    words = ["predict", str(trained[0] / METHOD), str(tmp_path / "other" / "images"), "--out", str(out)]
+    words = ["predict", str(finished_masks / METHOD), str(tmp_path / "other" / "images"), "--out", str(out)]
     assert cli.main([*words, "--names", str(tmp_path / "names.csv")]) == 0
     rows, names = table(out), table(tmp_path / "names.csv")
     assert list(rows[0]) == ["id", "pixels/foreground", "share/foreground", "flags"]
@@ -90,14 +60,14 @@ def test_each_mask_has_its_pictures_size_and_the_table_its_areas(
 
 
 def test_dicom_works_and_what_cannot_be_read_is_listed_without_names(
-    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
+    finished_masks: Path, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / f"{MARKER}_in", tmp_path / "areas.csv"
     pixels, disc = picture(np.random.default_rng(2), 32, 26)
     write(folder / f"{MARKER}.dcm", 16 * pixels.astype(np.uint16), WindowCenter=2040, WindowWidth=4080)
     (folder / f"{MARKER}.png").write_bytes(b"no picture")
     console = Console(width=300, file=io.StringIO())
-    assert predict(trained[0] / METHOD, folder, out, console=console).scored == 1
+    assert predict(finished_masks / METHOD, folder, out, console=console).scored == 1
     (row,), (refused,) = table(out), table(tmp_path / "areas.unreadable.csv")
     assert mask_of(out, row).shape == disc.shape
     assert dice([(mask_of(out, row) > 0, disc)]) > 0.5
@@ -111,11 +81,9 @@ def test_dicom_works_and_what_cannot_be_read_is_listed_without_names(
     assert "foreground: a pixel is called at" in console.file.getvalue()
 
 
-def test_what_cannot_be_used_is_refused_in_a_line(
-    trained: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
-) -> None:
+def test_what_cannot_be_used_is_refused_in_a_line(finished_masks: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "work"
-    shutil.copytree(trained[0], workdir)
+    shutil.copytree(finished_masks, workdir)
     shutil.copytree(workdir / METHOD / "seed0", workdir / METHOD / "seed1")
     out = tmp_path / "areas.csv"
     with pytest.raises(
