@@ -26,6 +26,7 @@ from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.labels import IGNORED, mask_dtype
 from imbal_jax.data.masks.mask_error import MaskError
 from imbal_jax.data.masks.mask_file import picture_size, read_mask
+from imbal_jax.data.masks.naming import is_mask
 from imbal_jax.data.masks.regions import Marked, many_labels, one_class
 from imbal_jax.data.masks.values import BACKGROUND, ValueClasses
 from imbal_jax.data.tables.cells import patient_name, split_name
@@ -134,7 +135,8 @@ def _marked(found: FoundMasks) -> dict[str, Marked]:
     assert found.regions is not None
     by_key = {marked.key: marked for marked in found.regions.pictures}
     rows = [Row(number, key, "", (0,)) for number, key in enumerate(by_key, start=1)]
-    matches, _ = match_names(found.listing.files, Table("file", "", ("",), False, rows))
+    pictures = [path for path in found.listing.files if not is_mask(path)]
+    matches, _ = match_names(pictures, Table("file", "", ("",), False, rows))
     return {path: by_key[row.key] for path, row in matches.rows.items()}
 
 

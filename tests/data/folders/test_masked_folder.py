@@ -197,6 +197,11 @@ def test_what_is_wrong_with_a_mask_is_said_by_row(tmp_path) -> None:
     save(folder / "masks/p2.npy", truth(2) * 0.5)
     with pytest.raises(InputError, match="holds numbers that are not whole"):
         loaded(folder, tmp_path)
+    save(folder / "masks/p2.npy", np.arange(24 * 32).reshape(SHAPE) % 90)
+    with pytest.raises(
+        InputError, match=r"the masks hold 91 values \(0, 1, .*, which are grey levels rather than"
+    ):
+        loaded(folder, tmp_path)
     (folder / "masks/p2.npy").unlink()
     said = []
     assert len(loaded(folder, tmp_path, said)[0]) == 3
@@ -242,6 +247,21 @@ def test_a_table_of_run_lengths_as_contests_give_it(tmp_path, kind) -> None:
     data, _ = loaded(folder, tmp_path, run_lengths=kind)
     check(data, 5)
     assert data.image_labels[:, 1].tolist() == [1, 1, 1, 1, 0]
+
+
+def test_a_column_of_classes_goes_with_run_lengths(tmp_path) -> None:
+    folder = make(tmp_path / "d", "p{}.png", "")
+    lines = [f"p{place},{runs(truth(place), 'columns')},{1 + place % 2}" for place in range(COUNT)]
+    (folder / "train.csv").write_text("\n".join(["ImageId,EncodedPixels,ClassId", *lines]))
+    data, _ = loaded(folder, tmp_path, run_lengths="columns")
+    assert data.classes == ("background", "1", "2")
+    assert data.image_labels.tolist() == [[1, 1, 0], [1, 0, 1]] * 2
+    (folder / "train.csv").write_text("\n".join(["ImageId,EncodedPixels,ClassId", *lines[:3], "p3,1 2,"]))
+    with pytest.raises(InputError, match=r"train\.csv row 5 has run lengths and no class"):
+        loaded(folder, tmp_path, run_lengths="columns")
+    (folder / "train.csv").write_text("\n".join(["ImageId,EncodedPixels", "p0,1 3", "p1,700 99"]))
+    with pytest.raises(InputError, match=r"^row 3: the mask has runs that go back or beyond 24 x 32 pixels"):
+        loaded(folder, tmp_path, run_lengths="columns")
 
 
 def coco(folder, annotations, names=("nodule",)):
