@@ -14,18 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.dicom.dicom_file import open_dicom
-from imbal_jax.data.dicom.header import pixel_aspect
 from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.folders.folder_summary import FolderSummary
+from imbal_jax.data.folders.image_file import upright_size
 from imbal_jax.data.folders.labelled_folder import FolderImages, Progress, read_labelled_files
 from imbal_jax.data.folders.mask_sources import FoundMasks, MaskOptions, match_pictures, without_mask_column
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.images.pictures import is_picture
 from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.labels import IGNORED, mask_dtype
 from imbal_jax.data.masks.mask_error import MaskError
-from imbal_jax.data.masks.mask_file import picture_size, read_mask
+from imbal_jax.data.masks.mask_file import read_mask
 from imbal_jax.data.masks.naming import is_mask
 from imbal_jax.data.masks.regions import Marked, many_labels, one_class
 from imbal_jax.data.masks.values import BACKGROUND, ValueClasses
@@ -153,7 +151,7 @@ def _masks(
 
     def read(row: Row) -> tuple[np.ndarray, float] | InputError | None:
         try:
-            height, width, turned, aspect = _size(folder / row.key)
+            height, width, turned, aspect = upright_size(folder / row.key)
         except ReadError:
             return None  # refused, with its reason, where the picture is read
         try:
@@ -218,7 +216,7 @@ def _region_masks(
     for place, row in enumerate(rows):
         one = marked[row.key]
         try:
-            height, width, _, aspect = _size(folder / row.key)
+            height, width, _, aspect = upright_size(folder / row.key)
         except ReadError:
             out[place] = IGNORED
             continue
@@ -248,14 +246,3 @@ def _region_masks(
         )
     said = f"masks of {', '.join(classes)}"
     return out, classes, said + (f"; in {overlaps:,} pictures the smaller region is seen" if overlaps else "")
-
-
-def _size(path: Path) -> tuple[int, int, int, float]:
-    """Height, width, EXIF orientation and the aspect of a pixel of a picture or a DICOM file; ReadError."""
-    if is_picture(path):
-        return (*picture_size(path), 1.0)
-    header = open_dicom(path, pixels=False)
-    try:
-        return int(header.Rows), int(header.Columns), 1, pixel_aspect(header)
-    except (AttributeError, TypeError, ValueError):
-        raise ReadError("bad-header") from None

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imbal_jax.config import Data
-from imbal_jax.data.dataset import check_dataset
+from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.load import read
 from imbal_jax.errors import InputError
 
@@ -77,6 +77,14 @@ def test_masks_are_found_by_their_names(tmp_path, image, mask) -> None:
     assert data.classes == ("background", "foreground")
     assert any(line.startswith("masks of 4 pictures found by their names") for line in said)
     assert "values of the masks: 0 background, 255 foreground" in said
+
+
+def test_a_folder_is_read_in_python_too(tmp_path) -> None:
+    folder = make(tmp_path / "d")
+    data = Dataset.from_folder(folder, size=32, masks="auto", classes=("skin", "scar"))
+    check(data)
+    assert data.classes == ("skin", "scar")
+    assert "values of the masks: 0 skin, 255 scar" in data.notes
 
 
 def test_folders_of_parts_are_the_split_and_paths_name_patients(tmp_path) -> None:
