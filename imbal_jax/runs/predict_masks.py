@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import say
-from imbal_jax.data.folders.masked_folder import size_of
+from imbal_jax.data.folders.image_file import upright_size
 from imbal_jax.data.images.geometry import COLOUR_DROPPED
 from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.ingest.progress import progress
@@ -60,7 +60,7 @@ class MaskWriter:
         own = probabilities[..., self._task.background :].astype(np.float32)
         geometry = self._deployment.inputs.geometry
         if read.name and geometry is not None:
-            height, width, _, aspect = size_of(self._pictures / read.name)
+            height, width, _, aspect = upright_size(self._pictures / read.name)
             own = geometry.restore(own, height, width, aspect, beside=0.0)
         assert self._task.thresholds is not None  # a finished run has them
         return called(encode(np.clip(own, 0, 1)), self._task.thresholds, self._task.background)
