@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ from imbal_jax.files import write_bytes
 MAKER = "imbal-jax"
 
 
+def need_highdicom() -> None:
+    """InputError where highdicom is not installed."""
+    if find_spec("highdicom") is None:
+        raise InputError("DICOM segmentations are written by highdicom: pip install 'imbal-jax[seg]'")
+
+
 def write_segmentation(
     path: Path, mask: np.ndarray, classes: Sequence[str], picture: Path, *, background: int = 0
 ) -> None:
@@ -25,13 +32,10 @@ def write_segmentation(
     abnormal structure" (SNOMED CT 49755003), made by an automatic algorithm. Raises InputError where highdicom is not
     installed, for a mask of another size, and for a file that is no single radiograph; DICOM PS3.3 A.51.
     """
-    try:
-        import highdicom as hd
-        from pydicom.sr.codedict import codes
-    except ImportError:
-        raise InputError(
-            "DICOM segmentations are written by highdicom: pip install 'imbal-jax[seg]'"
-        ) from None
+    need_highdicom()
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
     mask = np.asarray(mask)
     names = [name for place, name in enumerate(classes) if place != background]
     if mask.ndim != 2 or mask.dtype.kind not in "biu":
