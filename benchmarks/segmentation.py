@@ -6,8 +6,8 @@
 
 losses: eight losses, each with several seeds on one split at 64 pixels. Dice by case on test, at the threshold that
 validation chose; the difference of each loss to cross-entropy is taken case by case, averaged over the seeds, with an
-interval (95 %) from resampling the cases. skin_lesions: the outlines of HAM10000, a fifth of the pixels. phantom_lesions:
-0.07 % of the pixels, most images without any; unlearned: Dice on validation fell below a tenth of its best.
+interval (95 %) from resampling the cases. skin_lesions: the outlines of HAM10000, a fifth of the pixels.
+phantom_lesions: 0.07 % of the pixels; unlearned: Dice on validation fell below a tenth of its best.
 The same command goes on where it was stopped; results/segmentation_DATA.json.
 speed: a step on patches of the plan beside a step on plain crops of the same size, tiles a second, and the batches
 beside those of MONAI's RandCropByPosNegLabel; paired, in one run; results/segmentation_speed.json.

@@ -72,6 +72,9 @@ class Predict:
     key_file: Path | None = None
     # A second table, readable by its owner only, from ids to paths.
     names: Path | None = None
+    # Of a run on masks: what the masks are written as. dicom: of DICOM files segmentation objects, which keep the
+    # patient and the study of their file (pip install 'imbal-jax[seg]'); of other pictures PNG.
+    masks: Literal["png", "dicom"] = "png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +265,7 @@ def evaluate(words: list[str]) -> int:
 
 
 def predict(words: list[str]) -> int:
-    """``predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]``"""
+    """``predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE] [--masks png]``"""
     options = parse_command(Predict, words, name="predict")
     batch_size = 64
     use_all_cores(batch_size, None)
@@ -276,6 +279,7 @@ def predict(words: list[str]) -> int:
         names=options.names,
         batch_size=batch_size,
         workers=os.cpu_count() or 1,
+        masks=options.masks,
     )
     return 0
 

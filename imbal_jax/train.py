@@ -23,7 +23,7 @@ from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import InputError, Terminated
 from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, without_effect
 from imbal_jax.report import RunResult
-from imbal_jax.report.use import few_positives, split_gaps
+from imbal_jax.report.use import few_cases, few_positives, split_gaps
 from imbal_jax.runs.address import RunAddress, run_title
 from imbal_jax.runs.claim import check_claim, claim
 from imbal_jax.runs.clock import Clock
@@ -126,7 +126,7 @@ def fit_runs(
         splits = load(config, workdir, partial(say, console))
     task = task_for(config.task, splits.train, config.metrics)
     splits = on_host(splits, mesh)
-    for line in describe(config, splits):
+    for line in describe(config, task, splits):
         say(console, line)
     config, line = with_criterion(config, task, splits.validation)
     if line:
@@ -342,13 +342,14 @@ def corrected(job: Job, method: Method, stage: Stage, kept: np.ndarray) -> np.nd
 # Before the first step
 
 
-def describe(config: Config, splits: Splits) -> list[str]:
+def describe(config: Config, task: Task, splits: Splits) -> list[str]:
     """A line for each split, and what is to be known of them before any training."""
     negative, held = config.data.negative_class, splits.validation
+    few = few_positives if task.decides else few_cases
     return [
         *(row_line(row, splits.classes) for row in splits.table),
         *split_gaps(splits.table, splits.classes, negative),
-        *few_positives(held.image_labels, held.groups, splits.classes, negative),
+        *few(held.image_labels, held.groups, splits.classes, negative),
     ]
 
 

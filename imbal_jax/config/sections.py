@@ -92,7 +92,8 @@ class Data:
     # NAME_mask.png for images/NAME.jpg or NAME.jpg), where the folder has such files and no table of labels; or the
     # column of run lengths of a table. none: labels are of images. beside: by that rule, whatever labels there are.
     # Or the name of a folder of masks, a COCO file (.json), or a table of run lengths (.csv). A column of the labels
-    # table: --data.columns mask=COLUMN.
+    # table: --data.columns mask=COLUMN. Of an NPZ file and of a set of the catalogue: auto takes masks where there
+    # are no labels, none never, beside always (tfds:oxford_iiit_pet --data.masks beside).
     masks: str = "auto"
     # Of masks in files: the value of pixels that count neither in training nor in scores, as 255. None: none.
     ignore_value: int | None = None

@@ -10,10 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from imbal_jax.data.folders.labelled_folder import FolderImages, read_folder, read_labelled_files
+from imbal_jax.data.folders.mask_sources import MaskOptions, find_masks
+from imbal_jax.data.folders.masked_folder import read_masked_folder
 from imbal_jax.data.images.geometry import Geometry, Voi
 from imbal_jax.data.images.resize import Fit
 from imbal_jax.data.label_checks import check_names, check_values, checked_labels
 from imbal_jax.data.labels import image_counts, image_labels, is_many, is_mask, is_overlapping
+from imbal_jax.data.masks.run_lengths import RunLengths
 from imbal_jax.data.tables.frame import Frame, frame_table
 from imbal_jax.data.tables.labels_table import LabelKind, check_classes, labels_table
 from imbal_jax.errors import InputError
@@ -74,13 +77,36 @@ class Dataset:
         cache: Path | None = None,
         workers: int | None = None,
         left_out: Path | None = None,
+        masks: str = "none",
+        ignore_value: int | None = None,
+        run_lengths: RunLengths | None = None,
         **options: Any,
     ) -> "Dataset":
         """The labelled images below ``dir``; arguments as in ``folders.labelled_folder.read_folder``.
 
+        masks, ignore_value, run_lengths: for labels that are masks, as ``config.Data`` has them.
+
         The notes say what was read and what was not, with counts: patients, labels, flags of the pictures, refused
         files, rows without a file and copies.
         """
+        if masks != "none":
+            asked = MaskOptions(
+                masks,
+                tuple(classes or ()),
+                tuple(options.get("columns", ())),
+                labels_file,
+                options.get("label_kind", "auto"),
+                ignore_value,
+                run_lengths,
+            )
+            found = find_masks(Path(dir), asked) if Path(dir).is_dir() else None
+            if found is not None:
+                made = {name: options[name] for name in ("fit", "channels", "bits") if name in options}
+                geometry = Geometry(size, voi=voi, **made)
+                content, _ = read_masked_folder(
+                    Path(dir), found, geometry, asked, cache=cache, left_out=left_out
+                )
+                return cls.of_folder(content)
         content, _ = read_folder(
             dir,
             size=size,

@@ -27,38 +27,55 @@ _STRETCH = 2**22  # pixels of masks that are looked at together
 
 @dataclass(frozen=True)
 class LabelLayout:
-    """The names of the classes, or of the labels where an image has many, and the arrays that follow from that."""
+    """The names of the classes, or of the labels where an image has many, and the arrays that follow from that.
+
+    side: of square masks, pixels, whose pixels have a class or many labels; 0 where images have.
+    """
 
     classes: tuple[str, ...]
     many: bool
+    side: int = 0
+
+    @classmethod
+    def of(cls, labels: np.ndarray, classes: tuple[str, ...]) -> "LabelLayout":
+        """The layout of the labels of a data set; masks are square."""
+        if is_mask(labels):
+            return cls(classes, is_overlapping(labels), labels.shape[1])
+        return cls(classes, is_many(labels))
 
     @property
     def dtype(self) -> np.dtype:
+        if self.side and not self.many:
+            return mask_dtype(len(self.classes))
         return np.dtype(np.int8 if self.many else np.int32)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one image's labels."""
-        return (len(self.classes),) if self.many else ()
+        labels = (len(self.classes),) if self.many else ()
+        return (self.side, self.side, *labels) if self.side else labels
 
     @property
     def name(self) -> str:
         """The name of the labels among the features of a record."""
-        return "labels" if self.many else "label"
+        return "mask" if self.side else "labels" if self.many else "label"
 
     @property
     def limits(self) -> tuple[int, int]:
         """The lowest and the highest value that a label may have."""
-        return (MISSING, 1) if self.many else (0, len(self.classes) - 1)
+        lowest = IGNORED if self.side else 0
+        return (MISSING, 1) if self.many else (lowest, len(self.classes) - 1)
 
-    def value(self, row: Sequence[int]) -> np.ndarray | int:
-        """One image's labels as a record holds them. row: one class index, or a value for each label."""
+    def value(self, row: Sequence[int] | np.ndarray) -> np.ndarray | int:
+        """One image's labels as a record holds them. row: one class index, a value for each label, or a mask."""
+        if self.side:
+            return np.asarray(row, self.dtype)
         return np.array(row, self.dtype) if self.many else row[0]
 
-    def array(self, rows: Sequence[Sequence[int]] | np.ndarray) -> np.ndarray:
-        """int32 [N] or int8 [N, L]. rows: for each image one class index, or a value for each label."""
+    def array(self, rows: Sequence[Sequence[int] | np.ndarray] | np.ndarray) -> np.ndarray:
+        """int32 [N] or int8 [N, L], or masks. rows: for each image as ``value``."""
         labels = np.array(rows, self.dtype)
-        return labels if self.many else labels[:, 0]
+        return labels if self.many or self.side else labels[:, 0]
 
 
 def is_many(labels: np.ndarray) -> bool:

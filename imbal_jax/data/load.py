@@ -311,7 +311,14 @@ def _tfds(asked: _Request) -> tuple[Dataset, Indices]:
     named = open_named(
         name, options.dir, asked.pictures, download=options.download, progress=counter(say, "records read")
     )
-    data = named.dataset()
+    if options.masks not in ("auto", "none", "beside"):
+        raise InputError(
+            f"data.masks is {options.masks!r}, allowed for {named.name} are auto, none and beside"
+        )
+    if options.masks == "beside" or (options.masks == "auto" and named.labels is None):
+        data = named.masked_dataset(asked.classes or options.classes, options.ignore_value)
+    else:
+        data = named.dataset()
     kept = "in memory" if isinstance(data.images, np.ndarray) else "read from disk as they are needed"
     parts = ", ".join(f"{part} {len(rows):,}" for part, rows in named.splits.items())
     say(f"{named.name}: {len(data):,} images, {kept}; its own splits: {parts}")

@@ -11,6 +11,7 @@ from imbal_jax.decisions.default_criterion import FEW_PATIENTS
 from imbal_jax.decisions.selection import unmet
 from imbal_jax.metrics.guarantees import patient_lower
 from imbal_jax.metrics.labels import images_by_patient, one_against_rest
+from imbal_jax.report.html import counted
 from imbal_jax.report.result import RunResult, run_names
 
 APART = 3.0  # factor; prevalences that differ by it come from different populations or an artificial draw
@@ -108,6 +109,19 @@ def few_positives(
             "for it"
         )
     return lines
+
+
+def few_cases(
+    labels: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], negative_class: str | None
+) -> list[str]:
+    """The same of masks, whose thresholds divide pixels."""
+    few = []
+    for name, images in zip(classes, images_by_patient(labels, groups, len(classes)), strict=True):
+        if name != negative_class and len(images) < FEW_PATIENTS:
+            few.append(
+                f"{counted(int(images.sum()), 'image')} of {counted(len(images), 'patient')} with {name}"
+            )
+    return [f"validation has {', '.join(few)}: the checkpoint and the threshold rest on them"] if few else []
 
 
 def different_prevalence(run: RunResult, classes: Sequence[str], negative_class: str | None) -> list[str]:

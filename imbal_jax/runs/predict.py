@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -47,6 +48,7 @@ def predict(
     workers: int = 2,
     devices: int | None = None,
     console: Console | None = None,
+    masks: Literal["png", "dicom"] = "png",
 ) -> Prediction:
     """Score what is at ``path`` with a finished run and write a row an image to ``out``, as it goes.
 
@@ -62,6 +64,8 @@ def predict(
         the ending ``.key`` if left out. Records keep the ids they have.
     names: a second table to write, of ids and paths, which its owner alone can read: it may identify patients.
         Paths that a spreadsheet would run as a formula get an apostrophe in front.
+
+    masks: of a run on masks, what they are written as: "png", or "dicom", segmentation objects of DICOM files.
 
     Raises InputError for a run or a path that cannot be used, and where not one image could be read.
     """
@@ -86,6 +90,7 @@ def predict(
             workers=workers,
             devices=devices,
             console=console,
+            kind=masks,
         )
         return Prediction(scored=done)
     mesh = make_mesh(devices)

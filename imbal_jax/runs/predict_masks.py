@@ -4,16 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import say
-from imbal_jax.data.folders.masked_folder import size_of
+from imbal_jax.data.folders.image_file import upright_size
 from imbal_jax.data.images.geometry import COLOUR_DROPPED
+from imbal_jax.data.images.pictures import is_picture
 from imbal_jax.data.images.refusal import REASONS, ReadError
 from imbal_jax.data.ingest.progress import progress
 from imbal_jax.data.masks.write import write_mask_png
+from imbal_jax.data.masks.write_segmentation import need_highdicom, write_segmentation
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.files import CsvFile
@@ -30,10 +33,11 @@ class MaskWriter:
     """Writes the mask of each picture and counts its pixels. folder: receives ID.png; of overlapping labels
     ID.NUMBER.png, the numbers in the order of the classes, from 1."""
 
-    def __init__(self, model: Deployed, folder: Path, pictures: Path) -> None:
+    def __init__(self, model: Deployed, folder: Path, pictures: Path, kind: Literal["png", "dicom"]) -> None:
         task = model.task
         assert isinstance(task, Segmentation)
         self._task, self._deployment, self._folder, self._pictures = task, model.deployment, folder, pictures
+        self._kind = kind
         self.findings = task.findings(model.deployment.classes)
 
     @property
@@ -46,22 +50,29 @@ class MaskWriter:
         classes = self._deployment.classes
         if self._task.background:
             mask = np.where(found.any(axis=-1), found.argmax(axis=-1) + self._task.background, 0)
-            write_mask_png(self._folder / f"{read.id}.png", mask, classes)
+            self._store(read, "", mask, classes)
         else:
             for place, name in enumerate(classes):
-                write_mask_png(self._folder / f"{read.id}.{place + 1}.png", found[..., place], [name])
+                self._store(read, f".{place + 1}", found[..., place].astype(np.uint8), ("background", name))
         cells = [read.id]
         for place in range(len(self.findings)):
             pixels = int(found[..., place].sum())
             cells += [str(pixels), f"{pixels / found[..., place].size:.6g}"]
         return [*cells, " ".join(read.flags)]
 
+    def _store(self, read: Read, number: str, mask: np.ndarray, classes: Sequence[str]) -> None:
+        picture = self._pictures / read.name
+        if self._kind == "dicom" and read.name and not is_picture(picture):
+            write_segmentation(self._folder / f"{read.id}{number}.dcm", mask, classes, picture)
+        else:
+            write_mask_png(self._folder / f"{read.id}{number}.png", mask, classes)
+
     def _calls(self, read: Read, probabilities: np.ndarray) -> np.ndarray:
         """bool [h, w, findings]: what is called, in the picture's own size; of a record in that of its image."""
         own = probabilities[..., self._task.background :].astype(np.float32)
         geometry = self._deployment.inputs.geometry
         if read.name and geometry is not None:
-            height, width, _, aspect = size_of(self._pictures / read.name)
+            height, width, _, aspect = upright_size(self._pictures / read.name)
             own = geometry.restore(own, height, width, aspect, beside=0.0)
         assert self._task.thresholds is not None  # a finished run has them
         return called(encode(np.clip(own, 0, 1)), self._task.thresholds, self._task.background)
@@ -78,6 +89,7 @@ def predict_masks(
     workers: int,
     devices: int | None,
     console: Console,
+    kind: Literal["png", "dicom"] = "png",
 ) -> int:
     """Write a mask for each picture at ``path``, and their areas to ``out``; arguments as for ``predict.predict``.
 
@@ -85,12 +97,14 @@ def predict_masks(
     index of the class. Columns of ``out``: ``id``; for each finding ``pixels/NAME`` and ``share/NAME``, of all pixels
     of the picture; ``flags``. Returns the number of pictures; InputError where none could be read.
     """
+    if kind == "dicom":
+        need_highdicom()
     mesh = make_mesh(devices)
     model = restore_deployed(run, mesh)
     folder = out.with_name(f"{out.stem}_masks")
     folder.mkdir(exist_ok=True)
     count, images, passed = images_at(path, model.deployment.inputs, out, key_file, workers, console)
-    writer = MaskWriter(model, folder, path if path.is_dir() else path.parent)
+    writer = MaskWriter(model, folder, path if path.is_dir() else path.parent, kind)
     say(console, _opening(model, writer.findings))
     score = model.predict(mesh, batch_size)
     unread, done, grey = unreadable_file(out), 0, 0

@@ -10,7 +10,7 @@ from imbal_jax.arguments import parse_columns
 from imbal_jax.data.folders.label_source import DEFAULT, find_labels
 from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.masks.mask_error import MaskError
-from imbal_jax.data.masks.naming import pair_by_name
+from imbal_jax.data.masks.naming import is_mask, pair_by_name
 from imbal_jax.data.masks.regions import Marked, Region, Regions, read_coco
 from imbal_jax.data.masks.run_lengths import RunLengths, decode_run_lengths
 from imbal_jax.data.masks.values import FOREGROUND
@@ -26,7 +26,8 @@ from imbal_jax.errors import InputError
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 RUN_LENGTHS = ("encodedpixels", "rle", "rlemask", "maskrle")
-"""Headings of columns of run lengths, as ``csv_table.spelling`` gives them."""
+CLASS_COLUMNS = ("classid", "categoryid", "labelid")
+"""Headings of columns of run lengths and of their classes, as ``csv_table.spelling`` gives them."""
 EXPLAINED = (
     "--data.run-lengths columns (pixels from 1, down the columns), rows (along them), or relative (SIIM-ACR)"
 )
@@ -110,6 +111,11 @@ def _table(folder: Path, options: MaskOptions, given: Path | None) -> tuple[Text
 
 def _run_length_column(text: TextTable) -> int | None:
     return next((i for i, heading in enumerate(text.headings) if spelling(heading) in RUN_LENGTHS), None)
+
+
+def _class_column(text: TextTable) -> int | None:
+    """The column of classes of run lengths that is called ClassId, as in contests."""
+    return next((i for i, heading in enumerate(text.headings) if spelling(heading) in CLASS_COLUMNS), None)
 
 
 def without_mask_column(columns: Sequence[str]) -> list[str]:
@@ -201,14 +207,20 @@ def _by_table(folder: Path, text: TextTable, source: str, column: str, options: 
     if all(is_missing(cell) or cell.replace(" ", "").replace("-", "").isdigit() for cell in cells):
         if options.run_lengths is None:
             raise InputError(f"column '{heading}' holds run lengths: say which, {EXPLAINED}")
-        names = sorted({row[found.label] for _, row in text.rows}) if found.label is not None else [""]
-        kinds = tuple(names) if found.label is not None else (FOREGROUND,)
+        class_at = _class_column(text) if found.label is None else found.label
+        names = (
+            sorted({row[class_at] for _, row in text.rows if row[class_at]}) if class_at is not None else []
+        )
         pictures: dict[str, Marked] = {}
         for (line, row), cell in zip(text.rows, cells, strict=True):
             marked = pictures.setdefault(row[found.file], Marked(row[found.file]))
-            if not is_missing(cell) and cell != "-1":
-                kind = names.index(row[found.label]) if found.label is not None else 0
-                marked.regions.append(Region(kind, _run_drawing(cell, options.run_lengths, line)))
+            if is_missing(cell) or cell == "-1":
+                continue
+            if class_at is not None and not row[class_at]:
+                raise InputError(f"{text.name} row {line} has run lengths and no class: fill it in")
+            kind = names.index(row[class_at]) if class_at is not None else 0
+            marked.regions.append(Region(kind, _run_drawing(cell, options.run_lengths, line)))
+        kinds = tuple(names) or (FOREGROUND,)
         said = f"masks by column {heading} of {text.name}: run lengths ({options.run_lengths})"
         return FoundMasks({}, Regions(kinds, list(pictures.values()), said), text, listing, (said,))
     files = sorted({*listing.files, *_arrays(folder)})
@@ -249,7 +261,7 @@ def _run_drawing(cell: str, kind: RunLengths, line: int) -> Callable[[int, int],
         try:
             return decode_run_lengths(cell, height, width, kind)
         except MaskError as error:
-            raise MaskError(f"in row {line} {error}") from None
+            raise InputError(f"row {line}: the mask {error}") from None
 
     return draw
 
@@ -264,5 +276,6 @@ def match_pictures(text: TextTable, place: int, files: Sequence[str]) -> dict[st
         Row(number, key, "", (0,))
         for number, key in enumerate(dict.fromkeys(_names_of_pictures(text, place)), start=2)
     ]
-    matches, _ = match_names(files, Table("file", "", ("",), False, rows))
+    pictures = [path for path in files if not is_mask(path)]
+    matches, _ = match_names(pictures, Table("file", "", ("",), False, rows))
     return {path: row.key for path, row in matches.rows.items()}

@@ -14,18 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from imbal_jax.data.dicom.dicom_file import open_dicom
-from imbal_jax.data.dicom.header import pixel_aspect
 from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.folders.folder_summary import FolderSummary
+from imbal_jax.data.folders.image_file import upright_size
 from imbal_jax.data.folders.labelled_folder import FolderImages, Progress, read_labelled_files
 from imbal_jax.data.folders.mask_sources import FoundMasks, MaskOptions, match_pictures, without_mask_column
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.images.pictures import is_picture
 from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.labels import IGNORED, mask_dtype
 from imbal_jax.data.masks.mask_error import MaskError
-from imbal_jax.data.masks.mask_file import picture_size, read_mask
+from imbal_jax.data.masks.mask_file import read_mask
+from imbal_jax.data.masks.naming import is_mask
 from imbal_jax.data.masks.regions import Marked, many_labels, one_class
 from imbal_jax.data.masks.values import BACKGROUND, ValueClasses
 from imbal_jax.data.tables.cells import patient_name, split_name
@@ -134,7 +133,8 @@ def _marked(found: FoundMasks) -> dict[str, Marked]:
     assert found.regions is not None
     by_key = {marked.key: marked for marked in found.regions.pictures}
     rows = [Row(number, key, "", (0,)) for number, key in enumerate(by_key, start=1)]
-    matches, _ = match_names(found.listing.files, Table("file", "", ("",), False, rows))
+    pictures = [path for path in found.listing.files if not is_mask(path)]
+    matches, _ = match_names(pictures, Table("file", "", ("",), False, rows))
     return {path: by_key[row.key] for path, row in matches.rows.items()}
 
 
@@ -151,7 +151,7 @@ def _masks(
 
     def read(row: Row) -> tuple[np.ndarray, float] | InputError | None:
         try:
-            height, width, turned, aspect = size_of(folder / row.key)
+            height, width, turned, aspect = upright_size(folder / row.key)
         except ReadError:
             return None  # refused, with its reason, where the picture is read
         try:
@@ -216,7 +216,7 @@ def _region_masks(
     for place, row in enumerate(rows):
         one = marked[row.key]
         try:
-            height, width, _, aspect = size_of(folder / row.key)
+            height, width, _, aspect = upright_size(folder / row.key)
         except ReadError:
             out[place] = IGNORED
             continue
@@ -246,14 +246,3 @@ def _region_masks(
         )
     said = f"masks of {', '.join(classes)}"
     return out, classes, said + (f"; in {overlaps:,} pictures the smaller region is seen" if overlaps else "")
-
-
-def size_of(path: Path) -> tuple[int, int, int, float]:
-    """Height, width, EXIF orientation and the aspect of a pixel of a picture or a DICOM file; ReadError."""
-    if is_picture(path):
-        return (*picture_size(path), 1.0)
-    header = open_dicom(path, pixels=False)
-    try:
-        return int(header.Rows), int(header.Columns), 1, pixel_aspect(header)
-    except (AttributeError, TypeError, ValueError):
-        raise ReadError("bad-header") from None

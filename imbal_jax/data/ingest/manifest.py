@@ -104,7 +104,7 @@ def verify(folder: Path | str, progress: Callable[[int, int], None] | None = Non
                 )
             if index is not None:
                 labels, groups = (array[len(seen)] for array in index)
-                stored = record["labels"] if "labels" in record else record["label"]
+                stored = next(record[name] for name in ("mask", "labels", "label") if name in record)
                 same = numbers.setdefault(record["patient"], int(groups)) == groups
                 wrong += not (same and np.array_equal(labels, stored))
             seen.add(name)

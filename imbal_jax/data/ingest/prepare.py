@@ -2,7 +2,7 @@
 
 import shutil
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.ingest.journal import Place
 from imbal_jax.data.ingest.manifest import write_checksums
 from imbal_jax.data.ingest.record_writing import Item, Layout, write_records
-from imbal_jax.data.labels import LabelLayout, is_mask
+from imbal_jax.data.labels import LabelLayout, image_labels, is_mask
 from imbal_jax.data.records.label_index import build_index
 from imbal_jax.data.sources.public_set import Example, PublicSet, Streamed
 from imbal_jax.data.sources.public_sets import PUBLIC
@@ -40,7 +40,8 @@ class PrepareOptions:
     The source's own split is kept where it is by patient; parts that it lacks are split off its training part.
     """
 
-    # nih, kermany, kermany_pneumonia, ham10000, cifar10, or one of MedMNIST: pneumoniamnist, chestmnist, ...
+    # nih, kermany, kermany_pneumonia, ham10000, cifar10, or one of MedMNIST: pneumoniamnist, chestmnist, ...; with
+    # masks: chase, chase_second, skin_lesions.
     name: Annotated[str, tyro.conf.Positional]
     # The folder with the source's files; if they are missing, the message lists them.
     dir: Path
@@ -90,8 +91,9 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
     try:
         streamed = _open(options, source)
         items, shape = _keep(streamed.examples, journal)
-        kind = LabelLayout(streamed.classes, many=len(items[0].labels) > 1)
-        labels = kind.array([item.labels for item in items])
+        kind = _layout(streamed.classes, items[0].labels)
+        stored = kind.array([item.labels for item in items])
+        labels = image_labels(stored, len(kind.classes))
         patients = np.array([item.patient for item in items])
         given = None if options.split == "patient" else streamed.split([item.id for item in items])
         if given is None:
@@ -135,6 +137,12 @@ def prepare(options: PrepareOptions, console: Console | None = None) -> SplitSum
     return summary
 
 
+def _layout(classes: tuple[str, ...], labels: Sequence[int] | np.ndarray) -> LabelLayout:
+    if isinstance(labels, np.ndarray):
+        return LabelLayout.of(labels[None], classes)
+    return LabelLayout(classes, many=len(labels) > 1)
+
+
 def _check(options: PrepareOptions) -> PublicSet:
     if options.name not in PUBLIC:
         raise InputError(f"no public set is named {options.name!r}, allowed are {', '.join(PUBLIC)}")
@@ -160,18 +168,14 @@ def _open(options: PrepareOptions, source: PublicSet) -> Streamed:
     if streamed is not None:
         return streamed
     data, given = source.load(options.dir, asked, download=options.download)
-    if is_mask(data.labels):
-        raise InputError(
-            f"{options.name} has masks, which records do not hold yet: train on it with --data.source {options.name} "
-            f"--data.dir {options.dir}"
-        )
     geometry = asked.geometry() if data.geometry is None else data.geometry
     digits = len(str(len(data)))
-    rows = data.labels.reshape(len(data), -1)  # one class, or 1 and 0 for each of many labels
+    # one class, 1 and 0 for each of many labels, or a mask
+    rows = data.labels if is_mask(data.labels) else data.labels.reshape(len(data), -1).tolist()
     examples = (
         Example(f"{i:0{digits}}", str(group), labels, pixels)
         for i, (group, labels, pixels) in enumerate(
-            zip(data.groups.tolist(), rows.tolist(), data.images[:], strict=True)
+            zip(data.groups.tolist(), rows, data.images[:], strict=True)
         )
     )
     return Streamed(data.classes, examples, lambda ids: given, geometry, lambda: data.notes)
@@ -184,7 +188,8 @@ def _keep(examples: Iterable[Example], journal: Path) -> tuple[list[Item], tuple
         for example in examples:
             pixels = np.ascontiguousarray(example.pixels, np.uint8).tobytes()
             place = Place("pictures", offset, len(pixels), zlib.crc32(pixels))
-            items.append(Item(example.id, example.patient, tuple(example.labels), (), place))
+            labels = example.labels if isinstance(example.labels, np.ndarray) else tuple(example.labels)
+            items.append(Item(example.id, example.patient, labels, (), place))
             stream.write(pixels)
             offset += len(pixels)
             shape = example.pixels.shape

@@ -34,11 +34,14 @@ DESCRIPTION = "Radiographs; identifiers are keyed hashes."
 
 @dataclass(frozen=True)
 class Item:
-    """The content of a record but for its pixels. labels: one class index, or 1, 0, -1 for each of many labels."""
+    """The content of a record but for its pixels.
+
+    labels: one class index, 1, 0, -1 for each of many labels, or a mask.
+    """
 
     id: str
     patient: str
-    labels: tuple[int, ...]
+    labels: tuple[int, ...] | np.ndarray
     flags: tuple[str, ...]
     place: Place
 
@@ -53,7 +56,11 @@ class Layout:
 
     def features(self) -> dict[str, Any]:
         """The features of a record. Pixels are bytes: as a list of numbers, writing would take four times as long."""
-        if self.labels.many:
+        if self.labels.side:
+            label = tfds.features.Tensor(
+                shape=self.labels.shape, dtype=self.labels.dtype.type, encoding="zlib"
+            )
+        elif self.labels.many:
             label = tfds.features.Tensor(shape=self.labels.shape, dtype=self.labels.dtype.type)
         else:
             label = tfds.features.ClassLabel(names=list(self.labels.classes))
@@ -81,7 +88,7 @@ def checksum(example: Mapping[str, Any]) -> str:
     def plain(value: Any) -> bytes:
         return value if isinstance(value, bytes) else str(value).encode()
 
-    labels = example["labels"] if "labels" in example else example["label"]
+    labels = next(example[name] for name in ("mask", "labels", "label") if name in example)
     text = [plain(example[name]) for name in ("id", "patient", "flags")]
     state = blake2b(b"\0".join(text) + np.asarray(labels, "<i8").tobytes(), digest_size=16)
     image = np.ascontiguousarray(example["image"])
@@ -139,7 +146,7 @@ class Radiographs(tfds.core.ShardBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         labels = self.layout.labels
-        metadata = {LABEL_NAMES: list(labels.classes)} if labels.many else {}
+        metadata = {LABEL_NAMES: list(labels.classes)} if labels.many or labels.side else {}
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.description,

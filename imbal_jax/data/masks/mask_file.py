@@ -8,7 +8,7 @@ from PIL import Image
 
 from imbal_jax.data.images.formats import HEAD, PICTURES, format_of
 from imbal_jax.data.images.memory_budget import FILES, PIXELS, need, one_file
-from imbal_jax.data.images.picture_integrity import check_size, check_whole
+from imbal_jax.data.images.picture_integrity import check_size, check_whole, tiff_tags
 from imbal_jax.data.images.picture_samples import decoding_bytes, orientation_of, upright
 from imbal_jax.data.images.refusal import FILE_LIMIT, ReadError
 from imbal_jax.data.masks.mask_error import MaskError
@@ -54,8 +54,10 @@ def picture_size(source: bytes | Path) -> tuple[int, int, int]:
             io.BytesIO(source) if isinstance(source, bytes) else source, formats=tuple(PICTURES)
         ) as image:
             width, height = image.size
+            if image.format == "TIFF":  # whose size Pillow may have turned already
+                tags = tiff_tags(image)
+                width, height = int(tags[256]), int(tags[257])
             turned = orientation_of(image)
-            # Pillow turns a TIFF when it decodes it
             return (width, height, turned) if turned >= 5 else (height, width, turned)
     except FileNotFoundError:
         raise ReadError("missing") from None

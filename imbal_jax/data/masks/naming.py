@@ -41,7 +41,7 @@ def pair_by_name(files: Iterable[str], folder: str = "") -> Named:
     for path in files:
         if start and path.startswith(start):
             masks.setdefault(_key(path[len(start) :], (*MASK_FOLDERS,)), []).append(path)
-        elif not start and _is_mask(path):
+        elif not start and is_mask(path):
             masks.setdefault(_key(path, MASK_FOLDERS), []).append(path)
         else:
             pictures.setdefault(_key(path, PICTURE_FOLDERS, mask=False), []).append(path)
@@ -62,10 +62,11 @@ def pair_by_name(files: Iterable[str], folder: str = "") -> Named:
     return named
 
 
-def _is_mask(path: str) -> bool:
+def is_mask(path: str) -> bool:
+    """Whether a file is called as a mask is; one of JPEG too, of which reading says why it is refused."""
     *folders, name = path.casefold().split("/")
     stem, dot, ending = name.rpartition(".")
-    if not stem or f"{dot}{ending}" not in (*ENDINGS, ".jpg", ".jpeg"):  # of JPEG reading says why not
+    if not stem or f"{dot}{ending}" not in (*ENDINGS, ".jpg", ".jpeg"):
         return False
     return any(one in MASK_FOLDERS for one in folders) or _SUFFIX.search(stem) is not None
 

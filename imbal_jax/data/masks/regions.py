@@ -14,7 +14,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.files import read_json
 
 Draw = Callable[[int, int], np.ndarray]
-"""(height, width) -> bool [height, width], the pixels of a region; MaskError where it does not fit."""
+"""(height, width) -> bool [height, width], the pixels of a region; InputError, saying where, if it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ def _drawing(segmentation: Any, where: str) -> Draw:
                 counts = counts_of_text(counts) if isinstance(counts, str) else counts
                 return from_counts(counts, height, width)
         except MaskError as error:
-            raise MaskError(f"{where} {error}") from None
+            raise InputError(f"{where} {error}") from None
         except (KeyError, TypeError, ValueError, OverflowError):
             pass
-        raise MaskError(f"{where} has a segmentation that is neither polygons nor run lengths")
+        raise InputError(f"{where} has a segmentation that is neither polygons nor run lengths")
 
     return draw

@@ -9,6 +9,7 @@ from imbal_jax.data.masks.mask_error import MaskError
 from imbal_jax.errors import InputError
 
 MOST_VALUES = 256  # of all masks together; more are grey levels and no classes
+MOST_UNNAMED = 64  # classes that nobody has named
 BACKGROUND, FOREGROUND = "background", "foreground"
 
 
@@ -54,6 +55,11 @@ class ValueClasses:
             raise InputError(
                 f"the masks hold {len(values)} values ({shown}), and {len(names)} classes are named: name "
                 f"{len(values)} with --data.classes, or say which value is ignored, --data.ignore-value"
+            )
+        elif len(values) > MOST_UNNAMED:
+            raise InputError(
+                f"the masks hold {len(values)} values ({shown}), which are grey levels rather than classes: save "
+                "masks without smoothing, or name the classes, --data.classes"
             )
         elif len(values) <= 2 and (not values or values[0] == 0):
             classes, place = (BACKGROUND, FOREGROUND), {value: at for at, value in enumerate(values)}

@@ -6,7 +6,7 @@ import functools
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,13 @@ def read_folder_info(folder: Path) -> RecordFolder:
     if info.file_format is None or info.file_format.value != "array_record":
         stored = getattr(info.file_format, "value", None)
         raise InputError(f"{folder} is stored as {stored}: prepare it with file_format='array_record'")
-    if "image" not in features or not {"label", "labels"} & set(features):
+    if "image" not in features or not {"label", "labels", "mask"} & set(features):
         raise InputError(
-            f"{folder} has the features {', '.join(sorted(features))}: image, and label or labels, are needed"
+            f"{folder} has the features {', '.join(sorted(features))}: image, and label, labels or mask, are needed"
         )
     many = "labels" in features
-    if many:
+    masks = not {"label", "labels"} & set(features)
+    if many or masks:
         names = (info.metadata or {}).get(LABEL_NAMES)
         if not names:
             raise InputError(f"{folder} does not name its labels: its metadata needs {LABEL_NAMES}")
@@ -124,13 +125,17 @@ def read_folder_info(folder: Path) -> RecordFolder:
         if not names:
             raise InputError(f"the label of {folder} is no ClassLabel with names: prepare it with one")
     one_label = Stored((), np.dtype(np.int64), "none")
+    layout = LabelLayout(tuple(map(str, names)), many)
+    if masks:
+        side, *rest = features["mask"].shape[1:]
+        layout = replace(layout, many=bool(rest), side=side)
     return RecordFolder(
         folder=folder,
         files=tuple(zip(paths, itertools.chain(*splits.values()), strict=True)),
         splits={name: sum(lengths) for name, lengths in splits.items()},
-        label_layout=LabelLayout(tuple(map(str, names)), many),
+        label_layout=layout,
         image=_stored(folder, "image", features["image"]),
-        labels=_stored(folder, "labels", features["labels"]) if many else one_label,
+        labels=_stored(folder, layout.name, features[layout.name]) if many or masks else one_label,
         patients="patient" in features,
     )
 
@@ -139,8 +144,11 @@ def _stored(folder: Path, name: str, feature: Any) -> Stored:
     import tensorflow_datasets as tfds
 
     shape, dtype = feature.shape, np.dtype(feature.np_dtype)
-    allowed = {"image": ("uint8", "uint16"), "labels": ("int8", "int32", "int64")}[name]
-    if any(side is None for side in shape) or len(shape) != {"image": 3, "labels": 1}[name]:
+    allowed = {"image": ("uint8", "uint16"), "labels": ("int8", "int32", "int64"), "mask": ("int8", "int16")}[
+        name
+    ]
+    axes = {"image": (3,), "labels": (1,), "mask": (2, 3)}[name]
+    if any(side is None for side in shape) or len(shape) not in axes:
         raise InputError(f"{name} of {folder} has the shape {shape}: prepare it with one fixed shape")
     if dtype.name not in allowed:
         raise InputError(f"{name} of {folder} is {dtype}: prepare it as {' or '.join(allowed)}")

@@ -33,7 +33,7 @@ def build_index(folder: Path | str, *, workers: int | None = None, progress: Pro
     folder: as in ``open_records``. workers: reader processes, each with one file at a time; None is one per core, or
     a single one for a small set. progress: called with (records read, records).
 
-    Labels are int32 [N] or int8 [N, L]; groups int32 [N] number the patients by their sorted hashes, or the
+    Labels are int32 [N], int8 [N, L] or masks; groups int32 [N] number the patients by their sorted hashes, or the
     records where none names a patient. Returns ``index``. Raises InputError for a record that is damaged or of
     another shape, a label out of range, no right to write.
     """
@@ -189,7 +189,7 @@ def _scan(info: RecordFolder, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels and patients of one file."""
     count = info.files[number][1]
     layout = info.label_layout
-    labels = np.empty((count, *layout.shape), np.int64)
+    labels = np.empty((count, *layout.shape), layout.dtype if layout.side else np.int64)
     patients = []
     for at, record in enumerate(RecordFiles(info.files).scan(number)):
         try:

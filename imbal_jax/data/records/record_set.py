@@ -109,7 +109,8 @@ class RecordImages:
 class RecordSet:
     """A prepared folder that is open.
 
-    images: [N, H, W, C] uint8 or uint16, on disk. labels: int32 [N], a class; or int8 [N, L] with 1, 0, -1, -2.
+    images: [N, H, W, C] uint8 or uint16, on disk. labels: int32 [N], a class; int8 [N, L] with 1, 0, -1, -2;
+    or masks as ``dataset.Dataset`` has them, mapped from the index.
     groups: int32 [N], the number of each image's patient. splits: name -> int64 indices, as they were stored.
     geometry: how pictures became these images; None where that is unknown and they are oblong or have neither 1 nor 3
     channels. notes: lines to print.
@@ -134,8 +135,9 @@ def open_records(
     """Open a folder that tensorflow-datasets prepared as array_record, or the folder above its version.
 
     Features: ``image``, a Tensor [H, W, C] of uint8 or uint16 (best with encoding "bytes") or an Image of fixed
-    shape; ``label``, a ClassLabel, or ``labels``, an int8 Tensor [L] of 1, 0, -1 and -2 whose names are under
-    ``label_names`` in the metadata; ``patient``, a text, without which each record is a patient of its own.
+    shape; ``label``, a ClassLabel, or ``labels``, an int8 Tensor [L] of 1, 0, -1 and -2, or ``mask``, an int8 or
+    int16 Tensor [H, H] of classes or [H, H, L], whose names are under ``label_names`` in the metadata; ``patient``, a
+    text, without which each record is a patient of its own.
 
     The index of labels is built where there is none (``workers`` and ``progress`` as in ``build_index``); with it,
     no record is read. Raises InputError, in one line, for a folder that is foreign, damaged or not whole, and

@@ -85,7 +85,9 @@ def npz_set(options: Data, asked: AskedGeometry) -> tuple[Dataset, Mapping[str, 
     geometry = asked.geometry(channels=3 if images.shape[3] >= 3 else 1)
     if "masks" in read:
         masks, names, note = _masks(read, images, geometry, options)
-        about = {role: read[role] for role in ("images", "patient", "split") if role in read}
+        about: dict[str, Sequence[np.ndarray]] = {
+            role: read[role] for role in ("images", "patient", "split") if role in read
+        }
         text, _ = _table(arrays, {**about, "labels": [np.zeros(count, np.int8)]}, count)
         table = labels_table(text, columns=options.columns)
         given, said = given_split(table, table.rows, [""] * count)

@@ -28,11 +28,14 @@ class File:
 
 @dataclass(frozen=True)
 class Example:
-    """One image [size, size, C] with its public names. labels: one class, or 1 and 0 for each of many labels."""
+    """One image [size, size, C] with its public names.
+
+    labels: one class, 1 and 0 for each of many labels, or a mask [size, size].
+    """
 
     id: str
     patient: str
-    labels: list[int]
+    labels: list[int] | np.ndarray
     pixels: np.ndarray
 
 

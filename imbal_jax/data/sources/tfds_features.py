@@ -90,12 +90,14 @@ class Pixels:
     """How the pixels in a record become a square; ``RecordImages`` takes it in place of ``Stored``.
 
     stored: of the record; its height and width may be None for a picture. mask: labels of pixels, in the channels and
-    the type that they have; nothing between two labels.
+    the type that they have; nothing between two labels, and 0 beside the picture. signed: they become int32, with -1
+    there.
     """
 
     stored: Stored
     geometry: Geometry
     mask: bool = False
+    signed: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,23 +106,27 @@ class Pixels:
 
     @property
     def dtype(self) -> np.dtype:
+        if self.signed:
+            return np.dtype(np.int32)
         return self.stored.dtype if self.mask else self.geometry.dtype
 
     def decode(self, feature: Any) -> np.ndarray:
         """[size, size, C] of a ``tf.train.Feature``; ValueError or OSError where it holds no such picture."""
         if self.stored.encoding != "picture":
             pixels = self.stored.decode(feature)
-            return (
-                self.geometry.mask(pixels, beside=0) if self.mask else self.geometry.arrays(pixels[None])[0]
-            )
+            return self._fitted(pixels) if self.mask else self.geometry.arrays(pixels[None])[0]
         (data,) = feature.bytes_list.value
         try:
             if self.mask:
-                pixels = decode_channels(data, self.stored.shape[-1], self.dtype)
-                return self.geometry.mask(pixels, beside=0)
+                return self._fitted(decode_channels(data, self.stored.shape[-1], self.stored.dtype))
             return self.geometry.picture(data)[0]
         except ReadError as error:
             raise ValueError(str(error)) from None
+
+    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
+        if self.signed:
+            return self.geometry.mask(pixels.astype(np.int32))
+        return self.geometry.mask(pixels, beside=0)
 
 
 class Labels:

@@ -3,7 +3,7 @@
 No TensorFlow: records are parsed as they are stored, and pictures in them are decoded by Pillow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import numpy as np
 from imbal_jax.data.dataset import Dataset, Images, image_bytes, take_images
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.labels import is_many
+from imbal_jax.data.masks.mask_error import MaskError
+from imbal_jax.data.masks.values import ValueClasses
 from imbal_jax.data.records.array_records import RecordFiles, parse
 from imbal_jax.data.records.record_set import RecordImages
 from imbal_jax.data.sources.tfds_features import Chosen, Labels, Pixels, choose, stored_as
@@ -72,8 +74,29 @@ class NamedSet:
         """What can be trained on; InputError where there are no labels."""
         if self.labels is None:
             key = "" if self.masks is None else self.masks.key
-            raise InputError(f"{self.name} has a mask ({key}) and no label: training is on labels of images")
+            raise InputError(
+                f"{self.name} has a mask ({key}) and no label: train on masks, --data.masks beside"
+            )
         return Dataset(self.images, self.labels, self.groups, self.classes, geometry=self.geometry)
+
+    def masked_dataset(self, names: Sequence[str] = (), ignore: int | None = None) -> Dataset:
+        """The images with their masks, which are read into memory; InputError where there are none.
+
+        names, ignore: as ``masks.values.ValueClasses`` takes them.
+        """
+        if self.masks is None:
+            raise InputError(f"{self.name} has no masks: train on its labels, --data.masks none")
+        stored: Any = self.masks.stored
+        reader = replace(self.masks, stored=replace(stored, signed=True))
+        values, size = ValueClasses(ignore), self.geometry.size
+        out = np.empty((len(reader), size, size), np.int16)
+        for place in range(len(reader)):
+            try:
+                out[place] = values.codes(reader[place][..., 0])
+            except MaskError as error:
+                raise InputError(f"{self.masks.key} of record {place} {error}") from None
+        classes, table, said = values.settle(tuple(names))
+        return Dataset(self.images, table[out], self.groups, classes, (said,), geometry=self.geometry)
 
     def take(self, indices: np.ndarray) -> "NamedSet":
         """The records at ``indices``, which are sorted; splits that none of them is in are left out."""

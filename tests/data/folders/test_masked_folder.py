@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imbal_jax.config import Data
-from imbal_jax.data.dataset import check_dataset
+from imbal_jax.data.dataset import Dataset, check_dataset
 from imbal_jax.data.load import read
 from imbal_jax.errors import InputError
 
@@ -77,6 +77,14 @@ def test_masks_are_found_by_their_names(tmp_path, image, mask) -> None:
     assert data.classes == ("background", "foreground")
     assert any(line.startswith("masks of 4 pictures found by their names") for line in said)
     assert "values of the masks: 0 background, 255 foreground" in said
+
+
+def test_a_folder_is_read_in_python_too(tmp_path) -> None:
+    folder = make(tmp_path / "d")
+    data = Dataset.from_folder(folder, size=32, masks="auto", classes=("skin", "scar"))
+    check(data)
+    assert data.classes == ("skin", "scar")
+    assert "values of the masks: 0 skin, 255 scar" in data.notes
 
 
 def test_folders_of_parts_are_the_split_and_paths_name_patients(tmp_path) -> None:
@@ -197,6 +205,11 @@ def test_what_is_wrong_with_a_mask_is_said_by_row(tmp_path) -> None:
     save(folder / "masks/p2.npy", truth(2) * 0.5)
     with pytest.raises(InputError, match="holds numbers that are not whole"):
         loaded(folder, tmp_path)
+    save(folder / "masks/p2.npy", np.arange(24 * 32).reshape(SHAPE) % 90)
+    with pytest.raises(
+        InputError, match=r"the masks hold 91 values \(0, 1, .*, which are grey levels rather than"
+    ):
+        loaded(folder, tmp_path)
     (folder / "masks/p2.npy").unlink()
     said = []
     assert len(loaded(folder, tmp_path, said)[0]) == 3
@@ -242,6 +255,21 @@ def test_a_table_of_run_lengths_as_contests_give_it(tmp_path, kind) -> None:
     data, _ = loaded(folder, tmp_path, run_lengths=kind)
     check(data, 5)
     assert data.image_labels[:, 1].tolist() == [1, 1, 1, 1, 0]
+
+
+def test_a_column_of_classes_goes_with_run_lengths(tmp_path) -> None:
+    folder = make(tmp_path / "d", "p{}.png", "")
+    lines = [f"p{place},{runs(truth(place), 'columns')},{1 + place % 2}" for place in range(COUNT)]
+    (folder / "train.csv").write_text("\n".join(["ImageId,EncodedPixels,ClassId", *lines]))
+    data, _ = loaded(folder, tmp_path, run_lengths="columns")
+    assert data.classes == ("background", "1", "2")
+    assert data.image_labels.tolist() == [[1, 1, 0], [1, 0, 1]] * 2
+    (folder / "train.csv").write_text("\n".join(["ImageId,EncodedPixels,ClassId", *lines[:3], "p3,1 2,"]))
+    with pytest.raises(InputError, match=r"train\.csv row 5 has run lengths and no class"):
+        loaded(folder, tmp_path, run_lengths="columns")
+    (folder / "train.csv").write_text("\n".join(["ImageId,EncodedPixels", "p0,1 3", "p1,700 99"]))
+    with pytest.raises(InputError, match=r"^row 3: the mask has runs that go back or beyond 24 x 32 pixels"):
+        loaded(folder, tmp_path, run_lengths="columns")
 
 
 def coco(folder, annotations, names=("nodule",)):

@@ -5,10 +5,14 @@ import io
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import write
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from imbal_jax.data.folders.image_file import upright_size
+from imbal_jax.data.images.pictures import open_picture
+from imbal_jax.data.images.refusal import ReadError
 from imbal_jax.data.masks.mask_error import MaskError
 from imbal_jax.data.masks.mask_file import picture_size, read_mask
 from imbal_jax.data.masks.write import write_mask_png
@@ -89,11 +93,23 @@ def test_16_bits_and_arrays_keep_their_values(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("orientation", "size"), [(1, (20, 30)), (3, (20, 30)), (6, (30, 20)), (8, (30, 20))]
 )
-def test_the_size_of_a_picture_is_that_of_the_upright_one(tmp_path, orientation, size) -> None:
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+def test_the_size_of_a_picture_is_that_of_the_upright_one(tmp_path, orientation, size, ending) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    Image.new("RGB", (30, 20)).save(tmp_path / "p.jpg", exif=exif)
-    assert picture_size(tmp_path / "p.jpg") == (*size, orientation)
+    path = tmp_path / f"p.{ending}"
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert picture_size(path) == (*size, orientation)
+    assert upright_size(path) == (*size, orientation, 1.0)
+    assert open_picture(path).values.shape == size
+
+
+def test_the_size_of_a_radiograph_is_that_of_its_header(tmp_path) -> None:
+    write(tmp_path / "r.dcm", np.arange(600, dtype=np.uint16).reshape(20, 30), PixelAspectRatio=[3, 1])
+    assert upright_size(tmp_path / "r.dcm") == (20, 30, 1, 3.0)
+    (tmp_path / "r.dcm").write_bytes(b"none")
+    with pytest.raises(ReadError, match="not-an-image"):
+        upright_size(tmp_path / "r.dcm")
 
 
 def test_a_written_mask_is_read_back_and_one_class_is_white(tmp_path) -> None:

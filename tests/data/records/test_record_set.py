@@ -252,7 +252,7 @@ def test_another_format_or_other_features_are_refused(copy: Path) -> None:
         (copy / "features.json").write_text(json.dumps({**features, "featuresDict": {"features": changed}}))
         return failure(copy)
 
-    assert "image, and label or labels, are needed" in with_features({"image": inner["image"]})
+    assert "image, and label, labels or mask, are needed" in with_features({"image": inner["image"]})
     assert "no ClassLabel" in with_features({**inner, "label": inner["patient"]})
     assert "does not name its labels" in with_features({"image": inner["image"], "labels": inner["image"]})
     text = {**inner, "image": inner["patient"]}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from imbal_jax.config import Config, Data
 from imbal_jax.data.images.geometry import AskedGeometry
-from imbal_jax.data.load import load
+from imbal_jax.data.load import load, read
 from imbal_jax.data.sources import tfds_preparation as preparation
 from imbal_jax.data.sources import tfds_set as catalogue
 from imbal_jax.data.sources.tfds_set import open_named
@@ -203,6 +203,29 @@ def test_a_set_of_masks_alone_can_be_read_and_not_trained_on(tmp_path):
     assert named.masks[1].sum() == 7 * 8
     with pytest.raises(InputError, match=r"tfds:lesions has a mask \(segmentation_mask\) and no label"):
         named.dataset()
+    data, _ = read(Data(source="tfds:lesions", dir=tmp_path, image_size=8), tmp_path, lambda line: None)
+    np.testing.assert_array_equal(data.labels[1], (np.arange(8) < 1)[None].repeat(8, 0))
+    assert data.classes == ("background", "foreground")
+
+
+def test_masks_are_trained_on_where_they_are_asked_for_with_nothing_beside_the_picture(tmp_path):
+    """As oxford_iiit_pet is: 1 the animal, 2 what is behind it, 3 its border."""
+    rows = pet_rows(6)
+    trimap = np.array([[1, 1, 2, 3, 2, 2]] * 3, np.uint8)
+    for row in rows:
+        row["image"], row["segmentation_mask"] = encoded(noise(1, (3, 6, 3))), encoded(trimap)
+    write_set(tmp_path, PET, {"train": rows[:4], "test": rows[4:]}, keys=("image", "species"))
+    options = {"source": "tfds:lesions", "dir": tmp_path, "image_size": 12}
+    assert read(Data(**options), tmp_path, lambda line: None)[0].labels.shape == (6,)
+    said = []
+    asked = Data(**options, masks="beside", ignore_value=3, classes=("pet", "behind"))
+    data, split = read(asked, tmp_path, said.append)
+    assert sorted(split) == ["test", "train"]
+    line = np.repeat([0, 0, 1, -1, 1, 1], 2)
+    np.testing.assert_array_equal(data.labels[0, 3:9], line[None].repeat(6, 0))
+    assert (data.labels[:, [0, 1, 2, 9, 10, 11]] == -1).all()
+    assert data.labels.dtype == np.int8
+    assert "values of the masks: 1 pet, 2 behind; 3 is ignored" in said
 
 
 def test_several_classes_an_image_become_columns(tmp_path):
