@@ -28,7 +28,7 @@ from imbal_jax.runs.address import RunAddress, run_title
 from imbal_jax.runs.claim import check_claim, claim
 from imbal_jax.runs.clock import Clock
 from imbal_jax.runs.data_claim import claim_geometry, claim_splits, discard_other_phantoms
-from imbal_jax.runs.deployment_choice import check_deploy
+from imbal_jax.runs.deployment_choice import check_deploy, check_rules
 from imbal_jax.runs.fit_results import FitResults
 from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import RunOutputs
@@ -361,6 +361,7 @@ def check_methods(config: Config, task: Task, splits: Splits, mesh: Mesh) -> lis
     lines: list[str] = []
     use_priors(config, task, splits)
     held = splits.validation
+    check_rules(config, task)
     if task.decides:
         check_deploy(config, held.labels, splits.classes, held.groups)
     for method in config.methods:

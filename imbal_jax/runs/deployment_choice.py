@@ -15,6 +15,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.runs.deployment import Deployment, Inputs
 from imbal_jax.runs.outputs import RunOutputs, patient_codes
+from imbal_jax.tasks import Task
 
 # Relative slack of thresholds: probabilities differ by up to 1e-6 from one number of devices to another
 ROUNDING = 1e-5
@@ -64,6 +65,15 @@ def choose_points(
     """
     truth = one_against_rest(labels, len(rules))
     return tuple(_point(truth[:, c], probabilities[:, c], rule, groups) for c, rule in enumerate(rules))
+
+
+def check_rules(config: Config, task: Task) -> None:
+    """InputError where rules of thresholds are given for a task that has no operating points."""
+    if config.deploy.points is not None and not task.decides:
+        raise InputError(
+            f"deploy.points is given, and a run on {task.name} has no operating points: leave it out; the thresholds "
+            "of masks are those of the highest Dice on validation"
+        )
 
 
 def check_deploy(

@@ -24,7 +24,7 @@ from imbal_jax.report.title import title_of
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
-from imbal_jax.runs.deployment_choice import deploy
+from imbal_jax.runs.deployment_choice import check_rules, deploy
 from imbal_jax.runs.evaluation_name import data_name
 from imbal_jax.runs.outputs import (
     RESULT,
@@ -167,6 +167,7 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
     assert scored is not None  # restore_deployed found the run
     target = given_priors(config, model.task, scored.classes)
     if refit:
+        check_rules(config, model.task)
         scored = with_deployment_priors(model.method, scored, target)
     outputs = model.evaluate(mesh, 4 * config.train.batch_size)(test)
     return result_of(

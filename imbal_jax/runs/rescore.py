@@ -16,7 +16,7 @@ from imbal_jax.report import RunResult
 from imbal_jax.runs.address import RunAddress, find_runs
 from imbal_jax.runs.claim import claim
 from imbal_jax.runs.data_claim import claim_geometry, claim_splits
-from imbal_jax.runs.deployment_choice import check_deploy
+from imbal_jax.runs.deployment_choice import check_deploy, check_rules
 from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import RunOutputs, read_result, with_deployment_priors
 from imbal_jax.runs.restore import restore_state
@@ -52,6 +52,7 @@ def _rescore(
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     task = task_for(config.task, splits.train, config.metrics)
+    check_rules(config, task)
     if task.decides:
         check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
     target = given_priors(config, task, splits.classes)

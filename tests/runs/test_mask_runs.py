@@ -79,3 +79,13 @@ def test_the_exported_program_gives_the_probabilities_of_the_run_tiles_included(
     described = json.loads((tmp_path / "program" / "model.json").read_text())
     assert described["thresholds"] == deployed.deployment.thresholds
     assert described["classes"] == ["background", "foreground"]
+
+
+@pytest.mark.parametrize("more", [[], ["--split", "validation"]])
+def test_rules_of_thresholds_are_refused_in_a_line(
+    finished_masks: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(finished_masks), "--deploy.points", "sensitivity >= 0.9", *more]
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "deploy.points is given, and a run on masks with one class a pixel has no operating points" in line
