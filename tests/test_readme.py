@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from masked_pictures import write_masked
 from own_process import command
 from small_runs import write_pictures
 
@@ -50,11 +51,15 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     )  # of workers
     write_pictures(tmp_path / "DIR")
     write_pictures(tmp_path / "OTHER_HOSPITAL", patients=20)
+    write_masked(tmp_path / "MASKED", [(20, 24), (24, 18)] * 10)
     small = ["--model.name", "cnn", "--train.batch-size", "8", "--data.negative-class", "normal"]
     brief = ["--train.epochs", "1", "--train.evaluations", "1"]
+    unet = ["--model.options.width", "4", "--model.options.depth", "1", "--train.batch-size", "8"]
     done = []
     for words in shell_commands():
         more = {"init": small, "train": brief}.get(words[0], [])
+        if {"MASKED", "my_masks.py"} & {*words}:
+            more = {"init": unet, "train": brief}[words[0]]
         assert cli.main([*words, *more]) == 0, words
         done.append(words[0])
     assert done[:7] == ["init", "train", "evaluate", "evaluate", "compare", "predict", "export"]
@@ -63,7 +68,15 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     lines = [json.loads(line) for line in (tmp_path / "runs/smoke/ledger.jsonl").read_text().splitlines()]
     assert [line["outcome"] for line in lines] == ["done"] * 16
     assert "Descriptive only" in (tmp_path / "runs/smoke/report.md").read_text()
-    for written in ("differences.csv", "predictions.csv", "model/model.stablehlo", "runs/more/report.html"):
+    assert len(list((tmp_path / "areas_masks").glob("*.png"))) == 20
+    for written in (
+        "areas.csv",
+        "runs/masks/report.html",
+        "differences.csv",
+        "predictions.csv",
+        "model/model.stablehlo",
+        "runs/more/report.html",
+    ):
         assert (tmp_path / written).is_file(), written
 
 

@@ -17,6 +17,7 @@ from imbal_jax.tasks import task_for
 from imbal_jax.transforms.augment import Augment
 
 CPU_SIDE, ACCELERATOR_SIDE = 96, 224  # pixels; beyond, a processor takes hours
+MASKED_CPU_SIDE, MASKED_ACCELERATOR_SIDE = 256, 1024  # where batches hold patches
 UNBALANCED, RARE = 3.0, 20.0  # frequent images to rare ones, from which on a remedy is suggested
 SHORTEST, LONGEST = 3, 100  # epochs
 MORE_THAN_A_PROCESSOR = 20_000  # training images from which on a ResNet-50 pays on an accelerator
@@ -30,9 +31,15 @@ class Advice:
     reasons: dict[str, str]
 
 
-def side_for(pictures: Pictures, accelerator: bool) -> int:
-    """The side of the images, pixels: that of the pictures, up to what the machine can train on, in steps of 8."""
-    most = ACCELERATOR_SIDE if accelerator else CPU_SIDE
+def side_for(pictures: Pictures, accelerator: bool, *, masked: bool = False) -> int:
+    """The side of the images, pixels: that of the pictures, up to what the machine can train on, in steps of 8.
+
+    masked: whether they have masks, and batches hold patches of them.
+    """
+    if masked:
+        most = MASKED_ACCELERATOR_SIDE if accelerator else MASKED_CPU_SIDE
+    else:
+        most = ACCELERATOR_SIDE if accelerator else CPU_SIDE
     side = min(pictures.side or most, most)
     return max(16, side if side <= 32 else side // 8 * 8)
 

@@ -18,9 +18,10 @@ from imbal_jax.files import write_text
 from imbal_jax.init.advice import Advice, advise, epochs_for, name_of, side_for
 from imbal_jax.init.config_text import config_text
 from imbal_jax.init.look import Pictures
+from imbal_jax.init.mask_advice import advise_masks
 from imbal_jax.init.speed import images_per_second
 from imbal_jax.init.survey import Survey, kind_of, survey
-from imbal_jax.report.use import few_positives
+from imbal_jax.report.use import few_cases, few_positives
 from imbal_jax.tasks import task_for
 
 FILL_IN = {
@@ -78,10 +79,11 @@ def init(
     tell(f"{where}: {_kind(asked.data)}")
     own_side = "--data.image-size" in named
 
-    def side(pictures: Pictures) -> int:
-        return asked.data.image_size if own_side else side_for(pictures, accelerator)
+    def side(pictures: Pictures, masked: bool) -> int:
+        return asked.data.image_size if own_side else side_for(pictures, accelerator, masked=masked)
 
     found = survey(asked, workdirs / asked.name, side, tell)
+    task = task_for(asked.task, found.data)
     for line in (*found.pictures.lines(found.images), *found.data.notes):
         tell(line)
     if (left_out := workdirs / asked.name / LEFT_OUT).is_file():
@@ -97,20 +99,21 @@ def init(
         tell(row_line(row, splits.classes))
 
     # Suggested
-    advice = advise(found, asked.name, accelerator)
+    advice = (advise if task.decides else advise_masks)(found, asked.name, accelerator)
     suggested = advice.config
     if "--model.name" in named:
         suggested = replace(suggested, model=asked.model)
     config = override(suggested, words)
     held = splits.validation
-    for line in few_positives(held.image_labels, held.groups, splits.classes, config.data.negative_class):
+    few = few_positives if task.decides else few_cases
+    for line in few(held.image_labels, held.groups, splits.classes, config.data.negative_class):
         tell(line)
     config = _timed(config, found, splits, minutes, "--train.epochs" in named, tell)
     write_text(out, _text(config, advice, found, named, where))
     if load_config(out) != config:
         raise RuntimeError(f"{out} does not give the config that was meant")
     tell(f"methods {' '.join(method.name for method in config.methods)}: {advice.reasons['methods']}")
-    tell(f"{out}: fill in select and deploy.points, then")
+    tell(f"{out}: fill in select and deploy.points, then" if task.decides else f"{out}: look at it, then")
     tell(f"  imbal-jax train {out}")
     return config
 
@@ -133,14 +136,17 @@ def _timed(
 ) -> Config:
     """``config`` with the epochs that take so many minutes on this machine."""
     speed = images_per_second(config, splits)
-    train = round(len(splits.train) * found.images / len(found.data))
+    train, what = round(len(splits.train) * found.images / len(found.data)), "images"
+    if config.patch.size:
+        train, what = round(train * (config.data.image_size / config.patch.size) ** 2), "patches"
     if not own_epochs:
         epochs = epochs_for(speed, train, minutes)
         config = replace(config, train=replace(config.train, epochs=epochs))
     taken = config.train.epochs * train / speed / 60 / 0.8
+    side = config.patch.size or config.data.image_size
     tell(
-        f"{config.model.name} on {config.data.image_size} pixels: {speed:,.0f} images/s here; "
-        f"{config.train.epochs:g} epochs of {train:,} images take about {max(1, round(taken))} min a method"
+        f"{config.model.name} on {side} pixels: {speed:,.0f} {what}/s here; "
+        f"{config.train.epochs:g} epochs of {train:,} {what} take about {max(1, round(taken))} min a method"
     )
     return config
 
@@ -150,9 +156,11 @@ def _text(config: Config, advice: Advice, found: Survey, named: set[str], where:
     reasons = {field: reason for field, reason in advice.reasons.items() if field not in own}
     title = config.title or config.name
     heading = f"{title}.\n\n    imbal-jax train THIS_FILE\n\nWritten by imbal-jax init for {where}."
-    shown = SHOWN
-    if config.data.negative_class is None and task_for(config.task, found.data).label_kind == "one":
+    shown, fill_in, task = SHOWN, FILL_IN, task_for(config.task, found.data)
+    if not task.decides:
+        shown, fill_in = tuple(field for field in SHOWN if field != "deploy.points"), {}
+    elif config.data.negative_class is None and task.label_kind == "one":
         shown += ("data.negative_class",)
     return config_text(
-        config, {**FILL_IN, "train.epochs": "by the measured speed", **reasons}, heading, shown
+        config, {**fill_in, "train.epochs": "by the measured speed", **reasons}, heading, shown
     )

@@ -12,6 +12,7 @@ from imbal_jax.data.folders.label_source import Labelled, open_labelled
 from imbal_jax.data.folders.labelled_folder import read_labelled_files
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.folders.listing import list_files
+from imbal_jax.data.folders.mask_sources import MaskOptions, find_masks
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.labels import image_counts
 from imbal_jax.data.load import Indices, Say, counter, read
@@ -58,11 +59,11 @@ def kind_of(where: Path) -> str:
     return "folder"
 
 
-def survey(config: Config, workdir: Path, size_of: Callable[[Pictures], int], say: Say) -> Survey:
+def survey(config: Config, workdir: Path, size_of: Callable[[Pictures, bool], int], say: Say) -> Survey:
     """Read what ``config.data`` names, whose source is npz, records or folder.
 
-    workdir: where decoded files are kept for the training. size_of: the side of the images for pictures of a folder.
-    Errors as for ``load.load``.
+    workdir: where decoded files are kept for the training. size_of: the side of the images for pictures of a folder,
+    which have masks (True) or labels. Errors as for ``load.load``.
     """
     options = config.data
     if options.source == "folder":
@@ -82,9 +83,26 @@ def survey(config: Config, workdir: Path, size_of: Callable[[Pictures], int], sa
     return Survey(options, data, given, pictures, len(data))
 
 
-def _folder(options: Data, workdir: Path, size_of: Callable[[Pictures], int], say: Say) -> Survey:
+def _folder(options: Data, workdir: Path, size_of: Callable[[Pictures, bool], int], say: Say) -> Survey:
     folder = options.dir
     assert folder is not None
+    masks = find_masks(
+        folder,
+        MaskOptions(
+            options.masks,
+            options.classes,
+            options.columns,
+            options.labels_file,
+            options.label_kind,
+            options.ignore_value,
+            options.run_lengths,
+        ),
+    )
+    if masks is not None:
+        pictures = look(folder, sorted(masks.files) or masks.listing.files)
+        options = _fitted(options, pictures, size_of(pictures, True))
+        data, given = read(options, workdir, say)
+        return Survey(options, data, given, pictures, len(data))
     found = open_labelled(
         folder,
         options.labels_file,
@@ -94,13 +112,17 @@ def _folder(options: Data, workdir: Path, size_of: Callable[[Pictures], int], sa
     )
     files = found.listing.files
     pictures = look(folder, sorted(match_names(files, found.table)[0].rows) or files)
-    channels = options.channels or (3 if pictures.in_colour else 1)
-    options = replace(
-        options, channels=channels if channels == 3 else options.channels, image_size=size_of(pictures)
-    )
+    options = _fitted(options, pictures, size_of(pictures, False))
+    channels = options.channels or 1
     geometry = Geometry(options.image_size, options.fit or "pad", channels, 8, options.voi)
     data, given, images = _read(options, workdir, found, geometry, say)
     return Survey(options, data, given, pictures, images)
+
+
+def _fitted(options: Data, pictures: Pictures, size: int) -> Data:
+    """``options`` with the size, and colour where most pictures have it."""
+    channels = options.channels or (3 if pictures.in_colour else None)
+    return replace(options, channels=channels, image_size=size)
 
 
 def _read(

@@ -387,6 +387,7 @@ class OverlappingMasks(Segmentation):
     """Labels int8 [N, H, W, L] with 1, 0, -1 (uncertain) and -2 (missing). Sigmoid of each logit."""
 
     name = "masks of overlapping labels"
+    label_kind = "many"
     background = 0
     dimensions = 4
 
