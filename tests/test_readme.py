@@ -54,7 +54,16 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     write_masked(tmp_path / "MASKED", [(20, 24), (24, 18)] * 10)
     small = ["--model.name", "cnn", "--train.batch-size", "8", "--data.negative-class", "normal"]
     brief = ["--train.epochs", "1", "--train.evaluations", "1"]
-    unet = ["--model.options.width", "4", "--model.options.depth", "1", "--train.batch-size", "8"]
+    unet = [
+        "--model.name",
+        "unet",
+        "--model.options.width",
+        "4",
+        "--model.options.depth",
+        "1",
+        "--train.batch-size",
+        "8",
+    ]
     done = []
     for words in shell_commands():
         more = {"init": small, "train": brief}.get(words[0], [])
