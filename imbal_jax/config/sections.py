@@ -251,8 +251,12 @@ class Deploy:
     # How outputs become probabilities. prior: moved from the priors that training made up to those of
     # validation. Fitted on validation: temperature (and the same move after it), vector, bias_corrected (a
     # temperature, and a shift of each class); of many labels each is Platt's scaling of every label. none:
-    # the method's own. All but none are moved on to ``data.deployment_priors`` where those are given.
+    # the method's own. All but none are moved on to ``data.deployment_priors`` where those are given. Not of masks.
     calibration: Literal["none", "prior", "temperature", "vector", "bias_corrected"] = "bias_corrected"
+
+    # Of masks: the images whose Dice chooses the threshold of a pixel; train where validation has few cases, which
+    # need not be like the others.
+    mask_threshold: Literal["validation", "train"] = "validation"
 
     def __post_init__(self) -> None:
         check_fields(self, "deploy.")

@@ -69,9 +69,9 @@ def masks_summary(runs: Sequence[RunResult], grouped_by: str) -> str:
     )
     parts.append(
         f"<p class=muted>Of the pixels of all test images together; intervals (95 %) by {escape(grouped_by)}. A "
-        "pixel is called where its probability reaches the threshold, at which the Dice of the validation images was "
-        f"highest. Unknown pixels do not count. Checkpoints by <code>{escape(runs[0].criterion)}</code> on "
-        f"validation. Training: {training}.</p>"
+        "pixel is called where its probability reaches the threshold, which was chosen for the highest Dice on other "
+        "images than these. Unknown pixels do not count. Checkpoints by "
+        f"<code>{escape(runs[0].criterion)}</code> on validation. Training: {training}.</p>"
     )
     return "".join(parts)
 

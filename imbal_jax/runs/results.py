@@ -13,7 +13,6 @@ from imbal_jax.runs.points_table import PointValues, Rate, point_values
 from imbal_jax.tasks.mask_table import intervals
 
 FILE = "results.json"
-OF_MASKS = "largest Dice of the pixels of all validation images together"
 
 
 def write_results(
@@ -51,7 +50,7 @@ def write_results(
 
 def _run(config: Config, result: RunResult, classes: Sequence[str], split: str) -> dict[str, Any]:
     points = point_values(result, classes, config.data.negative_class) if result.decides else {}
-    thresholds = _of_masks(result)
+    thresholds = _of_masks(config, result)
     return {
         "method": result.method,
         "seed": result.seed,
@@ -62,7 +61,7 @@ def _run(config: Config, result: RunResult, classes: Sequence[str], split: str) 
     }
 
 
-def _of_masks(result: RunResult) -> dict[str, Any]:
+def _of_masks(config: Config, result: RunResult) -> dict[str, Any]:
     """Of masks: the threshold of each finding, and intervals by case of what is called there."""
     if result.masks is None or result.groups is None:
         return {}
@@ -70,7 +69,7 @@ def _of_masks(result: RunResult) -> dict[str, Any]:
     return {
         name: {
             "threshold": result.masks.thresholds[place],
-            "rule": OF_MASKS,
+            "rule": f"largest Dice of the pixels of all {config.deploy.mask_threshold} images together",
             "intervals": {key: list(pair) for key, pair in within[place].items()},
         }
         for place, name in enumerate(result.masks.findings)

@@ -31,6 +31,8 @@ def score_run(
     source = task.training_priors(method, shared.arrays)
     fitted_on = (use_priors(config, task, splits), splits.validation.labels, seen)
     thresholds = task.choose(splits.validation, seen)
+    if thresholds and config.deploy.mask_threshold == "train":
+        thresholds = task.choose(splits.train, predictions(splits.train))
     correction = np.log(correction_factors(method, source, *fitted_on))
     return RunOutputs(
         best_step=step,
