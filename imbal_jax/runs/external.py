@@ -162,12 +162,23 @@ def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:
             )
 
 
+def _check_chosen(config: Config, model: Deployed) -> None:
+    """InputError for deploy options that cannot be chosen again on what a run has stored."""
+    check_rules(config, model.task)
+    asked = config.deploy.mask_threshold
+    if model.deployment.thresholds and asked != model.config.deploy.mask_threshold:
+        raise InputError(
+            f"deploy.mask-threshold is {asked}, which needs the run's own images: imbal-jax evaluate "
+            f"{model.address.workdir} --deploy.mask-threshold {asked} chooses it, then evaluate on others"
+        )
+
+
 def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
     scored = RunOutputs.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
     target = given_priors(config, model.task, scored.classes)
     if refit:
-        check_rules(config, model.task)
+        _check_chosen(config, model)
         scored = with_deployment_priors(model.method, scored, target)
     outputs = model.evaluate(mesh, 4 * config.train.batch_size)(test)
     return result_of(

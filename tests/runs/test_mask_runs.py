@@ -1,6 +1,7 @@
 """A run on masks where it is used: evaluated again, elsewhere, and as a program without this package."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from masked_pictures import METHOD, dice, mask_of, table, unresized, write_maske
 
 from imbal_jax import cli
 from imbal_jax.config import Patch
+from imbal_jax.data.load import load
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.engine.tiles import Tiles
 from imbal_jax.runs.address import find_run
@@ -89,3 +91,36 @@ def test_rules_of_thresholds_are_refused_in_a_line(
     assert cli.main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "deploy.points is given, and a run on masks with one class a pixel has no operating points" in line
+
+
+def test_the_threshold_may_be_that_of_the_training_images_and_says_so(
+    finished_masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = own_copy_of(finished_masks, tmp_path)
+    train = ["--deploy.mask-threshold", "train"]
+    assert cli.main(["evaluate", str(workdir), "--split", "validation", *train]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "deploy.mask-threshold is train, which needs the run's own images: imbal-jax evaluate" in line
+    assert cli.main(["evaluate", str(workdir), *train]) == 0
+    (run,) = json.loads((workdir / "results.json").read_text())["runs"]
+    point = run["operating_points"]["foreground"]
+    assert point["rule"] == "largest Dice of the pixels of all train images together"
+    # no other threshold is better on the training images
+    deployed = restore_deployed(find_run(workdir / METHOD), make_mesh(1))
+    data = load(deployed.config, workdir, lambda line: None).train
+    p, known = deployed.probabilities(data.images, make_mesh(1))[..., 1], data.labels >= 0
+    truth = data.labels[known] == 1
+
+    def dice_at(threshold: float) -> float:
+        called = p[known] >= threshold
+        return 2 * (called & truth).sum() / (called.sum() + truth.sum())
+
+    best = max(map(dice_at, np.linspace(0.02, 0.98, 97)))
+    assert dice_at(point["threshold"]) >= best - 5e-4
+
+
+def own_copy_of(workdir: Path, folder: Path) -> Path:
+    shutil.copytree(workdir, folder / "work")
+    config = folder / "work" / "config.json"
+    config.write_text(config.read_text().replace(str(workdir), str(folder / "work")))
+    return folder / "work"
