@@ -2,21 +2,27 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from html_page import Page
 from jax import export
-from masked_pictures import METHOD, dice, mask_of, table, unresized, write_masked
+from masked_pictures import METHOD, dice, mask_of, masked, table, unresized, write_masked
+from PIL import Image
+from small_runs import QUIET
 
 from imbal_jax import cli
 from imbal_jax.config import Patch
 from imbal_jax.data.load import load
 from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.engine.tiles import Tiles
+from imbal_jax.methods import find_method
 from imbal_jax.runs.address import find_run
+from imbal_jax.runs.predict import predict
 from imbal_jax.runs.restore import Deployed, restore_deployed
+from imbal_jax.train import fit
 
 
 def rows_of(folder: Path) -> dict[str, float]:
@@ -124,3 +130,62 @@ def own_copy_of(workdir: Path, folder: Path) -> Path:
     config = folder / "work" / "config.json"
     config.write_text(config.read_text().replace(str(workdir), str(folder / "work")))
     return folder / "work"
+
+
+def write_coco(folder: Path, count: int) -> dict[str, np.ndarray]:
+    """Pictures 32 x 24 with a bright bar and, over it, a bright column: polygons of COCO; masks [h, w, 2] by name."""
+    rng, masks, pictures, regions = np.random.default_rng(3), {}, [], []
+    folder.mkdir(parents=True)
+    for number in range(count):
+        truth = np.zeros((32, 24, 2), bool)
+        boxes = [(2, int(rng.integers(4, 24)), 20, 5), (int(rng.integers(3, 15)), 2, 5, 28)]
+        for label, (x, y, width, height) in enumerate(boxes):
+            truth[y : y + height, x : x + width, label] = True
+            corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+            region = {"id": len(regions) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0}
+            regions.append(
+                {**region, "segmentation": [corners], "bbox": [x, y, width, height], "area": width * height}
+            )
+        pixels = 60 + 70 * truth[..., 0] + 100 * truth[..., 1] + rng.normal(0, 8, (32, 24))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+        pictures.append({"id": number, "file_name": f"{number}.png", "height": 32, "width": 24})
+        masks[f"{number}.png"] = truth
+    kinds = [{"id": 1, "name": "bar"}, {"id": 2, "name": "column"}]
+    (folder / "regions.json").write_text(
+        json.dumps({"images": pictures, "annotations": regions, "categories": kinds})
+    )
+    return masks
+
+
+def test_overlapping_labels_are_trained_scored_and_written_each_on_its_own(tmp_path: Path) -> None:
+    truths = write_coco(tmp_path / "in", 40)
+    base = masked(tmp_path / "in")
+    data = replace(base.data, masks="regions.json", label_kind="many", negative_class=None)
+    method = find_method("weighted_ce,loss=dice+cross_entropy")
+    config = replace(base, data=data, methods=(method,), patch=Patch())
+    config = replace(config, train=replace(base.train, epochs=40))
+    fit(config, tmp_path / "work", console=QUIET)
+    (run,) = json.loads((tmp_path / "work" / "results.json").read_text())["runs"]
+    assert set(run["rows"]) == {"bar", "column", "macro"}
+    assert run["rows"]["macro"]["dice"] > 0.7
+    out, names = tmp_path / "areas.csv", tmp_path / "names.csv"
+    of = tmp_path / "work" / method.name
+    predict(of, tmp_path / "in", out, names=names)
+    paths = {row["id"]: row["path"] for row in table(names)}
+    rows = table(out)
+    assert list(rows[0]) == ["id", "pixels/bar", "share/bar", "pixels/column", "share/column", "flags"]
+    found: dict[str, float] = {}
+    for label, name in enumerate(("bar", "column")):
+        pairs = []
+        for row in rows:
+            mask = mask_of(out, {"id": f"{row['id']}.{label + 1}"}) == 255
+            assert int(row[f"pixels/{name}"]) == mask.sum()
+            pairs.append((mask, truths[paths[row["id"]]][..., label]))
+        found[name] = dice(pairs)
+    words = ["evaluate", str(tmp_path / "work"), "--split", "all"]
+    assert cli.main(words) == 0
+    (folder,) = (tmp_path / "work" / "evaluations").iterdir()
+    (every,) = json.loads((folder / "results.json").read_text())["runs"]
+    for name, value in found.items():
+        assert every["rows"][name]["dice"] == pytest.approx(value, abs=0.005)
+        assert value > 0.5

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from dicom_files import MARKER, write
 from masked_pictures import METHOD, dice, mask_of, masks_of, picture, table, write_masked
+from PIL import Image
 from rich.console import Console
 
 from imbal_jax import cli
@@ -96,3 +97,16 @@ def test_what_cannot_be_used_is_refused_in_a_line(finished_masks: Path, tmp_path
     with pytest.raises(InputError, match=r"none of the 1 files could be read: see .*unreadable\.csv"):
         predict(workdir / METHOD / "seed0", bad, out)
     assert not out.exists()
+
+
+def test_the_mask_of_a_picture_that_is_stored_turned_is_upright(finished_masks: Path, tmp_path: Path) -> None:
+    upright, disc = picture(np.random.default_rng(7), 32, 22)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by a quarter
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "in" / "a.jpg", quality=98, exif=exif)
+    out = tmp_path / "areas.csv"
+    assert predict(finished_masks / METHOD, tmp_path / "in", out).scored == 1
+    (row,) = table(out)
+    assert mask_of(out, row).shape == (32, 22)
+    assert dice([(mask_of(out, row) > 0, disc)]) > 0.5
