@@ -1,6 +1,7 @@
 """Segmentation: the objective beside numpy, pixels that do not count, whole runs that do not depend on devices."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
+from sklearn.metrics import f1_score
 from small_runs import QUIET
 
-from imbal_jax.config import Patch, Train
+from imbal_jax.config import Config, Deploy, Model, Patch, Train
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.shared import Shared
+from imbal_jax.data.load import load
 from imbal_jax.errors import InputError
 from imbal_jax.methods import ClassArrays, find_method
+from imbal_jax.runs.rescore import rescore
 from imbal_jax.tasks import MASKS, OVERLAPPING_MASKS, task_for
 from imbal_jax.train import fit
+from imbal_jax.training.build import build_network
 
 WEIGHTS = np.array([0.5, 2.0, 7.0], np.float32)
 
@@ -246,11 +251,43 @@ def test_results_hold_overlap_at_the_threshold_that_validation_chose(resident: t
 
 
 def task_and_test(folder: Path) -> Dataset:
-    from imbal_jax.data.load import load
-
     splits = load(config(), folder, lambda line: None)
     assert task_for("auto", splits.test) is MASKS
     return splits.test
+
+
+def test_the_threshold_may_be_chosen_on_the_training_images(
+    resident: tuple[Path, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(resident[0], tmp_path / "work")
+    changed = replace(config(devices=1), deploy=Deploy(mask_threshold="train"))
+    (again,) = rescore(changed, tmp_path / "work", QUIET)
+    (run,) = json.loads((tmp_path / "work" / "results.json").read_text())["runs"]
+    assert run["operating_points"]["disc"]["rule"].endswith("all train images together")
+    train = load(config(), resident[0], lambda line: None).train
+    p = resident[1][0].predict(train.images)[..., 1]
+    dices = {t: f1_score((train.labels == 1).ravel(), (p >= t).ravel()) for t in np.linspace(0.02, 0.98, 49)}
+    reached = f1_score((train.labels == 1).ravel(), (p >= again.thresholds["disc"]).ravel())
+    assert reached >= max(dices.values()) - 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "said"),
+    [
+        (
+            "cnn",
+            np.zeros((2, 16, 16), np.int8),
+            r"logits \[B, 2\], expected \[B, 16, 16, 2\].*; for masks, --model.name unet",
+        ),
+        ("unet", np.zeros(2, np.int32), r"logits \[B, 16, 16, 2\], expected \[B, 2\], one for each class"),
+    ],
+)
+def test_a_network_for_other_labels_is_refused_in_a_line(name: str, labels: np.ndarray, said: str) -> None:
+    data = Dataset(np.zeros((2, 16, 16, 1), np.uint8), labels, np.arange(2), ("none", "spot"))
+    options = {"depth": 1, "width": 4} if name == "unet" else {}
+    made = Config(name="x", model=Model(name=name, options=options))
+    with pytest.raises(InputError, match=f"model {name} gives {said}"):
+        build_network(made, find_method("ce"), data)
 
 
 def test_a_class_that_was_learned_and_is_lost_is_said() -> None:
