@@ -121,14 +121,15 @@ def test_images_are_scored_as_they_come_not_all_at_once(
     finished_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imbal_jax.runs import predict as module
+    from imbal_jax.runs import read_images
 
     read, scored = [], []
-    real = module.load_picture
-    monkeypatch.setattr(module, "load_picture", lambda *a, **k: (read.append(1), real(*a, **k))[1])
+    real = read_images.load_picture
+    monkeypatch.setattr(read_images, "load_picture", lambda *a, **k: (read.append(1), real(*a, **k))[1])
     rows = module.rows
     monkeypatch.setattr(module, "rows", lambda *a: (scored.append(len(read)), rows(*a))[1])
     predict(finished_runs / "ce", finished_runs / "pictures", tmp_path / "o.csv", batch_size=16, workers=2)
-    ahead = module.AHEAD * 2
+    ahead = read_images.AHEAD * 2
     assert len(scored) == 8
     assert all(there <= 16 * (k + 1) + ahead for k, there in enumerate(scored))
 
