@@ -7,6 +7,7 @@ import numpy as np
 from imbal_jax.config import Config, Model, Optim, Patch, Train
 from imbal_jax.console import percent
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.labels import is_overlapping
 from imbal_jax.init.advice import Advice, batch_for
 from imbal_jax.init.survey import Survey
 from imbal_jax.methods import METHODS, find_method
@@ -21,7 +22,7 @@ DEEPEST, COARSEST = 4, 8  # levels of the U-Net; pixels a side at its lowest lev
 def advise_masks(found: Survey, name: str, accelerator: bool) -> Advice:
     """A config for ``found``, pictures with masks, that lacks its epochs. Arguments as for ``advice.advise``."""
     data = found.data
-    apart = data.labels.ndim == 3
+    apart = not is_overlapping(data.labels)
     options = replace(found.options, negative_class=data.classes[0] if apart else None)
     size = data.images.shape[1]
     patch = ACCELERATOR_PATCH if accelerator else CPU_PATCH
@@ -66,6 +67,6 @@ def rarest_finding(data: Dataset) -> tuple[str, float]:
     """The finding of the fewest pixels, and its share of the known ones."""
     counts, known = pixel_counts(data.labels, len(data.classes))
     shares = counts.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    first = int(data.labels.ndim == 3)
+    first = int(not is_overlapping(data.labels))
     rarest = first + int(np.argmin(shares[first:]))
     return data.classes[rarest], float(shares[rarest])

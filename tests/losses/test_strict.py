@@ -88,6 +88,7 @@ OTHERS = {
     "has_positive",
     "hard_negatives",
     "present",
+    "batch_distances",
     "signed_distances",
     "soft_skeleton",
     "targets_and_mask",

@@ -110,7 +110,7 @@ def test_the_power_of_the_priors_that_a_loss_removes(
 def test_options_and_what_a_loss_reads_name_what_exists() -> None:
     known = {*ClassArrays._fields, "features", "key", "beta"}
     for row in LOSSES.values():
-        assert row.one_label or row.many_labels
+        assert row.one_label or row.many_labels or row.overlap
         assert set(row.reads) <= known
         for named in (row.priors_removed, row.cosine_scale):
             assert not isinstance(named, str) or named in row.options

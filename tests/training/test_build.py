@@ -82,7 +82,7 @@ def test_partners_of_a_deferred_composition_change_with_the_images_unless_they_a
     method = find_method(f"ce_drs,mixing={mixing}")
     plans, _ = compose(CONFIG, method, ONE_LABEL, DATA, 1, total_steps=10)
     for step, expected in ((0, before), (7, before), (8, [10, 10]), (9, [10, 10])):
-        items, partners, _ = draw(plans, jnp.int32(step))
+        items, partners, *_ = draw(plans, jnp.int32(step))
         assert np.bincount(DATA.labels[partners]).tolist() == expected, step
         assert not np.array_equal(items, partners)
 
