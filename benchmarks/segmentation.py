@@ -145,10 +145,12 @@ def config_name(text: str) -> str:
 
 
 def unlearned(result: Any) -> bool:
-    """Whether Dice on validation fell below a tenth of its best, once that was 0.1 or more."""
-    values = [record["dice"] for record in result.history if record["kind"] == "validation"]
-    best = np.maximum.accumulate(values)
-    return bool(any(value < 0.1 * top for value, top in zip(values, best, strict=True) if top >= 0.1))
+    """Whether the trainer said at some evaluation that the finding was lost (``Task.lost``)."""
+    from imbal_jax.tasks import MASKS
+
+    seen = [record for record in result.history if record["kind"] == "validation"]
+    classes = ("background", *result.masks.findings)
+    return any(MASKS.lost(seen[:count], classes) for count in range(1, len(seen) + 1))
 
 
 # Speed

@@ -136,6 +136,11 @@ def image_labels(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return found
 
 
+def occurrence(masks: np.ndarray, num_classes: int) -> np.ndarray:
+    """bool [N, C] of masks, [N, L] of such as overlap: whether any pixel of an image is of the class."""
+    return image_labels(masks, num_classes) == 1
+
+
 def has_class(labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
     """bool [N, C]: which image has which class. Raises InputError for values that are no labels."""
     labels = np.asarray(labels)

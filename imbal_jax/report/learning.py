@@ -51,7 +51,7 @@ def _losses(runs: Sequence[RunResult]) -> str:
 
 def _criteria(runs: Sequence[RunResult]) -> str:
     """The terms without the constraints, which would tear the scale."""
-    values_of = [partial(_terms, parse_criterion(run.criterion)) for run in runs]
+    values_of = [partial(sum_of_terms, parse_criterion(run.criterion)) for run in runs]
     chosen_by = [series(run.history, "validation", of) for run, of in zip(runs, values_of, strict=True)]
     if not any(len(steps) for steps, _ in chosen_by):
         return ""
@@ -69,7 +69,7 @@ def _criteria(runs: Sequence[RunResult]) -> str:
     )
 
 
-def _terms(criterion: Criterion, record: Mapping) -> float:
+def sum_of_terms(criterion: Criterion, record: Mapping) -> float:
     return sum(term.coefficient * record[term.name] for term in criterion.terms)
 
 

@@ -1,9 +1,8 @@
 """Sections for masks: what the pixels called are worth, case by case, and pictures with the worst first."""
 
-import base64
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -15,6 +14,7 @@ from imbal_jax import metrics
 from imbal_jax.console import duration, percent
 from imbal_jax.data.dataset import Images
 from imbal_jax.decisions.criterion_text import parse_criterion
+from imbal_jax.metrics import Interval
 from imbal_jax.metrics.clusters import patient_numbers
 from imbal_jax.metrics.mask_counts import MASK_METRICS
 from imbal_jax.report.html import (
@@ -29,8 +29,9 @@ from imbal_jax.report.html import (
     share,
     table,
 )
-from imbal_jax.report.learning import series
+from imbal_jax.report.learning import series, sum_of_terms
 from imbal_jax.report.metrics_only import named_places
+from imbal_jax.report.pictures import embedded, picture_of
 from imbal_jax.report.plots import draw, line, svg
 from imbal_jax.report.result import RunResult
 from imbal_jax.report.use import said_first
@@ -40,6 +41,7 @@ FOUND, MISSED, FALSE = (46, 160, 67), (227, 78, 38), (47, 111, 237)
 """Colours of true positive, false negative and false positive pixels."""
 
 SIDE = 320  # pixels of a shown picture
+EXACT = 96  # pixels; pictures up to this side are stored exactly
 SHOWN = 6  # pictures a finding
 BYTES = 1_200_000  # of all pictures together
 OPAQUE = 0.55
@@ -51,11 +53,14 @@ LEVELS = 1 / (1 + np.exp(-np.linspace(-6, 4, 21)))  # thresholds at which parts 
 
 def masks_summary(runs: Sequence[RunResult], grouped_by: str) -> str:
     """Which method validation prefers, and what it finds; a table of all methods, finding by finding."""
-    best = preferred(runs)
-    lead = "".join(f"<p class=lead>{_lead(runs[best], place, grouped_by)}</p>" for place in _findings(runs))
-    parts = [before_anything(said_first(runs)), lead]
+    best, of_cases = preferred(runs), [_masks(run).of_cases(_cases(run)) for run in runs]
+    within = [intervals(cases) for cases in of_cases]
+    parts = [before_anything(said_first(runs))]
     for place in _findings(runs):
-        rows = [_row(runs, i, place) for i in range(len(runs))]
+        lead = _lead(runs[best], of_cases[best], within[best][place], place, grouped_by)
+        parts.append(f"<p class=lead>{lead}</p>")
+    for place in _findings(runs):
+        rows = [_row(runs, i, of_cases[i], within[i][place], place) for i in range(len(runs))]
         parts.append(
             table(
                 ["method", "Dice", "IoU", "of its pixels found", "of the pixels called right", "threshold"],
@@ -81,11 +86,7 @@ def preferred(runs: Sequence[RunResult]) -> int:
 
     def value(run: RunResult) -> float:
         criterion = parse_criterion(run.criterion)
-        steps, values = series(
-            run.history,
-            "validation",
-            lambda record: sum(term.coefficient * record[term.name] for term in criterion.terms),
-        )
+        steps, values = series(run.history, "validation", partial(sum_of_terms, criterion))
         chosen = values[steps == run.best_step]
         return float(chosen[-1]) if chosen.size else -math.inf
 
@@ -218,8 +219,8 @@ def marked(image: np.ndarray, truth: np.ndarray, called: np.ndarray) -> np.ndarr
 
     image: uint8 or uint16 [H, W, C]. truth: int8 [H, W], below 0 where it is not known. called: bool [H, W].
     """
-    grey = _eight_bits(image).mean(axis=-1, keepdims=True).repeat(3, axis=-1)
-    out = grey.astype(np.float64)
+    shown = np.atleast_3d(np.asarray(picture_of(image)))
+    out = shown.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     for colour, of in (
         (FOUND, (truth == 1) & called),
         (MISSED, (truth == 1) & ~called),
@@ -239,9 +240,8 @@ def _figure(image: np.ndarray, scores: MaskScores, number: int, place: int) -> s
     if hits + misses:
         dice = figures(2 * hits / (2 * hits + misses + alarms))
         caption, text = f"Dice <b>{dice}</b><br>{counts}", f"Dice {dice}, {counts}"
-    pair = (
-        f"{_embedded(_eight_bits(image), text)}{_embedded(marked(image, truth, called), f'marked; {text}')}"
-    )
+    shown, coloured = picture_of(image), Image.fromarray(marked(image, truth, called))
+    pair = f"{_embedded(shown, text)}{_embedded(coloured, f'marked; {text}')}"
     return f'<figure><div class="pair">{pair}</div><figcaption>{caption}</figcaption></figure>'
 
 
@@ -261,19 +261,8 @@ def _closer(
     return image[part], truth[part], called[part]
 
 
-def _eight_bits(image: np.ndarray) -> np.ndarray:
-    return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
-
-
-def _embedded(pixels: np.ndarray, text: str) -> str:
-    picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-    small = max(picture.size) <= 96
-    picture.thumbnail((SIDE, SIDE))
-    stored = io.BytesIO()
-    picture.save(stored, "PNG") if small else picture.save(stored, "JPEG", quality=85)
-    kind, style = ("png", ' class="pixels"') if small else ("jpeg", "")
-    data = base64.b64encode(stored.getvalue()).decode()
-    return f'<img{style} alt="{escape(text, quote=True)}" src="data:image/{kind};base64,{data}">'
+def _embedded(picture: Image.Image, text: str) -> str:
+    return embedded(picture, escape(text, quote=True), side=SIDE, small=EXACT, quality=85)
 
 
 def _masks(run: RunResult) -> MaskScores:
@@ -302,10 +291,10 @@ def _findings(runs: Sequence[RunResult]) -> range:
     return range(len(_masks(runs[0]).findings))
 
 
-def _lead(run: RunResult, place: int, grouped_by: str) -> str:
-    scores = _masks(run)
-    cases = scores.of_cases(_cases(run))
-    values, within = _rates(cases, place), intervals(cases)[place]
+def _lead(
+    run: RunResult, cases: np.ndarray, within: Mapping[str, Interval], place: int, grouped_by: str
+) -> str:
+    scores, values = _masks(run), _rates(cases, place)
     there = cases[:, place, 1].sum() / max(cases[:, place].sum(), 1)
     holding = int(_holding(cases[:, place]).sum())
     finds, right = (share(values[name], within[name]) for name in ("sensitivity", "precision"))
@@ -316,10 +305,10 @@ def _lead(run: RunResult, place: int, grouped_by: str) -> str:
     )
 
 
-def _row(runs: Sequence[RunResult], i: int, place: int) -> list[str]:
-    scores = _masks(runs[i])
-    cases = scores.of_cases(_cases(runs[i]))
-    values, within = _rates(cases, place), intervals(cases)[place]
+def _row(
+    runs: Sequence[RunResult], i: int, cases: np.ndarray, within: Mapping[str, Interval], place: int
+) -> list[str]:
+    scores, values = _masks(runs[i]), _rates(cases, place)
     name = method(runs, i)
     if sum(run.method == runs[i].method for run in runs) > 1:
         name = Html(f"{name} <small>seed {runs[i].seed}</small>")

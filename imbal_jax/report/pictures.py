@@ -131,15 +131,12 @@ class _Album:
         """An image, and beside it its map [H, W] where there is one; empty where the budget is spent."""
         if self.full:
             return ""
-        image = np.asarray(self._images[place])
-        if image.dtype == np.uint16:
-            image = (image >> 8).astype(np.uint8)
-        picture = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0])
+        picture = picture_of(np.asarray(self._images[place]))
         text = escape(re.sub(r"<[^>]*>", " ", caption), quote=True).replace("&amp;", "&")
-        shown = _embedded(picture, text)
+        shown = embedded(picture, text)
         if heat is not None:
             shown = (
-                f'<div class="pair">{shown}{_embedded(overlay(picture, heat), f"saliency map; {text}")}</div>'
+                f'<div class="pair">{shown}{embedded(overlay(picture, heat), f"saliency map; {text}")}</div>'
             )
         self._left -= len(shown)
         self.full = self._left < 0
@@ -158,12 +155,26 @@ def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(np.uint8(np.rint((1 - covered) * grey + covered * hot)))
 
 
-def _embedded(picture: Image.Image, text: str) -> str:
-    small = max(picture.size) <= SMALL
+def picture_of(image: np.ndarray) -> Image.Image:
+    """uint8 or uint16 [H, W, 1 or 3] as a picture of 8 bits."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    return Image.fromarray(image if image.shape[-1] == 3 else image[..., 0])
+
+
+def embedded(
+    picture: Image.Image, text: str, *, side: int = THUMBNAIL, small: int = SMALL, quality: int = 82
+) -> str:
+    """An img element that holds the picture, its longer side at most ``side`` pixels.
+
+    text: its description, escaped. small: pictures up to this side are stored exactly and enlarged without smoothing;
+    others are JPEG of this quality.
+    """
+    exact = max(picture.size) <= small
     picture = picture.copy()
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    picture.thumbnail((side, side))
     stored = io.BytesIO()
-    picture.save(stored, "PNG") if small else picture.save(stored, "JPEG", quality=82)
-    kind, style = ("png", ' class="pixels"') if small else ("jpeg", "")
+    picture.save(stored, "PNG") if exact else picture.save(stored, "JPEG", quality=quality)
+    kind, style = ("png", ' class="pixels"') if exact else ("jpeg", "")
     data = base64.b64encode(stored.getvalue()).decode()
     return f'<img{style} alt="{text}" src="data:image/{kind};base64,{data}">'

@@ -13,6 +13,7 @@ from imbal_jax import losses, priors
 from imbal_jax.config import Patch
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.patches import Pools, list_places
+from imbal_jax.data.labels import occurrence
 from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError, named
@@ -47,8 +48,8 @@ class Segmentation(Task):
     dimensions: ClassVar[int]
     thresholds: tuple[float, ...] | None = None
 
-    def pixelwise(self, loss: Loss) -> LossFunction | None:
-        """The function of a loss that gives a value a pixel, where the loss has one for this kind of mask."""
+    def function_of(self, loss: Loss) -> LossFunction | None:
+        """The function of a loss for labels of images of this kind."""
         raise NotImplementedError
 
     def probabilities(self, logits: jax.Array) -> jax.Array:
@@ -66,6 +67,11 @@ class Segmentation(Task):
     def pixel_weights(self, labels: jax.Array, arrays: ClassArrays) -> jax.Array:
         """The weight of each value of a pixelwise loss; 0 where it is not known."""
         raise NotImplementedError
+
+    def pixelwise(self, loss: Loss) -> LossFunction | None:
+        """The function of a loss that gives a value a pixel: that of images, where it looks at the logits alone."""
+        alone = not loss.ranks and not {"features", "key"} & set(loss.reads) and loss.variables is None
+        return self.function_of(loss) if alone else None
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -101,10 +107,7 @@ class Segmentation(Task):
 
     def drawn_labels(self, labels: np.ndarray, uncertain: str) -> np.ndarray:
         """int8 [N, C]: which class occurs in which image."""
-        return pixel_counts(labels, self._classes_of(labels))[0].astype(bool).astype(np.int8)
-
-    def _classes_of(self, labels: np.ndarray) -> int:
-        return labels.shape[3] if labels.ndim == 4 else int(labels.max(initial=0)) + 1
+        return occurrence(labels, int(labels.max(initial=0)) + 1).astype(np.int8)
 
     def drawn_counts(self, data: Dataset, drawn: np.ndarray) -> np.ndarray:
         """int64 [C]: the pixels of each class in the training split."""
@@ -357,10 +360,9 @@ class Masks(Segmentation):
     background = 1
     dimensions = 3
 
-    def pixelwise(self, loss: Loss) -> LossFunction | None:
-        """The function for one label, where it looks at the logits alone."""
-        alone = not loss.ranks and not {"features", "key"} & set(loss.reads) and loss.variables is None
-        return loss.one_label if alone else None
+    def function_of(self, loss: Loss) -> LossFunction | None:
+        """The function for one label."""
+        return loss.one_label
 
     def probabilities(self, logits: jax.Array) -> jax.Array:
         """Softmax."""
@@ -391,10 +393,9 @@ class OverlappingMasks(Segmentation):
     background = 0
     dimensions = 4
 
-    def pixelwise(self, loss: Loss) -> LossFunction | None:
-        """The function for many labels, where it looks at the logits alone."""
-        alone = not loss.ranks and not {"features", "key"} & set(loss.reads) and loss.variables is None
-        return loss.many_labels if alone else None
+    def function_of(self, loss: Loss) -> LossFunction | None:
+        """The function for many labels."""
+        return loss.many_labels
 
     def probabilities(self, logits: jax.Array) -> jax.Array:
         """Sigmoid."""

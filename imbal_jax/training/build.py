@@ -1,7 +1,7 @@
 """Devices and network of a run, made from its config."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -54,7 +54,8 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
     example = jnp.zeros((1, side or height, side or width, channels), jnp.float32)
     if not own:
         variables = _initial(network)(keys.initial_variables(config.seed), example)
-        _check_logits(config, network, variables, example, train)
+        if len(train):  # else it is restored, and was checked before training
+            _check_shape(config, _logits_shape(network, example.shape), example, train)
         return network, variables
     _check_parts(config, method, model)
     variables = _called(config, network.init, keys.initial_variables(config.seed), example)
@@ -99,22 +100,23 @@ def _check_parts(config: Config, method: Method, model: Any) -> None:
             )
 
 
-def _check_logits(
-    config: Config, network: Network, variables: Mapping[str, Any], example: jax.Array, train: Dataset
-) -> None:
-    """InputError where a built-in model gives other logits than the task reads."""
+@lru_cache(maxsize=8)
+def _logits_shape(network: Network, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the logits for inputs of a shape: traced, not computed, once for runs of equal networks."""
 
-    def logits_of(inputs: jax.Array) -> Any:
-        return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
+    def of_images(inputs: jax.Array) -> Any:
+        return _logits(network, network.init(jax.random.key(0), inputs), inputs)
 
-    _check_shape(config, jax.eval_shape(logits_of, example).shape, example, train)
+    return jax.eval_shape(of_images, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+
+
+def _logits(network: Network, variables: Mapping[str, Any], inputs: jax.Array) -> Any:
+    return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
 
 
 def _check_shape(config: Config, shape: tuple[int, ...], example: jax.Array, train: Dataset) -> None:
     """InputError unless the logits are one an image and class, or of masks one a pixel and class."""
     classes, own_task = len(train.classes), is_import_path(config.task)
-    if not len(train):  # restored, without labels: the shapes were checked before training
-        return
     space = example.shape[1:3] if train.mask_shape else ()
     fits = shape == (1, *space, classes)
     if own_task:
@@ -141,11 +143,9 @@ def _check_own(
 ) -> None:
     """InputError where the user's own model gives other logits than the task reads, or cannot be trained as asked."""
     name = config.model.name
-
-    def logits_of(inputs: jax.Array) -> Any:
-        return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
-
-    _check_shape(config, jnp.shape(_called(config, logits_of, example)), example, train)
+    logits = _called(config, partial(_logits, network, variables), example)
+    if len(train):  # else it is restored, without labels
+        _check_shape(config, jnp.shape(logits), example, train)
     biased = method.head == "linear" and method.loss_row.initial_bias is not None
     if biased and "bias" not in variables["params"].get("head", {}):
         raise InputError(

@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,8 +127,14 @@ def test_images_are_scored_as_they_come_not_all_at_once(
     read, scored = [], []
     real = read_images.load_picture
     monkeypatch.setattr(read_images, "load_picture", lambda *a, **k: (read.append(1), real(*a, **k))[1])
-    rows = module.rows
-    monkeypatch.setattr(module, "rows", lambda *a: (scored.append(len(read)), rows(*a))[1])
+
+    class Watched(module.ImageScorer):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            score = self.predict
+            self.predict = lambda images: (score(images), scored.append(len(read)))[0]
+
+    monkeypatch.setattr(module, "ImageScorer", Watched)
     predict(finished_runs / "ce", finished_runs / "pictures", tmp_path / "o.csv", batch_size=16, workers=2)
     ahead = read_images.AHEAD * 2
     assert len(scored) == 8

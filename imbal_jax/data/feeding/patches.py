@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from imbal_jax.data.labels import occurrence
 from imbal_jax.engine import keys
 from imbal_jax.errors import InputError
 from imbal_jax.sampling import Plan, batch_indices
@@ -52,7 +53,8 @@ class Pools(NamedTuple):
     """members: int8 [G, C], which case has a place of which class; what the plan is made of. A case of no class is
     in the plan's last pool, and in that of ``patches``.
 
-    shares: float64 [P, C], the mean share of each class among the known pixels of a pool's patches.
+    shares: float64 [P, C], the mean share of each class among the known pixels of a pool's patches. Of plain crops
+    neither is counted.
     """
 
     patches: Patches
@@ -67,8 +69,7 @@ def cut(patches: Patches, plan: Plan, step: jax.Array, shard: jax.Array | None, 
     that is deferred comes in.
     """
     items = batch_indices(plan, step, shard)
-    first = 0 if shard is None else shard.astype(jnp.int32) * len(items)
-    places = jnp.arange(len(items), dtype=jnp.int32) + first
+    places = places_of(len(items), shard)
     drawn = keys.of_places(keys.images_of_step(patches.key, step), places)
     if by_image:
         last = patches.extent - patches.size
@@ -79,6 +80,12 @@ def cut(patches: Patches, plan: Plan, step: jax.Array, shard: jax.Array | None, 
     which = jax.vmap(lambda key, most: jax.random.randint(key, (), 0, most))(drawn, jnp.maximum(count, 1))
     place = patches.places[start + which]
     return Cut(place[:, 0], place[:, 1:])
+
+
+def places_of(count: int, shard: jax.Array | None) -> jax.Array:
+    """int32 [count], the places in the global batch of the examples of a shard, or of all."""
+    places = jnp.arange(count, dtype=jnp.int32)
+    return places if shard is None else places + shard.astype(jnp.int32) * count
 
 
 def cropped(images: jax.Array, at: Cut, size: int) -> jax.Array:
@@ -120,11 +127,21 @@ def list_places(
     if size > min(height, width):
         raise InputError(f"patch.size is {size}, the images are {height} x {width}: give a side that fits")
     pools = classes + 1
+    at: dict[str, Any] = {
+        "extent": np.array([height, width], np.int32),
+        "key": keys.patches(seed),
+        "size": size,
+    }
+    if by_image and not share:  # any place will do
+        nowhere = np.zeros((pools, 1), np.int32)
+        patches = Patches(np.zeros((1, 3), np.int32), nowhere, nowhere, by_image=True, **at)
+        return Pools(patches, np.zeros((0, classes), np.int8), np.zeros((pools, classes)))
     _, cases = np.unique(groups, return_inverse=True)
     count_of = int(cases.max()) + 1
     rng = np.random.default_rng([seed, 17])
     found: list[list[list[np.ndarray]]] = [[[] for _ in range(count_of)] for _ in range(pools)]
-    occurs = _occurrence(masks, classes)  # [N, P]
+    occurs = occurrence(masks, classes)
+    occurs = np.column_stack([occurs, ~occurs.any(axis=1)])  # [N, P]
     holding = np.stack([np.bincount(cases[occurs[:, p]], minlength=count_of) for p in range(pools)])
     each = [max(1, most // max(1, int((holding[p] > 0).sum()))) for p in range(pools)]
     sums, seen = np.zeros((pools, classes)), np.zeros(pools)
@@ -156,22 +173,11 @@ def list_places(
         places=np.concatenate(kept) if kept else np.zeros((1, 3), np.int32),
         start=start,
         count=count,
-        extent=np.array([height, width], np.int32),
-        key=keys.patches(seed),
-        size=size,
         by_image=by_image,
+        **at,
     )
     members = (count[:classes] > 0).T.astype(np.int8)
     return Pools(patches, members, sums / np.maximum(seen, 1)[:, None])
-
-
-def _occurrence(masks: np.ndarray, classes: int) -> np.ndarray:
-    """bool [N, P]: the classes that occur in an image; last, whether none does."""
-    if masks.ndim == 3:
-        occurs = np.stack([(masks == c).any(axis=(1, 2)) for c in range(classes)], axis=1)
-    else:
-        occurs = (masks == 1).any(axis=(1, 2))
-    return np.column_stack([occurs, ~occurs.any(axis=1)])
 
 
 def _corners(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from imbal_jax.data.feeding.patches import Patches, cut
+from imbal_jax.data.feeding.patches import Patches, cut, places_of
 from imbal_jax.sampling import Plan, batch_indices
 
 
@@ -47,16 +47,13 @@ def draw(plans: Plans, step: jax.Array, shard: jax.Array | None = None) -> Draw:
     if plans.patches is not None:
         return _drawn_patches(plans, plans.patches, step, shard)
     drawn = _drawn(plans.plan, plans.before, plans.switch, step, shard)
-    places = jnp.arange(len(drawn), dtype=jnp.int32)
-    if shard is not None:
-        places = places + shard.astype(jnp.int32) * len(drawn)
     partners = None
     if plans.partner is not None:
         partners = _drawn(plans.partner, plans.partner_before, plans.switch, step, shard)
     if plans.items is not None:
         drawn = plans.items[drawn]
         partners = None if partners is None else plans.items[partners]
-    return Draw(drawn, partners, places)
+    return Draw(drawn, partners, places_of(len(drawn), shard))
 
 
 def _drawn_patches(plans: Plans, patches: Patches, step: jax.Array, shard: jax.Array | None) -> Draw:
@@ -66,10 +63,7 @@ def _drawn_patches(plans: Plans, patches: Patches, step: jax.Array, shard: jax.A
         plain = cut(patches, plans.before, step, shard, by_image=True)
         late = step >= plans.switch
         at = jax.tree.map(lambda now, then: jnp.where(late, now, then), at, plain)
-    places = jnp.arange(len(at.images), dtype=jnp.int32)
-    if shard is not None:
-        places = places + shard.astype(jnp.int32) * len(places)
-    return Draw(at.images, None, places, at.corners)
+    return Draw(at.images, None, places_of(len(at.images), shard), at.corners)
 
 
 def _drawn(

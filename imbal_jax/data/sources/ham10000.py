@@ -1,6 +1,6 @@
 """HAM10000: dermatoscopic images of pigmented skin lesions in seven classes (Tschandl et al. 2018)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -189,6 +189,17 @@ def _read_condensed(condensed: Path, geometry: Geometry) -> Dataset:
     if not set(names) <= set(CLASSES):
         raise DamagedError(f"{condensed} has classes that are none of {', '.join(CLASSES)}: {AGAIN}")
     labels = np.array([CLASSES.index(name) for name in names], np.int32)[arrays["labels"]]
+    return of_condensed(condensed, arrays, geometry, labels, CLASSES)
+
+
+def of_condensed(
+    condensed: Path,
+    arrays: Mapping[str, np.ndarray],
+    geometry: Geometry,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+) -> Dataset:
+    """The pictures of the condensed copy, whose ``arrays`` were read, with labels of them; grouped by lesion."""
     read = partial(published_picture, geometry, name=f"a picture in {condensed}")
     with ThreadPoolExecutor() as pool:
         decoded = list(pool.map(read, jpegs(condensed, arrays)))
@@ -197,7 +208,7 @@ def _read_condensed(condensed: Path, geometry: Geometry) -> Dataset:
         np.stack([image for image, _ in decoded]),
         labels,
         arrays["lesion"],
-        CLASSES,
+        classes,
         (BY_LESION, shrunk_note(condensed), *grey_notes(dropped)),
         geometry,
         grouped_by="lesion",

@@ -1,8 +1,6 @@
 """The masks of the lesions of HAM10000 (Tschandl et al. 2020): which pixels are lesion and which are skin."""
 
 import re
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +16,10 @@ from imbal_jax.data.sources.ham10000 import (
     condensed_copy,
     find_table,
     ham10000_table,
+    of_condensed,
 )
-from imbal_jax.data.sources.npz_copies import JPEGS, Expected, jpegs, read_condensed
-from imbal_jax.data.sources.public_set import File, Loaded, PublicSet, grey_notes, shrunk_note
+from imbal_jax.data.sources.npz_copies import JPEGS, Expected, read_condensed
+from imbal_jax.data.sources.public_set import File, Loaded, PublicSet, grey_notes
 from imbal_jax.data.sources.published_masks import check_size, published_masks
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError
@@ -89,24 +88,11 @@ def _read_condensed(condensed: Path, geometry: Geometry) -> Dataset:
     rows, columns = map(int, arrays["mask_shape"])
     if not 0 < rows * columns <= 8 * arrays["masks"].shape[1]:
         raise DamagedError(f"{condensed} is damaged (masks have fewer bits than mask_shape says): {AGAIN}")
-    pictures_ = jpegs(condensed, arrays)
-    read = partial(published_picture, geometry, name=f"a picture in {condensed}")
-    with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(read, pictures_))
-    masks = np.empty((len(decoded), geometry.size, geometry.size), np.int8)
+    masks = np.empty((len(arrays["masks"]), geometry.size, geometry.size), np.int8)
     for place, bits in enumerate(arrays["masks"]):
         stored = np.unpackbits(bits, count=rows * columns).reshape(rows, columns)
         masks[place] = geometry.mask(stored.view(np.int8))
-    dropped = sum(COLOUR_DROPPED in flags for _, flags in decoded)
-    return Dataset(
-        np.stack([image for image, _ in decoded]),
-        masks,
-        arrays["lesion"],
-        CLASSES,
-        (BY_LESION, shrunk_note(condensed), *grey_notes(dropped)),
-        geometry,
-        grouped_by="lesion",
-    )
+    return of_condensed(condensed, arrays, geometry, masks, CLASSES)
 
 
 SKIN_LESIONS = PublicSet(
