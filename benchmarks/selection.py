@@ -1,11 +1,13 @@
 """Which criterion chooses the better checkpoint: paired, on the same runs.
 
-    python benchmarks/selection.py train --draws 20 [--config FILE] [--runs DIR] [-- --data.dir DIR ...]
-    python benchmarks/selection.py compare [--runs DIR]
+    python benchmarks/selection.py train --draws 20 [--config FILE] [--methods A B] [-- --data.dir DIR ...]
+    python benchmarks/selection.py compare
 
-train: every draw is another split and seed (of phantoms: other phantoms). Each method of the config is trained
-once a draw, in a workdir of its own, and at every evaluation its probabilities on validation and test are kept.
-The same command goes on where it was stopped.
+train: every draw is another split and seed (of phantoms: other phantoms). Each method is trained once a draw, in the
+draw's workdir under --runs, and at every evaluation its probabilities on validation and test are kept. A finished
+run is a line of the ledger, benchmarks/results/selection.jsonl: what each criterion's checkpoint reaches on test, the
+metrics of the run as ``imbal-jax train`` deploys it, and what it ran on. The same command goes on where it was
+stopped.
 compare: each criterion chooses one evaluation by validation alone; a threshold a class is chosen there by Youden's
 rule; both are scored on test. Differences to ``auroc + average_precision`` are taken within a run; mean, standard
 error over draws and wins go to benchmarks/results/selection.json.
@@ -16,6 +18,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,11 +37,13 @@ MEASURES = ("balanced_accuracy", "sensitivity", "specificity", "auroc", "average
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["train", "compare"])
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, nargs="+", default=[20], help="how many, or first and end")
     parser.add_argument("--config", type=Path, default=Path("configs/quickstart.py"))
-    parser.add_argument("--evaluations", type=int, help="in a run; by default as the config says")
+    parser.add_argument("--methods", nargs="+", help="of the config; by default all")
     parser.add_argument("--runs", type=Path, default=Path("workdirs/selection"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "selection.json")
+    results = Path(__file__).parent / "results"
+    parser.add_argument("--ledger", type=Path, default=results / "selection.jsonl")
+    parser.add_argument("--out", type=Path, default=results / "selection.json")
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:end])
@@ -47,34 +52,49 @@ def main() -> None:
         from imbal_jax.cli import use_all_cores
 
         use_all_cores(64, None)
-        for draw in range(options.draws):
+        for draw in range(*options.draws):
             train(options, draw)
     else:
         compare(options)
 
 
+def read(ledger: Path) -> list[dict[str, Any]]:
+    """The lines of the ledger; a line that was cut off by a kill is left out."""
+    lines = ledger.read_text().splitlines() if ledger.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
 def train(options: argparse.Namespace, draw: int) -> None:
     """The runs of one draw, as ``imbal-jax train`` makes them, with test scored at every evaluation besides."""
     from imbal_jax.config import load_config, override
-    from imbal_jax.train import fit
 
     config = override(load_config(options.config), options.options)
     config = replace(config, seed=draw, data=replace(config.data, split_seed=draw))
-    if options.evaluations:
-        config = replace(config, train=replace(config.train, evaluations=options.evaluations))
+    done = {(line["config"], line["draw"], line["method"]) for line in read(options.ledger)}
+    for method in config.methods:
+        if options.methods and method.name not in options.methods:
+            continue
+        if (config.name, draw, method.name) not in done:
+            run(options, replace(config, methods=(method,)), draw)
+
+
+def run(options: argparse.Namespace, config: Any, draw: int) -> None:
+    """One run, from its training to its line of the ledger."""
+    from environment import environment
+
+    from imbal_jax.train import fit
+
+    (method,) = config.methods
     workdir = options.runs / f"{config.name}_{draw}"
-    stored = {
-        method.name: workdir.with_name(f"{workdir.name}_{method.name}.npz") for method in config.methods
-    }
-    if all(path.is_file() for path in stored.values()):
-        return
-    scores = workdir / "scores"
+    stored = workdir.with_name(f"{workdir.name}_{method.name}.npz")
+    scores = workdir / "scores" / method.name
 
     def keep(seen):
         test, held = seen.splits.test, seen.splits.validation
-        write(scores / seen.method.name / f"{seen.step}.npz", validation=seen.outputs, test=seen.score(test))
         write(
-            scores / "labels.npz",
+            scores / f"{seen.step}.npz",
+            validation=seen.outputs,
+            test=seen.score(test),
             validation_labels=held.labels,
             test_labels=test.labels,
             validation_groups=held.groups,
@@ -82,14 +102,27 @@ def train(options: argparse.Namespace, draw: int) -> None:
             negative=np.array(config.data.negative_class or ""),
         )
 
-    fit(config, workdir, watch=keep)
-    for name, path in stored.items():
-        steps = sorted(int(at.stem) for at in (scores / name).glob("*.npz"))
-        kept = [np.load(scores / name / f"{step}.npz") for step in steps]
+    (result,) = fit(config, workdir, watch=keep)
+    if not stored.is_file():
+        steps = sorted(int(at.stem) for at in scores.glob("*.npz"))
+        kept = [np.load(scores / f"{step}.npz") for step in steps]
         parts = {
             part: np.stack([one[part] for one in kept]).astype(np.float32) for part in ("validation", "test")
         }
-        write(path, steps=np.array(steps), **parts, **np.load(scores / "labels.npz"))
+        write(stored, **{**kept[0], **parts}, steps=np.array(steps))
+    line = {
+        "config": config.name,
+        "draw": draw,
+        "method": method.name,
+        "options": options.options,
+        "criteria": scores_of(stored),
+        "raw": result.table["macro"],
+        "deployed": result.shown["macro"],
+        "seconds": round(result.seconds, 1),
+        **environment(),
+    }
+    with options.ledger.open("a") as ledger:
+        ledger.write(json.dumps(line) + "\n")
 
 
 def write(path: Path, **arrays: np.ndarray) -> None:
@@ -166,48 +199,38 @@ def scores_of(path: Path) -> dict[str, dict[str, float]]:
 
 def compare(options: argparse.Namespace) -> None:
     """Paired differences over the draws, by config and method."""
-    from environment import environment
-
-    groups: dict[str, list[Path]] = {}
-    for path in sorted(options.runs.glob("*.npz")):
-        config, _, method = _parts(path.stem)
-        groups.setdefault(f"{config} {method}", []).append(path)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for line in read(options.ledger):
+        runs.setdefault(f"{line['config']} {line['method']}", []).append(line["criteria"])
     results = {}
-    for name, paths in groups.items():
-        runs = [scores_of(path) for path in paths]
-        rows = {}
-        for text in CRITERIA:
-            row = {"draws": len(runs)}
-            for measure in MEASURES:
-                values = np.array([run[text][measure] for run in runs])
-                difference = values - np.array([run[REFERENCE][measure] for run in runs])
-                row[measure] = {
-                    "mean": float(values.mean()),
-                    "difference": float(difference.mean()),
-                    "standard_error": float(difference.std(ddof=1) / np.sqrt(len(runs)))
-                    if len(runs) > 1
-                    else None,
-                    "better": int((difference > 0).sum()),
-                    "worse": int((difference < 0).sum()),
-                }
-            rows[text] = row
+    for name, of_draws in runs.items():
+        rows = {text: compared(of_draws, text) for text in CRITERIA}
+        for text, row in rows.items():
             shown = "  ".join(
                 f"{m} {row[m]['mean']:.3f} ({row[m]['difference']:+.3f} se {row[m]['standard_error'] or 0:.3f}, "
                 f"{row[m]['better']}:{row[m]['worse']})"
                 for m in ("balanced_accuracy", "auroc", "average_precision")
             )
-            print(f"{name}  {text}: {shown}")
-        results[name] = rows
-    options.out.write_text(
-        json.dumps({**environment(), "reference": REFERENCE, "results": results}, indent=1) + "\n"
-    )
+            print(f"{name}, {len(of_draws)} draws  {text}: {shown}")
+        results[name] = {"draws": len(of_draws), **rows}
+    options.out.write_text(json.dumps({"reference": REFERENCE, "results": results}, indent=1) + "\n")
 
 
-def _parts(stem: str) -> tuple[str, str, str]:
-    """Config, draw and method of ``CONFIG_DRAW_METHOD``."""
-    words = stem.split("_")
-    place = next(i for i in range(len(words) - 1, -1, -1) if words[i].isdigit())
-    return "_".join(words[:place]), words[place], "_".join(words[place + 1 :])
+def compared(of_draws: list[dict[str, Any]], text: str) -> dict[str, dict[str, float | int | None]]:
+    """Of each measure: the mean of criterion ``text`` on test, and its difference to the reference's."""
+    row: dict[str, dict[str, float | int | None]] = {}
+    for measure in MEASURES:
+        values = np.array([draw[text][measure] for draw in of_draws])
+        difference = values - np.array([draw[REFERENCE][measure] for draw in of_draws])
+        error = float(difference.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+        row[measure] = {
+            "mean": float(values.mean()),
+            "difference": float(difference.mean()),
+            "standard_error": error,
+            "better": int((difference > 0).sum()),
+            "worse": int((difference < 0).sum()),
+        }
+    return row
 
 
 if __name__ == "__main__":
