@@ -14,7 +14,7 @@ from rich.console import Console
 from imbal_jax.config import Config, retitled
 from imbal_jax.console import duration, make_console, say
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.load import ARRAYS, Splits, check_splits, load, split_dataset
+from imbal_jax.data.load import ARRAYS, Splits, check_splits, load, split_as_asked
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, saved_value, should_stop
@@ -121,7 +121,7 @@ def fit_runs(
     if isinstance(data, Splits):
         splits = check_splits(config.data, data)
     elif isinstance(data, Dataset):
-        splits = split_dataset(config.data, data, say=partial(say, console))
+        splits = split_as_asked(config, data, say=partial(say, console))
     else:
         splits = load(config, workdir, partial(say, console))
     task = task_for(config.task, splits.train, config.metrics)
@@ -349,7 +349,7 @@ def describe(config: Config, task: Task, splits: Splits) -> list[str]:
     return [
         *(row_line(row, splits.classes) for row in splits.table),
         *split_gaps(splits.table, splits.classes, negative),
-        *few(held.image_labels, held.groups, splits.classes, negative),
+        *(few(held.image_labels, held.groups, splits.classes, negative) if task.counts_cases else ()),
     ]
 
 

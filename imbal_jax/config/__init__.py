@@ -4,12 +4,13 @@ from imbal_jax.config.file import load_config
 from imbal_jax.config.overrides import override, retitled
 from imbal_jax.config.plain import from_json, to_json
 from imbal_jax.config.ranges import prevalence_of
-from imbal_jax.config.sections import Config, Data, Deploy, Model, Optim, Patch, Train
+from imbal_jax.config.sections import Config, Data, Deploy, Episode, Model, Optim, Patch, Train
 
 __all__ = [
     "Config",
     "Data",
     "Deploy",
+    "Episode",
     "Model",
     "Optim",
     "Patch",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imbal_jax.config.sections import Config, Data, Deploy, Model, Optim, Patch, Train
+from imbal_jax.config.sections import Config, Data, Deploy, Episode, Model, Optim, Patch, Train
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.transforms.augment import Augment
@@ -45,6 +45,7 @@ def from_json(values: dict[str, Any]) -> Config:
     parts = {
         "data": Data,
         "patch": Patch,
+        "episode": Episode,
         "model": Model,
         "optim": Optim,
         "train": Train,

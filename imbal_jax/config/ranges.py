@@ -1,5 +1,6 @@
 """Checks the values of a config: ranges, and texts that have a grammar."""
 
+from collections.abc import Callable
 from typing import Any
 
 from imbal_jax.arguments import parse_columns
@@ -7,6 +8,7 @@ from imbal_jax.decisions.criterion_text import check_criterion
 from imbal_jax.decisions.default_criterion import AUTO, RANKING
 from imbal_jax.decisions.threshold_rules import parse_rule
 from imbal_jax.errors import InputError
+from imbal_jax.import_paths import is_import_path
 from imbal_jax.metrics.own import check_metrics
 
 LARGEST_IMAGE = 4096  # pixels a side, more than the films of any detector are trained at
@@ -42,6 +44,7 @@ def check_config(config: Any) -> None:
     require(0 <= patch.share <= 1, "patch.share", patch.share, "a share, 0 to 1")
     require(patch.places >= 1, "patch.places", patch.places, "1 or more")
     require(0 <= patch.overlap < 1, "patch.overlap", patch.overlap, "from 0 to below 1")
+    _check_episode(config, require)
     named = [name for name, _ in map(prevalence_of, data.prevalence)]
     require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
     numbers = [
@@ -79,6 +82,29 @@ def check_config(config: Any) -> None:
     require(config.deploy.points != (), "deploy.points", "empty", "give a rule, such as youden")
     for text in config.deploy.points or ():
         parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it
+
+
+def _check_episode(config: Any, require: Callable[[bool, str, Any, str], None]) -> None:
+    episode = config.episode
+    require(episode.ways == 0 or episode.ways >= 2, "episode.ways", episode.ways, "2 or more, or 0")
+    asked = config.task in ("episodes", "string_episodes")
+    require(
+        not asked or episode.ways > 0,
+        "episode.ways",
+        episode.ways,
+        f"the task {config.task} needs the classes of an episode, 2 or more",
+    )
+    require(
+        asked or episode.ways == 0 or is_import_path(config.task),
+        "episode.ways",
+        episode.ways,
+        f"it is for the tasks episodes and string_episodes, and task is {config.task}",
+    )
+    require(episode.shots >= 1, "episode.shots", episode.shots, "1 or more")
+    require(episode.queries >= 0, "episode.queries", episode.queries, "0 or more")
+    require(episode.long_tail >= 1, "episode.long-tail", episode.long_tail, "1 or more")
+    for key in ("validation", "test"):
+        require(getattr(episode, key) >= 1, f"episode.{key}", getattr(episode, key), "1 or more")
 
 
 def prevalence_of(word: str) -> tuple[str, float]:

@@ -29,8 +29,8 @@ class Data:
     # "phantom" (made on the spot), "phantom_lesions" (pictures with masks of small lesions, made likewise), "signals"
     # (known signals in noise, with a Bayes score), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of
     # labels, in folders called as their classes, or with masks), "npz" (arrays of images and labels or masks), or a
-    # public set: kermany, kermany_pneumonia, nih, ham10000, cifar10, or one of MedMNIST, as pneumoniamnist, and with
-    # masks chase, chase_second, skin_lesions; or "records", which imbal-jax ingest, imbal-jax prepare or
+    # public set: kermany, kermany_pneumonia, nih, ham10000, cifar10, omniglot, or one of MedMNIST, as pneumoniamnist,
+    # and with masks chase, chase_second, skin_lesions; or "records", which imbal-jax ingest, imbal-jax prepare or
     # tensorflow-datasets prepared: they stay on disk, in their own size and split; or "tfds:NAME", a set of the
     # tensorflow-datasets catalogue (tfds:patch_camelyon), in its own split; or one's own, a function at
     # package.module:name that is given these options and returns a Dataset, or a Dataset and its split, a mapping of
@@ -143,6 +143,34 @@ class Patch:
 
     def __post_init__(self) -> None:
         check_fields(self, "patch.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """Few-shot episodes: a handful of classes of which the network sees a few pictures, under labels drawn anew.
+
+    The data are split by class, by the shares of ``data``: classes of validation and test are never trained on. An
+    epoch is as many pictures as the training split holds.
+    """
+
+    # Classes of an episode; 0: no episodes. Of the task episodes.
+    ways: int = 0
+    # Pictures of each class whose label is shown, after the network has been asked.
+    shots: int = 10
+    # Pictures of each class that follow all others, whose label is never shown, and which alone are scored; 0: every
+    # picture is scored (Santoro et al. 2016).
+    queries: int = 0
+    # Pictures of the first class to those of the last, exponential between them; 1: all classes have ``shots``.
+    long_tail: float = 1.0
+    # Training pictures turned by 90, 180 and 270 degrees are classes of their own.
+    rotations: bool = False
+    # Episodes of the validation classes, drawn once.
+    validation: int = 200
+    # Episodes of the test classes, drawn once.
+    test: int = 1000
+
+    def __post_init__(self) -> None:
+        check_fields(self, "episode.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,13 +317,16 @@ class Config:
     # and the probabilities [N] of a class against the rest and return a number. ``select`` may name them, by the
     # function's name.
     metrics: tuple[str, ...] = ()
-    # What the labels are: auto, by their shape: one_label or many_labels an image, masks or overlapping_masks; or the
-    # user's own task, a subclass of ``tasks.Task`` at package.module:name.
+    # What the labels are: auto, by their shape: one_label or many_labels an image, masks or overlapping_masks; or
+    # episodes, or string_episodes, whose labels are five letters of five (Santoro et al. 2016); or the user's own
+    # task, a subclass of ``tasks.Task`` at package.module:name.
     task: str = "auto"
     # Which images, and how they are split.
     data: Data = Data()
     # Of images with masks: patches that batches hold, tiles that are predicted.
     patch: Patch = Patch()
+    # Few-shot episodes.
+    episode: Episode = Episode()
     # Which network.
     model: Model = Model()
     # How the parameters move.

@@ -21,6 +21,7 @@ from imbal_jax.data.sources.phantom_lesions import read_phantom_lesions
 from imbal_jax.data.sources.public_sets import PUBLIC
 from imbal_jax.data.sources.signals import read_signals
 from imbal_jax.data.sources.tfds_preparation import PREFIX
+from imbal_jax.data.splits.class_split import episode_parts
 from imbal_jax.data.splits.config_draw import draw
 from imbal_jax.data.splits.patient_split import (
     CLASS_SHARES_OFF,
@@ -69,7 +70,17 @@ def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | No
     Raises InputError for data that cannot be used.
     """
     data, given = read(config.data, folder, say, geometry=geometry)
-    return split_dataset(config.data, data, given, say)
+    return split_as_asked(config, data, given, say)
+
+
+def split_as_asked(config: Config, data: Dataset, given: Indices | None = None, say: Say = print) -> Splits:
+    """``data`` split by patient (``split_dataset``), or where episodes are asked for by class."""
+    if not config.episode.ways:
+        return split_dataset(config.data, data, given, say)
+    parts, table = episode_parts(config, check_dataset(data))
+    for note in parts["train"].notes:
+        say(note)
+    return Splits(parts["train"], parts["validation"], parts["test"], table)
 
 
 def split_dataset(options: Data, data: Dataset, given: Indices | None = None, say: Say = print) -> Splits:

@@ -12,7 +12,6 @@ AUTO = "auto"
 FEW_PATIENTS = 10
 AT_THRESHOLDS = "sensitivity + f_score at operating points then average_precision"
 RANKING = "average_precision"
-DEFAULTS = (AT_THRESHOLDS, RANKING)
 
 
 def default_criterion(

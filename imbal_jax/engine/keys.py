@@ -56,6 +56,11 @@ def patches(seed: int) -> np.ndarray:
     return np.asarray(jax.random.key_data(jax.random.key(seed + 3)))
 
 
+def episodes(seed: int) -> int:
+    """Seed of the episodes that training draws (``sampling.episodes``)."""
+    return seed + 4
+
+
 def images_of_step(images_key: jax.Array, step: jax.Array) -> jax.Array:
     """The same for one step. images_key: what ``images`` returns."""
     return jax.random.fold_in(jax.random.wrap_key_data(images_key), step)

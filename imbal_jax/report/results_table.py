@@ -44,7 +44,8 @@ def columns_of(tables: Tables, width: int = WIDE) -> dict[str, str]:
         return OF_MASKS
     usual = COLUMNS if width >= WIDE else SHORT
     standard = usual if not keys or set(COLUMNS) & set(keys) else {}
-    return {**standard, **{key: key.replace("_", " ") for key in own_metrics(keys)[:MOST_COLUMNS]}}
+    others = own_metrics(keys) if standard else keys
+    return {**standard, **{key: key.replace("_", " ") for key in others[:MOST_COLUMNS]}}
 
 
 def own_metrics(keys: Iterable[str]) -> list[str]:
@@ -65,10 +66,11 @@ def results_table(
       how: images are called.
     """
     deviations = deviations or {}
-    table = Table(title=f"Results on the test set, at its own prevalence{f', {how}' if how else ''}")
+    columns = columns_of(tables, width)
+    prevalence = ", at its own prevalence" if set(columns) & {*COLUMNS, *OF_MASKS} else ""
+    table = Table(title=f"Results on the test set{prevalence}{f', {how}' if how else ''}")
     table.add_column("class", overflow="fold", min_width=5)
     table.add_column("method", overflow="fold", min_width=10)
-    columns = columns_of(tables, width)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     counted = any("positives" in row for summary in tables.values() for row in summary.values())

@@ -15,6 +15,7 @@ from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.load import SPLITS, Splits, load, read
+from imbal_jax.data.splits.class_split import episode_set
 from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
@@ -24,6 +25,7 @@ from imbal_jax.report.title import title_of
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
+from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_rules, deploy
 from imbal_jax.runs.evaluation_name import data_name
 from imbal_jax.runs.outputs import (
@@ -121,21 +123,34 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         if replace(here, dir=None) == replace(there, dir=None):
             claim_splits(model.address.workdir, splits.members)
         data = getattr(splits, part)
-    check_labels(data)
+    if not config.episode.ways:
+        check_labels(data)
+    elif part == "all":
+        _check_pictures(check_labels(data).images.shape[1:], data.images.dtype, deployment)
+        tell(f"{config.episode.test:,} episodes of all {len(data.classes):,} classes of the set")
+        data = episode_set(data, config, config.episode.test, seed=config.data.split_seed)
     data = model.task.aligned(data, deployment.classes)
-    if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
-        wanted, size = deployment.inputs, deployment.inputs.shape[0]
-        raise InputError(
-            f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes {wanted.dtype} "
-            f"{list(wanted.shape)}: set --data.image-size {size}, and take images of as many channels"
-        )
+    if not config.episode.ways:
+        _check_pictures(data.images.shape[1:], data.images.dtype, deployment)
     if geometry is None:
         tell("nothing is known of how the training images were made: these are taken as if they were made so")
+    nothing = data.take(np.arange(0))
+    if config.episode.ways:
+        return Splits(nothing, nothing, data, table=[{"split": part, "images": len(data)}])
     summary = split_summary(data.image_labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
         tell(f"no image of {name}: its sensitivity is undefined")
-    nothing = data.take(np.arange(0))
     return Splits(nothing, nothing, data, table=summary.rows())
+
+
+def _check_pictures(shape: tuple[int, ...], dtype: np.dtype, deployment: Deployment) -> None:
+    """InputError for pictures of another shape or type than those of the training."""
+    wanted = deployment.inputs
+    if shape != wanted.shape or dtype != wanted.dtype:
+        raise InputError(
+            f"the images are {dtype} {list(shape)}, the network takes {wanted.dtype} {list(wanted.shape)}: set "
+            f"--data.image-size {wanted.shape[0]}, and take images of as many channels"
+        )
 
 
 def _split_of(data: Data) -> Data:

@@ -104,7 +104,9 @@ class Deployed:
         predictor = self.task.predictor(predicting_method(self.method))
         unmirrored = self.task.unmirrored if inputs.mirror else None
         tiles = tiles_of(self.config.patch)
-        pure = shard_predict(self.network.apply, predictor, inputs.statistics, unmirrored, tiles)
+        pure = shard_predict(
+            self.network.apply, predictor, inputs.statistics, unmirrored, tiles, self.task.inputs
+        )
         return pure(self.variables, images)
 
 

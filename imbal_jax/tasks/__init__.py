@@ -5,6 +5,7 @@ from functools import cache
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.errors import InputError
 from imbal_jax.import_paths import import_object, is_import_path
+from imbal_jax.tasks.episodes import Episodes, StringEpisodes
 from imbal_jax.tasks.many_labels import ManyLabels
 from imbal_jax.tasks.one_label import OneLabel
 from imbal_jax.tasks.segmentation import Masks, OverlappingMasks
@@ -14,25 +15,33 @@ ONE_LABEL = OneLabel()
 MANY_LABELS = ManyLabels()
 MASKS = Masks()
 OVERLAPPING_MASKS = OverlappingMasks()
+EPISODES = Episodes()
+STRING_EPISODES = StringEpisodes()
 TASKS: dict[str, Task] = {
     "one_label": ONE_LABEL,
     "many_labels": MANY_LABELS,
     "masks": MASKS,
     "overlapping_masks": OVERLAPPING_MASKS,
+    "episodes": EPISODES,
+    "string_episodes": STRING_EPISODES,
 }
 
 __all__ = [
+    "EPISODES",
     "MANY_LABELS",
     "MASKS",
     "ONE_LABEL",
     "OVERLAPPING_MASKS",
     "PARTS",
+    "STRING_EPISODES",
     "TASKS",
+    "Episodes",
     "ManyLabels",
     "Masks",
     "OneLabel",
     "OverlappingMasks",
     "Section",
+    "StringEpisodes",
     "Task",
     "find_task",
     "task_for",

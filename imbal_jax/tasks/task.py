@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imbal_jax.config import Patch
+from imbal_jax.config import Config, Patch
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.patches import Pools
 from imbal_jax.data.feeding.pipeline import perturb_images
@@ -17,6 +17,7 @@ from imbal_jax.engine.step import Objective
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.priors import class_counts
+from imbal_jax.sampling.episodes import EpisodePlan
 from imbal_jax.tasks.mask_table import MaskScores
 from imbal_jax.transforms.augment import Augment
 
@@ -58,6 +59,7 @@ class Task:
     name: what the labels are, for messages. decides: whether predictions are probabilities [N, C] that thresholds
     and calibration turn into decisions; without them a run has metrics and no operating points.
     allowed: which of ``PARTS`` a method may use. reads_labels: whether ``for_evaluation`` needs the labels.
+    counts_cases: whether few images of a class in validation are said; episodes draw their classes anew.
     label_kind: how a table with a column for each label is read ("one" or "many": ``Data.label_kind``).
     """
 
@@ -65,6 +67,7 @@ class Task:
     decides: ClassVar[bool] = False
     allowed: ClassVar[tuple[str, ...]] = ()
     reads_labels: ClassVar[bool] = False
+    counts_cases: ClassVar[bool] = True
     label_kind: ClassVar[Literal["one", "many"]] = "one"
 
     def with_metrics(self, paths: tuple[str, ...]) -> "Task":
@@ -121,11 +124,24 @@ class Task:
             raise InputError(f"patch.size is {patch.size}: patches are for masks, not for {self.name}")
         return None
 
+    def episodes(self, config: Config, train: Dataset) -> EpisodePlan | None:
+        """Which episodes batches hold; None: they hold images or patches."""
+        if config.episode.ways:
+            raise InputError(f"episode.ways is {config.episode.ways}: episodes are not for {self.name}")
+        return None
+
     def transform(
         self, keys: jax.Array, images: jax.Array, labels: jax.Array, augmentation: Augment, strength: Any
     ) -> tuple[jax.Array, jax.Array]:
         """Images and labels perturbed together, on the device: here only the images are."""
         return perturb_images(keys, images, labels, augmentation, strength)
+
+    def inputs(self, images: jax.Array, labels: jax.Array | None) -> Any:
+        """What the network takes, made of standardised images [B, H, W, C]: here the images themselves.
+
+        labels: [B, ...], for a network that is shown some; None where nobody knows them.
+        """
+        return images
 
     def objective(
         self, method: Method, *, label_smoothing: float = 0.0, uncertain: str = "ignore"

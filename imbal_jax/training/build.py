@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from imbal_jax.import_paths import is_import_path
 from imbal_jax.methods import Method, static_part
 from imbal_jax.models.own import PlainModel, averages_alone
 from imbal_jax.tasks.task import as_mapping
+from imbal_jax.training.composition import episode_steps
 from imbal_jax.training.network import Network, SecondStageNetwork
 
 ELSEWHERE = {
@@ -49,13 +50,11 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
         options["head"] = method.head
     model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
     network = Network(model, static_part(method))
-    height, width, channels = train.images.shape[1:]
-    side = config.patch.size
-    example = jnp.zeros((1, side or height, side or width, channels), jnp.float32)
+    example = example_inputs(config, train.images.shape[1:])
     if not own:
         variables = _initial(network)(keys.initial_variables(config.seed), example)
         if len(train):  # else it is restored, and was checked before training
-            _check_shape(config, _logits_shape(network, example.shape), example, train)
+            _check_shape(config, _logits_shape(network, _Shapes.of(example)), example, train)
         return network, variables
     _check_parts(config, method, model)
     variables = _called(config, network.init, keys.initial_variables(config.seed), example)
@@ -78,9 +77,18 @@ def _called(config: Config, function: Callable[..., Any], *arguments: Any) -> An
     except Exception as error:
         said = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"model {config.model.name} cannot be called with images {list(arguments[-1].shape)}: "
+            f"model {config.model.name} cannot be called with images {_shape_text(arguments[-1])}: "
             f"{type(error).__name__}: {said}"
         ) from error
+
+
+def _shape_text(inputs: Any) -> str:
+    shapes = {name: list(value.shape) for name, value in inputs.items()} if isinstance(inputs, dict) else None
+    return (
+        str(list(inputs.shape))
+        if shapes is None
+        else ", ".join(f"{name} {at}" for name, at in shapes.items())
+    )
 
 
 def _check_parts(config: Config, method: Method, model: Any) -> None:
@@ -100,24 +108,57 @@ def _check_parts(config: Config, method: Method, model: Any) -> None:
             )
 
 
-@lru_cache(maxsize=8)
-def _logits_shape(network: Network, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of the logits for inputs of a shape: traced, not computed, once for runs of equal networks."""
+def example_inputs(config: Config, shape: tuple[int, ...]) -> Any:
+    """Zeros of the shape of one input. shape: of a training picture, [H, W, C]."""
+    height, width, channels = shape
+    if config.episode.ways:
+        steps = episode_steps(config.episode)
+        return {
+            "images": jnp.zeros((1, steps, height, width, channels), jnp.float32),
+            "labels": jnp.zeros((1, steps), jnp.int32),
+        }
+    side = config.patch.size
+    return jnp.zeros((1, side or height, side or width, channels), jnp.float32)
 
-    def of_images(inputs: jax.Array) -> Any:
+
+class _Shapes(NamedTuple):
+    """Shapes and types of inputs, hashable."""
+
+    leaves: tuple[tuple[tuple[int, ...], Any], ...]
+    tree: Any
+
+    @classmethod
+    def of(cls, inputs: Any) -> "_Shapes":
+        leaves, tree = jax.tree.flatten(inputs)
+        return cls(tuple((leaf.shape, leaf.dtype) for leaf in leaves), tree)
+
+    def inputs(self) -> Any:
+        leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in self.leaves]
+        return jax.tree.unflatten(self.tree, leaves)
+
+
+@lru_cache(maxsize=8)
+def _logits_shape(network: Network, shapes: _Shapes) -> tuple[int, ...]:
+    """Of the logits for inputs of some shapes: traced, not computed, once for runs of equal networks."""
+
+    def of_inputs(inputs: Any) -> Any:
         return _logits(network, network.init(jax.random.key(0), inputs), inputs)
 
-    return jax.eval_shape(of_images, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+    return jax.eval_shape(of_inputs, shapes.inputs()).shape
 
 
-def _logits(network: Network, variables: Mapping[str, Any], inputs: jax.Array) -> Any:
+def _logits(network: Network, variables: Mapping[str, Any], inputs: Any) -> Any:
     return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
 
 
-def _check_shape(config: Config, shape: tuple[int, ...], example: jax.Array, train: Dataset) -> None:
+def _check_shape(config: Config, shape: tuple[int, ...], example: Any, train: Dataset) -> None:
     """InputError unless the logits are one an image and class, or of masks one a pixel and class."""
     classes, own_task = len(train.classes), is_import_path(config.task)
-    space = example.shape[1:3] if train.mask_shape else ()
+    space: tuple[int, ...] = ()
+    if config.episode.ways:
+        space = (episode_steps(config.episode),)
+    elif train.mask_shape:
+        space = example.shape[1:3]
     fits = shape == (1, *space, classes)
     if own_task:
         fits = shape[-1:] == (classes,) and shape[:1] == (1,)
@@ -127,7 +168,7 @@ def _check_shape(config: Config, shape: tuple[int, ...], example: jax.Array, tra
     if own_task:
         expected = f"[B, ..., {classes}]"
     given = f"[{', '.join(['B', *map(str, shape[1:])])}]"
-    remedy = "; for masks, --model.name unet" if space and len(shape) == 2 else ""
+    remedy = "; for masks, --model.name unet" if train.mask_shape and len(shape) == 2 else ""
     raise InputError(
         f"model {config.model.name} gives logits {given}, expected {expected}, one for each class{remedy}"
     )
@@ -138,7 +179,7 @@ def _check_own(
     method: Method,
     network: Network,
     variables: Mapping[str, Any],
-    example: jax.Array,
+    example: Any,
     train: Dataset,
 ) -> None:
     """InputError where the user's own model gives other logits than the task reads, or cannot be trained as asked."""

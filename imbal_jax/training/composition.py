@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from imbal_jax.config import Config
+from imbal_jax.config import Config, Episode
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import REPEATED
 from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
@@ -15,6 +15,7 @@ from imbal_jax.errors import InputError, named
 from imbal_jax.methods import TRAINED, Method
 from imbal_jax.priors import class_counts
 from imbal_jax.sampling import Plan, make_plan, plan_counts, resample
+from imbal_jax.sampling.episodes import ways_support
 from imbal_jax.tasks import Task
 from imbal_jax.transforms.augment import Augment
 from imbal_jax.transforms.mixing import PARTNER
@@ -54,6 +55,7 @@ def compose(
         partner_before=plan_of("natural", partner_seed) if late and same else None,
         items=items,
         patches=None if pools is None else pools.patches,
+        episodes=task.episodes(config, train),
     )
 
     # Arrays
@@ -115,6 +117,8 @@ def steps_of(config: Config, method: Method, train: Dataset) -> int:
     if config.patch.size:
         height, width = train.images.shape[1:3]
         items = max(1, round(items * height * width / config.patch.size**2))
+    if config.episode.ways:
+        items = max(1, round(items / episode_steps(config.episode)))
     if method.epoch == "rarest":
         counts = np.asarray(class_counts(train.image_labels, len(train.classes)))
         items = len(counts) * int(counts.min())
@@ -138,6 +142,11 @@ def second_steps_asked(config: Config, method: Method, train: Dataset) -> int:
     steps = method.second_epochs * len(train) / config.train.batch_size
     _countable(steps, f"method {method.name}: second_epochs", method.second_epochs)
     return round(steps)
+
+
+def episode_steps(episode: Episode) -> int:
+    """Pictures of an episode."""
+    return sum(ways_support(episode.ways, episode.shots, episode.long_tail)) + episode.ways * episode.queries
 
 
 def _countable(steps: float, option: str, value: float) -> int:

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from imbal_jax.config import Patch
 from imbal_jax.data.dataset import Dataset, Images
-from imbal_jax.data.feeding.pipeline import standardize
+from imbal_jax.data.feeding.pipeline import Present, images_alone, standardize
 from imbal_jax.data.feeding.stream import slices
 from imbal_jax.engine.parallel import AXIS
 from imbal_jax.engine.step import ApplyFn, make_eval_step
@@ -46,6 +46,7 @@ def make_predict(
     *,
     reduce: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     tiles: Tiles | None = None,
+    present: Present = images_alone,
 ) -> Predict:
     """Compile a network for the mesh: ``(variables, statistics, images uint8 or uint16) -> float32 [N, ...]``.
 
@@ -56,13 +57,14 @@ def make_predict(
     so results do not depend on batch size or device count, up to rounding. Every process of the mesh gives the
     same images and gets all results. unmirrored: the mean of the predictions of each image and of its mirror
     image, which it turns back (``Task.unmirrored``), at twice the cost; None: of the image alone. tiles: by which
-    images are predicted (``engine.tiles``); None: as a whole.
+    images are predicted (``engine.tiles``); None: as a whole. present: what the network takes (``Task.inputs``).
     """
 
     def one_shard(
         variables: Mapping[str, Any], statistics: Statistics, images: jax.Array, labels: jax.Array
     ) -> jax.Array:
-        predictions = shard_predict(apply_fn, predict, statistics, unmirrored, tiles)(variables, images)
+        of_images = shard_predict(apply_fn, predict, statistics, unmirrored, tiles, present)
+        predictions = of_images(variables, images, labels)
         return predictions if reduce is None else reduce(predictions, labels)
 
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
@@ -101,18 +103,24 @@ def shard_predict(
     statistics: Statistics,
     unmirrored: Callable[[jax.Array], jax.Array] | None,
     tiles: Tiles | None = None,
-) -> Callable[[Mapping[str, Any], jax.Array], jax.Array]:
-    """``(variables, images uint8 or uint16 [B, H, W, C]) -> predictions [B, ...]``: pure, of one device."""
+    present: Present = images_alone,
+) -> Callable[..., jax.Array]:
+    """``(variables, images uint8 or uint16 [B, H, W, C], labels) -> predictions [B, ...]``: pure, of one device.
+
+    labels: those that ``present`` shows the network; left out where it shows none.
+    """
     eval_step = make_eval_step(apply_fn, predict)
     if tiles is not None:
         eval_step = tiled(eval_step, tiles)
 
-    def predictions_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        inputs = standardize(intensities(images), statistics["mean"], statistics["deviation"])
-        found = eval_step(variables, inputs)
+    def predictions_of(
+        variables: Mapping[str, Any], images: jax.Array, labels: jax.Array | None = None
+    ) -> jax.Array:
+        pixels = standardize(intensities(images), statistics["mean"], statistics["deviation"])
+        found = eval_step(variables, present(pixels, labels))
         if unmirrored is None:
             return found
-        return (found + unmirrored(eval_step(variables, inputs[:, :, ::-1]))) / 2
+        return (found + unmirrored(eval_step(variables, present(pixels[:, :, ::-1], labels)))) / 2
 
     return predictions_of
 
@@ -142,6 +150,7 @@ def evaluator(
         task.unmirrored if mirror else None,
         reduce=task.for_evaluation if for_evaluation else None,
         tiles=tiles,
+        present=task.inputs,
     )
 
 

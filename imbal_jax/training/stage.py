@@ -72,7 +72,9 @@ def first_stage(config: Config, method: Method, task: Task, splits: Splits, mesh
     total_steps = steps_of(config, method, splits.train)
     plans, shared = compose(config, method, task, splits.train, mesh.size, total_steps)
     network, variables = build_network(config, method, splits.train)
-    pipeline = Pipeline(augmentation(config, method), method.image_mixing, method.views, task.transform)
+    pipeline = Pipeline(
+        augmentation(config, method), method.image_mixing, method.views, task.transform, task.inputs
+    )
     program = _program(config, network, task, method, total_steps, pipeline, mesh)
     return _begin(config, program, variables, Source(splits.train.images, splits.train.labels, plans, shared))
 

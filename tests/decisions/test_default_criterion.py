@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imbal_jax.decisions.criterion_text import parse_criterion
-from imbal_jax.decisions.default_criterion import AT_THRESHOLDS, DEFAULTS, RANKING, default_criterion
+from imbal_jax.decisions.default_criterion import AT_THRESHOLDS, RANKING, default_criterion
 from imbal_jax.decisions.selection import best_step
 
 CLASSES = ("normal", "mass", "nodule")
@@ -47,7 +47,7 @@ def test_of_many_labels_an_unknown_one_is_no_case() -> None:
 
 
 def test_both_are_criteria_and_ties_go_to_the_average_precision() -> None:
-    for text in DEFAULTS:
+    for text in (AT_THRESHOLDS, RANKING):
         parse_criterion(text)
     names = ("sensitivity at operating points", "f_score at operating points", "average_precision")
     history = [

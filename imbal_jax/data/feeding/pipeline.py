@@ -18,6 +18,9 @@ from imbal_jax.transforms.mixing import Mixing, mix
 Transform = Callable[[jax.Array, jax.Array, jax.Array, Augment, Any], tuple[jax.Array, jax.Array]]
 """``(keys [B], images [B, H, W, C], labels, augmentation, strength) -> (images, labels)``, moved together."""
 
+Present = Callable[[jax.Array, jax.Array | None], Any]
+"""``(standardised images, labels) -> what the network takes``; labels are None where nobody knows them."""
+
 REPEATED = Augment(shift=0.1, rotation=10.0, zoom=0.1, brightness=0.1, contrast=0.2)
 """The augmentation of repeated images where the config has none."""
 
@@ -44,6 +47,17 @@ def perturb_images(
     return augment(image_keys, images, augmentation, strength), labels
 
 
+def images_alone(images: jax.Array, labels: jax.Array | None) -> jax.Array:
+    """The images: a ``Present``."""
+    return images
+
+
+def one_below_the_other(pictures: Any) -> Any:
+    """The pictures of episodes [B, T, H, W, C] as images [B, T H, W, C]."""
+    count, steps, height, *rest = pictures.shape
+    return pictures.reshape(count, steps * height, *rest)
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """How a batch is made; static, so that a compiled step may close over it.
@@ -51,19 +65,24 @@ class Pipeline:
     augmentation: applied to every image, at strength 1. mixing: of each image with its partner.
     views: copies of each image in the batch, each augmented independently.
     transform: how images and labels are perturbed together (``Task.transform``).
+    present: what the network takes, made of images and labels (``Task.inputs``).
     """
 
     augmentation: Augment
     mixing: Mixing = Mixing()  # noqa: RUF009
     views: int = 1
     transform: Transform = perturb_images
+    present: Present = images_alone
 
     def from_device(self, resident: Resident, step: jax.Array, shard: jax.Array | None) -> dict[str, Any]:
         """The batch of ``step`` (the part of ``shard``, or all of it), from arrays that are on the device.
 
         Pure and jittable; the global batch, perturbations included, is the same for any number of shards.
         """
-        items, partners, places, corners = draw(resident.plans, step, shard)
+        items, partners, places, corners, labels = draw(resident.plans, step, shard)
+        if labels is not None:
+            raw = {"images": one_below_the_other(resident.images[items]), "labels": labels}
+            return self.inputs({**raw, "places": places}, resident.shared, step)
         if resident.plans.patches is not None and corners is not None:
             at, size = Cut(items, corners), resident.plans.patches.size
             raw = {name: cropped(getattr(resident, name), at, size) for name in ("images", "labels")}
@@ -96,7 +115,7 @@ class Pipeline:
         if self.mixing.kind != "none":
             images, mixed = self._mixed(image_keys, images, labels, raw, shared, step=step)
             batch |= mixed
-        return {"inputs": standardize(images, shared.mean, shared.deviation), **batch}
+        return {"inputs": self.present(standardize(images, shared.mean, shared.deviation), labels), **batch}
 
     def _perturbed(
         self, image_keys: jax.Array, images: jax.Array, labels: jax.Array, shared: Shared

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from imbal_jax.data.dataset import Images
 from imbal_jax.data.feeding.patches import cropped_on_host
+from imbal_jax.data.feeding.pipeline import one_below_the_other
 from imbal_jax.data.feeding.plans import Draw, Plans, draw
 from imbal_jax.engine import parallel
 
@@ -48,6 +49,13 @@ class HostBatches:
         every = self._drawn(step // DRAWN)
         own = slice(None) if self.places is None else self.places
         items = every.items[step % DRAWN][own]
+        if every.labels is not None:
+            pictures = self.images[items.reshape(-1)].reshape(*items.shape, *self.images.shape[1:])
+            return {
+                "images": one_below_the_other(pictures),
+                "labels": every.labels[step % DRAWN][own],
+                "places": np.asarray(every.places[step % DRAWN][own]),
+            }
         batch = {
             "images": self.images[items],
             "labels": self.labels[items],

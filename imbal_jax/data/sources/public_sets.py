@@ -6,6 +6,7 @@ from imbal_jax.data.sources.ham10000 import HAM10000
 from imbal_jax.data.sources.kermany import KERMANY, KERMANY_PNEUMONIA
 from imbal_jax.data.sources.medmnist import MEDMNIST_PUBLIC
 from imbal_jax.data.sources.nih import NIH
+from imbal_jax.data.sources.omniglot import OMNIGLOT
 from imbal_jax.data.sources.public_set import PublicSet
 from imbal_jax.data.sources.skin_lesions import SKIN_LESIONS
 
@@ -15,6 +16,7 @@ PUBLIC: dict[str, PublicSet] = {
     "nih": NIH,
     "ham10000": HAM10000,
     "skin_lesions": SKIN_LESIONS,
+    "omniglot": OMNIGLOT,
     "chase": CHASE,
     "chase_second": CHASE_SECOND,
     **MEDMNIST_PUBLIC,
