@@ -1,7 +1,7 @@
 """Long short-term memory: stacked layers over a sequence, the usual comparison of networks with a memory.
 
-    Hochreiter and Schmidhuber, Long short-term memory, Neural Computation 1997; with forget gates, Gers, Schmidhuber
-    and Cummins, Neural Computation 2000.
+Hochreiter and Schmidhuber, Long short-term memory, Neural Computation 1997; with forget gates, Gers, Schmidhuber
+and Cummins, Neural Computation 2000.
 """
 
 from typing import Any

@@ -1,10 +1,10 @@
 """The Neural Turing Machine: a controller with heads on a memory that it reads and writes by differentiable weights.
 
-    Graves, Wayne and Danihelka, Neural Turing Machines, 2014, arXiv 1410.5401.
+Graves, Wayne and Danihelka, Neural Turing Machines, 2014, arXiv 1410.5401.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,11 +66,11 @@ def step(params: Mapping[str, Array], heads: Heads, carry: Carry, driven: Array)
     Returns the new carry, and the features [B, C + R D]: the controller's state and the vectors read.
     """
     before = driven + carry.reads.reshape(len(driven), -1) @ params["reads"]
-    if carry.hidden is None:
-        state, kept = jnp.tanh(before), (None, None)
+    hidden, cell = carry.hidden, carry.cell
+    if hidden is None or cell is None:
+        state = jnp.tanh(before)
     else:
-        state, cell = lstm_step(before + carry.hidden @ params["hidden"], carry.cell)
-        kept = (state, cell)
+        state, cell = hidden, cell = lstm_step(before + hidden @ params["hidden"], cell)
     said = state @ params["heads"] + params["heads_bias"]
     ends = [sum(heads.sizes[: k + 1]) for k in range(len(heads.sizes) - 1)]
     keys, strengths, gates, shifts, exponents, erase, add = jnp.split(said, ends, axis=-1)
@@ -92,7 +92,7 @@ def step(params: Mapping[str, Array], heads: Heads, carry: Carry, driven: Array)
         jnp.tanh(of_heads(add, heads.width)),
     )
     features = jnp.concatenate([state, reads.reshape(len(reads), -1)], axis=-1)
-    return Carry(memory, weightings, reads, *kept), features
+    return Carry(memory, weightings, reads, hidden, cell), features
 
 
 class NTM(nn.Module):
@@ -147,9 +147,7 @@ class NTM(nn.Module):
         }
         if self.controller == "lstm":
             params["hidden"] = matrix("hidden", self.size, gates * self.size)
-        bias = self.param(
-            "bias", gates_bias if gates == 4 else zeros, (gates * self.size,), self.param_dtype
-        )
+        bias = self.param("bias", gates_bias if gates == 4 else zeros, (gates * self.size,), self.param_dtype)
 
         # What the inputs add needs no memory: one product for all steps
         driven = jnp.moveaxis(x @ inputs + bias, 1, 0)
@@ -163,7 +161,9 @@ class NTM(nn.Module):
         heads = self.read_heads + self.write_heads
         normal = nn.initializers.normal
         if self.memory == "learned":
-            memory = self.param("first_memory", normal(DEVIATION), (self.places, self.width), self.param_dtype)
+            memory = self.param(
+                "first_memory", normal(DEVIATION), (self.places, self.width), self.param_dtype
+            )
         else:
             memory = jnp.full((self.places, self.width), CONSTANT)
         if self.weighting == "learned":
@@ -171,19 +171,10 @@ class NTM(nn.Module):
             weightings = jax.nn.softmax(logits, axis=-1)
         else:
             weightings = jax.nn.one_hot(jnp.zeros(heads, jnp.int32), self.places)
-        reads = self.param(
-            "first_reads", normal(DEVIATION), (self.read_heads, self.width), self.param_dtype
-        )
+        reads = self.param("first_reads", normal(DEVIATION), (self.read_heads, self.width), self.param_dtype)
         hidden = jnp.zeros((batch, self.size)) if self.controller == "lstm" else None
 
         def each(value: Array) -> Array:
             return jnp.broadcast_to(value, (batch, *value.shape))
 
         return Carry(each(memory), each(weightings), each(reads), hidden, hidden)
-
-
-CHOICES = {
-    "controller": get_args(Controller),
-    "memory": get_args(MemoryStart),
-    "weighting": get_args(WeightingStart),
-}

@@ -89,7 +89,7 @@ def validate(
         arrays = {"labels": result.labels, outputs: result.scores, "groups": groups}
         arrays["classes"] = np.array(classes)
         write_npz(out / f"{name.replace(', seed ', '-seed')}.npz", arrays, compressed=True)
-    print_results(config, results, classes, report, console)
+    print_results(config, results, splits, report, console)
     return results
 
 
@@ -123,7 +123,9 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         data = getattr(splits, part)
     check_labels(data)
     data = model.task.aligned(data, deployment.classes)
-    if data.images.shape[1:] != deployment.inputs.shape or data.images.dtype != deployment.inputs.dtype:
+    height = data.images.shape[1] if model.task.any_length else deployment.inputs.shape[0]
+    wanted_shape = (height, *deployment.inputs.shape[1:])
+    if data.images.shape[1:] != wanted_shape or data.images.dtype != deployment.inputs.dtype:
         wanted, size = deployment.inputs, deployment.inputs.shape[0]
         raise InputError(
             f"the images are {data.images.dtype} {list(data.images.shape[1:])}, the network takes {wanted.dtype} "

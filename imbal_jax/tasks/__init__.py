@@ -8,17 +8,20 @@ from imbal_jax.import_paths import import_object, is_import_path
 from imbal_jax.tasks.many_labels import ManyLabels
 from imbal_jax.tasks.one_label import OneLabel
 from imbal_jax.tasks.segmentation import Masks, OverlappingMasks
+from imbal_jax.tasks.sequences import Sequences
 from imbal_jax.tasks.task import PARTS, REQUIRED, REQUIRED_TO_DECIDE, Section, Task
 
 ONE_LABEL = OneLabel()
 MANY_LABELS = ManyLabels()
 MASKS = Masks()
 OVERLAPPING_MASKS = OverlappingMasks()
+SEQUENCES = Sequences()
 TASKS: dict[str, Task] = {
     "one_label": ONE_LABEL,
     "many_labels": MANY_LABELS,
     "masks": MASKS,
     "overlapping_masks": OVERLAPPING_MASKS,
+    "sequences": SEQUENCES,
 }
 
 __all__ = [
@@ -27,12 +30,14 @@ __all__ = [
     "ONE_LABEL",
     "OVERLAPPING_MASKS",
     "PARTS",
+    "SEQUENCES",
     "TASKS",
     "ManyLabels",
     "Masks",
     "OneLabel",
     "OverlappingMasks",
     "Section",
+    "Sequences",
     "Task",
     "find_task",
     "task_for",
