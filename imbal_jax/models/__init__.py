@@ -105,6 +105,8 @@ def _unfit(option: str, value: Any) -> str:
         return f"choose from {', '.join(map(repr, CHOICES[option]))}"
     if option in COUNTS and not (_is_count(value) or (option == "groups" and value is None)):
         return f"give a whole number from 1 to {LARGEST}"
+    if option == "shifts" and value % 2 == 0:
+        return "give an odd number, as many to either side"
     if option in HALVINGS and not (_is_int(value) and value in HALVINGS[option]):
         return f"give a whole number from {HALVINGS[option][0]} to {HALVINGS[option][-1]}"
     sizes = tuple(value) if isinstance(value, tuple | list) else ()
