@@ -124,7 +124,7 @@ def fit_runs(
         splits = split_as_asked(config, data, say=partial(say, console))
     else:
         splits = load(config, workdir, partial(say, console))
-    task = task_for(config.task, splits.train, config.metrics)
+    task = task_for(config.task, splits.train, config.metrics).for_options(config.data)
     splits = on_host(splits, mesh)
     for line in describe(config, task, splits):
         say(console, line)
@@ -207,7 +207,7 @@ def train_run(job: Job, method: Method) -> RunResult:
             )
             test, negative = splits.test, config.data.negative_class
             of_calls = task.deciding_at(scored.thresholds)
-            table = of_calls.table(test.labels, scored.scores, splits.classes, negative)
+            table = of_calls.table_of(test, scored.scores, negative)
             tracker.test(best, task.flat(table))
             if method.second_stage in TRAINED and loss_still_falls(folder):
                 tracker.message(

@@ -27,7 +27,8 @@ class Data:
     """Which images, and how they are split."""
 
     # "phantom" (made on the spot), "phantom_lesions" (pictures with masks of small lesions, made likewise), "signals"
-    # (known signals in noise, with a Bayes score), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of
+    # (known signals in noise, with a Bayes score), "sequences" (of bits, to be copied or sorted by a network with a
+    # memory; training draws new ones for every batch), "folder" (DICOM, PNG, JPEG, TIFF or BMP files with a table of
     # labels, in folders called as their classes, or with masks), "npz" (arrays of images and labels or masks), or a
     # public set: kermany, kermany_pneumonia, nih, ham10000, cifar10, omniglot, or one of MedMNIST, as pneumoniamnist,
     # and with masks chase, chase_second, skin_lesions; or "records", which imbal-jax ingest, imbal-jax prepare or
@@ -122,6 +123,18 @@ class Data:
     signal_positives: tuple[int, int] = (100, 500)
     # Of signals: normal images to abnormal ones in validation and test.
     signal_imbalance: float = 10.0
+    # Of sequences: which, as in Graves et al. 2014.
+    sequence: Literal["copy", "repeat_copy", "associative_recall", "ngrams", "priority_sort"] = "copy"
+    # Of sequences: fewest and most vectors (of associative_recall items, of ngrams bits) in training; None: as
+    # published, 1 20 of copy, 1 10 of repeat_copy, 2 6 of associative_recall, 200 of ngrams, 20 of priority_sort.
+    sequence_lengths: tuple[int, int] | None = None
+    # Of repeat_copy: fewest and most repeats in training.
+    sequence_repeats: tuple[int, int] = (1, 10)
+    # Of sequences: lengths that are tested beside those of training; None: 20 60 120 of copy, 10 20 of repeat_copy,
+    # 6 12 15 of associative_recall.
+    sequence_tests: tuple[int, ...] | None = None
+    # Of sequences: how many validate, and how many test each length.
+    sequence_counts: tuple[int, int] = (200, 200)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", as_import_path(self.source, "data.source"))
@@ -197,8 +210,8 @@ class Model:
 class Optim:
     """Optimiser and its schedule."""
 
-    # AdamW, or SGD with momentum.
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    # AdamW, SGD with momentum, or RMSProp relative to the mean of the gradient, with momentum (Graves 2013).
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = "adamw"
     # The peak, reached after the warm-up.
     learning_rate: float = 1e-3
     # After the warm-up: a cosine to zero, constant, or steps at ``milestones``.
@@ -209,7 +222,7 @@ class Optim:
     decay: float = 0.01
     # Share of the run in which the rate rises linearly from 0.
     warmup: float = 0.05
-    # Of SGD.
+    # Of SGD and RMSProp.
     momentum: float = 0.9
     # Nesterov's momentum, of SGD.
     nesterov: bool = True
@@ -317,9 +330,9 @@ class Config:
     # and the probabilities [N] of a class against the rest and return a number. ``select`` may name them, by the
     # function's name.
     metrics: tuple[str, ...] = ()
-    # What the labels are: auto, by their shape: one_label or many_labels an image, masks or overlapping_masks; or
-    # episodes, or string_episodes, whose labels are five letters of five (Santoro et al. 2016); or the user's own
-    # task, a subclass of ``tasks.Task`` at package.module:name.
+    # What the labels are: auto, by their shape: one_label or many_labels an image, masks or overlapping_masks, or of
+    # data.source sequences the task of that name; or episodes, or string_episodes, whose labels are five letters of
+    # five (Santoro et al. 2016); or the user's own task, a subclass of ``tasks.Task`` at package.module:name.
     task: str = "auto"
     # Which images, and how they are split.
     data: Data = Data()
@@ -343,6 +356,8 @@ class Config:
         if isinstance(self.metrics, list | tuple):
             paths = tuple(as_import_path(metric, "metrics") for metric in self.metrics)
             object.__setattr__(self, "metrics", paths)
+        if self.data.source == "sequences" and self.task == "auto":
+            object.__setattr__(self, "task", "sequences")
         check_fields(self)
         check_config(self)
 

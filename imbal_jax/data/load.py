@@ -19,6 +19,8 @@ from imbal_jax.data.sources.own import own_source
 from imbal_jax.data.sources.phantom import write_phantoms
 from imbal_jax.data.sources.phantom_lesions import read_phantom_lesions
 from imbal_jax.data.sources.public_sets import PUBLIC
+from imbal_jax.data.sources.sequences import SOURCE as SEQUENCES
+from imbal_jax.data.sources.sequences import read_sequences
 from imbal_jax.data.sources.signals import read_signals
 from imbal_jax.data.sources.tfds_preparation import PREFIX
 from imbal_jax.data.splits.class_split import episode_parts
@@ -69,6 +71,9 @@ def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | No
     geometry: that of a run; it replaces the config's, and a set that was made by another one is refused.
     Raises InputError for data that cannot be used.
     """
+    if config.data.source == SEQUENCES:
+        parts = read_sequences(config.data)
+        return Splits(**parts, table=[{"split": name, "images": len(part)} for name, part in parts.items()])
     data, given = read(config.data, folder, say, geometry=geometry)
     return split_as_asked(config, data, given, say)
 
@@ -202,6 +207,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
         return read_phantom_lesions(options, asked.pictures), None
     if options.source == "signals":
         return read_signals(options, counter(asked.say, "images of signals made"))
+    if options.source == SEQUENCES:
+        raise InputError("data.source is sequences, which are drawn in three splits: name one, --split test")
     if options.source == "folder":
         return _folder(asked, _given_dir(options, "images"))
     if options.source == "npz":
@@ -220,8 +227,8 @@ def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
             "other data, --data.source folder --data.dir DIR"
         )
     raise InputError(
-        f"data.source is {options.source!r}, allowed are phantom, phantom_lesions, signals, folder, npz, records, "
-        f"tfds:NAME, {', '.join(PUBLIC)}, and package.module:name"
+        f"data.source is {options.source!r}, allowed are phantom, phantom_lesions, signals, sequences, folder, npz, "
+        f"records, tfds:NAME, {', '.join(PUBLIC)}, and package.module:name"
     )
 
 

@@ -11,14 +11,18 @@ from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.models.cnn import CNN
 from imbal_jax.models.head import Head
+from imbal_jax.models.lstm import LSTM
 from imbal_jax.models.normalization import Norm
-from imbal_jax.models.own import PlainModel, own_model
+from imbal_jax.models.ntm import NTM, Controller, MemoryStart, WeightingStart
+from imbal_jax.models.own import USUAL, PlainModel, own_model
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
 from imbal_jax.models.unet import Block, UNet, Upsampling, wnet
 
 __all__ = [
     "CNN",
+    "LSTM",
     "MODELS",
+    "NTM",
     "ResNet",
     "UNet",
     "make_model",
@@ -37,6 +41,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": resnet50,
     "unet": UNet,
     "wnet": wnet,
+    "ntm": NTM,
+    "lstm": LSTM,
 }
 
 CHOICES = {
@@ -49,8 +55,14 @@ CHOICES = {
     "upsampling": get_args(Upsampling),
     "bridge": (False, True),
     "remat": (False, True),
+    "controller": get_args(Controller),
+    "memory": get_args(MemoryStart),
+    "weighting": get_args(WeightingStart),
 }
-COUNTS = ("width", "max_width", "stages", "patch", "groups", "views", "nets")
+COUNTS = (
+    "width", "max_width", "stages", "patch", "groups", "views", "nets",
+    "size", "places", "read_heads", "write_heads", "shifts", "layers",
+)  # fmt: skip
 HALVINGS = {"depth": range(1, 11), "deep_supervision": range(10)}
 """Of the resolution, by options of a U-Net: more would need images beyond 1024 pixels a side."""
 LARGEST = 65_536
@@ -73,6 +85,9 @@ def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module | Pl
     if num_outputs < 1:
         raise InputError(f"num_outputs {num_outputs} of model {name!r}: must be at least 1")
     allowed = set(inspect.signature(MODELS[name]).parameters) - {"parent", "name", "num_outputs"}
+    # of a network without normalisation, dropout or axes: the usual values need no such option
+    unused = {"axis_name": options.get("axis_name"), **USUAL}
+    options = {k: v for k, v in options.items() if k in allowed or k not in unused or v != unused[k]}
     for option in options:
         if option not in allowed:
             raise InputError(
@@ -90,6 +105,8 @@ def _unfit(option: str, value: Any) -> str:
         return f"choose from {', '.join(map(repr, CHOICES[option]))}"
     if option in COUNTS and not (_is_count(value) or (option == "groups" and value is None)):
         return f"give a whole number from 1 to {LARGEST}"
+    if option == "shifts" and value % 2 == 0:
+        return "give an odd number, as many to either side"
     if option in HALVINGS and not (_is_int(value) and value in HALVINGS[option]):
         return f"give a whole number from {HALVINGS[option][0]} to {HALVINGS[option][-1]}"
     sizes = tuple(value) if isinstance(value, tuple | list) else ()

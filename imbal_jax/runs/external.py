@@ -91,7 +91,7 @@ def validate(
         arrays = {"labels": result.labels, outputs: result.scores, "groups": groups}
         arrays["classes"] = np.array(classes)
         write_npz(out / f"{name.replace(', seed ', '-seed')}.npz", arrays, compressed=True)
-    print_results(config, results, classes, report, console)
+    print_results(config, results, splits, report, console)
     return results
 
 
@@ -131,7 +131,8 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         data = episode_set(data, config, config.episode.test, seed=config.data.split_seed)
     data = model.task.aligned(data, deployment.classes)
     if not config.episode.ways:
-        _check_pictures(data.images.shape[1:], data.images.dtype, deployment)
+        height = deployment.inputs.shape[0] if model.task.any_length else data.images.shape[1]
+        _check_pictures((height, *data.images.shape[2:]), data.images.dtype, deployment)
     if geometry is None:
         tell("nothing is known of how the training images were made: these are taken as if they were made so")
     nothing = data.take(np.arange(0))

@@ -51,7 +51,7 @@ def _rescore(
     splits = load(config, workdir, partial(say, console))
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
-    task = task_for(config.task, splits.train, config.metrics)
+    task = task_for(config.task, splits.train, config.metrics).for_options(config.data)
     check_rules(config, task)
     if task.decides:
         check_deploy(config, splits.validation.labels, splits.classes, splits.validation.groups)
@@ -72,7 +72,7 @@ def _rescore(
         scored = moved
         results.append(deploy_run(of_seed, method, splits, folder, scored, mesh))
     report = write_run_report(config, workdir / "report.html", results, splits)
-    print_results(config, results, splits.classes, report, console)
+    print_results(config, results, splits, report, console)
     return results
 
 

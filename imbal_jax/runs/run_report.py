@@ -57,7 +57,7 @@ def report_workdir(
         results.append(result)
     finished = replace(config, methods=trained_in(workdir))
     report = write_run_report(finished, workdir / "report.html", results, splits)
-    print_results(config, results, splits.classes, report, console)
+    print_results(config, results, splits, report, console)
 
 
 def trained_in(workdir: Path) -> tuple[Method, ...]:
@@ -103,13 +103,15 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_results(
-    config: Config, results: list[RunResult], classes: tuple[str, ...], report: Path, console: Console
+    config: Config, results: list[RunResult], splits: Splits, report: Path, console: Console
 ) -> None:
     """Prints the warnings, the table of results as they are deployed, the thresholds and the path of the report.
 
     The numbers are those of the report: decisions at the operating points, ranks of the calibrated probabilities.
-    Those of the raw calls are in the report too, and in ``results.json`` as ``rows``.
+    Those of the raw calls are in the report too, and in ``results.json`` as ``rows``. The task has the last word
+    (``Task.closing``).
     """
+    classes = splits.classes
 
     def warn(text: str) -> None:
         console.print(Text(text, "bold"), soft_wrap=True)
@@ -138,3 +140,5 @@ def print_results(
     if results[0].decides:
         console.print(points_table(results, classes, config.data.negative_class, console.width))
     say(console, f"report: {report}")
+    for line in task_for(config.task, splits.test).closing([result.table for result in results]):
+        say(console, line)

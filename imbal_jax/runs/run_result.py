@@ -112,9 +112,9 @@ def result_of(
         history=read_history(folder),
         criterion=config.select,
         best_step=scored.step,
-        table=task.with_metrics(config.metrics).table(
-            test.labels, scored.own_scores, test.classes, config.data.negative_class
-        ),
+        table=task.with_metrics(config.metrics)
+        .for_options(config.data)
+        .table_of(test, scored.own_scores, config.data.negative_class),
         labels=test.image_labels,
         scores=scored.outputs,
         seconds=own.seconds,

@@ -9,6 +9,7 @@ from imbal_jax.tasks.episodes import Episodes, StringEpisodes
 from imbal_jax.tasks.many_labels import ManyLabels
 from imbal_jax.tasks.one_label import OneLabel
 from imbal_jax.tasks.segmentation import Masks, OverlappingMasks
+from imbal_jax.tasks.sequences import Sequences
 from imbal_jax.tasks.task import PARTS, REQUIRED, REQUIRED_TO_DECIDE, Section, Task
 
 ONE_LABEL = OneLabel()
@@ -17,6 +18,7 @@ MASKS = Masks()
 OVERLAPPING_MASKS = OverlappingMasks()
 EPISODES = Episodes()
 STRING_EPISODES = StringEpisodes()
+SEQUENCES = Sequences()
 TASKS: dict[str, Task] = {
     "one_label": ONE_LABEL,
     "many_labels": MANY_LABELS,
@@ -24,6 +26,7 @@ TASKS: dict[str, Task] = {
     "overlapping_masks": OVERLAPPING_MASKS,
     "episodes": EPISODES,
     "string_episodes": STRING_EPISODES,
+    "sequences": SEQUENCES,
 }
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "ONE_LABEL",
     "OVERLAPPING_MASKS",
     "PARTS",
+    "SEQUENCES",
     "STRING_EPISODES",
     "TASKS",
     "Episodes",
@@ -41,6 +45,7 @@ __all__ = [
     "OneLabel",
     "OverlappingMasks",
     "Section",
+    "Sequences",
     "StringEpisodes",
     "Task",
     "find_task",

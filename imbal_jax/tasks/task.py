@@ -7,10 +7,11 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imbal_jax.config import Config, Patch
+from imbal_jax.config import Config, Data, Patch
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.patches import Pools
 from imbal_jax.data.feeding.pipeline import perturb_images
+from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
 from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.engine.step import Objective
@@ -61,6 +62,9 @@ class Task:
     allowed: which of ``PARTS`` a method may use. reads_labels: whether ``for_evaluation`` needs the labels.
     counts_cases: whether few images of a class in validation are said; episodes draw their classes anew.
     label_kind: how a table with a column for each label is read ("one" or "many": ``Data.label_kind``).
+    any_logits: whether the logits may have any axes between the first, of the batch, and the last; else there is one
+    an image, or a pixel of a mask, for each output. any_length: whether pictures of other heights than those of
+    training may be evaluated: they are sequences, and height counts their steps.
     """
 
     name: ClassVar[str] = ""
@@ -69,12 +73,22 @@ class Task:
     reads_labels: ClassVar[bool] = False
     counts_cases: ClassVar[bool] = True
     label_kind: ClassVar[Literal["one", "many"]] = "one"
+    any_logits: ClassVar[bool] = False
+    any_length: ClassVar[bool] = False
 
     def with_metrics(self, paths: tuple[str, ...]) -> "Task":
         """The same task with the user's own metrics (``Config.metrics``), where it takes such."""
         if paths:
             raise InputError(f"metrics are for classification; the task of {self.name} has its own")
         return self
+
+    def for_options(self, options: Data) -> "Task":
+        """The same task for the data of a config, where it makes its own of the options."""
+        return self
+
+    def num_outputs(self, data: Dataset) -> int:
+        """How many logits the network has: one a class."""
+        return len(data.classes)
 
     def check_data(self, data: Dataset) -> None:
         """Raise InputError for labels that are not of this kind."""
@@ -130,6 +144,11 @@ class Task:
             raise InputError(f"episode.ways is {config.episode.ways}: episodes are not for {self.name}")
         return None
 
+    def input_statistics(self, data: Dataset) -> dict[str, Any]:
+        """``mean`` and ``deviation``, scalars or one a channel, by which the network's inputs, in [0, 1], are
+        standardised: those of the pixels. data: the training split."""
+        return dict(pixel_statistics(data.images))
+
     def transform(
         self, keys: jax.Array, images: jax.Array, labels: jax.Array, augmentation: Augment, strength: Any
     ) -> tuple[jax.Array, jax.Array]:
@@ -169,9 +188,13 @@ class Task:
         """Rows of metrics, one a class and ``macro``. kept: [N, ...], what ``for_evaluation`` gave."""
         raise NotImplementedError
 
+    def table_of(self, data: Dataset, kept: np.ndarray, negative_class: str | None) -> Table:
+        """``table`` of a data set, for tasks whose rows depend on more than its labels."""
+        return self.table(data.labels, kept, data.classes, negative_class)
+
     def measure(self, data: Dataset, kept: np.ndarray, negative_class: str | None) -> dict[str, float]:
         """Every metric that a criterion may name: ``macro`` ones by name, those of a class as ``metric/class``."""
-        return self.flat(self.table(data.labels, kept, data.classes, negative_class))
+        return self.flat(self.table_of(data, kept, negative_class))
 
     def flat(self, table: Table) -> dict[str, float]:
         """The macro row of a table under plain names, and each class's as ``metric/class``."""
@@ -239,6 +262,10 @@ class Task:
 
         data: the test set. kept: of each run, what ``for_evaluation`` gave of it.
         """
+        return ()
+
+    def closing(self, tables: Sequence[Table]) -> Sequence[str]:
+        """Lines that training and evaluation print last. tables: of each run on the test set."""
         return ()
 
     # From outputs to decisions, of a task that ``decides``. Outputs are probabilities [N, C]

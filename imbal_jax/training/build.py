@@ -16,7 +16,8 @@ from imbal_jax.errors import InputError, named
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.methods import Method, static_part
 from imbal_jax.models.own import PlainModel, averages_alone
-from imbal_jax.tasks.task import as_mapping
+from imbal_jax.tasks import find_task, task_name
+from imbal_jax.tasks.task import Task, as_mapping
 from imbal_jax.training.composition import episode_steps
 from imbal_jax.training.network import Network, SecondStageNetwork
 
@@ -35,6 +36,8 @@ ELSEWHERE = {
 def build_network(config: Config, method: Method, train: Dataset) -> tuple[Network, dict[str, Any]]:
     """The network of the first stage of ``method``, and its initial variables."""
     own = is_import_path(config.model.name)
+    task = find_task(task_name(config.task, train))
+    num_outputs = task.num_outputs(train)
     if misplaced := [name for name in config.model.options if name in ELSEWHERE and not own]:
         raise InputError(f"model.options has {misplaced[0]}: leave it out, {ELSEWHERE[misplaced[0]]}")
     options: dict[str, Any] = {
@@ -48,17 +51,17 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
         options["views"] = method.views
     if method.head != "linear":
         options["head"] = method.head
-    model = models.make_model(config.model.name, num_outputs=len(train.classes), **options)
+    model = models.make_model(config.model.name, num_outputs=num_outputs, **options)
     network = Network(model, static_part(method))
     example = example_inputs(config, train.images.shape[1:])
     if not own:
         variables = _initial(network)(keys.initial_variables(config.seed), example)
         if len(train):  # else it is restored, and was checked before training
-            _check_shape(config, _logits_shape(network, _Shapes.of(example)), example, train)
+            _check_shape(config, _logits_shape(network, _Shapes.of(example)), example, train, task)
         return network, variables
     _check_parts(config, method, model)
     variables = _called(config, network.init, keys.initial_variables(config.seed), example)
-    _check_own(config, method, network, variables, example, train)
+    _check_own(config, method, network, variables, example, train, task=task)
     return network, variables
 
 
@@ -151,9 +154,9 @@ def _logits(network: Network, variables: Mapping[str, Any], inputs: Any) -> Any:
     return as_mapping(network.apply(variables, inputs, train=False, rngs={}))["logits"]
 
 
-def _check_shape(config: Config, shape: tuple[int, ...], example: Any, train: Dataset) -> None:
+def _check_shape(config: Config, shape: tuple[int, ...], example: Any, train: Dataset, task: Task) -> None:
     """InputError unless the logits are one an image and class, or of masks one a pixel and class."""
-    classes, own_task = len(train.classes), is_import_path(config.task)
+    classes, own_task = task.num_outputs(train), task.any_logits or is_import_path(config.task)
     space: tuple[int, ...] = ()
     if config.episode.ways:
         space = (episode_steps(config.episode),)
@@ -181,12 +184,14 @@ def _check_own(
     variables: Mapping[str, Any],
     example: Any,
     train: Dataset,
+    *,
+    task: Task,
 ) -> None:
     """InputError where the user's own model gives other logits than the task reads, or cannot be trained as asked."""
     name = config.model.name
     logits = _called(config, partial(_logits, network, variables), example)
     if len(train):  # else it is restored, without labels
-        _check_shape(config, jnp.shape(logits), example, train)
+        _check_shape(config, jnp.shape(logits), example, train, task)
     biased = method.head == "linear" and method.loss_row.initial_bias is not None
     if biased and "bias" not in variables["params"].get("head", {}):
         raise InputError(

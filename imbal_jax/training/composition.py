@@ -7,7 +7,6 @@ import numpy as np
 from imbal_jax.config import Config, Episode
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import REPEATED
-from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
 from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.engine import keys
@@ -80,7 +79,7 @@ def compose(
         arrays = arrays._replace(strength=(base + 1 - 1 / repeats).astype(np.float32))
     shared = Shared(
         arrays,
-        **pixel_statistics(train.images),
+        **task.input_statistics(train),
         images_key=keys.images(config.seed),
         switch=np.array([start, ramp], np.int32) if method.deferred else None,
         mixing_steps=np.array([round(share * total_steps) for share in method.mixing_span], np.int32)

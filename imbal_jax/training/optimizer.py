@@ -8,6 +8,10 @@ import optax
 from imbal_jax.config import Optim
 from imbal_jax.methods import Method, OptimizerFactory
 
+AVERAGING = 0.95
+"""Of the averages of RMSProp."""
+LEAST_SQUARE = 1e-4
+"""Under the root of RMSProp."""
 NO_CHANGE = (0, 1.0)
 """The learning rate is multiplied by 1 from the first step on."""
 
@@ -29,15 +33,17 @@ def make_optimizer(
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
     if own is not None:
-        adam = options.optimizer == "adamw"
         return own(
             rate,
             total_steps=total_steps,
             weight_decay=options.weight_decay,
-            direction=optax.scale_by_adam() if adam else optax.trace(options.momentum),
+            direction=direction(options),
         )
     if options.optimizer == "adamw":
         core = optax.adamw(rate, weight_decay=options.weight_decay, mask=kernels)
+    elif options.optimizer == "rmsprop":
+        decay = optax.add_decayed_weights(options.weight_decay, mask=kernels)
+        core = optax.chain(decay, rmsprop(rate, options.momentum))
     else:
         core = optax.chain(
             optax.add_decayed_weights(options.weight_decay, mask=kernels),
@@ -46,6 +52,26 @@ def make_optimizer(
             ),
         )
     return optax.chain(optax.clip_by_global_norm(options.clip_norm), core) if options.clip_norm else core
+
+
+def direction(options: Optim) -> optax.GradientTransformation:
+    """What the optimiser makes of a gradient before the learning rate."""
+    if options.optimizer == "adamw":
+        return optax.scale_by_adam()
+    momentum = optax.trace(options.momentum)
+    if options.optimizer == "rmsprop":
+        return optax.chain(optax.scale_by_stddev(AVERAGING, LEAST_SQUARE, eps_in_sqrt=True), momentum)
+    return momentum
+
+
+def rmsprop(rate: optax.ScalarOrSchedule, momentum: float) -> optax.GradientTransformation:
+    """RMSProp relative to the mean of the gradient: Graves 2013, arXiv 1308.0850, eqs. 38 to 45.
+
+    n = 0.95 n + 0.05 g^2,    m = 0.95 m + 0.05 g,    d = momentum d - rate g / sqrt(n - m^2 + 1e-4)
+    """
+    return optax.rmsprop(
+        rate, decay=AVERAGING, eps=LEAST_SQUARE, eps_in_sqrt=True, centered=True, momentum=momentum
+    )
 
 
 def learning_rate(

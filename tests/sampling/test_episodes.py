@@ -38,8 +38,10 @@ def test_classes_and_pictures_of_an_episode_are_distinct_and_counts_exact(ways, 
         assert all(len(members) == 1 for members in classes.values())
         assert len(set.union(*classes.values())) == ways
         if queries:
-            assert (shown[: ways * shots] >= 0).all() and (shown[ways * shots :] == NOT_SHOWN).all()
-            assert (targets[: ways * shots] == NOT_SHOWN).all() and (targets[ways * shots :] >= 0).all()
+            assert (shown[: ways * shots] >= 0).all()
+            assert (shown[ways * shots :] == NOT_SHOWN).all()
+            assert (targets[: ways * shots] == NOT_SHOWN).all()
+            assert (targets[ways * shots :] >= 0).all()
         else:
             assert (shown == targets).all()
 
@@ -80,7 +82,8 @@ def test_string_labels_are_drawn_without_repeats():
     plan = make_episodes(LABELS, 5, 2, names=3125)
     found = drawn(plan, count=500)
     for shown in found.shown:
-        assert len(set(shown.tolist())) == 5 and (np.bincount(shown)[np.unique(shown)] == 2).all()
+        assert len(set(shown.tolist())) == 5
+        assert (np.bincount(shown)[np.unique(shown)] == 2).all()
     assert stats.kstest(found.shown.ravel() / 3125, "uniform").pvalue > 1e-4
 
 

@@ -1,0 +1,180 @@
+"""The Neural Turing Machine: a controller with heads on a memory that it reads and writes by differentiable weights.
+
+Graves, Wayne and Danihelka, Neural Turing Machines, 2014, arXiv 1410.5401.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from imbal_jax.models import addressing
+from imbal_jax.models.head import LinearHead, Outputs, outputs_of
+from imbal_jax.models.lstm import as_sequences, gates_bias, lstm_step
+
+Controller = Literal["feed_forward", "lstm"]
+MemoryStart = Literal["learned", "constant"]
+WeightingStart = Literal["learned", "one_hot"]
+
+CONSTANT = 1e-6
+"""Of every place of a constant memory: Collier and Beel, ICANN 2018, section 4."""
+DEVIATION = 0.05
+"""Standard deviation of a learned initial memory and of the first vectors read, before training."""
+
+
+class Carry(NamedTuple):
+    """What the machine keeps from step to step.
+
+    memory: [B, N, D]. weightings: [B, R + W, N], of the read heads, then of the write heads. reads: [B, R, D], what
+    the read heads gave last. hidden, cell: of an LSTM controller [B, C]; of a feed-forward one None.
+    """
+
+    memory: Array
+    weightings: Array
+    reads: Array
+    hidden: Array | None = None
+    cell: Array | None = None
+
+
+class Heads(NamedTuple):
+    """How many heads read and write, over how many shifts they move, and how wide the memory is."""
+
+    read: int
+    write: int
+    shifts: int
+    width: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Outputs of the controller for keys, strengths, gates, shifts, exponents, erase and add vectors."""
+        heads = self.read + self.write
+        written = self.write * self.width
+        return (heads * self.width, heads, heads, heads * self.shifts, heads, written, written)
+
+
+def step(params: Mapping[str, Array], heads: Heads, carry: Carry, driven: Array) -> tuple[Carry, Array]:
+    """One step of the machine; pure.
+
+    params: ``reads`` [R D, C or 4 C] and, of an LSTM, ``hidden`` [C, 4 C], from the last reads and the last hidden
+    state to the controller; ``heads`` [C, sum of ``Heads.sizes``] and ``heads_bias``, from the controller to its
+    heads. driven: [B, C or 4 C], what the inputs of this step add to the controller, its bias included.
+
+    All heads find their places in the memory as it was left; the read heads read it so, then the write heads write.
+    Returns the new carry, and the features [B, C + R D]: the controller's state and the vectors read.
+    """
+    before = driven + carry.reads.reshape(len(driven), -1) @ params["reads"]
+    hidden, cell = carry.hidden, carry.cell
+    if hidden is None or cell is None:
+        state = jnp.tanh(before)
+    else:
+        state, cell = hidden, cell = lstm_step(before + hidden @ params["hidden"], cell)
+    said = state @ params["heads"] + params["heads_bias"]
+    ends = [sum(heads.sizes[: k + 1]) for k in range(len(heads.sizes) - 1)]
+    keys, strengths, gates, shifts, exponents, erase, add = jnp.split(said, ends, axis=-1)
+
+    def of_heads(values: Array, width: int) -> Array:
+        return values.reshape(len(values), -1, width)
+
+    weightings = addressing.by_content(
+        jnp.tanh(of_heads(keys, heads.width)), jax.nn.softplus(strengths), carry.memory
+    )
+    weightings = addressing.interpolate(weightings, carry.weightings, jax.nn.sigmoid(gates))
+    weightings = addressing.shift(weightings, jax.nn.softmax(of_heads(shifts, heads.shifts), axis=-1))
+    weightings = addressing.sharpen(weightings, 1 + jax.nn.softplus(exponents))
+    reads = addressing.read(carry.memory, weightings[:, : heads.read])
+    memory = addressing.write(
+        carry.memory,
+        weightings[:, heads.read :],
+        jax.nn.sigmoid(of_heads(erase, heads.width)),
+        jnp.tanh(of_heads(add, heads.width)),
+    )
+    features = jnp.concatenate([state, reads.reshape(len(reads), -1)], axis=-1)
+    return Carry(memory, weightings, reads, hidden, cell), features
+
+
+class NTM(nn.Module):
+    """Sequences [B, T, F] -> logits [B, T, num_outputs], a linear layer on controller state and vectors read.
+
+    Attributes:
+      num_outputs: logits a step.
+      controller: "feed_forward", one layer of tanh, or "lstm".
+      size: units of the controller.
+      places, width: of the memory, N and D.
+      read_heads, write_heads: how many.
+      shifts: over which a head may move, to -(shifts - 1)/2 .. (shifts - 1)/2 places; odd.
+      memory: at the start of a sequence "learned", drawn from a normal distribution of deviation 0.05, or "constant",
+        1e-6 everywhere.
+      weighting: at the start of a sequence "learned", the softmax of standard normal logits, or "one_hot", all of it
+        on the first place. One of both has to break the symmetry of the places: with a constant memory and equal
+        weights they would stay interchangeable.
+      param_dtype: of the parameters.
+    """
+
+    num_outputs: int
+    controller: Controller = "feed_forward"
+    size: int = 100
+    places: int = 128
+    width: int = 20
+    read_heads: int = 1
+    write_heads: int = 1
+    shifts: int = 3
+    memory: MemoryStart = "learned"
+    weighting: WeightingStart = "learned"
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False, *, outputs: Outputs = "logits") -> Any:
+        """Sequences [B, T, F] (or [B, T, 1, F]) -> float32 logits [B, T, num_outputs].
+
+        ``outputs="features"``: the input of the last layer [B, T, C + R D] instead; "both": a dict of both.
+        """
+        x = as_sequences(x)
+        heads = Heads(self.read_heads, self.write_heads, self.shifts, self.width)
+        gates = 4 if self.controller == "lstm" else 1
+        glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros
+
+        def matrix(name: str, rows: int, columns: int) -> Array:
+            return self.param(name, glorot, (rows, columns), self.param_dtype)
+
+        inputs = matrix("inputs", x.shape[-1], gates * self.size)
+        params = {
+            "reads": matrix("reads", self.read_heads * self.width, gates * self.size),
+            "heads": matrix("heads", self.size, sum(heads.sizes)),
+            "heads_bias": self.param("heads_bias", zeros, (sum(heads.sizes),), self.param_dtype),
+        }
+        if self.controller == "lstm":
+            params["hidden"] = matrix("hidden", self.size, gates * self.size)
+        bias = self.param("bias", gates_bias if gates == 4 else zeros, (gates * self.size,), self.param_dtype)
+
+        # What the inputs add needs no memory: one product for all steps
+        driven = jnp.moveaxis(x @ inputs + bias, 1, 0)
+        start = self._start(len(x))
+        _, features = jax.lax.scan(lambda carry, now: step(params, heads, carry, now), start, driven)
+        features = jnp.moveaxis(features, 0, 1)
+        return outputs_of(LinearHead(self.num_outputs, name="head"), features, features, outputs)
+
+    def _start(self, batch: int) -> Carry:
+        """The carry before the first step, the same for every sequence."""
+        heads = self.read_heads + self.write_heads
+        normal = nn.initializers.normal
+        if self.memory == "learned":
+            memory = self.param(
+                "first_memory", normal(DEVIATION), (self.places, self.width), self.param_dtype
+            )
+        else:
+            memory = jnp.full((self.places, self.width), CONSTANT)
+        if self.weighting == "learned":
+            logits = self.param("first_weightings", normal(1.0), (heads, self.places), self.param_dtype)
+            weightings = jax.nn.softmax(logits, axis=-1)
+        else:
+            weightings = jax.nn.one_hot(jnp.zeros(heads, jnp.int32), self.places)
+        reads = self.param("first_reads", normal(DEVIATION), (self.read_heads, self.width), self.param_dtype)
+        hidden = jnp.zeros((batch, self.size)) if self.controller == "lstm" else None
+
+        def each(value: Array) -> Array:
+            return jnp.broadcast_to(value, (batch, *value.shape))
+
+        return Carry(each(memory), each(weightings), each(reads), hidden, hidden)
