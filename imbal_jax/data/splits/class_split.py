@@ -26,10 +26,10 @@ def label_names(config: Config) -> tuple[str, ...]:
     )
 
 
-def episode_plan(labels: np.ndarray, config: Config, seed: int) -> EpisodePlan:
+def episode_plan(labels: np.ndarray, config: Config, seed: int, part: str = "train") -> EpisodePlan:
     """The episodes that a config asks for, over the classes ``labels`` [N]; InputError for too few pictures."""
     episode = config.episode
-    with named("episode"):
+    with named(f"episodes of {part}"):
         return make_episodes(
             labels,
             episode.ways,
@@ -79,8 +79,7 @@ def episode_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset], li
             episode_plan(own.labels, config, 0)
         else:
             wanted = episode.validation if name == "validation" else episode.test
-            with named(f"{name}, of {len(classes)} classes"):
-                parts[name] = episode_set(own, config, wanted, seed=config.data.split_seed + number)
+            parts[name] = episode_set(own, config, wanted, seed=config.data.split_seed + number, part=name)
             row["images"] = wanted
         table.append(row)
     return parts, table
@@ -98,13 +97,13 @@ def rotated(data: Dataset) -> Dataset:
     return replace(data, images=np.ascontiguousarray(turned), labels=labels, groups=np.tile(data.groups, 4))
 
 
-def episode_set(data: Dataset, config: Config, count: int, *, seed: int) -> Dataset:
+def episode_set(data: Dataset, config: Config, count: int, *, seed: int, part: str = "all") -> Dataset:
     """``count`` episodes of the classes of ``data``, drawn once.
 
     images: [E, T H, W, C], the T pictures of an episode one below the other. labels: int16 [E, T, 2], the label shown
     after each prediction and the one that is scored, -1 for none (``sampling.episodes.Drawn``). groups: the episode.
     """
-    plan = episode_plan(data.labels, config, seed)
+    plan = episode_plan(data.labels, config, seed, part)
     drawn = jax.device_get(jax.jit(draw_episodes)(plan, 0, jnp.arange(count)))
     pictures = np.asarray(data.images[:])[drawn.items]
     height, width, channels = pictures.shape[2:]

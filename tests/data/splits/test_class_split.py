@@ -1,0 +1,126 @@
+"""Splits by class: no class in two parts, rotations as classes, episodes whose pictures are those of their labels."""
+
+import numpy as np
+import pytest
+
+from imbal_jax.config import Config, Data, Episode
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.splits.class_split import episode_parts, rotated, split_classes
+from imbal_jax.errors import InputError
+
+SIDE, DRAWINGS = 8, 6
+
+
+def config(**episode):
+    options = {"ways": 3, "shots": 2, "validation": 20, "test": 30, **episode}
+    task = options.pop("task", "episodes")
+    data = Data(source="omniglot", validation_share=0.2, test_share=0.3, image_size=SIDE)
+    return Config(name="episodes", task=task, data=data, episode=Episode(**options))
+
+
+def pictures(classes=20, groups=None):
+    """Every picture tells its class and its number in its first two pixels."""
+    images = np.zeros((classes * DRAWINGS, SIDE, SIDE, 1), np.uint8)
+    labels = np.repeat(np.arange(classes, dtype=np.int32), DRAWINGS)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = labels + 1, np.tile(np.arange(DRAWINGS), classes) + 1
+    groups = np.arange(len(labels)) if groups is None else groups
+    return Dataset(images, labels, groups, tuple(f"c{c}" for c in range(classes)))
+
+
+def test_no_class_is_in_two_parts_and_all_are_in_one():
+    parts = split_classes(1623, Data(validation_share=100 / 1623, test_share=423 / 1623))
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 1100,
+        "validation": 100,
+        "test": 423,
+    }
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(1623))
+    other = split_classes(1623, Data(validation_share=100 / 1623, test_share=423 / 1623, split_seed=1))
+    assert set(other["test"].tolist()) != set(parts["test"].tolist())
+
+
+def test_test_episodes_hold_pictures_of_test_classes_under_one_label_each():
+    parts, table = episode_parts(config(), pictures())
+    seen = {}
+    for name in ("validation", "test"):
+        part = parts[name]
+        strips = part.images.reshape(len(part), 6, SIDE, SIDE)
+        classes, numbers = strips[:, :, 0, 0].astype(int), strips[:, :, 0, 1]
+        assert part.labels.shape == (len(part), 6, 2)
+        for episode, labels in enumerate(part.labels[..., 0]):
+            pairs = set(zip(labels.tolist(), classes[episode].tolist(), strict=True))
+            assert len(pairs) == 3  # a label a class
+            assert len(set(zip(classes[episode].tolist(), numbers[episode].tolist(), strict=True))) == 6
+        seen[name] = set(classes.ravel().tolist())
+    seen["train"] = set(parts["train"].images[:, 0, 0, 0].tolist())
+    assert [len(seen[name]) for name in ("train", "validation", "test")] == [10, 4, 6]
+    assert len(set.union(*seen.values())) == 20
+    assert [row["classes"] for row in table] == [10, 4, 6]
+    assert parts["train"].labels.max() == 9
+    assert parts["train"].classes == ("label 0", "label 1", "label 2")
+
+
+def test_turned_pictures_are_classes_of_their_own():
+    data = pictures(classes=3)
+    turned = rotated(data)
+    assert len(turned) == 4 * len(data)
+    for times in range(4):
+        of = turned.labels % 4 == times
+        np.testing.assert_array_equal(turned.images[of], np.rot90(data.images, times, axes=(1, 2)))
+        np.testing.assert_array_equal(turned.labels[of] // 4, data.labels)
+    parts, _ = episode_parts(config(rotations=True), pictures())
+    assert len(np.unique(parts["train"].labels)) == 40
+    assert set(parts["test"].images.reshape(-1, SIDE, SIDE)[:, 0, 0].tolist()) <= set(
+        range(1, 21)
+    )  # not turned
+
+
+def test_a_patient_is_not_twice_in_a_class():
+    data = pictures(groups=np.repeat(np.arange(60), 2))  # three people a class, two pictures each
+    parts, _ = episode_parts(config(), data)
+    numbers = parts["train"].images[:, 0, 1, 0]
+    assert sorted(set(numbers.tolist())) == [1, 3, 5]
+    assert parts["train"].notes == (
+        "60 further pictures of the same class and patient: left out of the episodes",
+    )
+
+
+def test_string_labels_have_names_for_letters():
+    parts, _ = episode_parts(config(task="string_episodes"), pictures())
+    assert parts["test"].classes[:6] == ("1a", "1b", "1c", "1d", "1e", "2a")
+    assert len(parts["test"].classes) == 25
+    assert parts["test"].labels.max() > 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ways": 5}, "episodes of validation: 4 classes have the 2 pictures"),
+        ({"shots": 7}, "0 classes have the 7 pictures"),
+    ],
+)
+def test_too_few_classes_or_pictures_are_said(changes, said):
+    with pytest.raises(InputError, match=said):
+        episode_parts(config(**changes), pictures())
+
+
+def test_many_labels_are_refused():
+    data = pictures()
+    many = Dataset(data.images, np.eye(20, dtype=np.int8)[data.labels], data.groups, data.classes)
+    with pytest.raises(InputError, match="one class an image"):
+        episode_parts(config(), many)
+
+
+@pytest.mark.parametrize(
+    ("task", "episode", "said"),
+    [
+        ("episodes", {}, "episode.ways is 0: the task episodes needs"),
+        ("auto", {"ways": 5}, "episode.ways is 5: it is for the tasks episodes"),
+        ("episodes", {"ways": 1}, "episode.ways is 1: 2 or more"),
+        ("episodes", {"ways": 5, "shots": 0}, "episode.shots is 0"),
+        ("episodes", {"ways": 5, "long_tail": 0.5}, "episode.long-tail is 0.5"),
+    ],
+)
+def test_a_config_of_episodes_is_checked(task, episode, said):
+    with pytest.raises(InputError, match=said):
+        Config(name="episodes", task=task, episode=Episode(**episode))

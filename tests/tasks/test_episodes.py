@@ -1,0 +1,170 @@
+"""Episodes as a task: whole runs, the same on any number of devices, resident and streamed; numbers by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import episode_network
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from episode_network import get_config
+from own_process import command
+from rich.console import Console
+
+from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.load import load
+from imbal_jax.errors import InputError
+from imbal_jax.methods import METHODS
+from imbal_jax.runs.outputs import RunOutputs
+from imbal_jax.tasks import EPISODES, STRING_EPISODES
+from imbal_jax.tasks.episodes import letters
+from imbal_jax.train import fit
+
+FOLDER = Path(episode_network.__file__).parent
+CONFIG = FOLDER / "episode_network.py"
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("episodes")
+    done = command(folder, "train", str(CONFIG), "--workdir", "work")
+    assert done.returncode == 0, done.stderr
+    assert "checkpoints are chosen by accuracy (the default for episodes)" in done.stdout
+    return folder / "work"
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, float]]:
+    (run,) = json.loads((folder / "results.json").read_text())["runs"]
+    return run["rows"]
+
+
+def test_the_network_learns_and_the_report_has_a_row_a_presentation(workdir: Path) -> None:
+    rows = rows_of(workdir)
+    assert list(rows) == ["presentation 1", "presentation 2", "presentation 3", "presentation 4", "macro"]
+    assert rows["presentation 4"]["accuracy"] > 0.9
+    assert rows["presentation 1"]["accuracy"] < 0.5
+    page = (workdir / "report.html").read_text()
+    assert "presentation 2" in page
+    assert "accuracy margin" in page
+
+
+def test_rows_are_the_means_of_what_was_kept_counted_by_hand(workdir: Path) -> None:
+    config = get_config()
+    kept = RunOutputs.read(workdir / "ce" / "seed0").outputs
+    labels = load(config, workdir).test.labels[..., 0]
+    hits: dict[int, list[float]] = {}
+    for episode, outputs in zip(labels, kept, strict=True):
+        before: dict[int, int] = {}
+        for label, (hit, _) in zip(episode.tolist(), outputs, strict=True):
+            before[label] = before.get(label, 0) + 1
+            hits.setdefault(before[label], []).append(float(hit))
+    rows = rows_of(workdir)
+    for number, found in hits.items():
+        assert rows[f"presentation {number}"]["accuracy"] == pytest.approx(np.mean(found), abs=1e-7)
+    by_episode = kept[..., 0].mean(axis=1)
+    margin = 1.96 * by_episode.std(ddof=1) / np.sqrt(len(by_episode))
+    assert rows["macro"]["accuracy_margin"] == pytest.approx(margin, rel=1e-6)
+
+
+def test_the_same_command_again_trains_nothing_and_says_the_same(workdir: Path) -> None:
+    before = rows_of(workdir)
+    done = command(workdir.parent, "train", str(CONFIG), "--workdir", "work")
+    assert done.returncode == 0, done.stderr
+    assert "finished before, not trained again" in done.stdout
+    assert rows_of(workdir) == before
+
+
+def test_evaluate_scores_new_classes_and_predict_and_export_say_what_is_missing(workdir: Path) -> None:
+    done = command(workdir.parent, "evaluate", "work", "--data.split-seed", "5", "--out", "other")
+    assert done.returncode == 0, done.stderr
+    assert "24 episodes of all 24 classes of the set" in done.stdout
+    assert rows_of(workdir.parent / "other")["presentation 4"]["accuracy"] > 0.8
+    for words in (("predict", "work", ".", "--out", "p.csv"), ("export", "work", "--out", "model")):
+        done = command(workdir.parent, *words)
+        assert done.returncode == 2
+        assert "episodes" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "changes", [{"devices": 4}, {"devices": 2, "resident": False}, {"devices": 2, "backend": "jit"}]
+)
+def test_parameters_are_the_same_on_any_devices_resident_and_streamed(
+    workdir: Path, tmp_path: Path, changes: dict
+) -> None:
+    config = get_config()
+    config = replace(config, train=replace(config.train, **changes))
+    (result,) = fit(config, tmp_path / "work", console=QUIET, report=False)
+    for row, values in rows_of(workdir).items():
+        assert result.table[row]["surprisal"] == pytest.approx(values["surprisal"], rel=2e-4)
+
+
+def test_letters_are_the_digits_of_base_five() -> None:
+    labels = np.array([0, 1, 5, 3124, 1234])
+    expected = [[int(digit) for digit in np.base_repr(label, 5).zfill(5)] for label in labels]
+    assert np.asarray(letters(jnp.asarray(labels))).tolist() == expected
+
+
+def test_a_string_label_is_right_where_all_letters_are_and_its_surprisal_is_their_sum() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 7, 25)).astype(np.float32)
+    targets = rng.integers(0, 3125, (3, 7))
+    by_letter = logits.reshape(3, 7, 5, 5)
+    digits = np.array([[[int(d) for d in np.base_repr(t, 5).zfill(5)] for t in row] for row in targets])
+    targets[0, 0] = int("".join(map(str, by_letter[0, 0].argmax(axis=1))), 5)
+    digits[0, 0] = by_letter[0, 0].argmax(axis=1)
+    logs = by_letter - np.log(np.exp(by_letter).sum(axis=-1, keepdims=True))
+    nats = -np.take_along_axis(logs, digits[..., None], axis=-1)[..., 0].sum(axis=-1)
+    labels = jnp.stack([jnp.asarray(targets)] * 2, axis=-1)
+    predictions = STRING_EPISODES.predictor(METHODS["ce"])({"logits": jnp.asarray(logits)})
+    kept = np.asarray(STRING_EPISODES.for_evaluation(predictions, labels))
+    np.testing.assert_allclose(kept[..., 1], nats, rtol=1e-5)
+    np.testing.assert_array_equal(kept[..., 0], (by_letter.argmax(axis=-1) == digits).all(axis=-1))
+    assert kept[0, 0, 0] == 1
+
+
+def test_pictures_of_an_episode_are_perturbed_one_by_one() -> None:
+    from imbal_jax.transforms.augment import Augment
+
+    strip = np.tile(np.arange(64, dtype=np.uint8).reshape(8, 8, 1), (2, 3, 1, 1))
+    labels = np.zeros((2, 3, 2), np.int32)
+    keys = jax.random.split(jax.random.key(0), 2)
+    moved, same = EPISODES.transform(
+        keys, jnp.asarray(strip), jnp.asarray(labels), Augment(brightness=0.3), 1.0
+    )
+    added = np.asarray(moved - strip / 255).reshape(6, -1).mean(axis=1)
+    assert same.shape == labels.shape
+    assert len(np.unique(added.round(4))) == 6
+
+
+@pytest.mark.parametrize("method", ["stratified", "weighted_ce", "focal", "crt", "mixup"])
+def test_methods_that_balance_are_refused(method: str) -> None:
+    with pytest.raises(InputError, match="is not for episodes"):
+        EPISODES.check(METHODS[method])
+
+
+def test_labels_of_another_kind_are_refused() -> None:
+    data = Dataset(np.zeros((4, 8, 8, 1), np.uint8), np.zeros((4, 3), np.int8), np.arange(4), ("a", "b", "c"))
+    with pytest.raises(InputError, match=r"--episode\.ways"):
+        EPISODES.check_data(data)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--episode.ways", "9"), "have the 4 pictures"),
+        (("--episode.ways", "0"), "needs the classes of an episode"),
+        (("--methods", "stratified"), "is not for episodes"),
+        (("--optim.label-smoothing", "0.1"), "label-smoothing"),
+        (("--model.name", "cnn"), "cnn"),
+        (("--select", "auroc"), "auroc"),
+    ],
+)
+def test_a_wrong_option_is_one_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    done = command(tmp_path, "train", str(CONFIG), *words)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
