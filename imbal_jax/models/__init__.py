@@ -1,4 +1,7 @@
-"""Linen modules by name. All are called with ``(images, train)`` and return float32 logits."""
+"""Linen modules by name. All are called with ``(inputs, train)`` and return float32 logits.
+
+Inputs are images [B, H, W, channels], or of ``EPISODE_MODELS`` episodes (``models.episode_inputs``).
+"""
 
 import inspect
 from collections.abc import Callable
@@ -10,7 +13,11 @@ from flax import linen as nn
 from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.models.cnn import CNN
+from imbal_jax.models.episode_controller import Controller, episode_lstm, episode_mlp
+from imbal_jax.models.episode_encoder import Encoder
 from imbal_jax.models.head import Head
+from imbal_jax.models.least_used import Erase, Target, Write
+from imbal_jax.models.mann import MANN, MemoryInit, WeightInit
 from imbal_jax.models.normalization import Norm
 from imbal_jax.models.own import PlainModel, own_model
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
@@ -18,6 +25,8 @@ from imbal_jax.models.unet import Block, UNet, Upsampling, wnet
 
 __all__ = [
     "CNN",
+    "EPISODE_MODELS",
+    "MANN",
     "MODELS",
     "ResNet",
     "UNet",
@@ -29,6 +38,11 @@ __all__ = [
     "wnet",
 ]
 
+EPISODE_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mann": MANN,
+    "episode_lstm": episode_lstm,
+    "episode_mlp": episode_mlp,
+}
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
     "resnet_small": resnet_small,
@@ -37,6 +51,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": resnet50,
     "unet": UNet,
     "wnet": wnet,
+    **EPISODE_MODELS,
 }
 
 CHOICES = {
@@ -49,8 +64,19 @@ CHOICES = {
     "upsampling": get_args(Upsampling),
     "bridge": (False, True),
     "remat": (False, True),
+    "controller": get_args(Controller),
+    "encoder": get_args(Encoder),
+    "key_strength": (False, True),
+    "write": get_args(Write),
+    "erase": get_args(Erase),
+    "target": get_args(Target),
+    "memory_init": get_args(MemoryInit),
+    "weight_init": get_args(WeightInit),
 }
-COUNTS = ("width", "max_width", "stages", "patch", "groups", "views", "nets")
+COUNTS = (
+    *("width", "max_width", "stages", "patch", "groups", "views", "nets"),
+    *("hidden", "slots", "reads", "encoder_width", "digit_base"),
+)
 HALVINGS = {"depth": range(1, 11), "deep_supervision": range(10)}
 """Of the resolution, by options of a U-Net: more would need images beyond 1024 pixels a side."""
 LARGEST = 65_536
@@ -95,6 +121,10 @@ def _unfit(option: str, value: Any) -> str:
     sizes = tuple(value) if isinstance(value, tuple | list) else ()
     if option == "stage_sizes" and not (sizes and all(map(_is_count, sizes))):
         return f"give the blocks of each stage, whole numbers from 1 to {LARGEST}, as 2 2 2 2"
+    if option == "label_digits" and not (_is_int(value) and 0 <= value <= 10):
+        return "give 0 for one-hot labels, or a number of digits up to 10"
+    if option == "usage_decay" and not (isinstance(value, int | float) and 0 <= value <= 1):
+        return "give a rate from 0 to 1"
     if option == "dropout" and not (isinstance(value, int | float) and 0 <= value < 1):
         return "give a rate from 0 to below 1"
     if option in ("dtype", "param_dtype") and not _is_floating(value):
