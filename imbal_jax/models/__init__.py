@@ -15,12 +15,16 @@ from imbal_jax.import_paths import is_import_path
 from imbal_jax.models.cnn import CNN
 from imbal_jax.models.episode_controller import Controller, episode_lstm, episode_mlp
 from imbal_jax.models.episode_encoder import Encoder
+from imbal_jax.models.episode_transformer import EpisodeTransformer, Positions
 from imbal_jax.models.head import Head
 from imbal_jax.models.least_used import Erase, Target, Write
 from imbal_jax.models.mann import MANN, MemoryInit, WeightInit
+from imbal_jax.models.matching import MatchingNetwork
 from imbal_jax.models.normalization import Norm
 from imbal_jax.models.own import PlainModel, own_model
+from imbal_jax.models.prototypical import PrototypicalNetwork
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
+from imbal_jax.models.snail import SNAIL
 from imbal_jax.models.unet import Block, UNet, Upsampling, wnet
 
 __all__ = [
@@ -28,6 +32,10 @@ __all__ = [
     "EPISODE_MODELS",
     "MANN",
     "MODELS",
+    "SNAIL",
+    "EpisodeTransformer",
+    "MatchingNetwork",
+    "PrototypicalNetwork",
     "ResNet",
     "UNet",
     "make_model",
@@ -42,6 +50,10 @@ EPISODE_MODELS: dict[str, Callable[..., nn.Module]] = {
     "mann": MANN,
     "episode_lstm": episode_lstm,
     "episode_mlp": episode_mlp,
+    "matching": MatchingNetwork,
+    "prototypical": PrototypicalNetwork,
+    "snail": SNAIL,
+    "episode_transformer": EpisodeTransformer,
 }
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
@@ -72,10 +84,11 @@ CHOICES = {
     "target": get_args(Target),
     "memory_init": get_args(MemoryInit),
     "weight_init": get_args(WeightInit),
+    "positions": get_args(Positions),
 }
 COUNTS = (
     *("width", "max_width", "stages", "patch", "groups", "views", "nets"),
-    *("hidden", "slots", "reads", "encoder_width", "digit_base"),
+    *("hidden", "slots", "reads", "encoder_width", "digit_base", "layers", "heads", "filters"),
 )
 HALVINGS = {"depth": range(1, 11), "deep_supervision": range(10)}
 """Of the resolution, by options of a U-Net: more would need images beyond 1024 pixels a side."""
@@ -125,6 +138,10 @@ def _unfit(option: str, value: Any) -> str:
         return "give 0 for one-hot labels, or a number of digits up to 10"
     if option == "usage_decay" and not (isinstance(value, int | float) and 0 <= value <= 1):
         return "give a rate from 0 to 1"
+    if option == "scale" and not (isinstance(value, int | float) and value > 0):
+        return "give a number above 0"
+    if option == "keys" and not (sizes and all(_is_count(size) and size > 1 for size in sizes)):
+        return "give the widths of the keys of each attention block, whole numbers from 2, as 64 256 512"
     if option == "dropout" and not (isinstance(value, int | float) and 0 <= value < 1):
         return "give a rate from 0 to below 1"
     if option in ("dtype", "param_dtype") and not _is_floating(value):

@@ -120,7 +120,7 @@ class ControllerInput(nn.Module):
             "kernel", per_gate_glorot(self.hidden), (x.shape[-1], self.units), self.param_dtype
         )
         bias = self.param("bias", nn.initializers.zeros, (self.units,), self.param_dtype)
-        return x @ kernel + bias
+        return (x.reshape(-1, x.shape[-1]) @ kernel + bias).reshape(*x.shape[:-1], self.units)
 
 
 def lstm_cell(affine: Affine, carry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
@@ -130,7 +130,7 @@ def lstm_cell(affine: Affine, carry: tuple[Array, Array]) -> tuple[tuple[Array, 
 
 
 def lstm_step(gates: Array, cell: Array) -> tuple[Array, Array]:
-    """Hidden units and cell [B, H] of an LSTM (Hochreiter and Schmidhuber 1997, with a forget gate: Gers et al. 2000).
+    """Hidden units and cell [B, H] of an LSTM with a forget gate (Gers et al., 2000).
 
     gates: [B, 4 H], before their nonlinearity: input, forget, new value, output. The forget gate starts at
     sigmoid(1), so that gradients pass (Jozefowicz et al., ICML 2015).

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from imbal_jax.models.recurrence import kept
+
 Write = Literal["add", "key"]
 Erase = Literal["single", "all"]
 Target = Literal["own", "shared"]
@@ -82,8 +84,8 @@ def content_weights(keys: Array, content: Array, strengths: Array | None = None)
 
     keys: [B, R, M]. content: [B, M, N]. strengths: [B, R]; None is 1. A slot or key of length 0 has cosine 0.
     """
-    # the epsilons inside the roots: the gradient of a norm is NaN at 0
-    of_slots = lax.rsqrt(jnp.square(content).sum(1) + 1e-12)
+    # the epsilons inside the roots: the gradient of a norm is NaN at 0; that of slots is small beside a start at 1e-6
+    of_slots = lax.rsqrt(jnp.square(content).sum(1) + 1e-14)
     of_keys = lax.rsqrt(jnp.square(keys).sum(-1) + 1e-12)
     scale = of_keys if strengths is None else of_keys * strengths
     similarity = jnp.einsum("brm,bmn->brn", keys * scale[..., None], content)
@@ -93,11 +95,14 @@ def content_weights(keys: Array, content: Array, strengths: Array | None = None)
 def least_used(usage: Array, count: int) -> Array:
     """One-hot [B, count, N] of the ``count`` least used slots, the least used first; on ties the lower index.
 
-    usage: [B, N]. By repeated argmin, which for a few heads is faster than a sort.
+    usage: [B, N]. By repeated minima, which for a few heads is faster than a sort.
     """
     usage, found = lax.stop_gradient(usage), []
+    slots = jnp.arange(usage.shape[-1])
     for _ in range(count):
-        least = jax.nn.one_hot(jnp.argmin(usage, axis=-1), usage.shape[-1], dtype=usage.dtype)
-        found.append(least)
-        usage = jnp.where(least > 0, jnp.inf, usage)
-    return jnp.stack(found, axis=1)
+        # two minima: XLA's argmin reduces pairs, one at a time on a CPU
+        lowest = usage == usage.min(-1, keepdims=True)
+        least = jnp.where(lowest, slots, usage.shape[-1]).min(-1, keepdims=True)
+        found.append(kept(least))
+        usage = jnp.where(slots == least, jnp.inf, usage)
+    return (slots == jnp.stack(found, axis=1)).astype(usage.dtype)

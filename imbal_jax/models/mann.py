@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from imbal_jax.errors import InputError
 from imbal_jax.models.dropout import Dropout
 from imbal_jax.models.episode_controller import (
     GATES,
@@ -97,8 +98,8 @@ class MANN(nn.Module):
         """
         if self.slots < self.reads:
             raise InputError(
-                f"{self.slots} slots for {self.reads} reads of a MANN: each head has a least used slot of its own, so "
-                f"give {self.reads} slots or more"
+                f"{self.slots} slots for {self.reads} reads of a MANN: each head has a least used slot of its own, "
+                f"so give {self.reads} slots or more"
             )
         x = EpisodeSteps.of(self)(inputs, train)
         steps, batch, _ = x.shape

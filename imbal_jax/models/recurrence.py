@@ -7,9 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 Affine = Callable[[str, Array], Array]
 Cell = Callable[[Affine, Any], tuple[Any, Any]]
+KEPT = "kept_for_the_backward_scan"
+KEPT_ONLY = jax.checkpoint_policies.save_only_these_names(KEPT)
+
+
+def kept(value: Array) -> Array:
+    """``value``, which the backward scan of ``recurrence`` reads from memory and does not compute again."""
+    return checkpoint_name(value, KEPT)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -24,7 +32,8 @@ def recurrence(
 
     The gradient of a weight, sum_t x_t' dz_t, is one product [in, T B] x [T B, out] after the backward scan.
     Differentiating ``lax.scan`` instead adds one small product to an accumulator of the weight's size in each step.
-    Reverse mode only.
+    The backward scan keeps carries and products and computes the rest of a step again: on a CPU that costs less
+    than to write it to memory and read it back. Reverse mode only.
 
     weights: [in, out] by name. offsets: [T, B, out] under the same names: a bias, or a projection of inputs that all
     steps share.
@@ -38,12 +47,13 @@ def _run(
 ) -> tuple[Any, tuple[Any, dict[str, Array]]]:
     """The recurrence, and beside its results what each weight was multiplied with, [T, B, in]."""
 
+    @partial(jax.checkpoint, prevent_cse=False, policy=KEPT_ONLY)
     def step(carry: Any, offset: Mapping[str, Array]) -> tuple[Any, tuple[Any, dict[str, Array]]]:
         seen: dict[str, Array] = {}
 
         def affine(name: str, x: Array) -> Array:
             seen[name] = x
-            return x @ weights[name] + offset[name]
+            return kept(x @ weights[name] + offset[name])
 
         carry, result = cell(affine, carry)
         return carry, (result, seen)
