@@ -30,7 +30,7 @@ class EpisodeTransformer(nn.Module):
       heads: of attention; they divide ``width``.
       width: of the tokens.
       positions: "sinusoidal" (Vaswani et al. 2017), or "learned", for episodes of the length it was made for.
-      encoder: "resnet" as in the paper, "conv" or "pixels" (``episode_encoder``); a linear layer of ``width`` follows.
+      encoder: "resnet" as there, "conv" or "pixels" (``episode_encoder``); a linear layer of ``width`` follows.
       encoder_width: its channels.
       label_digits: 0 shows a label as one-hot; else as this many one-hots (``episode_inputs.encoded_labels``).
       digit_base: width of each of them.
