@@ -102,7 +102,7 @@ def test_a_picture_is_encoded_apart_from_the_others() -> None:
 
 
 def test_pictures_too_small_for_four_blocks_are_refused() -> None:
-    with pytest.raises(InputError, match="images of 15 x 15 are too small .* 16 pixels or more"):
+    with pytest.raises(InputError, match=r"images of 15 x 15 are too small .* 16 pixels or more"):
         make_model("matching", num_outputs=2).init(jax.random.key(0), episodes(size=15))
 
 

@@ -95,5 +95,5 @@ def test_gradients_are_finite_also_of_a_black_picture() -> None:
 
 @pytest.mark.parametrize("scale", [0, -1.0, "ten"])
 def test_a_scale_is_above_zero(scale: Any) -> None:
-    with pytest.raises(InputError, match="scale .* of model 'matching': give a number above 0"):
+    with pytest.raises(InputError, match=r"scale .* of model 'matching': give a number above 0"):
         make_model("matching", num_outputs=3, scale=scale)

@@ -49,7 +49,7 @@ def test_the_network_is_its_encoder_and_the_class_means() -> None:
 def test_with_one_example_a_class_the_best_class_is_that_of_the_nearest_neighbour() -> None:
     random = np.random.default_rng(0)
     features = random.standard_normal((8, 6, 3)).astype(np.float32)
-    labels = np.array([random.permutation(5).tolist() + [-1] for _ in range(8)])
+    labels = np.array([[*random.permutation(5).tolist(), -1] for _ in range(8)])
     best = np.asarray(nearness_of_prototypes(jnp.asarray(features), jnp.asarray(labels), 5))[:, -1].argmax(-1)
     nearest = np.linalg.norm(features[:, :5] - features[:, 5:], axis=-1).argmin(-1)
     np.testing.assert_array_equal(best, np.take_along_axis(labels, nearest[:, None], 1)[:, 0])
@@ -81,5 +81,5 @@ def test_gradients_are_finite(norm: str) -> None:
 def test_options_of_other_networks_are_refused() -> None:
     with pytest.raises(InputError, match="option 'slots' of model 'prototypical' is unknown"):
         make_model("prototypical", num_outputs=3, slots=4)
-    with pytest.raises(InputError, match="encoder 'vgg' .* 'pixels', 'conv', 'resnet'"):
+    with pytest.raises(InputError, match=r"encoder 'vgg' .* 'pixels', 'conv', 'resnet'"):
         make_model("prototypical", num_outputs=3, encoder="vgg")

@@ -88,5 +88,5 @@ def test_size_for_five_ways_and_one_shot() -> None:
 
 @pytest.mark.parametrize("keys", [(), (64, 0), 64, (64, 1)])
 def test_widths_of_keys_are_checked(keys: Any) -> None:
-    with pytest.raises(InputError, match="keys .* of model 'snail': give the widths of the keys"):
+    with pytest.raises(InputError, match=r"keys .* of model 'snail': give the widths of the keys"):
         make_model("snail", num_outputs=3, keys=keys)
