@@ -1,4 +1,8 @@
-"""Linen modules by name. All are called with ``(images, train)`` and return float32 logits."""
+"""Linen modules by name. All are called with ``(inputs, train)`` and return float32 logits.
+
+Inputs are images [B, H, W, channels]; of ``SEQUENCE_MODELS`` sequences; of ``EPISODE_MODELS`` episodes
+(``models.episode_inputs``).
+"""
 
 import inspect
 from collections.abc import Callable
@@ -10,19 +14,34 @@ from flax import linen as nn
 from imbal_jax.errors import InputError, did_you_mean
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.models.cnn import CNN
+from imbal_jax.models.episode_controller import Controller, episode_lstm, episode_mlp
+from imbal_jax.models.episode_encoder import Encoder
+from imbal_jax.models.episode_transformer import EpisodeTransformer, Positions
 from imbal_jax.models.head import Head
+from imbal_jax.models.least_used import Erase, Target, Write
 from imbal_jax.models.lstm import LSTM
+from imbal_jax.models.mann import MANN, MemoryInit, WeightInit
+from imbal_jax.models.matching import MatchingNetwork
 from imbal_jax.models.normalization import Norm
-from imbal_jax.models.ntm import NTM, Controller, MemoryStart, WeightingStart
+from imbal_jax.models.ntm import NTM, MemoryStart, WeightingStart
 from imbal_jax.models.own import USUAL, PlainModel, own_model
+from imbal_jax.models.prototypical import PrototypicalNetwork
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
+from imbal_jax.models.snail import SNAIL
 from imbal_jax.models.unet import Block, UNet, Upsampling, wnet
 
 __all__ = [
     "CNN",
+    "EPISODE_MODELS",
     "LSTM",
+    "MANN",
     "MODELS",
     "NTM",
+    "SEQUENCE_MODELS",
+    "SNAIL",
+    "EpisodeTransformer",
+    "MatchingNetwork",
+    "PrototypicalNetwork",
     "ResNet",
     "UNet",
     "make_model",
@@ -33,6 +52,16 @@ __all__ = [
     "wnet",
 ]
 
+SEQUENCE_MODELS: dict[str, Callable[..., nn.Module]] = {"ntm": NTM, "lstm": LSTM}
+EPISODE_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mann": MANN,
+    "episode_lstm": episode_lstm,
+    "episode_mlp": episode_mlp,
+    "matching": MatchingNetwork,
+    "prototypical": PrototypicalNetwork,
+    "snail": SNAIL,
+    "episode_transformer": EpisodeTransformer,
+}
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
     "resnet_small": resnet_small,
@@ -41,8 +70,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": resnet50,
     "unet": UNet,
     "wnet": wnet,
-    "ntm": NTM,
-    "lstm": LSTM,
+    **SEQUENCE_MODELS,
+    **EPISODE_MODELS,
 }
 
 CHOICES = {
@@ -58,11 +87,20 @@ CHOICES = {
     "controller": get_args(Controller),
     "memory": get_args(MemoryStart),
     "weighting": get_args(WeightingStart),
+    "encoder": get_args(Encoder),
+    "key_strength": (False, True),
+    "write": get_args(Write),
+    "erase": get_args(Erase),
+    "target": get_args(Target),
+    "memory_init": get_args(MemoryInit),
+    "weight_init": get_args(WeightInit),
+    "positions": get_args(Positions),
 }
 COUNTS = (
-    "width", "max_width", "stages", "patch", "groups", "views", "nets",
-    "size", "places", "read_heads", "write_heads", "shifts", "layers",
-)  # fmt: skip
+    *("width", "max_width", "stages", "patch", "groups", "views", "nets"),
+    *("size", "places", "read_heads", "write_heads", "shifts", "layers"),
+    *("hidden", "slots", "reads", "encoder_width", "digit_base", "heads", "filters"),
+)
 HALVINGS = {"depth": range(1, 11), "deep_supervision": range(10)}
 """Of the resolution, by options of a U-Net: more would need images beyond 1024 pixels a side."""
 LARGEST = 65_536
@@ -99,6 +137,11 @@ def make_model(name: str, *, num_outputs: int, **options: Any) -> nn.Module | Pl
     return MODELS[name](num_outputs=num_outputs, **options)
 
 
+def inputs_of(name: str) -> str:
+    """What a built-in model takes: images, sequences or episodes."""
+    return "episodes" if name in EPISODE_MODELS else "sequences" if name in SEQUENCE_MODELS else "images"
+
+
 def _unfit(option: str, value: Any) -> str:
     """What a model expects of an option that has an unsuitable value; "" where the value suits."""
     if option in CHOICES and value not in CHOICES[option]:
@@ -112,6 +155,14 @@ def _unfit(option: str, value: Any) -> str:
     sizes = tuple(value) if isinstance(value, tuple | list) else ()
     if option == "stage_sizes" and not (sizes and all(map(_is_count, sizes))):
         return f"give the blocks of each stage, whole numbers from 1 to {LARGEST}, as 2 2 2 2"
+    if option == "label_digits" and not (_is_int(value) and 0 <= value <= 10):
+        return "give 0 for one-hot labels, or a number of digits up to 10"
+    if option == "usage_decay" and not (isinstance(value, int | float) and 0 <= value <= 1):
+        return "give a rate from 0 to 1"
+    if option == "scale" and not (isinstance(value, int | float) and value > 0):
+        return "give a number above 0"
+    if option == "keys" and not (sizes and all(_is_count(size) and size > 1 for size in sizes)):
+        return "give the widths of the keys of each attention block, whole numbers from 2, as 64 256 512"
     if option == "dropout" and not (isinstance(value, int | float) and 0 <= value < 1):
         return "give a rate from 0 to below 1"
     if option in ("dtype", "param_dtype") and not _is_floating(value):

@@ -1,7 +1,7 @@
 """Few-shot episodes: pictures and labels one after the other, and at each step the label of the next picture."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ class Episodes(Task):
     name: ClassVar[str] = "episodes"
     reads_labels: ClassVar[bool] = True
     counts_cases: ClassVar[bool] = False
+    network_takes: ClassVar[Literal["images", "sequences", "episodes"]] = "episodes"
 
     def check_data(self, data: Dataset) -> None:
         """InputError for labels that are neither of episodes nor the classes of the pictures they are drawn from."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ class Sequences(Task):
 
     name: ClassVar[str] = "sequences of bits"
     any_logits: ClassVar[bool] = True
+    network_takes: ClassVar[Literal["images", "sequences", "episodes"]] = "sequences"
     any_length: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = True
     label_kind: ClassVar[Any] = "many"

@@ -40,6 +40,8 @@ def build_network(config: Config, method: Method, train: Dataset) -> tuple[Netwo
     num_outputs = task.num_outputs(train)
     if misplaced := [name for name in config.model.options if name in ELSEWHERE and not own]:
         raise InputError(f"model.options has {misplaced[0]}: leave it out, {ELSEWHERE[misplaced[0]]}")
+    if len(train) and not own:
+        _check_inputs(config, task)
     options: dict[str, Any] = {
         "norm": config.model.norm,
         "dtype": jnp.dtype(config.model.dtype),
@@ -109,6 +111,17 @@ def _check_parts(config: Config, method: Method, model: Any) -> None:
                 f"method {method.name}: {part} needs features, and model {config.model.name} gives logits only: let "
                 'its call take outputs="features" and "both", as the models of imbal_jax.models do'
             )
+
+
+def _check_inputs(config: Config, task: Task) -> None:
+    """InputError for a built-in model of other inputs than the task gives."""
+    takes = models.inputs_of(config.model.name)
+    if config.model.name in models.MODELS and takes != task.network_takes:
+        fitting = [name for name in models.MODELS if models.inputs_of(name) == task.network_takes]
+        raise InputError(
+            f"model {config.model.name} takes {takes}, and the task of {task.name} gives {task.network_takes}: "
+            f"choose from {', '.join(fitting)}"
+        )
 
 
 def example_inputs(config: Config, shape: tuple[int, ...]) -> Any:
