@@ -17,7 +17,8 @@ def find_method(text: str) -> Method:
     """The method called ``text``, or a combination written as ``loss=focal,composition=balanced,weights=inverse``.
 
     A combination may begin with a name to start from, and may give options of the loss:
-    ``stratified,loss=focal,gamma=1``, and of the second: ``second_loss.gamma=1``. Deferred parts are joined by
+    ``stratified,loss=focal,gamma=1``, and of the second: ``second_loss.gamma=1``. Where a method's field is called as
+    an option is, as ``head`` of label_aware_smoothing, a number is the option's. Deferred parts are joined by
     a plus: ``deferred=weights+loss,defer=0.8``.
     Raises InputError for an unknown name, field or value, saying what is allowed.
     """
@@ -43,7 +44,7 @@ def find_method(text: str) -> Method:
     settable = {f.name: f.type for f in fields(Method) if f.name not in NOT_SETTABLE}
     changes: dict[str, Any] = {}
     for key, value in given.items():
-        if key in settable:
+        if key in settable and not (key in of_loss and _is_number(value)):
             changes[key] = _parse(text, key, value, settable[key])
         elif key in of_loss:
             options[key] = _parse(text, key, value, float)
@@ -82,6 +83,14 @@ def known_methods(methods: Sequence[Method]) -> dict[str, Method]:
     """``methods`` by name, then the methods of the catalogue with other names."""
     own = {method.name: method for method in methods}
     return own | {name: method for name, method in METHODS.items() if name not in own}
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _options_of(loss: str) -> Sequence[str]:

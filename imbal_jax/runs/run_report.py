@@ -4,7 +4,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -31,6 +31,13 @@ from imbal_jax.runs.seed_average import seed_averages
 from imbal_jax.tasks import task_for
 
 CALLED = "called at the operating points"
+
+
+class Reported(NamedTuple):
+    """path: of the report. averages: of methods with several seeds (``seed_averages``)."""
+
+    path: Path
+    averages: tuple[RunResult, ...]
 
 
 def report_workdir(
@@ -67,15 +74,15 @@ def trained_in(workdir: Path) -> tuple[Method, ...]:
 
 def write_run_report(
     config: Config, path: Path, results: list[RunResult], splits: Splits, *, split: str = "test"
-) -> Path:
-    """The report of the given results, which are all of ``splits.test``; beside it ``results.json``.
+) -> Reported:
+    """Write the report of the given results, which are all of ``splits.test``; beside it ``results.json``.
 
     split: which part of the data set that is.
     """
     averages = seed_averages(config, results, splits.classes)
     write_results(path.parent, config, results, splits.classes, split, averages)
     kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
-    return write_report(
+    written = write_report(
         path,
         title=config.title
         or title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by),
@@ -95,6 +102,7 @@ def write_run_report(
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         },
     )
+    return Reported(written, averages)
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +111,7 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_results(
-    config: Config, results: list[RunResult], splits: Splits, report: Path, console: Console
+    config: Config, results: list[RunResult], splits: Splits, report: Reported, console: Console
 ) -> None:
     """Prints the warnings, the table of results as they are deployed, the thresholds and the path of the report.
 
@@ -135,10 +143,10 @@ def print_results(
     if deviations:
         each = dict(zip(names, of_runs, strict=True))
         steps = {name: result.best_step for name, result in zip(names, results, strict=True)}
-        averaged = {run.method: run.shown for run in seed_averages(config, results, classes)}
+        averaged = {run.method: run.shown for run in report.averages}
         console.print(seeds_table(each, steps, averaged, console.width))
     if results[0].decides:
         console.print(points_table(results, classes, config.data.negative_class, console.width))
-    say(console, f"report: {report}")
+    say(console, f"report: {report.path}")
     for line in task_for(config.task, splits.test).closing([result.table for result in results]):
         say(console, line)

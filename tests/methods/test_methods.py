@@ -213,3 +213,12 @@ def test_the_second_loss_takes_options():
     assert second_stage_method(method).loss_options == {"gamma": 1.0}
     with pytest.raises(InputError, match="loss cross_entropy has no option 'gamma'"):
         Method(name="x", second_loss_options=(("gamma", 1.0),))
+
+
+def test_a_number_under_a_name_that_field_and_option_share_is_the_options() -> None:
+    method = find_method("loss=label_aware_smoothing,head=0.3,tail=0.05")
+    assert method.loss_options["head"] == 0.3
+    assert method.head == "linear"
+    both = find_method("loss=label_aware_smoothing,head=cosine")
+    assert both.head == "cosine"
+    assert both.loss_options["head"] == 0.4
