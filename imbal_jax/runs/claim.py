@@ -7,7 +7,7 @@ from typing import Any
 
 from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.config.plain import what_counts
-from imbal_jax.decisions.default_criterion import AUTO, DEFAULTS
+from imbal_jax.decisions.default_criterion import AUTO
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_json
 from imbal_jax.methods import Method, definition, trained_methods
@@ -51,11 +51,9 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
         )
     without = ("data.deployment_priors", "metrics") if trained else ()
     here = values
-    if config.select == AUTO and there.get("select") in DEFAULTS:
-        here = {
-            **values,
-            "select": there["select"],
-        }  # which it stands for, the data say, and they are claimed
+    if config.select == AUTO and "select" in there:
+        # which it stands for the data say; once they are read ``claim`` compares it
+        here = {**values, "select": there["select"]}
     differing = differing_values(_comparable(there, without), _comparable(here, without))
     if set(differing) == {"seed"}:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Sequences as a task: loss, metrics and rows beside numpy; whole runs of the command that stop, resume and report."""
+"""Sequences as a task: loss, metrics and rows beside numpy; whole runs of the command that stop and resume."""
 
 import itertools
 import json
@@ -288,7 +288,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(trained: Path, tmp_path: 
         (("--data.sequence", "sort"), "sort"),
         (("--data.sequence-lengths", "3", "1"), "data.sequence-lengths is 3 1: give the fewest and the most"),
         (("--model.name", "cnn"), "too small for patches"),
-        (("--model.options", "shifts=2"), "shifts 2 of model 'ntm': give an odd number"),
+        (("--model.options.size", "0"), "size 0 of model 'ntm': give a whole number from 1"),
         (("--methods", "focal"), "method focal: loss=focal is not for sequences of bits"),
         (("--task", "masks"), "masks"),
     ],
