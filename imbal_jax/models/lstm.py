@@ -25,6 +25,41 @@ def lstm_step(gates: Array, cell: Array) -> tuple[Array, Array]:
     return jax.nn.sigmoid(shown) * jnp.tanh(cell), cell
 
 
+@jax.custom_vjp
+def lstm_layer(hidden: Array, driven: Array) -> Array:
+    """States h [T, B, C] of a layer, from zeros. hidden: U [C, 4 C], from the last state to the gates; driven [T, B,
+    4 C]: what the inputs add to them.
+
+    The gradient of U is one product over all steps, sum_t h_(t-1) (dL / d gates_t)': a scan that sums it step by step
+    would read and write all of it at each.
+    """
+    return _states(hidden, driven)
+
+
+def _states(hidden: Array, driven: Array) -> Array:
+    def step(carry: tuple[Array, Array], now: Array) -> tuple[tuple[Array, Array], Array]:
+        state, cell = lstm_step(now + carry[0] @ hidden, carry[1])
+        return (state, cell), state
+
+    zeros = jnp.zeros((driven.shape[1], hidden.shape[0]), driven.dtype)
+    return jax.lax.scan(step, (zeros, zeros), driven)[1]
+
+
+def _forward(hidden: Array, driven: Array) -> tuple[Array, Any]:
+    states, pull = jax.vjp(lambda given: _states(hidden, given), driven)
+    return states, (states, pull)
+
+
+def _backward(kept: Any, slopes: Array) -> tuple[Array, Array]:
+    states, pull = kept
+    (of_gates,) = pull(slopes)
+    before = jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
+    return jnp.einsum("tbc,tbg->cg", before, of_gates), of_gates
+
+
+lstm_layer.defvjp(_forward, _backward)
+
+
 def gates_bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     """Zeros, and ones for the forget gates, so that a fresh network remembers (Jozefowicz et al., ICML 2015)."""
     size = shape[0] // 4
@@ -77,9 +112,4 @@ class LSTM(nn.Module):
         hidden = self.param(f"{name}_hidden", glorot, (size, 4 * size), self.param_dtype)
         bias = self.param(f"{name}_bias", gates_bias, (4 * size,), self.param_dtype)
 
-        def step(carry: tuple[Array, Array], driven: Array) -> tuple[tuple[Array, Array], Array]:
-            state, cell = lstm_step(driven + carry[0] @ hidden, carry[1])
-            return (state, cell), state
-
-        zeros = jnp.zeros((x.shape[1], size))
-        return jax.lax.scan(step, (zeros, zeros), x @ inputs + bias)[1]
+        return lstm_layer(hidden, x @ inputs + bias)

@@ -4,6 +4,7 @@ Graves, Wayne and Danihelka, Neural Turing Machines, 2014, arXiv 1410.5401.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -55,23 +56,30 @@ class Heads(NamedTuple):
         return (heads * self.width, heads, heads, heads * self.shifts, heads, written, written)
 
 
-def step(params: Mapping[str, Array], heads: Heads, carry: Carry, driven: Array) -> tuple[Carry, Array]:
+class Now(NamedTuple):
+    """What enters a step from outside: [B, C or 4 C] added to the controller, [B, sum of ``Heads.sizes``] to what it
+    says to its heads. Biases included."""
+
+    driven: Array
+    said: Array
+
+
+def step(params: Mapping[str, Array], heads: Heads, carry: Carry, now: Now) -> tuple[Carry, Array]:
     """One step of the machine; pure.
 
     params: ``reads`` [R D, C or 4 C] and, of an LSTM, ``hidden`` [C, 4 C], from the last reads and the last hidden
-    state to the controller; ``heads`` [C, sum of ``Heads.sizes``] and ``heads_bias``, from the controller to its
-    heads. driven: [B, C or 4 C], what the inputs of this step add to the controller, its bias included.
+    state to the controller; ``heads`` [C, sum of ``Heads.sizes``], from the controller to its heads.
 
     All heads find their places in the memory as it was left; the read heads read it so, then the write heads write.
     Returns the new carry, and the features [B, C + R D]: the controller's state and the vectors read.
     """
-    before = driven + carry.reads.reshape(len(driven), -1) @ params["reads"]
+    before = now.driven + carry.reads.reshape(len(now.driven), -1) @ params["reads"]
     hidden, cell = carry.hidden, carry.cell
     if hidden is None or cell is None:
         state = jnp.tanh(before)
     else:
         state, cell = hidden, cell = lstm_step(before + hidden @ params["hidden"], cell)
-    said = state @ params["heads"] + params["heads_bias"]
+    said = now.said + state @ params["heads"]
     ends = [sum(heads.sizes[: k + 1]) for k in range(len(heads.sizes) - 1)]
     keys, strengths, gates, shifts, exponents, erase, add = jnp.split(said, ends, axis=-1)
 
@@ -93,6 +101,50 @@ def step(params: Mapping[str, Array], heads: Heads, carry: Carry, driven: Array)
     )
     features = jnp.concatenate([state, reads.reshape(len(reads), -1)], axis=-1)
     return Carry(memory, weightings, reads, hidden, cell), features
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def machine(heads: Heads, params: Mapping[str, Array], start: Carry, inputs: Now) -> Array:
+    """Features [T, B, C + R D] of all steps; params and one step as in ``step``, inputs [T, B, ...].
+
+    The gradient of a matrix is one product over all steps, sum_t before_t (dL / d after_t)': the scan of the backward
+    pass would read and write all of it at each.
+    """
+    return _features(heads, params, start, inputs)
+
+
+def _features(heads: Heads, params: Mapping[str, Array], start: Carry, inputs: Now) -> Array:
+    return jax.lax.scan(lambda carry, now: step(params, heads, carry, now), start, inputs)[1]
+
+
+def _forward(
+    heads: Heads, params: Mapping[str, Array], start: Carry, inputs: Now
+) -> tuple[Array, tuple[Any, ...]]:
+    features, pull = jax.vjp(lambda *given: _features(heads, params, *given), start, inputs)
+    return features, (features, pull, start, params)
+
+
+def _backward(heads: Heads, kept: tuple[Any, ...], slopes: Array) -> tuple[dict[str, Array], Carry, Now]:
+    features, pull, start, params = kept
+    of_start, of_inputs = pull(slopes)
+    states, reads = jnp.split(features, [features.shape[-1] - heads.read * heads.width], axis=-1)
+
+    def before(first: Array, values: Array) -> Array:
+        return jnp.concatenate([first.reshape(1, *values.shape[1:]), values[:-1]])
+
+    def product(entering: Array, slopes: Array) -> Array:
+        return jnp.einsum("tbi,tbo->io", entering, slopes)
+
+    of_params = {
+        "reads": product(before(start.reads, reads), of_inputs.driven),
+        "heads": product(states, of_inputs.said),
+    }
+    if "hidden" in params:
+        of_params["hidden"] = product(before(start.hidden, states), of_inputs.driven)
+    return of_params, of_start, of_inputs
+
+
+machine.defvjp(_forward, _backward)
 
 
 class NTM(nn.Module):
@@ -143,17 +195,17 @@ class NTM(nn.Module):
         params = {
             "reads": matrix("reads", self.read_heads * self.width, gates * self.size),
             "heads": matrix("heads", self.size, sum(heads.sizes)),
-            "heads_bias": self.param("heads_bias", zeros, (sum(heads.sizes),), self.param_dtype),
         }
         if self.controller == "lstm":
             params["hidden"] = matrix("hidden", self.size, gates * self.size)
         bias = self.param("bias", gates_bias if gates == 4 else zeros, (gates * self.size,), self.param_dtype)
 
+        said = self.param("heads_bias", zeros, (sum(heads.sizes),), self.param_dtype)
+
         # What the inputs add needs no memory: one product for all steps
         driven = jnp.moveaxis(x @ inputs + bias, 1, 0)
-        start = self._start(len(x))
-        _, features = jax.lax.scan(lambda carry, now: step(params, heads, carry, now), start, driven)
-        features = jnp.moveaxis(features, 0, 1)
+        now = Now(driven, jnp.broadcast_to(said, (*driven.shape[:2], len(said))))
+        features = jnp.moveaxis(machine(heads, params, self._start(len(x)), now), 0, 1)
         return outputs_of(LinearHead(self.num_outputs, name="head"), features, features, outputs)
 
     def _start(self, batch: int) -> Carry:

@@ -51,8 +51,9 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
         )
     without = ("data.deployment_priors", "metrics") if trained else ()
     here = values
-    if config.select == AUTO:  # what it stands for, the task says by the data, and ``claim`` compares that
-        here = {**values, "select": there.get("select")}
+    if config.select == AUTO and "select" in there:
+        # which it stands for the data say; once they are read ``claim`` compares it
+        here = {**values, "select": there["select"]}
     differing = differing_values(_comparable(there, without), _comparable(here, without))
     if set(differing) == {"seed"}:
         raise InputError(

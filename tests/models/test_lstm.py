@@ -1,6 +1,7 @@
 """The stacked LSTM beside PyTorch's with the same weights."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,9 +25,18 @@ def test_it_gives_what_pytorchs_lstm_gives_with_the_same_weights() -> None:
                 getattr(other, f"weight_{theirs}_l{layer}").copy_(weight)
             getattr(other, f"bias_ih_l{layer}").copy_(torch.tensor(np.array(params[f"layer{layer}_bias"])))
             getattr(other, f"bias_hh_l{layer}").zero_()
-        states = other(torch.tensor(x))[0].numpy()
-    expected = states @ np.asarray(params["head"]["kernel"]) + np.asarray(params["head"]["bias"])
-    np.testing.assert_allclose(jax.jit(model.apply)(variables, x), expected, rtol=1e-4, atol=1e-5)
+    states = other(torch.tensor(x))[0]
+    expected = states @ torch.tensor(np.asarray(params["head"]["kernel"]))
+    expected = expected + torch.tensor(np.array(params["head"]["bias"]))
+    np.testing.assert_allclose(
+        jax.jit(model.apply)(variables, x), expected.detach().numpy(), rtol=1e-4, atol=1e-5
+    )
+    torch.sin(expected).sum().backward()
+    slopes = jax.jit(jax.grad(lambda p: jnp.sin(model.apply({"params": p}, x)).sum()))(params)
+    for layer in range(3):
+        for theirs, own in (("weight_ih", "inputs"), ("weight_hh", "hidden"), ("bias_ih", "bias")):
+            expected_slope = getattr(other, f"{theirs}_l{layer}").grad.numpy().T
+            np.testing.assert_allclose(slopes[f"layer{layer}_{own}"], expected_slope, rtol=1e-3, atol=1e-5)
 
 
 def test_a_fresh_network_remembers() -> None:

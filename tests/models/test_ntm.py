@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imbal_jax.errors import InputError
-from imbal_jax.models import NTM, make_model
+from imbal_jax.models import NTM, make_model, ntm
 from imbal_jax.models.ntm import CONSTANT
 
 SMALL = {"size": 7, "places": 6, "width": 4}
@@ -110,6 +110,28 @@ def test_the_machine_is_the_one_written_out(options: dict[str, Any]) -> None:
         np.testing.assert_allclose(
             written_out(variables["params"], one, model), expected, rtol=2e-3, atol=2e-3
         )
+
+
+@pytest.mark.parametrize("controller", ["feed_forward", "lstm"])
+def test_the_gradients_that_are_products_over_all_steps_are_those_of_the_scan(controller: str) -> None:
+    x = sequences()
+    model = make_model("ntm", num_outputs=3, **SMALL, read_heads=2, controller=controller)
+    params = initial(model, x, 0.5)["params"]
+    taken = []
+
+    def kept(heads: Any, *given: Any) -> jax.Array:
+        taken.append((heads, given))
+        return ntm._features(heads, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ntm, "machine", kept)
+        expected = jax.jit(jax.grad(lambda p: jnp.sin(model.apply({"params": p}, x)).sum()))(params)
+    found = jax.jit(jax.grad(lambda p: jnp.sin(model.apply({"params": p}, x)).sum()))(params)
+    assert len(taken) == 1
+    for path, slope in jax.tree_util.tree_leaves_with_path(expected):
+        other = dict(jax.tree_util.tree_leaves_with_path(found))[path]
+        np.testing.assert_allclose(other, slope, rtol=1e-3, atol=1e-4, err_msg=str(path))
+        assert np.abs(slope).max() > 0
 
 
 def test_a_machine_for_copying_has_as_many_parameters_as_counted_from_the_paper() -> None:
