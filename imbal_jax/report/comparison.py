@@ -34,10 +34,11 @@ def comparison(study: Study, means: Study, averages: Study | None = None) -> str
         f"mean over the classes counts each class the same, however rare.{bold}</p>"
     )
     headings = ["method", *NAMES.values()]
-    differences = DIFFERENCES if len(runs) > 1 else ""
+    differences = _of_differences(study.grouped_by) if len(runs) > 1 else ""
     classes = [_of_class(study, k) for k in (*study.shown, *_others(study))]
     seeds = _over_seeds(means) if any(len(means.seeds(i)) > 1 for i in range(len(runs))) else ""
-    by_class = f"<p class=muted>{_of_precision(study)}</p>{grouped(headings, classes, 'wide')}{METHOD}"
+    intervals = _of_intervals(study.grouped_by)
+    by_class = f"<p class=muted>{_of_precision(study)}</p>{grouped(headings, classes, 'wide')}{intervals}"
     return (
         f'<ul class="plain">{items}</ul>{text}{grouped(headings, [_of_mean(means)], "wide")}{differences}{seeds}'
         f"{_averaged(averages) if averages else ''}"
@@ -45,17 +46,21 @@ def comparison(study: Study, means: Study, averages: Study | None = None) -> str
     )
 
 
-DIFFERENCES = (
-    "<p class=muted>Differences are of the same resampled patients: an interval that leaves out 0 is a difference "
-    "that the sampling of patients does not explain; among many metrics and methods some such intervals "
-    "are chance.</p>"
-)
-METHOD = (
-    "<p class=muted>Intervals are two-sided 95&nbsp;% ones, by patient: of sensitivity, specificity and precision "
-    "Wilson's, with the images of a patient counted as fewer by the design effect (Rao and Scott, Biometrics 1992); "
-    "of AUROC DeLong's (Obuchowski, Biometrics 1997); of the others, and of the means over the classes, the "
-    "percentiles of a bootstrap. They hold for one class at a time.</p>"
-)
+def _of_differences(grouped_by: str) -> str:
+    return (
+        f"<p class=muted>Differences are of the same resampled {grouped_by}s: an interval that leaves out 0 is a "
+        f"difference that the sampling of {grouped_by}s does not explain; among many metrics and methods some such "
+        "intervals are chance.</p>"
+    )
+
+
+def _of_intervals(grouped_by: str) -> str:
+    return (
+        f"<p class=muted>Intervals are two-sided 95&nbsp;% ones, by {grouped_by}: of sensitivity, specificity and "
+        f"precision Wilson's, with the images of a {grouped_by} counted as fewer by the design effect (Rao and "
+        "Scott, Biometrics 1992); of AUROC DeLong's (Obuchowski, Biometrics 1997); of the others, and of the means "
+        "over the classes, the percentiles of a bootstrap. They hold for one class at a time.</p>"
+    )
 
 
 def _others(study: Study) -> list[int]:
@@ -85,7 +90,8 @@ def _over_seeds(study: Study) -> str:
     return (
         "<p>A method that was trained with several seeds is shown by their mean; ± is the standard deviation over "
         "the seeds (n − 1), which the chance in training causes, and the interval that of the mean over resampled "
-        "patients. Counts of single classes, and the sections below, are those of the first seed of each method.</p>"
+        f"{study.grouped_by}s. Counts of single classes, and the sections below, are those of the first seed of each "
+        "method.</p>"
         f"{fold('Each run', table(headings, rows))}"
     )
 

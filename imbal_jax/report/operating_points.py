@@ -12,7 +12,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.metrics import Interval, wilson
 from imbal_jax.metrics.labels import one_against_rest
 from imbal_jax.report.decisions import probabilities
-from imbal_jax.report.html import Html, bracket, figures, first_shown, method
+from imbal_jax.report.html import Html, bracket, counted, figures, first_shown, method
 from imbal_jax.report.rates import rates
 from imbal_jax.report.resampling import rate_interval
 from imbal_jax.report.result import RunResult
@@ -33,8 +33,9 @@ def operating_points(study: Study) -> str:
             f"<aside><b>Not kept on test</b>: {'; '.join(missed)}. The whole interval lies below what the rule asks: "
             "choose the threshold on more positives, or with a confidence.</aside>"
         )
-    sure = CONFIDENCE if any("confidence" in rule for rule in _rules(study)) else ""
-    return f"{text}{first_shown(HEADINGS, groups, SHOWN, 'Operating points of')}{VALIDATION}{sure}"
+    sure = _of_confidence(study.grouped_by) if any("confidence" in rule for rule in _rules(study)) else ""
+    points = first_shown(HEADINGS, groups, SHOWN, "Operating points of")
+    return f"{text}{points}{_of_validation(study.grouped_by)}{sure}"
 
 
 HEADINGS = [
@@ -44,14 +45,20 @@ HEADINGS = [
     "images called per\N{NO-BREAK SPACE}1,000, test",
 ]
 SHOWN = 3  # classes, the rarest; the others are folded
-VALIDATION = (
-    "<p class=muted>Intervals are two-sided 95 % ones, by patient. Those of validation take the threshold as given, "
-    "though it was chosen there: they are too short and biased upwards.</p>"
-)
-CONFIDENCE = (
-    "<p class=muted>A rule <i>with confidence</i> asks that of a one-sided lower bound, by patient: at 95 % "
-    "confidence, 19 in 20 thresholds chosen so keep the rate on new patients.</p>"
-)
+
+
+def _of_validation(grouped_by: str) -> str:
+    return (
+        f"<p class=muted>Intervals are two-sided 95 % ones, by {grouped_by}. Those of validation take the threshold "
+        "as given, though it was chosen there: they are too short and biased upwards.</p>"
+    )
+
+
+def _of_confidence(grouped_by: str) -> str:
+    return (
+        f"<p class=muted>A rule <i>with confidence</i> asks that of a one-sided lower bound, by {grouped_by}: at "
+        f"95 % confidence, 19 in 20 thresholds chosen so keep the rate on new {grouped_by}s.</p>"
+    )
 
 
 def _rules(study: Study) -> list[str]:
@@ -77,7 +84,7 @@ def _heading(study: Study, k: int) -> Html:
     for point in (run.points[k] for run in study.runs if run.points):
         on = f"{_rule(point)}, on {point.n_positive:,} positive{'' if point.n_positive == 1 else 's'}"
         if point.positive_patients is not None:
-            on += f" of {point.positive_patients:,} patient{'' if point.positive_patients == 1 else 's'}"
+            on += f" of {counted(point.positive_patients, study.grouped_by)}"
         lines.append(on)
     small = f" <small>{'; '.join(dict.fromkeys(lines))}</small>" if lines else ""
     return Html(f"{escape(study.classes[k])}{small}")

@@ -68,7 +68,7 @@ def _rule(study: Study) -> str:
 
 def _bands(study: Study) -> str:
     of = "" if len(study.runs) <= BANDS else f" of {method(study.runs, study.winner)}"
-    return f"Bands{of}: pointwise 95&nbsp;% intervals of a bootstrap of patients, stratified by class."
+    return f"Bands{of}: pointwise 95&nbsp;% intervals of a bootstrap of {study.grouped_by}s, stratified by class."
 
 
 def _class_curves(study: Study, k: int) -> str:
