@@ -1,7 +1,7 @@
 """Heads that compare features with stored ones: class prototypes, a key-value memory, attention over a support set.
 
-All read a support of keys [C, M, D]: M slots a class, of which the first ``filled[c]`` hold a key; the value of a slot
-is its class. One slot a class that holds the class mean makes a prototype head.
+All read a support of keys [C, M, D]: M slots a class, of which the first ``filled[c]`` hold a key; the value of a
+slot is its class. One slot a class that holds the class mean makes a prototype head.
 """
 
 from typing import Literal

@@ -162,9 +162,7 @@ class SecondStageNetwork:
         """Log probabilities [B, C] of features [B, D], by their similarity to what the memory holds."""
         keys, filled = memory["keys"], memory["filled"]
         if self.kind == "attention_head":
-            logs: Any = ATTENTION.apply(
-                {"params": params["attention"]}, features, keys, filled, train=train
-            )
+            logs: Any = ATTENTION.apply({"params": params["attention"]}, features, keys, filled, train=train)
             return logs
         scores = params["strength"] * similarity(features, keys, self.distance)
         return class_log_probabilities(scores, filled)

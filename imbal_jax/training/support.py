@@ -23,7 +23,9 @@ class Support:
     strength: float
 
 
-def write_support(method: Method, features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Support:
+def write_support(
+    method: Method, features: np.ndarray, labels: np.ndarray, classes: int, seed: int
+) -> Support:
     """What ``method`` keeps of the training features [N, D] with int ``labels`` [N]; no gradient is taken.
 
     The strength is ``method.memory_strength``, or, where that is 0, ``fit_strength``'s. Raises InputError for a class
@@ -91,7 +93,9 @@ def prototype_strength(features: np.ndarray, labels: np.ndarray, classes: int, d
     points, labels = points[asked], labels[asked]
     scores = _similarity(points, means, distance)
     without = (sums[labels] - points) / (counts[labels] - 1)[:, None]
-    own = np.einsum("nd,nd->n", points, _unit(without)) if distance == "cosine" else -_squares(points - without)
+    own = (
+        np.einsum("nd,nd->n", points, _unit(without)) if distance == "cosine" else -_squares(points - without)
+    )
     scores[np.arange(len(points)), labels] = own
     return fit_strength(scores[:, :, None], labels, np.ones(classes, np.int32), distance)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestCentroid
@@ -27,13 +27,15 @@ def test_a_rare_class_keeps_all_and_a_common_one_as_many_as_there_is_room_for() 
     for c in range(3):
         kept = support.keys[c, : support.filled[c]]
         assert len(np.unique(kept, axis=0)) == len(kept)
-        assert all((FEATURES[LABELS == c] == key).all(axis=1).any() for key in kept)
+        assert all((FEATURES[c == LABELS] == key).all(axis=1).any() for key in kept)
     assert not support.keys[2, 3:].any()
 
 
 def test_what_is_kept_depends_on_the_seed_and_on_its_own_class_only() -> None:
     first = rows_to_keep(LABELS, 3, 10, seed=0)
-    for again, other in zip(rows_to_keep(LABELS, 3, 10, seed=0), rows_to_keep(LABELS, 3, 10, seed=1), strict=True):
+    for again, other in zip(
+        rows_to_keep(LABELS, 3, 10, seed=0), rows_to_keep(LABELS, 3, 10, seed=1), strict=True
+    ):
         assert any((again == kept).all() for kept in first if len(kept) == len(again))
         assert len(other) == len(again)
     assert (rows_to_keep(LABELS, 3, 10, seed=1)[0] != first[0]).any()
@@ -73,11 +75,10 @@ def test_the_strength_of_a_memory_has_the_least_leave_one_out_loss_over_its_keys
     rows = np.concatenate([keys[:n] for keys, n in zip(support.keys, support.filled, strict=True)])
     classes = np.repeat([0, 1, 2], support.filled)
     cosines = cosine_similarity(rows)
+    np.fill_diagonal(cosines, -np.inf)
     losses = []
     for strength in STRENGTHS:
-        weights = np.exp(strength * cosines)
-        np.fill_diagonal(weights, 0)
-        shares = weights @ np.eye(3)[classes] / weights.sum(axis=1, keepdims=True)
+        shares = np.maximum(softmax(strength * cosines, axis=1) @ np.eye(3)[classes], 1e-300)
         of_class = [-np.log(shares[classes == c, c]).mean() for c in range(3)]
         losses.append(np.mean(of_class))
     assert support.strength == STRENGTHS[int(np.argmin(losses))]
