@@ -31,8 +31,11 @@ def write_support(
     The strength is ``method.memory_strength``, or, where that is 0, ``fit_strength``'s. Raises InputError for a class
     without items.
     """
-    rows = rows_to_keep(labels, classes, slots_of(method), seed)
-    support = with_rows(method, features, labels, rows)
+    keys = np.zeros((classes, slots_of(method), features.shape[1]), np.float32)
+    filled = np.zeros(classes, np.int32)
+    for c in range(classes):
+        keys[c], filled[c] = with_rows(method, features, labels == c, kept_rows(labels, c, method, seed))
+    support = Support(keys, filled, 1.0)
     strength = method.memory_strength
     if not strength and method.second_stage == "prototype_head":
         strength = prototype_strength(features, labels, classes, method.memory_distance)
@@ -46,27 +49,28 @@ def slots_of(method: Method) -> int:
     return 1 if method.second_stage == "prototype_head" else method.memory_size
 
 
-def rows_to_keep(labels: np.ndarray, classes: int, slots: int, seed: int) -> list[np.ndarray]:
-    """Of each class, at most ``slots`` of its rows, drawn without replacement; of a class with fewer, all."""
-    kept = []
-    for c in range(classes):
-        rows = np.flatnonzero(labels == c)
-        if not rows.size:
-            raise InputError(f"class {c} has no items: a memory keeps at least one of each class")
-        # a stream for each class: what is kept of one does not depend on the others
-        kept.append(np.sort(np.random.default_rng([seed, c]).permutation(rows)[:slots]))
-    return kept
+def kept_rows(labels: np.ndarray, cls: int, method: Method, seed: int) -> np.ndarray:
+    """At most ``memory_size`` rows of a class, drawn without replacement; all, where there are fewer."""
+    rows = np.flatnonzero(labels == cls)
+    if not rows.size:
+        raise InputError(f"class {cls} has no items: a memory keeps at least one of each class")
+    # a stream for each class: what is kept of one does not depend on the others
+    return np.sort(np.random.default_rng([seed, cls]).permutation(rows)[: method.memory_size])
 
 
-def with_rows(method: Method, features: np.ndarray, labels: np.ndarray, rows: list[np.ndarray]) -> Support:
-    """The support of strength 1 that holds these rows of each class, or the mean of all its rows."""
+def with_rows(
+    method: Method, features: np.ndarray, of_class: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The slots [M, D] of one class, and how many are filled: with features at ``rows``, or the mean of the class.
+
+    of_class: bool [N].
+    """
+    slots = np.zeros((slots_of(method), features.shape[1]), np.float32)
+    kept = features[rows]
     if method.second_stage == "prototype_head":
-        means = [class_mean(features[labels == c], method.memory_distance) for c in range(len(rows))]
-        return Support(np.stack(means)[:, None], np.ones(len(rows), np.int32), 1.0)
-    keys = np.zeros((len(rows), method.memory_size, features.shape[1]), np.float32)
-    for own, kept in zip(keys, rows, strict=True):
-        own[: len(kept)] = features[kept]
-    return Support(keys, np.array([len(kept) for kept in rows], np.int32), 1.0)
+        kept = class_mean(features[of_class], method.memory_distance)[None]
+    slots[: len(kept)] = kept
+    return slots, len(kept)
 
 
 def class_mean(features: np.ndarray, distance: Distance) -> np.ndarray:
