@@ -51,8 +51,8 @@ def enroll(run: Path, folder: Path, out: Path | None = None, *, console: Console
     called as it is and as ``folder``.
 
     Prints what that costs the old classes on the run's test split, and how the new ones do on images of theirs that
-    ``folder`` holds out. Calibration and thresholds are fitted again on validation; without an image of each new class
-    there, the probabilities stay those of the head.
+    ``folder`` holds out. Calibration and thresholds are fitted again on validation; without an image of each new
+    class there, the probabilities stay those of the head.
 
     Raises InputError for a run without such a head, for images of no further class, for an ``out`` that exists, and
     where the data of ``run`` are not where they were.

@@ -73,6 +73,6 @@ def _found(after: RunOutputs, count: int, cls: int) -> str:
     low, high = bootstrap(metrics.auroc, truth, scores, groups=after.groups)
     false = (called[:count] == cls).mean()
     return (
-        f"{name}: {own.sum():,} images held out, sensitivity {(called == cls)[own].mean():.3f}; AUROC against the test "
-        f"images of the run {area:.3f} ({low:.3f} to {high:.3f}); {false:.3f} of those are called {name}"
+        f"{name}: {own.sum():,} images held out, sensitivity {(called == cls)[own].mean():.3f}; AUROC against the "
+        f"test images of the run {area:.3f} ({low:.3f} to {high:.3f}); {false:.3f} of those are called {name}"
     )

@@ -39,7 +39,7 @@ def write_dark(folder: Path, number: int, *, seed: int = 1) -> None:
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of both heads and of their first stage, and the folders new (train and test) and plain (no held-out part)."""
+    """Runs of both heads and of their first stage; the folders new (train and test) and plain (nothing held out)."""
     folder = tmp_path_factory.mktemp("enroll")
     write_dark(folder / "new" / "train" / "dark", 5)
     write_dark(folder / "new" / "test" / "dark", 6, seed=2)

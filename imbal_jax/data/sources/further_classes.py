@@ -21,7 +21,7 @@ from imbal_jax.errors import InputError
 
 @dataclass(frozen=True)
 class ImagesJoined:
-    """Images at ``places``, counted through ``first`` and on through ``second``; those on disk are read when indexed."""
+    """Images at ``places``, counted through ``first`` and on through ``second``; those on disk are read late."""
 
     first: Images
     second: Images
@@ -65,7 +65,7 @@ def read_further_classes(
     say: Callable[[str], None],
     progress: Progress | None = None,
 ) -> dict[str, Dataset]:
-    """The parts train, and where the folder has them validation and test, of the images of other classes than ``known``.
+    """The parts train, validation and test (these may be empty) of the images of other classes than ``known``.
 
     where: folders that are called as their classes (CLASS/name.png; train/CLASS/name.png and test/CLASS/name.png), or
     files and a table of labels as ``labelled_folder.read_folder`` finds it, in which a column split or such folders
@@ -77,8 +77,8 @@ def read_further_classes(
     """
     if geometry is None:
         raise InputError(
-            "nothing is known of how the training images were made, so that pictures of further classes cannot be made "
-            "alike: train on pictures or on records that say how"
+            "nothing is known of how the training images were made, so that pictures of further classes cannot be "
+            "made alike: train on pictures or on records that say how"
         )
     if not where.is_dir():
         raise InputError(f"no folder {where}")

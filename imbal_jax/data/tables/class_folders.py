@@ -23,8 +23,9 @@ def class_folder_table(files: Sequence[str], *, lone: bool = False) -> TextTable
     the next folder on the way to the file does. Files without one have no row. Rows are numbered from 1 in the order
     of ``files``. lone: there may be one class, so that the first folder names it, also where all files share that.
 
-    Raises InputError for fewer than two classes (of a lone one, for none), for names that say nothing, for folders beside train and test, and
-    for folders that are patients or studies by their names or number, none of which is quoted.
+    Raises InputError for fewer than two classes (of a lone one, for none), for names that say nothing, for folders
+    beside train and test, and for folders that are patients or studies by their names or number, none of which is
+    quoted.
     """
     ways = {path: [plain_text(part) for part in path.split("/")[:-1]] for path in files}
     _check_beside_parts(list(ways.values()))
