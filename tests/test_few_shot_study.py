@@ -1,6 +1,7 @@
 """The intervals and the draws of the few-shot study, benchmarks/few_shot.py."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _benchmarks(request: pytest.FixtureRequest) -> None:
+def _benchmarks() -> Iterator[None]:
     sys.path.insert(0, str(BENCHMARKS))
-    request.addfinalizer(lambda: sys.path.remove(str(BENCHMARKS)))
+    yield
+    sys.path.remove(str(BENCHMARKS))
 
 
 def scored(seed: int = 0, images: int = 300):
