@@ -100,6 +100,21 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Enroll:
+    """Add classes to a finished run of prototype_head or memory_head: its memory grows, nothing is trained.
+
+    Writes a run of its own, and prints what the new classes cost the old ones on the run's test images.
+    """
+
+    # WORKDIR/METHOD, or WORKDIR/METHOD/seedN where there are several seeds.
+    run: Annotated[Path, Positional, tyro.conf.arg(metavar="RUN")]
+    # Images in folders called as their classes (CLASS, or train/CLASS and test/CLASS), or with a table of labels.
+    new: Annotated[Path, Positional, tyro.conf.arg(metavar="NEW_DIR")]
+    # The workdir to make; WORKDIR-NEW_DIR, beside the run's own, if left out.
+    out: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Methods:
     """List the methods of the catalogue, or what one of them is."""
 
@@ -115,6 +130,7 @@ USAGE = """usage: imbal-jax COMMAND ...
   imbal-jax predict RUN PATH [--out predictions.csv] [--key-file FILE] [--names FILE]
   imbal-jax export RUN [--out DIR]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
+  imbal-jax enroll RUN NEW_DIR [--out DIR]
   imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
   imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
   imbal-jax benchmark SUITE [--out DIR] [--workers N] [--shard I/N] [--list] [--report] [--rerun KEY]
@@ -308,6 +324,15 @@ def compare(words: list[str]) -> int:
     return 0
 
 
+def enroll(words: list[str]) -> int:
+    """``enroll RUN NEW_DIR [--out DIR]``"""
+    options = parse_command(Enroll, words, name="enroll")
+    from imbal_jax.runs.enroll import enroll as enroll_classes
+
+    enroll_classes(options.run, options.new, options.out)
+    return 0
+
+
 def ingest(words: list[str]) -> int:
     """``ingest DICOM_DIR --labels FILE --out DIR [options]``"""
     from imbal_jax.data.ingest.options import IngestOptions
@@ -356,6 +381,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "predict": predict,
     "export": export,
     "compare": compare,
+    "enroll": enroll,
     "ingest": ingest,
     "prepare": prepare,
     "benchmark": benchmark,

@@ -403,6 +403,7 @@ def test_second_stages_share_one_first_stage_and_leave_its_features_alone(
     pictures: Path, tmp_path: Path
 ) -> None:
     names = ("crt", "lws", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap")
+    names += ("prototype_head", "memory_head", "attention_head")
     methods = tuple(
         replace(METHODS[name], second_epochs=0.5 * bool(METHODS[name].second_epochs)) for name in names
     )

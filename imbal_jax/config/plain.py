@@ -71,4 +71,6 @@ def what_counts(values: Mapping[str, Any]) -> dict[str, Any]:
     manner = ("devices", "resident", "save_minutes", "max_nonfinite")
     train = {key: value for key, value in values["train"].items() if key not in manner}
     data = {key: value for key, value in values["data"].items() if key not in ("dir", "download", "workers")}
+    if not data.get("enrolled"):  # which runs of before it was an option do not have
+        data.pop("enrolled", None)
     return {**values, "train": train, "data": data}

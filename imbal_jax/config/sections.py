@@ -102,6 +102,9 @@ class Data:
     # contests); rows, the same along the rows; relative, down the columns, each start counted from the end of the run
     # before, the first from 0 (SIIM-ACR Pneumothorax).
     run_lengths: Literal["columns", "rows", "relative"] | None = None
+    # Folders with images of further classes, read after the split as imbal-jax enroll reads them: CLASS/*.png,
+    # train/CLASS and test/CLASS, or with a labels.csv. Images of classes that the set has are left out.
+    enrolled: tuple[str, ...] = ()
     # DICOM grey-scale window: from the header, by percentiles, or none.
     voi: Literal["header", "percentile", "none"] = "header"
     # Fetch a public set that is missing, where its source allows.

@@ -14,6 +14,7 @@ from imbal_jax.data.folders.mask_sources import MaskOptions, find_masks
 from imbal_jax.data.folders.masked_folder import read_masked_folder
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.records.record_set import open_records
+from imbal_jax.data.sources.further_classes import read_further_classes, with_further
 from imbal_jax.data.sources.npz_file import npz_set
 from imbal_jax.data.sources.own import own_source
 from imbal_jax.data.sources.phantom import write_phantoms
@@ -75,7 +76,27 @@ def load(config: Config, folder: Path, say: Say = print, geometry: Geometry | No
         parts = read_sequences(config.data)
         return Splits(**parts, table=[{"split": name, "images": len(part)} for name, part in parts.items()])
     data, given = read(config.data, folder, say, geometry=geometry)
-    return split_as_asked(config, data, given, say)
+    splits = split_as_asked(config, data, given, say)
+    for where in config.data.enrolled:
+        splits = enrolled(splits, Path(where), folder, say)
+    return splits
+
+
+def enrolled(splits: Splits, where: Path, folder: Path, say: Say = print) -> Splits:
+    """``splits`` with the images of further classes in the folder ``where``, behind their own.
+
+    folder: where a cache may be written. Raises InputError as ``further_classes.read_further_classes``.
+    """
+    further = read_further_classes(
+        where, splits.classes, splits.train.geometry, folder / "cache", say, counter(say, "images read")
+    )
+    parts = with_further({name: getattr(splits, name) for name in SPLITS}, further)
+    labels = np.concatenate([part.labels for part in parts.values()])
+    groups = np.concatenate([part.groups for part in parts.values()])
+    ends = np.cumsum([len(part) for part in parts.values()])[:-1]
+    indices = dict(zip(parts, np.split(np.arange(len(groups)), ends), strict=True))
+    summary = split_summary(labels, groups, indices, parts["train"].classes)
+    return Splits(**parts, table=summary.rows())
 
 
 def split_as_asked(config: Config, data: Dataset, given: Indices | None = None, say: Say = print) -> Splits:

@@ -391,6 +391,30 @@ _RECIPES = (
         paper=_KANG,
     ),
     Method(
+        name="prototype_head",
+        second_stage="prototype_head",
+        memory_distance="euclidean",
+        summary="Plain training, then the distance to the class means: classes of five to twenty images, and classes "
+        "that imbal-jax enroll adds later.",
+        paper="Snell, Swersky and Zemel, Prototypical Networks for Few-Shot Learning, NeurIPS 2017",
+    ),
+    Method(
+        name="memory_head",
+        second_stage="memory_head",
+        summary="Plain training, then a memory of examples, 64 a class and all of a rare one, read by similarity: a "
+        "rare class of several kinds, and classes that imbal-jax enroll adds later.",
+        paper="Kaiser et al., Learning to Remember Rare Events, ICLR 2017",
+    ),
+    Method(
+        name="attention_head",
+        second_stage="attention_head",
+        second_epochs=10.0,
+        second_steps=100,
+        summary="Plain training, then attention over examples of every class, trained on balanced batches of "
+        "features: where a memory helps and its similarity could be better.",
+        paper="Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016",
+    ),
+    Method(
         name="mislas",
         mixing="mixup",
         mixing_alpha=1.0,

@@ -16,13 +16,23 @@ from imbal_jax.transforms.mixing import ALPHA, Mixing
 
 Deferred = Literal["weights", "composition", "loss"]
 SecondStage = Literal[
-    "none", "retrain", "scale", "head_and_scale", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"
-]
-TRAINED = ("retrain", "scale", "head_and_scale", "smote", "smoothed_bootstrap")
+    "none", "retrain", "scale", "head_and_scale", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap",
+    "prototype_head", "memory_head", "attention_head",
+]  # fmt: skip
+TRAINED = ("retrain", "scale", "head_and_scale", "smote", "smoothed_bootstrap", "attention_head")
 """The second stages that take steps; the others have a closed form."""
+
+GROWING = ("prototype_head", "memory_head")
+"""The second stages whose memory takes a further class without a gradient step."""
+
+WITH_SUPPORT = (*GROWING, "attention_head")
+"""The second stages that compare features with stored ones (``models.support``)."""
 
 Correction = Literal["none", "logit_adjusted", "prior", "em", "threshold"]
 Auxiliary = Literal["none", "sup_con", "balanced_contrastive"]
+
+MEMORY = ("memory_size", "memory_distance", "memory_strength")
+"""The fields of ``Method`` that only second stages with a support read."""
 
 LARGEST_POWER = 4.0
 """Of a count in a weight: 1 makes classes equal, and with 4 a float32 holds those of a billion images."""
@@ -74,7 +84,12 @@ class Method:
       second_stage: with the features frozen, train a new head on balanced batches (retrain), in which synthetic
         features fill up the rarer classes (smote, smoothed_bootstrap); or train a factor for each class (scale), or
         that and the head itself (head_and_scale); or scale the head's columns to one length (tau_norm), or replace
-        them by the class means (nearest_mean).
+        them by the class means (nearest_mean). Or keep features of the training split and compare with them: the
+        class means (prototype_head), examples (memory_head), examples under trained attention (attention_head).
+      memory_size: how many examples of a class memory_head and attention_head keep, drawn once; rarer classes keep
+        all. memory_distance: cosine, or squared euclidean; of the first two heads. memory_strength: what the
+        similarity is multiplied by before the softmax, 1 / temperature; 0: the value with the least leave-one-out
+        loss on the training features, classes weighing alike.
       second_epochs: length in epochs of the training split, whatever the length of the first stage: as many
         images as the split holds, drawn balanced. second_steps: minimum number of steps, for a small data set.
       second_loss: loss of the trained kinds. second_loss_options: name and value; the others keep the defaults.
@@ -116,6 +131,9 @@ class Method:
     second_steps: int = 0
     second_loss: str = "cross_entropy"
     second_loss_options: tuple[tuple[str, float], ...] = ()
+    memory_size: int = 64
+    memory_distance: Literal["cosine", "euclidean"] = "cosine"
+    memory_strength: float = 0.0
     correction: Correction = "none"
     correction_tau: float = 1.0
 
@@ -172,11 +190,14 @@ class Method:
             self._refuse("perturb_repeats perturbs the copies that resample=over makes: give that, too")
         if self.second_stage in TRAINED and not self.second_epochs:
             self._refuse(f"second_stage={self.second_stage} is trained: give second_epochs")
+        if self.memory_size < 1:
+            self._refuse(f"memory_size is {self.memory_size}, at least 1 example a class")
 
     def _check_numbers(self) -> None:
         """Refuse what is no amount, and a power that no weight could hold."""
         for name in (
-            "power", "hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "correction_tau",
+            "power", "hard_negatives", "auxiliary_weight", "second_epochs", "second_steps", "memory_strength",
+            "correction_tau",
         ):  # fmt: skip
             if not 0 <= getattr(self, name) < float("inf"):
                 self._refuse(f"{name} is {getattr(self, name)}, expected a finite number zero or above")
@@ -251,7 +272,9 @@ def definition(method: Method) -> dict[str, Any]:
 
     Two methods of one definition train alike, whatever version of the catalogue they come from.
     """
-    words = ("name", "summary", "paper")
+    words: tuple[str, ...] = ("name", "summary", "paper")
+    if method.second_stage not in WITH_SUPPORT:  # and runs of before these fields keep their definition
+        words += MEMORY
     kept = {f.name: getattr(method, f.name) for f in fields(method) if f.name not in words}
     kept["options"] = method.loss_options
     if method.mixing != "none":
@@ -272,6 +295,7 @@ def first_stage(method: Method, catalogue: Mapping[str, Method]) -> Method:
         "second_steps",
         "second_loss",
         "second_loss_options",
+        *MEMORY,
         "correction",
         "correction_tau",
     )
@@ -294,7 +318,7 @@ def static_part(method: Method) -> Method:
     runtime = (
         "name", "summary", "paper", "composition", "resample", "epoch", "perturb_repeats", "mixing_span", "weights",
         "power", "defer", "ramp", "rate_after", "second_stage", "second_epochs", "second_steps", "second_loss",
-        "second_loss_options", "correction", "correction_tau",
+        "second_loss_options", *MEMORY, "correction", "correction_tau",
     )  # fmt: skip
     beta = method.beta if "beta" in method.loss_row.reads else Method.beta
     bare: dict[str, Any] = {f.name: f.default for f in fields(method) if f.name in runtime}

@@ -118,6 +118,8 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         data, _ = read(whole, out, tell, classes=deployment.classes, geometry=geometry)
     else:
         here, there = (_split_of(data) for data in (config.data, model.config.data))
+        if here != there and here.enrolled == there.enrolled:  # those of the run's own set
+            config = replace(config, data=replace(config.data, enrolled=()))
         # the run's own images are where it left them
         splits = load(config, model.address.workdir if here == there else out, tell, geometry)
         if replace(here, dir=None) == replace(there, dir=None):

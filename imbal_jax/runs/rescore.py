@@ -1,21 +1,25 @@
 """``imbal-jax evaluate`` on a run's own data: the chosen checkpoints score the test split again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
 from imbal_jax.config import Config
 from imbal_jax.console import make_console, say
 from imbal_jax.data.load import Splits, load
+from imbal_jax.engine.state import TrainState
 from imbal_jax.methods import Method, static_part
 from imbal_jax.report import RunResult
 from imbal_jax.runs.address import RunAddress, find_runs
 from imbal_jax.runs.claim import claim
 from imbal_jax.runs.data_claim import claim_geometry, claim_splits
+from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_deploy, check_rules
 from imbal_jax.runs.lock import locked
 from imbal_jax.runs.outputs import RunOutputs, read_result, with_deployment_priors
@@ -27,6 +31,7 @@ from imbal_jax.tasks import Task, task_for
 from imbal_jax.training.build import make_mesh
 from imbal_jax.training.composition import compose, predicting_method, steps_of
 from imbal_jax.training.inference import batch_of, evaluator, on_data, tiles_of
+from imbal_jax.training.network import Network, SecondStageNetwork
 
 
 def rescore(
@@ -63,7 +68,12 @@ def _rescore(
         folder, method = address.folder, address.definition()
         of_seed = replace(config, seed=address.seed)
         if runs is None or address in runs:
-            _score_again(of_seed, method, task, splits, folder, mesh).write(folder)
+            before = read_result(folder)
+            restored = restore_state(of_seed, method, splits.train, folder, mesh, before["best_step"])
+            # only then do they differ from those of the training split, and a damaged file is written again
+            statistics = Deployment.read(folder).inputs.statistics if config.data.enrolled else None
+            again = score_restored(of_seed, method, task, splits, restored, mesh, before, statistics)
+            again.write(folder)
         scored = RunOutputs.read(folder)
         assert scored is not None  # the run is finished
         moved = with_deployment_priors(method, scored, target)
@@ -76,11 +86,22 @@ def _rescore(
     return results
 
 
-def _score_again(
-    config: Config, method: Method, task: Task, splits: Splits, folder: Path, mesh: Mesh
+def score_restored(
+    config: Config,
+    method: Method,
+    task: Task,
+    splits: Splits,
+    restored: tuple[Network | SecondStageNetwork, TrainState],
+    mesh: Mesh,
+    numbers: Mapping[str, Any],
+    statistics: Mapping[str, np.ndarray] | None = None,
 ) -> RunOutputs:
-    before = read_result(folder)
-    network, state = restore_state(config, method, splits.train, folder, mesh, before["best_step"])
+    """``score_run`` of a network and its state.
+
+    numbers: best_step, seconds and skipped of the run. statistics: by which the training standardised images; None:
+    those of ``splits.train``.
+    """
+    network, state = restored
     total = steps_of(config, method, splits.train)
     _, shared = compose(config, method, task, splits.train, mesh.size, total)
     run = evaluator(
@@ -92,6 +113,17 @@ def _score_again(
         config.train.mirror_scores,
         tiles=tiles_of(config.patch),
     )
+    if statistics is not None:
+        shared = replace(shared, **statistics)
     predictions = on_data(run, task, state.evaluation_variables, shared.statistics)
-    numbers = {"step": before["best_step"], "seconds": before["seconds"], "skipped": before["skipped"]}
-    return score_run(config, method, task, splits, shared, predictions, **numbers)
+    return score_run(
+        config,
+        method,
+        task,
+        splits,
+        shared,
+        predictions,
+        step=numbers["best_step"],
+        seconds=numbers["seconds"],
+        skipped=numbers["skipped"],
+    )

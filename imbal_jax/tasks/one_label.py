@@ -107,6 +107,9 @@ class OneLabel(Classification):
     def training_priors(self, method: Method, arrays: Any) -> np.ndarray:
         """The priors under which the softmax is a posterior, as far as the loss is proper."""
         stream = np.asarray(arrays.priors, np.float64)
+        if method.second_stage == "memory_head":  # every slot has one say
+            slots = np.minimum(np.asarray(arrays.counts, np.float64), method.memory_size)
+            return slots / slots.sum()
         if method.second_stage != "none":
             return np.full(len(stream), 1 / len(stream))
         if method.loss_row.priors_removed:

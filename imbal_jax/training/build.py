@@ -226,7 +226,7 @@ def build(
     network, variables = build_network(config, method, train)
     if method.second_stage == "none":
         return network, variables
-    stage = SecondStageNetwork(network, method.second_stage)
+    stage = SecondStageNetwork.of(network, method)
     return stage, stage.init(keys.second_stage_variables(config.seed), variables)
 
 

@@ -11,7 +11,7 @@ from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.engine import keys
 from imbal_jax.errors import InputError, named
-from imbal_jax.methods import TRAINED, Method
+from imbal_jax.methods import TRAINED, WITH_SUPPORT, Method
 from imbal_jax.priors import class_counts
 from imbal_jax.sampling import Plan, make_plan, plan_counts, resample
 from imbal_jax.sampling.episodes import ways_support
@@ -165,7 +165,8 @@ def second_stage_method(method: Method) -> Method:
         composition="balanced",
         loss=method.second_loss,
         options=method.second_loss_options,
-        head=method.head,
+        # similarities are no cosine logits, which a scale would multiply
+        head="linear" if method.second_stage in WITH_SUPPORT else method.head,
     )
 
 

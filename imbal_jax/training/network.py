@@ -9,12 +9,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from imbal_jax.engine import keys
-from imbal_jax.methods import Method
+from imbal_jax.methods import WITH_SUPPORT, Method
 from imbal_jax.models.head import HEADS
 from imbal_jax.models.own import PlainModel
 from imbal_jax.models.projection import ProjectionHead
+from imbal_jax.models.support import Distance, SupportAttention, class_log_probabilities, similarity
 
 Variables = Mapping[str, Any]
+
+ATTENTION = SupportAttention()
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,32 @@ class Network:
 
 @dataclass(frozen=True)
 class SecondStageNetwork:
-    """Frozen features under what is trained: a head, a factor for each class, or both.
+    """Frozen features under what is trained or stored: a head, a factor for each class, both, or a support.
 
     ``variables``: ``params`` has the ``head``, the ``scale`` [C], or both; ``frozen`` the whole first stage, and its
-    other collections beside it. kind: as ``Method.second_stage``.
+    other collections beside it. Of a head with a support, ``memory`` has its ``keys`` [C, M, D] and ``filled`` [C]
+    (``models.support``), and ``params`` the ``strength`` or the ``attention``. kind: as ``Method.second_stage``.
+    slots: M. distance: as ``Method.memory_distance``.
     """
 
     network: Network
     kind: str
+    slots: int = 0
+    distance: Distance = "cosine"
+
+    @staticmethod
+    def of(network: Network, method: Method) -> "SecondStageNetwork":
+        """That of ``method``; methods whose second stage is the same share it."""
+        kind = method.second_stage
+        if kind not in WITH_SUPPORT:
+            return SecondStageNetwork(network, kind)
+        slots = 1 if kind == "prototype_head" else method.memory_size
+        distance = "cosine" if kind == "attention_head" else method.memory_distance
+        return SecondStageNetwork(network, kind, slots, distance)
 
     def init(self, key: jax.Array, trained: Variables) -> dict[str, Any]:
-        """The variables at the start, on those that the first stage left: a new head, factors of 1, or its own head
-        and factors of 1."""
+        """The variables at the start, on those that the first stage left: a new head, factors of 1, its own head and
+        factors of 1, or an empty support."""
         frozen = {**trained, "frozen": trained["params"]}
         classes = trained["params"]["head"]["kernel"].shape[1]
         scale = {"scale": jnp.ones(classes)}
@@ -111,6 +128,13 @@ class SecondStageNetwork:
             head = jax.tree.map(lambda p: jnp.array(p, copy=True), trained["params"]["head"])
             return {**frozen, "params": {"head": head, **scale}}
         width = trained["params"]["head"]["kernel"].shape[0]
+        if self.kind in WITH_SUPPORT:
+            keys, filled = jnp.zeros((classes, self.slots, width)), jnp.zeros(classes, jnp.int32)
+            params = {"strength": jnp.ones(())}
+            if self.kind == "attention_head":
+                query = jnp.zeros((1, width))
+                params = {"attention": ATTENTION.init(key, query, keys, filled, train=False)["params"]}
+            return {**frozen, "params": params, "memory": {"keys": keys, "filled": filled}}
         return {**frozen, "params": {"head": self._head(classes).init(key, jnp.zeros((1, width)))["params"]}}
 
     def apply(
@@ -121,14 +145,27 @@ class SecondStageNetwork:
         if inputs.ndim == 2:
             features = inputs
         else:
-            others = {k: v for k, v in variables.items() if k not in ("params", "frozen")}
+            others = {k: v for k, v in variables.items() if k not in ("params", "frozen", "memory")}
             features = self.network.features({**others, "params": frozen}, inputs)
         features = jax.lax.stop_gradient(features)
         params = variables["params"]
+        if self.kind in WITH_SUPPORT:
+            return self._compared(params, variables["memory"], features, train=train)
         head = self._head(frozen["head"]["kernel"].shape[1])
         kept = params["head"] if "head" in params else jax.lax.stop_gradient(frozen["head"])
         logits = head.apply({"params": kept}, features)
         return params["scale"] * logits if "scale" in params else logits
+
+    def _compared(
+        self, params: Variables, memory: Variables, features: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """Log probabilities [B, C] of features [B, D], by their similarity to what the memory holds."""
+        keys, filled = memory["keys"], memory["filled"]
+        if self.kind == "attention_head":
+            logs: Any = ATTENTION.apply({"params": params["attention"]}, features, keys, filled, train=train)
+            return logs
+        scores = params["strength"] * similarity(features, keys, self.distance)
+        return class_log_probabilities(scores, filled)
 
     def judged(self, variables: Variables, inputs: jax.Array) -> dict[str, Any]:
         """What a loss is given in training."""

@@ -86,10 +86,10 @@ class FeaturePipeline:
     Every class is drawn as if it had been filled up to n_max items, the size of the largest class. For a class of n_c
     items, a share n_c / n_max of its draws are real items; the others are points between an item and a neighbour of
     its class (smote, Chawla et al., JAIR 2002) or from a kernel around an item (smoothed_bootstrap). The largest
-    class has real items only.
+    class has real items only. Of originals, every draw is a real item.
     """
 
-    kind: Literal["smote", "smoothed_bootstrap"]
+    kind: Literal["smote", "smoothed_bootstrap", "originals"]
 
     def from_device(self, resident: Resident, step: jax.Array, shard: jax.Array | None) -> dict[str, Any]:
         """The batch of ``step``; pure, and the same global batch for any number of shards.
@@ -101,12 +101,15 @@ class FeaturePipeline:
         step_key = keys.images_of_step(resident.shared.images_key, step)
         item_keys, gates = keys.in_two(keys.of_places(step_key, places))
         features, labels, extra = resident.images, resident.labels, resident.extra
-        made = jax.vmap(jax.random.uniform)(gates) < extra["synthetic_share"][labels[items]]
+        points = features[items]
         if self.kind == "smote":
-            points = smote(item_keys, items, features, extra["neighbours"])
+            made = smote(item_keys, items, features, extra["neighbours"])
+        elif self.kind == "smoothed_bootstrap":
+            made = smoothed_bootstrap(item_keys, items, features, labels, extra["deviations"])
         else:
-            points = smoothed_bootstrap(item_keys, items, features, labels, extra["deviations"])
-        points = jnp.where(made[:, None], points, features[items])
+            made = points
+        chosen = jax.vmap(jax.random.uniform)(gates) < extra["synthetic_share"][labels[items]]
+        points = jnp.where(chosen[:, None], made, points)
         shared = replace(resident.shared, loss_key=jax.random.key_data(step_key))
         return {"inputs": points, "labels": labels[items], "shared": shared}
 
@@ -114,6 +117,8 @@ class FeaturePipeline:
         """The arrays that ``from_device`` reads besides the features; neighbours only of classes to be filled up."""
         counts = np.bincount(labels, minlength=classes)
         share = (1 - counts / counts.max()).astype(np.float32)
+        if self.kind == "originals":
+            return {"synthetic_share": np.zeros_like(share)}
         if self.kind == "smote":
             neighbours = nearest_neighbours(features, labels, classes=np.flatnonzero(share > 0).tolist())
             return {"synthetic_share": share, "neighbours": neighbours}

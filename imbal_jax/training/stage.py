@@ -17,7 +17,7 @@ from imbal_jax.data.load import Splits
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.engine import keys, parallel
 from imbal_jax.engine.state import TrainState, init_state
-from imbal_jax.methods import Method, static_part
+from imbal_jax.methods import WITH_SUPPORT, Method, static_part
 from imbal_jax.tasks import Task
 from imbal_jax.training.build import build_network
 from imbal_jax.training.composition import (
@@ -33,6 +33,7 @@ from imbal_jax.training.network import Network, SecondStageNetwork
 from imbal_jax.training.optimizer import NO_CHANGE, rate_change_of
 from imbal_jax.training.program import Program, fed_step, resident_steps
 from imbal_jax.training.second_stage import FeaturePipeline, choose_tau, nearest_mean
+from imbal_jax.training.support import write_support
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, Any], int]]
 """``(state, at most so many steps) -> (state, metrics, steps taken)``; the metrics may still be on their way."""
@@ -87,7 +88,7 @@ def second_stage(
     total_steps = second_steps_of(config, method, train)
     plans, shared = compose(config, training, task, train, mesh.size, max(1, total_steps))
     network, _ = build_network(config, method, train)
-    stage = SecondStageNetwork(network, method.second_stage)
+    stage = SecondStageNetwork.of(network, method)
     variables = stage.init(keys.second_stage_variables(config.seed), trained)
     pipeline: Pipeline | FeaturePipeline = Pipeline(augmentation(config, method), transform=task.transform)
     source = Source(train.images, train.labels, plans, shared)
@@ -102,6 +103,16 @@ def second_stage(
         variables["params"] = {"head": head}
     elif method.second_stage == "nearest_mean":
         variables["params"] = {"head": nearest_mean(features(train.images), train.labels, classes)}
+    elif method.second_stage in WITH_SUPPORT:
+        seen = features(train.images)
+        support = write_support(method, seen, train.labels, classes, config.seed)
+        variables["memory"] = {"keys": support.keys, "filled": support.filled}
+        if method.second_stage == "attention_head":
+            # on features as they are kept, not of perturbed images: a query must not find itself in the support
+            pipeline = FeaturePipeline("originals")
+            source = Source(seen, train.labels, plans, shared, pipeline.arrays(seen, train.labels, classes))
+        else:
+            variables["params"] = {"strength": np.float32(support.strength)}
     elif method.second_stage == "smote" or method.second_stage == "smoothed_bootstrap":
         pipeline, seen = FeaturePipeline(method.second_stage), features(train.images)
         source = Source(seen, train.labels, plans, shared, pipeline.arrays(seen, train.labels, classes))

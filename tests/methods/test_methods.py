@@ -21,7 +21,8 @@ def test_the_catalogue_holds_what_is_promised() -> None:
     promised = (
         "ce weighted_ce bayesian_ce effective_number focal logit_adjusted balanced_softmax stratified undersample "
         "oversample perturbed_oversample ldam ldam_drw crt lws tau_norm nearest_mean mixup cutmix remix cmo "
-        "balanced_mixup asymmetric distribution_balanced auc_margin smote progressive repeat_factor ce_drs ce_drw"
+        "balanced_mixup asymmetric distribution_balanced auc_margin smote progressive repeat_factor ce_drs ce_drw "
+        "prototype_head memory_head attention_head"
     )
     assert set(promised.split()) <= set(METHODS)
 
@@ -70,6 +71,10 @@ def test_a_combination_starts_from_a_name_or_from_plain_cross_entropy() -> None:
         ("deferred=head,defer=0.5", "deferred is 'head', allowed are weights, composition, loss"),
         ("ce_drw,defer=2", "defer is 2.0, give a share of the run"),
         ("second_stage=retrain", "give second_epochs"),
+        ("second_stage=attention_head", "give second_epochs"),
+        ("memory_head,memory_size=0", "memory_size is 0, at least 1 example a class"),
+        ("memory_head,memory_distance=manhattan", "allowed are cosine, euclidean"),
+        ("memory_head,memory_strength=-1", "memory_strength is -1.0"),
         ("ce,gamma=2", "unknown field 'gamma' in method"),
         ("hard_negatives=-1", "hard_negatives is -1.0"),
         ("weights=inverse,power=-1", "power is -1.0"),
@@ -117,7 +122,7 @@ def test_settings_are_what_differs_from_plain_cross_entropy() -> None:
 
 
 def test_methods_that_share_a_first_stage_find_the_same_one() -> None:
-    for name in ("crt", "lws", "tau_norm", "nearest_mean", "smote", "smoothed_bootstrap"):
+    for name in ("crt", "lws", "tau_norm", "smote", "smoothed_bootstrap", "memory_head", "attention_head"):
         assert first_stage(METHODS[name], METHODS) is METHODS["ce"]
     assert first_stage(METHODS["label_aware_smoothing"], METHODS) is METHODS["ce"]
     assert first_stage(METHODS["mislas"], METHODS) is METHODS["mixup"]

@@ -16,24 +16,29 @@ _IDENTIFIER = re.compile(r"\d+(\.\d+){3,}|.*\d{5,}.*")  # a UID, a number of fiv
 _TABLE = "write a table with the columns file and label"
 
 
-def class_folder_table(files: Sequence[str]) -> TextTable:
+def class_folder_table(files: Sequence[str], *, lone: bool = False) -> TextTable:
     """A table with the columns file and label of ``files``, paths below a folder.
 
     Folders that all files share, and folders called train, validation and test (``cells.split_name``), name no class;
     the next folder on the way to the file does. Files without one have no row. Rows are numbered from 1 in the order
-    of ``files``.
+    of ``files``. lone: there may be one class, so that the first folder names it, also where all files share that.
 
-    Raises InputError for fewer than two classes, for names that say nothing, for folders beside train and test, and
-    for folders that are patients or studies by their names or number, none of which is quoted.
+    Raises InputError for fewer than two classes (of a lone one, for none), for names that say nothing, for folders
+    beside train and test, and for folders that are patients or studies by their names or number, none of which is
+    quoted.
     """
     ways = {path: [plain_text(part) for part in path.split("/")[:-1]] for path in files}
     _check_beside_parts(list(ways.values()))
     below = {path: [part for part in way if not split_name(part)] for path, way in ways.items()}
-    while len({way[0] for way in below.values() if way}) == 1 and any(len(way) > 1 for way in below.values()):
+    while (
+        not lone
+        and len({way[0] for way in below.values() if way}) == 1
+        and any(len(way) > 1 for way in below.values())
+    ):
         below = {path: way[1:] for path, way in below.items()}
     rows = [(number, [path, below[path][0]]) for number, path in enumerate(files, start=1) if below[path]]
     names = {label for _, (_, label) in rows}
-    if len(names) < 2:
+    if len(names) < (1 if lone else 2):
         has = "no folders" if not names else "a single folder"
         raise InputError(f"the images lie in {has}, which name no classes: {_TABLE}")
     if len(names) > MOST or all(map(names_patient, names)) or any(map(_IDENTIFIER.fullmatch, names)):
