@@ -11,6 +11,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.metrics.own import check_metrics
 
+EPISODE_TASKS = ("episodes", "string_episodes", "in_context")
 LARGEST_IMAGE = 4096  # pixels a side, more than the films of any detector are trained at
 
 
@@ -87,7 +88,7 @@ def check_config(config: Any) -> None:
 def _check_episode(config: Any, require: Callable[[bool, str, Any, str], None]) -> None:
     episode = config.episode
     require(episode.ways == 0 or episode.ways >= 2, "episode.ways", episode.ways, "2 or more, or 0")
-    asked = config.task in ("episodes", "string_episodes")
+    asked = config.task in EPISODE_TASKS
     require(
         not asked or episode.ways > 0,
         "episode.ways",
@@ -98,11 +99,13 @@ def _check_episode(config: Any, require: Callable[[bool, str, Any, str], None]) 
         asked or episode.ways == 0 or is_import_path(config.task),
         "episode.ways",
         episode.ways,
-        f"it is for the tasks episodes and string_episodes, and task is {config.task}",
+        f"it is for the tasks {', '.join(EPISODE_TASKS)}, and task is {config.task}",
     )
     require(episode.shots >= 1, "episode.shots", episode.shots, "1 or more")
     require(episode.queries >= 0, "episode.queries", episode.queries, "0 or more")
     require(episode.long_tail >= 1, "episode.long-tail", episode.long_tail, "1 or more")
+    require(0 <= episode.bursty <= 1, "episode.bursty", episode.bursty, "a share, 0 to 1")
+    require(episode.zipf >= 0, "episode.zipf", episode.zipf, "0 or more")
     for key in ("validation", "test"):
         require(getattr(episode, key) >= 1, f"episode.{key}", getattr(episode, key), "1 or more")
 

@@ -178,6 +178,11 @@ class Episode:
     queries: int = 0
     # Pictures of the first class to those of the last, exponential between them; 1: all classes have ``shots``.
     long_tail: float = 1.0
+    # Of the task in_context: the share of training sequences in which the class of the query recurs, ``shots`` - 1
+    # times, beside another class as often (Chan et al. 2022).
+    bursty: float = 0.9
+    # Of the task in_context: exponent of the class frequencies of training, Zipf's law; 0 is uniform.
+    zipf: float = 0.0
     # Training pictures turned by 90, 180 and 270 degrees are classes of their own.
     rotations: bool = False
     # Episodes of the validation classes, drawn once.
@@ -334,8 +339,9 @@ class Config:
     # function's name.
     metrics: tuple[str, ...] = ()
     # What the labels are: auto, by their shape: one_label or many_labels an image, masks or overlapping_masks, or of
-    # data.source sequences the task of that name; or episodes, or string_episodes, whose labels are five letters of
-    # five (Santoro et al. 2016); or the user's own task, a subclass of ``tasks.Task`` at package.module:name.
+    # data.source sequences the task of that name; or episodes; string_episodes, whose labels are five letters of five
+    # (Santoro et al. 2016); in_context, whose labels never change (Chan et al. 2022); or the user's own task, a
+    # subclass of ``tasks.Task`` at package.module:name.
     task: str = "auto"
     # Which images, and how they are split.
     data: Data = Data()

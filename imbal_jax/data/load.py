@@ -24,8 +24,9 @@ from imbal_jax.data.sources.sequences import SOURCE as SEQUENCES
 from imbal_jax.data.sources.sequences import read_sequences
 from imbal_jax.data.sources.signals import read_signals
 from imbal_jax.data.sources.tfds_preparation import PREFIX
-from imbal_jax.data.splits.class_split import episode_parts
+from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_parts
 from imbal_jax.data.splits.config_draw import draw
+from imbal_jax.data.splits.in_context import in_context_parts
 from imbal_jax.data.splits.patient_split import (
     CLASS_SHARES_OFF,
     complete_split,
@@ -103,7 +104,8 @@ def split_as_asked(config: Config, data: Dataset, given: Indices | None = None, 
     """``data`` split by patient (``split_dataset``), or where episodes are asked for by class."""
     if not config.episode.ways:
         return split_dataset(config.data, data, given, say)
-    parts, table = episode_parts(config, check_dataset(data))
+    parts_of = in_context_parts if config.task == IN_CONTEXT else episode_parts
+    parts, table = parts_of(config, check_dataset(data))
     for note in parts["train"].notes:
         say(note)
     return Splits(parts["train"], parts["validation"], parts["test"], table)

@@ -15,7 +15,7 @@ from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.load import SPLITS, Splits, load, read
-from imbal_jax.data.splits.class_split import episode_set
+from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_set
 from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
@@ -127,6 +127,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         data = getattr(splits, part)
     if not config.episode.ways:
         check_labels(data)
+    elif config.task == IN_CONTEXT:
+        raise InputError(
+            "a run of in_context has an output for each of its own classes: evaluate it without --data options"
+        )
     elif part == "all":
         _check_pictures(check_labels(data).images.shape[1:], data.images.dtype, deployment)
         tell(f"{config.episode.test:,} episodes of all {len(data.classes):,} classes of the set")

@@ -34,6 +34,10 @@ class EpisodePlan:
     queries: int = struct.field(pytree_node=False, default=0)
     names: int = struct.field(pytree_node=False, default=0)
 
+    def draw(self, step: ArrayLike, places: jax.Array) -> "Drawn":
+        """``draw_episodes``."""
+        return draw_episodes(self, step, places)
+
     @property
     def ways(self) -> int:
         """Classes of an episode."""
@@ -118,20 +122,20 @@ def draw_episodes(plan: EpisodePlan, step: ArrayLike, places: jax.Array) -> Draw
     def words(stream: int, columns: Any) -> tuple[jax.Array, jax.Array]:
         """Two random words [B, columns] of a stream."""
         column = jnp.asarray(columns).astype(jnp.uint32)[None]
-        return tuple(_hashed(key, 2 * stream + half, step, rows, column) for half in (0, 1))  # type: ignore[return-value]
+        return tuple(hashed(key, 2 * stream + half, step, rows, column) for half in (0, 1))  # type: ignore[return-value]
 
     # Classes, and the labels they get
     same = np.zeros(plan.ways, np.int32)
     ranks = jnp.broadcast_to(jnp.arange(plan.ways, dtype=jnp.uint32), (len(places), plan.ways))
-    classes = _permuted(ranks, jnp.full_like(ranks, len(plan.counts)), words(0, same))
-    names = _permuted(ranks, jnp.full_like(ranks, plan.names), words(1, same)) if plan.names else ranks
+    classes = permuted_members(ranks, jnp.full_like(ranks, len(plan.counts)), words(0, same))
+    names = permuted_members(ranks, jnp.full_like(ranks, plan.names), words(1, same)) if plan.names else ranks
 
     # The pictures of each way: first those with a label, then the queries
     ways = np.repeat(np.tile(np.arange(plan.ways), 2), [*plan.support, *[plan.queries] * plan.ways])
     before = np.array([(ways[:place] == way).sum() for place, way in enumerate(ways)], np.uint32)
     of_pictures = classes[:, ways]
     counts = jnp.asarray(plan.counts)[of_pictures].astype(jnp.uint32)
-    chosen = _permuted(jnp.broadcast_to(before, counts.shape), counts, words(2, ways))
+    chosen = permuted_members(jnp.broadcast_to(before, counts.shape), counts, words(2, ways))
     items = jnp.asarray(plan.order)[jnp.asarray(plan.starts)[of_pictures] + chosen.astype(jnp.int32)]
 
     # A random order, queries last
@@ -148,7 +152,7 @@ def draw_episodes(plan: EpisodePlan, step: ArrayLike, places: jax.Array) -> Draw
     return Drawn(*(jnp.take_along_axis(column.astype(jnp.int32), order, axis=1) for column in columns))
 
 
-def _hashed(key: jax.Array, stream: int, step: ArrayLike, *words: jax.Array) -> jax.Array:
+def hashed(key: jax.Array, stream: int, step: ArrayLike, *words: jax.Array) -> jax.Array:
     """A random uint32 for each combination of words, of shapes that broadcast."""
     value = mix(key[0] ^ mix(key[1] + np.uint32(stream)))
     for word in (jnp.asarray(step).astype(jnp.uint32), *words):
@@ -156,7 +160,7 @@ def _hashed(key: jax.Array, stream: int, step: ArrayLike, *words: jax.Array) -> 
     return value
 
 
-def _permuted(ranks: jax.Array, sizes: jax.Array, keys: tuple[jax.Array, jax.Array]) -> jax.Array:
+def permuted_members(ranks: jax.Array, sizes: jax.Array, keys: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Images of ``ranks`` under permutations of 0..size-1; distinct for distinct ranks of one key."""
     side = jnp.ceil(jnp.sqrt(sizes.astype(jnp.float32))).astype(jnp.uint32)
     grid = side, (sizes + side - 1) // side

@@ -5,7 +5,7 @@ from functools import cache
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.errors import InputError
 from imbal_jax.import_paths import import_object, is_import_path
-from imbal_jax.tasks.episodes import Episodes, StringEpisodes
+from imbal_jax.tasks.episodes import Episodes, InContext, StringEpisodes
 from imbal_jax.tasks.many_labels import ManyLabels
 from imbal_jax.tasks.one_label import OneLabel
 from imbal_jax.tasks.segmentation import Masks, OverlappingMasks
@@ -18,6 +18,7 @@ MASKS = Masks()
 OVERLAPPING_MASKS = OverlappingMasks()
 EPISODES = Episodes()
 STRING_EPISODES = StringEpisodes()
+IN_CONTEXT = InContext()
 SEQUENCES = Sequences()
 TASKS: dict[str, Task] = {
     "one_label": ONE_LABEL,
@@ -26,11 +27,13 @@ TASKS: dict[str, Task] = {
     "overlapping_masks": OVERLAPPING_MASKS,
     "episodes": EPISODES,
     "string_episodes": STRING_EPISODES,
+    "in_context": IN_CONTEXT,
     "sequences": SEQUENCES,
 }
 
 __all__ = [
     "EPISODES",
+    "IN_CONTEXT",
     "MANY_LABELS",
     "MASKS",
     "ONE_LABEL",
@@ -40,6 +43,7 @@ __all__ = [
     "STRING_EPISODES",
     "TASKS",
     "Episodes",
+    "InContext",
     "ManyLabels",
     "Masks",
     "OneLabel",

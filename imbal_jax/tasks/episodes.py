@@ -12,10 +12,12 @@ from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import perturb_images
 from imbal_jax.data.splits.class_split import STRING_BASE, STRING_DIGITS, episode_plan
+from imbal_jax.data.splits.in_context import COMMON, bursty_plan
 from imbal_jax.engine import keys as random_streams
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError
 from imbal_jax.methods import ClassArrays, Method
+from imbal_jax.sampling.bursty import BurstyPlan
 from imbal_jax.sampling.episodes import EpisodePlan, presentations
 from imbal_jax.tasks.task import Table, Task, as_mapping
 from imbal_jax.transforms.augment import Augment
@@ -87,8 +89,8 @@ class Episodes(Task):
         ones = np.ones(len(data.classes), np.float32)
         return ClassArrays(ones, ones)
 
-    def episodes(self, config: Config, train: Dataset) -> EpisodePlan | None:
-        """The episodes of training; None of a set that is no pictures by class, as a restored run has none."""
+    def episodes(self, config: Config, train: Dataset) -> EpisodePlan | BurstyPlan | None:
+        """The episodes of training."""
         return episode_plan(train.labels, config, random_streams.episodes(config.seed))
 
     def transform(
@@ -171,6 +173,38 @@ class Episodes(Task):
     def placeholder_outputs(self, data: Dataset) -> np.ndarray:
         """No label right."""
         return np.zeros((*data.labels.shape[:2], 2), np.float32)
+
+
+class InContext(Episodes):
+    """Sequences whose labels are always the same in training, and what is learned in context and in the weights.
+
+    Chan et al. 2022 (``data.splits.in_context``). Networks have an output for each class of training.
+    """
+
+    name: ClassVar[str] = "in_context"
+
+    def episodes(self, config: Config, train: Dataset) -> EpisodePlan | BurstyPlan | None:
+        """The sequences of training."""
+        return bursty_plan(train.labels, config, random_streams.episodes(config.seed))
+
+    def table(
+        self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...], negative_class: str | None
+    ) -> Table:
+        """Rows ``in context``, ``in weights, common`` and ``in weights, rare``; ``macro`` is of all sequences.
+
+        A sequence asks in context where the true label of its last picture was shown before.
+        """
+        query = labels[:, -1, 1]
+        in_context = (labels[:, :-1, 0] == query[:, None]).any(axis=1)
+        parts = {
+            "in context": in_context,
+            "in weights, common": ~in_context & (query < COMMON),
+            "in weights, rare": ~in_context & (query >= COMMON),
+        }
+        last = np.zeros(labels.shape[:2], bool)
+        last[:, -1] = True
+        rows = {name: _row(kept, last & of[:, None]) for name, of in parts.items() if of.any()}
+        return {**rows, "macro": _row(kept, last)}
 
 
 class StringEpisodes(Episodes):

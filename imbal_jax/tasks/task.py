@@ -18,6 +18,7 @@ from imbal_jax.engine.step import Objective
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method
 from imbal_jax.priors import class_counts
+from imbal_jax.sampling.bursty import BurstyPlan
 from imbal_jax.sampling.episodes import EpisodePlan
 from imbal_jax.tasks.mask_table import MaskScores
 from imbal_jax.transforms.augment import Augment
@@ -140,7 +141,7 @@ class Task:
             raise InputError(f"patch.size is {patch.size}: patches are for masks, not for {self.name}")
         return None
 
-    def episodes(self, config: Config, train: Dataset) -> EpisodePlan | None:
+    def episodes(self, config: Config, train: Dataset) -> EpisodePlan | BurstyPlan | None:
         """Which episodes batches hold; None: they hold images or patches."""
         if config.episode.ways:
             raise InputError(f"episode.ways is {config.episode.ways}: episodes are not for {self.name}")

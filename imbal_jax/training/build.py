@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from imbal_jax import models
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.splits.class_split import episode_steps
 from imbal_jax.engine import keys, parallel
 from imbal_jax.errors import InputError, named
 from imbal_jax.import_paths import is_import_path
@@ -18,7 +19,6 @@ from imbal_jax.methods import Method, static_part
 from imbal_jax.models.own import PlainModel, averages_alone
 from imbal_jax.tasks import find_task, task_name
 from imbal_jax.tasks.task import Task, as_mapping
-from imbal_jax.training.composition import episode_steps
 from imbal_jax.training.network import Network, SecondStageNetwork
 
 ELSEWHERE = {
@@ -128,7 +128,7 @@ def example_inputs(config: Config, shape: tuple[int, ...]) -> Any:
     """Zeros of the shape of one input. shape: of a training picture, [H, W, C]."""
     height, width, channels = shape
     if config.episode.ways:
-        steps = episode_steps(config.episode)
+        steps = episode_steps(config)
         return {
             "images": jnp.zeros((1, steps, height, width, channels), jnp.float32),
             "labels": jnp.zeros((1, steps), jnp.int32),
@@ -172,7 +172,7 @@ def _check_shape(config: Config, shape: tuple[int, ...], example: Any, train: Da
     classes, own_task = task.num_outputs(train), task.any_logits or is_import_path(config.task)
     space: tuple[int, ...] = ()
     if config.episode.ways:
-        space = (episode_steps(config.episode),)
+        space = (episode_steps(config),)
     elif train.mask_shape:
         space = example.shape[1:3]
     fits = shape == (1, *space, classes)

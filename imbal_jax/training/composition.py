@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from imbal_jax.config import Config, Episode
+from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import REPEATED
 from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
+from imbal_jax.data.splits.class_split import episode_steps
 from imbal_jax.engine import keys
 from imbal_jax.errors import InputError, named
 from imbal_jax.methods import TRAINED, WITH_SUPPORT, Method
 from imbal_jax.priors import class_counts
 from imbal_jax.sampling import Plan, make_plan, plan_counts, resample
-from imbal_jax.sampling.episodes import ways_support
 from imbal_jax.tasks import Task
 from imbal_jax.transforms.augment import Augment
 from imbal_jax.transforms.mixing import PARTNER
@@ -117,7 +117,7 @@ def steps_of(config: Config, method: Method, train: Dataset) -> int:
         height, width = train.images.shape[1:3]
         items = max(1, round(items * height * width / config.patch.size**2))
     if config.episode.ways:
-        items = max(1, round(items / episode_steps(config.episode)))
+        items = max(1, round(items / episode_steps(config)))
     if method.epoch == "rarest":
         counts = np.asarray(class_counts(train.image_labels, len(train.classes)))
         items = len(counts) * int(counts.min())
@@ -141,11 +141,6 @@ def second_steps_asked(config: Config, method: Method, train: Dataset) -> int:
     steps = method.second_epochs * len(train) / config.train.batch_size
     _countable(steps, f"method {method.name}: second_epochs", method.second_epochs)
     return round(steps)
-
-
-def episode_steps(episode: Episode) -> int:
-    """Pictures of an episode."""
-    return sum(ways_support(episode.ways, episode.shots, episode.long_tail)) + episode.ways * episode.queries
 
 
 def _countable(steps: float, option: str, value: float) -> int:

@@ -8,7 +8,8 @@ from flax import struct
 
 from imbal_jax.data.feeding.patches import Patches, cut, places_of
 from imbal_jax.sampling import Plan, batch_indices
-from imbal_jax.sampling.episodes import EpisodePlan, draw_episodes
+from imbal_jax.sampling.bursty import BurstyPlan
+from imbal_jax.sampling.episodes import EpisodePlan
 
 
 @struct.dataclass
@@ -29,7 +30,7 @@ class Plans:
     partner_before: Plan | None = None
     items: Any = None
     patches: Patches | None = None
-    episodes: EpisodePlan | None = None
+    episodes: EpisodePlan | BurstyPlan | None = None
 
 
 class Draw(NamedTuple):
@@ -53,7 +54,7 @@ def draw(plans: Plans, step: jax.Array, shard: jax.Array | None = None) -> Draw:
         return _drawn_patches(plans, plans.patches, step, shard)
     if plans.episodes is not None:
         places = places_of(len(batch_indices(plans.plan, step, shard)), shard)
-        found = draw_episodes(plans.episodes, step, places)
+        found = plans.episodes.draw(step, places)
         labels = jnp.stack([found.shown, found.targets], axis=-1)
         return Draw(found.items, None, places, labels=labels)
     drawn = _drawn(plans.plan, plans.before, plans.switch, step, shard)

@@ -10,9 +10,9 @@ from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.labels import is_many, is_mask
 from imbal_jax.errors import InputError, named
-from imbal_jax.sampling.episodes import EpisodePlan, draw_episodes, make_episodes
+from imbal_jax.sampling.episodes import EpisodePlan, draw_episodes, make_episodes, ways_support
 
-STRING = "string_episodes"
+STRING, IN_CONTEXT = "string_episodes", "in_context"
 STRING_DIGITS, STRING_BASE = 5, 5
 """A label of five letters out of five, as in Santoro et al. 2016: 3,125 labels, 25 outputs."""
 
@@ -41,6 +41,14 @@ def episode_plan(labels: np.ndarray, config: Config, seed: int, part: str = "tra
         )
 
 
+def episode_steps(config: Config) -> int:
+    """Pictures of an episode."""
+    episode = config.episode
+    if config.task == IN_CONTEXT:
+        return episode.ways * episode.shots + 1
+    return sum(ways_support(episode.ways, episode.shots, episode.long_tail)) + episode.ways * episode.queries
+
+
 def split_classes(count: int, options: Data) -> dict[str, np.ndarray]:
     """Classes 0..count-1 of train, validation and test, drawn by ``Data.split_seed``, sorted."""
     order = np.random.default_rng(options.split_seed).permutation(count)
@@ -62,9 +70,7 @@ def episode_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset], li
     own. validation, test: as ``episode_set``. A patient with several pictures of a class gives its first.
     """
     episode = config.episode
-    if is_mask(data.labels) or is_many(data.labels):
-        raise InputError("episodes are for one class an image, and these images have many labels or masks")
-    data, dropped = _one_a_patient(data)
+    data, dropped = of_one_person(data)
     members = split_classes(len(data.classes), config.data)
     parts: dict[str, Dataset] = {}
     table: list[dict[str, object]] = []
@@ -105,10 +111,8 @@ def episode_set(data: Dataset, config: Config, count: int, *, seed: int, part: s
     """
     plan = episode_plan(data.labels, config, seed, part)
     drawn = jax.device_get(jax.jit(draw_episodes)(plan, 0, jnp.arange(count)))
-    pictures = np.asarray(data.images[:])[drawn.items]
-    height, width, channels = pictures.shape[2:]
     return Dataset(
-        images=pictures.reshape(count, plan.steps * height, width, channels),
+        images=one_below_the_other(data, drawn.items),
         labels=np.stack([drawn.shown, drawn.targets], axis=-1).astype(np.int16),
         groups=seed * 10**6 + np.arange(count),
         classes=label_names(config),
@@ -117,8 +121,20 @@ def episode_set(data: Dataset, config: Config, count: int, *, seed: int, part: s
     )
 
 
-def _one_a_patient(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-    """The first picture of each class and patient: a patient must not be both example and query."""
+def one_below_the_other(data: Dataset, items: np.ndarray) -> np.ndarray:
+    """[E, T H, W, C], the pictures at ``items`` [E, T]."""
+    pictures = np.asarray(data.images[:])[items]
+    count, steps, height, width, channels = pictures.shape
+    return pictures.reshape(count, steps * height, width, channels)
+
+
+def of_one_person(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """The first picture of each class and patient: a patient must not be both example and query; a note on the rest.
+
+    Raises InputError for many labels and masks.
+    """
+    if is_mask(data.labels) or is_many(data.labels):
+        raise InputError("episodes are for one class an image, and these images have many labels or masks")
     patients = np.unique(data.groups, return_inverse=True)[1]
     first = np.unique(np.stack([data.labels, patients]), axis=1, return_index=True)[1]
     left_out = len(data) - len(first)
