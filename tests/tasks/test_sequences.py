@@ -287,7 +287,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(trained: Path, tmp_path: 
     [
         (("--data.sequence", "sort"), "sort"),
         (("--data.sequence-lengths", "3", "1"), "data.sequence-lengths is 3 1: give the fewest and the most"),
-        (("--model.name", "cnn"), "too small for patches"),
+        (("--model.name", "cnn"), "model cnn takes images"),
         (("--model.options.size", "0"), "size 0 of model 'ntm': give a whole number from 1"),
         (("--methods", "focal"), "method focal: loss=focal is not for sequences of bits"),
         (("--task", "masks"), "masks"),
