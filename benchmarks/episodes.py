@@ -1,0 +1,206 @@
+"""Networks over few-shot episodes of Omniglot, beside the published numbers; and what is learned in context.
+
+    IMBAL_JAX_DATA=DIR python benchmarks/episodes.py list
+    IMBAL_JAX_DATA=DIR python benchmarks/episodes.py run [NAME ...] [--seeds 0 1] [--runs DIR] [--scale 1.0]
+    python benchmarks/episodes.py report
+
+DIR/omniglot holds Omniglot (docs/DATA.md). run: trains the named cells, all by default, as ``imbal-jax train`` does,
+one after the other; a finished one is a line of benchmarks/results/episodes.jsonl, and is not trained again. The same
+command goes on where it was stopped. --scale shortens every training, for a trial; such lines say so.
+report: accuracies with 95 % margins by episode, beside what the papers print.
+
+Cells: presentation/NETWORK and string/NETWORK are the protocol of Santoro et al. 2016 (5 classes, 50 pictures; one-hot
+labels, and strings of five letters); WAYSwSHOTSs/NETWORK is N-way K-shot on 28x28 pixels with rotations, a query of
+each class; in_context/... varies what Chan et al. 2022 vary: bursts, Zipf's law, the network.
+"""
+
+import argparse
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imbal_jax.config import Config, Data, Episode, Model, Optim, Train
+from imbal_jax.methods import METHODS
+from imbal_jax.transforms.augment import Augment
+
+LEDGER = Path(__file__).parent / "results" / "episodes.jsonl"
+PUBLISHED = {
+    "presentation/mann": "Santoro et al. 2016: 36.4, 82.8, 94.9, 98.1 at the 1st, 2nd, 5th, 10th",
+    "presentation/episode_lstm": "Santoro et al. 2016: 24.4, 49.5, 63.6, 62.5",
+    "presentation/episode_mlp": "Santoro et al. 2016: 24.4, 19.6, 22.8, 19.5",
+    "string/mann": "Santoro et al. 2016, 5 classes: 0.0, 69.5, 88.4, 93.1",
+    "string/episode_lstm": "Santoro et al. 2016, 5 classes: 0.0, 9.0, 21.8, 25.5",
+    "5w1s/matching": "Vinyals et al. 2016: 98.1",
+    "5w5s/matching": "Vinyals et al. 2016: 98.9",
+    "20w1s/matching": "Vinyals et al. 2016: 93.8",
+    "20w5s/matching": "Vinyals et al. 2016: 98.5",
+    "5w1s/prototypical": "Snell et al. 2017: 98.8",
+    "5w5s/prototypical": "Snell et al. 2017: 99.7",
+    "20w1s/prototypical": "Snell et al. 2017: 96.0",
+    "20w5s/prototypical": "Snell et al. 2017: 98.9",
+    "5w1s/snail": "Mishra et al. 2018: 99.07",
+    "5w5s/snail": "Mishra et al. 2018: 99.78",
+    "20w1s/snail": "Mishra et al. 2018: 97.64",
+    "20w5s/snail": "Mishra et al. 2018: 99.36",
+}
+"""Accuracies in per cent, as the papers print them."""
+
+MANN = {"slots": 64, "key_strength": True}
+SHARES = {"validation_share": 100 / 1623, "test_share": 423 / 1623}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training: its name, its config without data folder and seed, and how many episodes it sees."""
+
+    name: str
+    config: Config
+    episodes: int
+
+
+def cells() -> list[Cell]:
+    """All of them, the cheap ones first."""
+    found = []
+    for task, label in (("episodes", "presentation"), ("string_episodes", "string")):
+        for network, options in (("mann", MANN), ("episode_lstm", {}), ("episode_mlp", {})):
+            letters = {"label_digits": 5} if task == "string_episodes" else {}
+            model = Model(name=network, options={**options, **letters})
+            found.append(Cell(f"{label}/{network}", presentations(task, model), 300_000))
+    for ways, shots in ((5, 1), (5, 5), (20, 1), (20, 5)):
+        for network in ("prototypical", "matching", "snail", "episode_transformer"):
+            found.append(Cell(f"{ways}w{shots}s/{network}", way_shot(ways, shots, network), 160_000))
+    for network in ("episode_transformer", "episode_lstm"):
+        for bursty, zipf in ((0.9, 0.0), (0.0, 0.0), (0.5, 0.0), (0.9, 1.0)):
+            name = f"in_context/{network}/bursty{bursty:g}/zipf{zipf:g}"
+            found.append(Cell(name, in_context(network, bursty, zipf), 1_600_000))
+    return found
+
+
+def presentations(task: str, model: Model) -> Config:
+    """Santoro et al. 2016: ten pictures of five classes, labels one step late."""
+    return Config(
+        name="episodes",
+        task=task,
+        methods=(METHODS["ce"],),
+        data=Data(source="omniglot", image_size=20, **SHARES),
+        episode=Episode(ways=5, shots=10, rotations=True, validation=400, test=2000),
+        model=model,
+        optim=Optim(learning_rate=1e-3, weight_decay=0.0, clip_norm=10.0),
+        train=Train(batch_size=16, evaluations=15, steps_per_dispatch=50),
+        augment=Augment(shift=0.05, rotation=10, fill="zero"),
+    )
+
+
+def way_shot(ways: int, shots: int, network: str) -> Config:
+    """N-way K-shot: labelled pictures, then a query of each class."""
+    return Config(
+        name="episodes",
+        task="episodes",
+        methods=(METHODS["ce"],),
+        data=Data(source="omniglot", image_size=28, **SHARES),
+        episode=Episode(ways=ways, shots=shots, queries=1, rotations=True, validation=400, test=2000),
+        model=Model(name=network, options={"encoder": "conv"} if network == "episode_transformer" else {}),
+        optim=Optim(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0),
+        train=Train(batch_size=16, evaluations=10, steps_per_dispatch=20),
+    )
+
+
+def in_context(network: str, bursty: float, zipf: float) -> Config:
+    """Chan et al. 2022: eight labelled pictures and a query, under labels that never change."""
+    return Config(
+        name="in_context",
+        task="in_context",
+        methods=(METHODS["ce"],),
+        data=Data(source="omniglot", image_size=20, validation_share=10 / 1623, test_share=20 / 1623),
+        episode=Episode(ways=2, shots=4, bursty=bursty, zipf=zipf, validation=500, test=2000),
+        model=Model(name=network, options={"encoder": "conv"}),
+        optim=Optim(learning_rate=3e-4, weight_decay=0.0, clip_norm=0.25, schedule="constant", warmup=0.08),
+        train=Train(batch_size=32, evaluations=20, steps_per_dispatch=50),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["list", "run", "report"])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--runs", type=Path, default=Path("workdirs/episodes"))
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    options = parser.parse_args()
+    known = {cell.name: cell for cell in cells()}
+    if unknown := [name for name in options.names if name not in known]:
+        parser.error(f"no cell is called {unknown[0]}: see list")
+    if options.what == "list":
+        for cell in known.values():
+            print(f"{cell.name:45} {cell.episodes:>10,} episodes  {PUBLISHED.get(cell.name, '')}")
+    elif options.what == "run":
+        for name in options.names or known:
+            for seed in options.seeds:
+                run(known[name], seed, options)
+    else:
+        report(options.ledger)
+
+
+def read(ledger: Path) -> list[dict[str, Any]]:
+    """The lines of the ledger; one that was cut off by a kill is left out."""
+    lines = ledger.read_text().splitlines() if ledger.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def run(cell: Cell, seed: int, options: argparse.Namespace) -> None:
+    """Train a cell to its end, and append its line; nothing where it is there."""
+    from environment import environment
+
+    from imbal_jax.data.splits.class_split import episode_steps
+    from imbal_jax.train import fit
+
+    address = {"cell": cell.name, "seed": seed, "scale": options.scale}
+    if any(all(line[key] == value for key, value in address.items()) for line in read(options.ledger)):
+        return
+    config = cell.config
+    turned = 4 if config.episode.rotations else 1
+    trained = 1 - config.data.validation_share - config.data.test_share
+    pictures = round(1623 * trained) * 20 * turned
+    epochs = options.scale * cell.episodes * episode_steps(config) / pictures
+    folder = Path(os.environ.get("IMBAL_JAX_DATA", "data")) / "omniglot"
+    config = replace(
+        config,
+        seed=seed,
+        data=replace(config.data, dir=folder, split_seed=seed),
+        train=replace(config.train, epochs=epochs),
+    )
+    workdir = options.runs / cell.name.replace("/", "-") / f"{seed}-{options.scale:g}"
+    (result,) = fit(config, workdir)
+    line = {
+        **address,
+        "episodes": round(options.scale * cell.episodes),
+        "rows": result.table,
+        "step": result.best_step,
+        "seconds": round(result.seconds, 1),
+        **environment(),
+    }
+    with options.ledger.open("a") as ledger:
+        ledger.write(json.dumps(line) + "\n")
+
+
+def report(ledger: Path) -> None:
+    """Print every line, by cell."""
+    for line in sorted(read(ledger), key=lambda line: (line["cell"], line["scale"], line["seed"])):
+        rows = line["rows"]
+        wanted = [f"presentation {k}" for k in (1, 2, 5, 10) if f"presentation {k}" in rows]
+        wanted = wanted if len(wanted) > 1 else [name for name in rows if name.startswith("in ")] or ["macro"]
+        shown = "  ".join(
+            f"{name} {100 * rows[name]['accuracy']:.1f} ± {100 * rows[name]['accuracy_margin']:.1f}"
+            for name in wanted
+        )
+        short = "" if line["scale"] == 1 else f"  (trained {line['scale']:g} of its length)"
+        print(f"{line['cell']}  seed {line['seed']}  {line['episodes']:,} episodes  {shown}{short}")
+        if line["cell"] in PUBLISHED:
+            print(f"    {PUBLISHED[line['cell']]}")
+
+
+if __name__ == "__main__":
+    main()
