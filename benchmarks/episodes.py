@@ -9,8 +9,8 @@ one after the other; a finished one is a line of benchmarks/results/episodes.jso
 command goes on where it was stopped. --scale shortens every training, for a trial; such lines say so.
 report: accuracies with 95 % margins by episode, beside what the papers print.
 
-Cells: presentation/NETWORK and string/NETWORK are the protocol of Santoro et al. 2016 (5 classes, 50 pictures; one-hot
-labels, and strings of five letters); WAYSwSHOTSs/NETWORK is N-way K-shot on 28x28 pixels with rotations, a query of
+Cells: presentation/NETWORK and string/NETWORK are the protocol of Santoro et al. 2016 (5 classes, 50 pictures; labels
+one-hot, and strings of five letters); WAYSwSHOTSs/NETWORK is N-way K-shot on 28x28 pixels, with rotations, a query of
 each class; in_context/... varies what Chan et al. 2022 vary: bursts, Zipf's law, the network.
 """
 
