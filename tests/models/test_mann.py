@@ -127,10 +127,10 @@ def test_gradients_are_finite_from_the_first_step(options: dict[str, Any]) -> No
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    """In most directions: where a step to a side makes another slot the least used, the loss jumps."""
+    """In most directions: where a step makes another slot the least used, the loss jumps, and no gradient says so."""
     inputs = episodes(steps=5)
     model = make_model("mann", num_outputs=3, key_strength=True, memory_init="learned", **TINY)
-    variables = random_variables(model, inputs)
+    variables = random_variables(model, inputs, seed=2)
     random = np.random.default_rng(5)
 
     def loss(params: Any) -> jax.Array:
@@ -253,14 +253,13 @@ def second_presentation_accuracy(
 
 
 def test_a_small_memory_learns_to_name_what_it_saw_once() -> None:
-    options = {"hidden": 32, "slots": 16, "width": 12, "reads": 2, "erase": "all"}
-    assert second_presentation_accuracy(options, updates=400, size=4, batch=32, learning_rate=1e-2) > 0.6
+    options = {"hidden": 48, "slots": 16, "width": 12}
+    assert second_presentation_accuracy(options, updates=900, size=4, batch=32, learning_rate=1e-2) > 0.6
 
 
 @pytest.mark.slow
 def test_the_memory_of_the_paper_learns_to_name_what_it_saw_once() -> None:
-    options = {"erase": "all"}
-    assert second_presentation_accuracy(options, updates=600, size=20, batch=16, learning_rate=1e-3) > 0.8
+    assert second_presentation_accuracy({}, updates=600, size=20, batch=16, learning_rate=1e-3) > 0.8
 
 
 # --- wrong input ---
