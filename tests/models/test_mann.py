@@ -215,22 +215,25 @@ def test_a_step_on_four_devices_is_that_on_one() -> None:
 
 def second_presentation_accuracy(
     options: dict[str, Any],
+    *,
     updates: int,
     size: int,
     steps: int,
     batch: int,
     learning_rate: float,
+    ink: float,
     pool: int = 0,
 ) -> float:
     """Of 3 ways, after training on episodes of random patterns and noise, whose names change from one to the next.
 
-    pool: the number of patterns that episodes are drawn from; 0: each has new ones.
+    ink: share of the pixels of a pattern that are 1. pool: the number of patterns that episodes are drawn from; 0:
+    each has new ones.
     """
     model = make_model("mann", num_outputs=3, key_strength=True, **options)
     optimizer = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(learning_rate))
 
     def patterns(key: jax.Array, *shape: int) -> jax.Array:
-        return (jax.random.uniform(key, (*shape, size, size, 1)) < 0.3).astype(jnp.float32)
+        return (jax.random.uniform(key, (*shape, size, size, 1)) < ink).astype(jnp.float32)
 
     def draw(key: jax.Array) -> dict[str, jax.Array]:
         of_classes, of_labels, of_noise = jax.random.split(key, 3)
@@ -271,14 +274,16 @@ def second_presentation_accuracy(
 
 def test_a_small_memory_learns_to_name_what_it_saw_once() -> None:
     options = {"hidden": 48, "slots": 16, "width": 12}
-    found = second_presentation_accuracy(options, 900, size=4, steps=10, batch=32, learning_rate=1e-2)
+    found = second_presentation_accuracy(
+        options, updates=900, size=4, steps=10, batch=32, learning_rate=1e-2, ink=0.5
+    )
     assert found > 0.6
 
 
 @pytest.mark.slow
 def test_the_controller_of_the_paper_learns_to_name_pictures_it_saw_once() -> None:
     found = second_presentation_accuracy(
-        {"slots": 64}, 1200, size=20, steps=15, batch=16, learning_rate=1e-3, pool=12
+        {"slots": 64}, updates=1600, size=20, steps=20, batch=16, learning_rate=1e-3, ink=0.2, pool=6
     )
     assert found > 0.8
 
