@@ -6,7 +6,8 @@ The setting of Santoro et al. 2016: batches of 16 episodes of 50 pictures of 20x
 LSTM of 200, a memory of 128 slots of 40 with 4 heads, cross-entropy at every step, Adam. MANN and the LSTM alone,
 ours and PyTorch eager, are called in turn, one update each, in one process that is pinned to one core; before, it is
 checked that with the same weights they give the same loss. Times are of the process on the CPU, so that what else
-the machine runs takes caches from both and time from none. Medians go to benchmarks/results/memory_speed.json.
+the machine runs takes caches from both and time from none; those of compilation too. Medians go to
+benchmarks/results/memory_speed.json.
 """
 
 import argparse
@@ -50,8 +51,8 @@ def main() -> None:
     result: dict[str, Any] = {**environment(), "torch": torch.__version__, "repeats": options.repeats}
     updates: dict[str, Update] = {}
     for name, arguments in (("mann", MEMORY), ("episode_lstm", {})):
-        updates[name], params, compile_seconds = in_jax(name, arguments)
-        result[f"compile_seconds_{name}"] = compile_seconds
+        updates[name], params, compile_cpu_seconds = in_jax(name, arguments)
+        result[f"compile_cpu_seconds_{name}"] = compile_cpu_seconds
         peer = TorchMANN(params, **MEMORY) if name == "mann" else TorchLSTM(params)
         updates[f"{name}_torch"] = in_torch(peer)
     first = {name: update() for name, update in updates.items()}
@@ -84,7 +85,7 @@ def episode_batch() -> dict[str, np.ndarray]:
 
 
 def in_jax(name: str, arguments: dict[str, Any]) -> tuple[Update, Any, float]:
-    """An update of our network, its first weights, and the seconds that its compilation took."""
+    """An update of our network, its first weights, and the CPU-seconds that its compilation took."""
     model = make_model(name, num_outputs=WAYS, **arguments)
     inputs = jax.tree.map(jnp.asarray, episode_batch())
     params = model.init(jax.random.key(0), inputs)["params"]
@@ -100,15 +101,15 @@ def in_jax(name: str, arguments: dict[str, Any]) -> tuple[Update, Any, float]:
 
     initial = jax.tree.map(np.array, params)
     carry = [params, optimizer.init(params)]
-    began = time.perf_counter()
+    began = time.process_time()
     compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*carry, inputs).compile()
-    compile_seconds = time.perf_counter() - began
+    compile_cpu_seconds = time.process_time() - began
 
     def update() -> float:
         carry[0], carry[1], value = compiled(*carry, inputs)
         return float(value)
 
-    return update, initial, compile_seconds
+    return update, initial, compile_cpu_seconds
 
 
 def in_torch(network: torch.nn.Module) -> Update:
@@ -142,12 +143,12 @@ def measured(updates: dict[str, Update], repeats: int) -> dict[str, list[float]]
 
 def show(result: dict[str, Any]) -> None:
     print(f"{result['processor']}, one core, load {result['load_average_at_start']:.1f}")
-    print(f"{'':16}{'sequences a CPU-second':>24}{'PyTorch':>10}{'ratio':>8}{'compile s':>11}")
+    print(f"{'':16}{'sequences a CPU-second':>24}{'PyTorch':>10}{'ratio':>8}{'compile':>11}")
     for name in ("mann", "episode_lstm"):
         rate = result["sequences_a_cpu_second"]
         print(
             f"{name:16}{rate[name]:24.0f}{rate[f'{name}_torch']:10.0f}{result['ratio_to_torch'][name]:8.2f}"
-            f"{result[f'compile_seconds_{name}']:11.1f}"
+            f"{result[f'compile_cpu_seconds_{name}']:11.1f}"
         )
 
 

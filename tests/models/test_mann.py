@@ -127,10 +127,10 @@ def test_gradients_are_finite_from_the_first_step(options: dict[str, Any]) -> No
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    """In most directions: where a step to a side makes another slot the least used, the loss jumps."""
+    """In most directions: where a step makes another slot the least used, the loss jumps, and no gradient says so."""
     inputs = episodes(steps=5)
     model = make_model("mann", num_outputs=3, key_strength=True, memory_init="learned", **TINY)
-    variables = random_variables(model, inputs)
+    variables = random_variables(model, inputs, seed=2)
     random = np.random.default_rng(5)
 
     def loss(params: Any) -> jax.Array:
@@ -214,16 +214,36 @@ def test_a_step_on_four_devices_is_that_on_one() -> None:
 
 
 def second_presentation_accuracy(
-    options: dict[str, Any], updates: int, size: int, batch: int, learning_rate: float
+    options: dict[str, Any],
+    *,
+    updates: int,
+    size: int,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    ink: float,
+    pool: int = 0,
 ) -> float:
-    """Of 3 ways in 10 steps, after training on episodes whose classes are new random patterns every time."""
+    """Of 3 ways, after training on episodes of random patterns and noise, whose names change from one to the next.
+
+    ink: share of the pixels of a pattern that are 1. pool: the number of patterns that episodes are drawn from; 0:
+    each has new ones.
+    """
     model = make_model("mann", num_outputs=3, key_strength=True, **options)
     optimizer = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(learning_rate))
 
+    def patterns(key: jax.Array, *shape: int) -> jax.Array:
+        return (jax.random.uniform(key, (*shape, size, size, 1)) < ink).astype(jnp.float32)
+
     def draw(key: jax.Array) -> dict[str, jax.Array]:
         of_classes, of_labels, of_noise = jax.random.split(key, 3)
-        prototypes = (jax.random.uniform(of_classes, (batch, 3, size, size, 1)) < 0.5).astype(jnp.float32)
-        labels = jax.random.randint(of_labels, (batch, 10), 0, 3)
+        prototypes = patterns(of_classes, batch, 3)
+        if pool:
+            shuffled = jax.vmap(lambda k: jax.random.permutation(k, pool))(
+                jax.random.split(of_classes, batch)
+            )
+            prototypes = patterns(jax.random.key(9), pool)[shuffled[:, :3]]
+        labels = jax.random.randint(of_labels, (batch, steps), 0, 3)
         images = jnp.take_along_axis(prototypes, labels[..., None, None, None], axis=1)
         images = images + 0.1 * jax.random.normal(of_noise, images.shape)
         return {"images": images, "labels": labels}
@@ -253,14 +273,19 @@ def second_presentation_accuracy(
 
 
 def test_a_small_memory_learns_to_name_what_it_saw_once() -> None:
-    options = {"hidden": 32, "slots": 16, "width": 12, "reads": 2, "erase": "all"}
-    assert second_presentation_accuracy(options, updates=400, size=4, batch=32, learning_rate=1e-2) > 0.6
+    options = {"hidden": 48, "slots": 16, "width": 12}
+    found = second_presentation_accuracy(
+        options, updates=900, size=4, steps=10, batch=32, learning_rate=1e-2, ink=0.5
+    )
+    assert found > 0.6
 
 
 @pytest.mark.slow
-def test_the_memory_of_the_paper_learns_to_name_what_it_saw_once() -> None:
-    options = {"erase": "all"}
-    assert second_presentation_accuracy(options, updates=600, size=20, batch=16, learning_rate=1e-3) > 0.8
+def test_the_controller_of_the_paper_learns_to_name_pictures_it_saw_once() -> None:
+    found = second_presentation_accuracy(
+        {"slots": 64}, updates=1600, size=20, steps=20, batch=16, learning_rate=1e-3, ink=0.2, pool=6
+    )
+    assert found > 0.8
 
 
 # --- wrong input ---
