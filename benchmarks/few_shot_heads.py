@@ -88,7 +88,7 @@ class HeadOnFeatures:
 
 @lru_cache
 def _program(network: HeadOnFeatures, method: Method) -> Callable[..., TrainState]:
-    """``(variables, arrays of the classes, batches [S, B, ...], seed) -> state``: all steps, compiled once a study."""
+    """``(variables, arrays of the classes, batches [S, B, ...], seed) -> state``: all steps, compiled once."""
     optimizer = make_optimizer(OPTIM, STEPS)
     step = make_train_step(network.apply, optimizer, TASK.objective(method), None)
 
