@@ -23,7 +23,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from environment import environment
 from few_shot_intervals import METRICS, Scored, interval, replicates, values, verdict
 from few_shot_sets import STUDIES, Features, Study, features_of
 
@@ -92,7 +91,6 @@ def run(study: Study, options: argparse.Namespace) -> None:
                     "classes": len(features.classes),
                     "core_seconds": round(time.process_time() - start, 2),
                     "network": features.network,
-                    "environment": environment(),
                 }  # fmt: skip
                 append(options.ledger, line)
         print(f"{key_of(study)}: draw {draw} done", flush=True)
@@ -162,14 +160,15 @@ def write_scores(path: Path, scored: Scored) -> None:
 
 
 def read_ledger(path: Path) -> list[dict]:
-    """The lines that are whole, the last of each cell."""
+    """The lines of cells that are whole, the last of each."""
     cells = {}
     for text in path.read_text().splitlines() if path.is_file() else ():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue  # torn by a kill: the cell is run again
-        cells[line["study"], line["draw"], line["shots"], line["head"]] = line
+        if "study" in line:
+            cells[line["study"], line["draw"], line["shots"], line["head"]] = line
     return list(cells.values())
 
 
@@ -230,17 +229,34 @@ def _show(summary: dict) -> None:
         f"{summary['test_rare']} images of {summary['test_rare_patients']} patients with the class, "
         f"{summary['test_old']} others (of the first draw)"
     )
-    print("| head | " + " | ".join(METRICS) + " | AUROC less that of the linear probe |")
-    print("|---|" + "---|" * (len(METRICS) + 1))
+    ranks = ("average_precision", "auroc")
+    first = next(iter(summary["heads"]))
+    print(
+        "| head | "
+        + " | ".join(f"{name} | less {first}" for name in ranks)
+        + " | "
+        + " | ".join(METRICS[2:])
+        + " |"
+    )
+    print("|---|" + "---|" * (len(METRICS) + len(ranks)))
     for head, metrics in summary["heads"].items():
         cells = [
-            f"{m['mean']:.3f} ({m['interval'][0]:.3f} to {m['interval'][1]:.3f})" for m in metrics.values()
+            cell for name in ranks for cell in (_with_interval(metrics[name]), _difference(metrics[name]))
         ]
-        rank, said = metrics["auroc"], "-"
-        if "difference" in rank:
-            low, high = rank["difference_interval"]
-            said = f"{rank['difference']:+.3f} ({low:+.3f} to {high:+.3f}): {rank['verdict']}"
-        print(f"| {head} | " + " | ".join(cells) + f" | {said} |")
+        cells += [_with_interval(metrics[name]) for name in METRICS[2:]]
+        print(f"| `{head}` | " + " | ".join(cells) + " |")
+
+
+def _with_interval(metric: dict) -> str:
+    low, high = metric["interval"]
+    return f"{metric['mean']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _difference(metric: dict) -> str:
+    if "difference" not in metric:
+        return ""
+    low, high = metric["difference_interval"]
+    return f"{metric['difference']:+.3f} ({low:+.3f} to {high:+.3f}): {metric['verdict']}"
 
 
 if __name__ == "__main__":
