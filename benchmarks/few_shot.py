@@ -18,16 +18,14 @@ minutes of one core. With one network a set, intervals do not contain what anoth
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from environment import environment
-from few_shot_intervals import METRICS, Scored, interval, replicates, values, verdict
+from few_shot_intervals import Scored, values
+from few_shot_report import SHOTS, key_of, read_ledger, report, scores_path
 from few_shot_sets import STUDIES, Features, Study, features_of
 
-SHOTS = (5, 10, 20)
 FEWEST = 5  # patients with the rare class that are left to test on
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,16 +44,12 @@ def main() -> None:
     if not chosen:
         parser.error(f"--only names none of {', '.join(map(key_of, STUDIES))}")
     if options.what == "report":
-        report(options)
+        report(options.ledger, options.cache, options.draws, RESULTS / "few_shot.json")
         return
     if options.data is None:
         parser.error("run needs --data DIR")
     for study in chosen:
         run(study, options)
-
-
-def key_of(study: Study) -> str:
-    return f"{study.name}:{study.rare}"
 
 
 def run(study: Study, options: argparse.Namespace) -> None:
@@ -92,7 +86,6 @@ def run(study: Study, options: argparse.Namespace) -> None:
                     "classes": len(features.classes),
                     "core_seconds": round(time.process_time() - start, 2),
                     "network": features.network,
-                    "environment": environment(),
                 }  # fmt: skip
                 append(options.ledger, line)
         print(f"{key_of(study)}: draw {draw} done", flush=True)
@@ -150,10 +143,6 @@ def score(
     )
 
 
-def scores_path(cache: Path, study: str, draw: int, shots: int, head: str) -> Path:
-    return cache / "scores" / study.replace(":", "-") / f"{head}-shots{shots}-draw{draw}.npz"
-
-
 def write_scores(path: Path, scored: Scored) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
@@ -161,86 +150,10 @@ def write_scores(path: Path, scored: Scored) -> None:
     partial.rename(path)
 
 
-def read_ledger(path: Path) -> list[dict]:
-    """The lines that are whole, the last of each cell."""
-    cells = {}
-    for text in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue  # torn by a kill: the cell is run again
-        cells[line["study"], line["draw"], line["shots"], line["head"]] = line
-    return list(cells.values())
-
-
 def append(path: Path, line: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         stream.write(json.dumps(line) + "\n")
-
-
-def report(options: argparse.Namespace) -> None:
-    """The tables of every study and number of shots of which all heads have the same draws."""
-    ledger, summary = read_ledger(options.ledger), []
-    for study in map(key_of, STUDIES):
-        for shots in SHOTS:
-            lines = [line for line in ledger if (line["study"], line["shots"]) == (study, shots)]
-            heads = list(dict.fromkeys(line["head"] for line in lines))
-            draws = [
-                d for d in range(options.draws) if sum(line["draw"] == d for line in lines) == len(heads) > 0
-            ]
-            paths = {(d, h): scores_path(options.cache, study, d, shots, h) for d in draws for h in heads}
-            if not draws or not all(path.is_file() for path in paths.values()):
-                continue
-            scored = [{h: _read(paths[d, h]) for h in heads} for d in draws]
-            summary.append(_summary(study, shots, lines, replicates(scored, lines[0]["classes"]), len(draws)))
-            _show(summary[-1])
-    if not summary:
-        sys.exit(f"no study of {options.ledger} has its scores in {options.cache}: run it first")
-    (RESULTS / "few_shot.json").write_text(json.dumps(summary, indent=1) + "\n")
-
-
-def _read(path: Path) -> Scored:
-    with np.load(path) as stored:
-        return Scored(**{name: stored[name] for name in stored.files})
-
-
-def _summary(study: str, shots: int, lines: list[dict], found: dict, draws: int) -> dict:
-    first = next(iter(found))
-    heads = {}
-    for head, metrics in found.items():
-        heads[head] = {
-            name: {"mean": float(metrics[name][0]), "interval": interval(metrics[name])} for name in METRICS
-        }
-        if head != first:
-            for name in METRICS:
-                difference = metrics[name] - found[first][name]
-                heads[head][name] |= {
-                    "difference": float(difference[0]),
-                    "difference_interval": interval(difference),
-                    "verdict": verdict(*interval(difference)),
-                }
-    facts = ("test_rare", "test_rare_patients", "test_old", "network")
-    return {"study": study, "shots": shots, "draws": draws, **{k: lines[0][k] for k in facts}, "heads": heads}
-
-
-def _show(summary: dict) -> None:
-    print(
-        f"\n{summary['study']}, {summary['shots']} patients to learn from, {summary['draws']} draws; test: "
-        f"{summary['test_rare']} images of {summary['test_rare_patients']} patients with the class, "
-        f"{summary['test_old']} others (of the first draw)"
-    )
-    print("| head | " + " | ".join(METRICS) + " | AUROC less that of the linear probe |")
-    print("|---|" + "---|" * (len(METRICS) + 1))
-    for head, metrics in summary["heads"].items():
-        cells = [
-            f"{m['mean']:.3f} ({m['interval'][0]:.3f} to {m['interval'][1]:.3f})" for m in metrics.values()
-        ]
-        rank, said = metrics["auroc"], "-"
-        if "difference" in rank:
-            low, high = rank["difference_interval"]
-            said = f"{rank['difference']:+.3f} ({low:+.3f} to {high:+.3f}): {rank['verdict']}"
-        print(f"| {head} | " + " | ".join(cells) + f" | {said} |")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def _brief(epochs: int, **data: object) -> Callable[[Config], Config]:
     return changed
 
 
-HAM = _brief(8, image_size=64)
-XRAY = _brief(16, image_size=64)
+HAM = _brief(5, image_size=64)
+XRAY = _brief(10, image_size=64)
 NIH = _brief(24, source="nih", image_size=64)
 CIFAR = _brief(6, long_tail=None)
 STUDIES = (

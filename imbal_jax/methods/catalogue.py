@@ -394,15 +394,15 @@ _RECIPES = (
         name="prototype_head",
         second_stage="prototype_head",
         memory_distance="euclidean",
-        summary="Plain training, then the distance to the class means: classes of five to twenty images, and classes "
-        "that imbal-jax enroll adds later.",
+        summary="Plain training, then the distance to the class means: classes that imbal-jax enroll adds later; "
+        "compare with ce and crt (docs/FEW_SHOT.md).",
         paper="Snell, Swersky and Zemel, Prototypical Networks for Few-Shot Learning, NeurIPS 2017",
     ),
     Method(
         name="memory_head",
         second_stage="memory_head",
-        summary="Plain training, then a memory of examples, 64 a class and all of a rare one, read by similarity: a "
-        "rare class of several kinds, and classes that imbal-jax enroll adds later.",
+        summary="Plain training, then a memory of examples, 64 a class and all of a rarer one, read by similarity: "
+        "classes that imbal-jax enroll adds later; compare with ce and crt (docs/FEW_SHOT.md).",
         paper="Kaiser et al., Learning to Remember Rare Events, ICLR 2017",
     ),
     Method(
@@ -411,7 +411,7 @@ _RECIPES = (
         second_epochs=10.0,
         second_steps=100,
         summary="Plain training, then attention over examples of every class, trained on balanced batches of "
-        "features: where a memory helps and its similarity could be better.",
+        "features: a memory whose similarity is learned.",
         paper="Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016",
     ),
     Method(

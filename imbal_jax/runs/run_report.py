@@ -106,8 +106,8 @@ def write_run_report(
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """The report may be passed on: leave out the folder's name, which may identify its source."""
-    return {**values, "data": {k: v for k, v in values["data"].items() if k != "dir"}}
+    """The report may be passed on: leave out the folders' names, which may identify their source."""
+    return {**values, "data": {k: v for k, v in values["data"].items() if k not in ("dir", "enrolled")}}
 
 
 def print_results(

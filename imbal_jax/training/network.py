@@ -14,6 +14,7 @@ from imbal_jax.models.head import HEADS
 from imbal_jax.models.own import PlainModel
 from imbal_jax.models.projection import ProjectionHead
 from imbal_jax.models.support import Distance, SupportAttention, class_log_probabilities, similarity
+from imbal_jax.training.support import slots_of
 
 Variables = Mapping[str, Any]
 
@@ -111,9 +112,8 @@ class SecondStageNetwork:
         kind = method.second_stage
         if kind not in WITH_SUPPORT:
             return SecondStageNetwork(network, kind)
-        slots = 1 if kind == "prototype_head" else method.memory_size
         distance = "cosine" if kind == "attention_head" else method.memory_distance
-        return SecondStageNetwork(network, kind, slots, distance)
+        return SecondStageNetwork(network, kind, slots_of(method), distance)
 
     def init(self, key: jax.Array, trained: Variables) -> dict[str, Any]:
         """The variables at the start, on those that the first stage left: a new head, factors of 1, its own head and

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from imbal_jax.errors import InputError
-from imbal_jax.methods import LOSSES, METHODS, Method, find_method, first_stage
+from imbal_jax.methods import LOSSES, METHODS, Method, definition, find_method, first_stage
 from imbal_jax.training.composition import second_stage_method
 
 
@@ -129,6 +129,13 @@ def test_methods_that_share_a_first_stage_find_the_same_one() -> None:
     mine = replace(METHODS["mislas"], name="mine", mixing_alpha=0.3)
     own = first_stage(mine, METHODS)
     assert (own.name, own.second_stage, own.mixing_alpha) == ("mine_first_stage", "none", 0.3)
+
+
+def test_only_a_method_with_a_memory_is_defined_by_it() -> None:
+    """A run of before there were memories keeps its definition."""
+    assert not [key for key in definition(METHODS["crt"]) if key.startswith("memory")]
+    assert definition(METHODS["memory_head"])["memory_size"] == 64
+    assert first_stage(replace(METHODS["memory_head"], memory_size=3), METHODS) is METHODS["ce"]
 
 
 PAPERS = {

@@ -119,6 +119,15 @@ def test_the_cost_is_that_of_the_stored_scores(workdir: Path, enrolled: tuple[Pa
     assert f"{roc_auc_score(new.labels == 2, new.scores[:, 2]):.3f}" in said
     assert "6 images held out" in said
     assert "not calibrated" in said, "validation has no image of the class"
+    assert str(workdir.parent) not in (out / "report.html").read_text(), "the report names no folder"
+
+
+def test_training_again_finds_the_enrolled_run_finished(enrolled: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(enrolled[0], tmp_path / "runs")
+    (result,) = fit(read_claim(tmp_path / "runs"), tmp_path / "runs", console=QUIET, report=False)
+    stored = RunOutputs.read(enrolled[0] / "memory_head/seed0")
+    assert stored is not None
+    np.testing.assert_array_equal(result.raw_scores, stored.scores)
 
 
 def test_evaluate_predict_and_export_know_the_class(

@@ -120,6 +120,17 @@ def test_training_of_attention_goes_on_where_it_was_stopped(
     np.testing.assert_array_equal(resumed.scores, whole.scores)
 
 
+def test_attention_trains_alike_on_one_and_four_devices(tmp_path: Path) -> None:
+    method = replace(METHODS["attention_head"], second_epochs=BRIEF, second_steps=0)
+    config = small(write_pictures(tmp_path / "pictures"), methods=(method,))
+    scores = []
+    for devices in (1, 4):
+        train = replace(config.train, epochs=BRIEF, evaluations=1, devices=devices)
+        (result,) = fit(replace(config, train=train), tmp_path / str(devices), console=QUIET, report=False)
+        scores.append(result.raw_scores)
+    np.testing.assert_allclose(scores[0], scores[1], atol=2e-4)
+
+
 def test_many_labels_have_no_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = small(write_pictures(tmp_path / "pictures", many_labels=True), methods=(METHODS["ce"],))
     config = replace(config, data=replace(config.data, negative_class=None))

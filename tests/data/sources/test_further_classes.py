@@ -7,9 +7,13 @@ from zlib import crc32
 import numpy as np
 import pytest
 from PIL import Image
+from prepared import prepare
 
+from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.feeding.stream import slices
 from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.load import enrolled, load
 from imbal_jax.data.sources.further_classes import ImagesJoined, read_further_classes, with_further
 from imbal_jax.errors import InputError
 
@@ -97,3 +101,28 @@ def test_what_cannot_be_added_is_refused(tmp_path: Path) -> None:
     table.write_text("file,label\nfiles/0.png,sick\n")
     with pytest.raises(InputError, match="no further class: its images are of sick, which the run knows"):
         read(tmp_path / "new")
+
+
+def test_images_on_disk_stay_there_and_are_read_with_those_of_the_folder(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
+    labels, patients = np.arange(30) % 2, np.array([f"p{k}" for k in range(30)])
+    parts = {"train": np.arange(18), "validation": np.arange(18, 24), "test": np.arange(24, 30)}
+    prepare(tmp_path / "records", images, labels, patients, parts)
+    config = Config(name="disk", data=Data(source="records", dir=tmp_path / "records"))
+    own = load(config, tmp_path, lambda _: None)
+    assert not isinstance(own.train.images, np.ndarray)
+    known = {name: replace(getattr(own, name), geometry=GEOMETRY) for name in parts}
+    write(tmp_path / "new" / "train" / "rare", 4)
+    write(tmp_path / "new" / "test" / "rare", 2)
+    splits = enrolled(replace(own, **known), tmp_path / "new", tmp_path, lambda _: None)
+    assert splits.classes == ("normal", "nodule", "rare")
+    for part, number in (("train", 4), ("validation", 0), ("test", 2)):
+        data, before = getattr(splits, part), getattr(own, part)
+        assert (data.labels == 2).sum() == number
+        whole = np.concatenate(list(slices(data.images, 5)))
+        np.testing.assert_array_equal(whole[: len(before)], before.images[:])
+        assert len(whole) == len(before) + number
+    chosen = splits.train.take(np.array([21, 0, 19]))
+    np.testing.assert_array_equal(chosen.images[1], own.train.images[0])
+    assert chosen.labels.tolist() == [2, int(own.train.labels[0]), 2]
+    assert [row["rare"] for row in splits.table] == [4, 0, 2]

@@ -1,0 +1,114 @@
+"""The ledger of the few-shot study, and its tables."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from few_shot_intervals import METRICS, Scored, interval, replicates, verdict
+from few_shot_sets import STUDIES, Study
+
+SHOTS = (5, 10, 20)
+
+
+def key_of(study: Study) -> str:
+    return f"{study.name}:{study.rare}"
+
+
+def scores_path(cache: Path, study: str, draw: int, shots: int, head: str) -> Path:
+    return cache / "scores" / study.replace(":", "-") / f"{head}-shots{shots}-draw{draw}.npz"
+
+
+def read_ledger(path: Path) -> list[dict]:
+    """The lines of cells that are whole, the last of each."""
+    cells = {}
+    for text in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue  # torn by a kill: the cell is run again
+        if "study" in line:
+            cells[line["study"], line["draw"], line["shots"], line["head"]] = line
+    return list(cells.values())
+
+
+def report(path: Path, cache: Path, most: int, out: Path) -> None:
+    """Print the tables of every study and number of shots, over the draws below ``most`` that every head has.
+
+    path: the ledger. cache: has the scores. out: receives the tables as JSON.
+    """
+    ledger, summary = read_ledger(path), []
+    for study in map(key_of, STUDIES):
+        for shots in SHOTS:
+            lines = [line for line in ledger if (line["study"], line["shots"]) == (study, shots)]
+            heads = list(dict.fromkeys(line["head"] for line in lines))
+            draws = [d for d in range(most) if sum(line["draw"] == d for line in lines) == len(heads) > 0]
+            paths = {(d, h): scores_path(cache, study, d, shots, h) for d in draws for h in heads}
+            if not draws or not all(scores.is_file() for scores in paths.values()):
+                continue
+            scored = [{h: _read(paths[d, h]) for h in heads} for d in draws]
+            summary.append(_summary(study, shots, lines, replicates(scored, lines[0]["classes"]), len(draws)))
+            _show(summary[-1])
+    if not summary:
+        sys.exit(f"no study of {path} has its scores in {cache}: run it first")
+    out.write_text(json.dumps(summary, indent=1) + "\n")
+
+
+def _read(path: Path) -> Scored:
+    with np.load(path) as stored:
+        return Scored(**{name: stored[name] for name in stored.files})
+
+
+def _summary(study: str, shots: int, lines: list[dict], found: dict, draws: int) -> dict:
+    first = next(iter(found))
+    heads = {}
+    for head, metrics in found.items():
+        heads[head] = {
+            name: {"mean": float(metrics[name][0]), "interval": interval(metrics[name])} for name in METRICS
+        }
+        if head != first:
+            for name in METRICS:
+                difference = metrics[name] - found[first][name]
+                heads[head][name] |= {
+                    "difference": float(difference[0]),
+                    "difference_interval": interval(difference),
+                    "verdict": verdict(*interval(difference)),
+                }
+    facts = ("test_rare", "test_rare_patients", "test_old", "network")
+    return {"study": study, "shots": shots, "draws": draws, **{k: lines[0][k] for k in facts}, "heads": heads}
+
+
+def _show(summary: dict) -> None:
+    print(
+        f"\n{summary['study']}, {summary['shots']} patients to learn from, {summary['draws']} draws; test: "
+        f"{summary['test_rare']} images of {summary['test_rare_patients']} patients with the class, "
+        f"{summary['test_old']} others (of the first draw)"
+    )
+    ranks = ("average_precision", "auroc")
+    first = next(iter(summary["heads"]))
+    print(
+        "| head | "
+        + " | ".join(f"{name} | less {first}" for name in ranks)
+        + " | "
+        + " | ".join(METRICS[2:])
+        + " |"
+    )
+    print("|---|" + "---|" * (len(METRICS) + len(ranks)))
+    for head, metrics in summary["heads"].items():
+        cells = [
+            cell for name in ranks for cell in (_with_interval(metrics[name]), _difference(metrics[name]))
+        ]
+        cells += [_with_interval(metrics[name]) for name in METRICS[2:]]
+        print(f"| `{head}` | " + " | ".join(cells) + " |")
+
+
+def _with_interval(metric: dict) -> str:
+    low, high = metric["interval"]
+    return f"{metric['mean']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _difference(metric: dict) -> str:
+    if "difference" not in metric:
+        return ""
+    low, high = metric["difference_interval"]
+    return f"{metric['difference']:+.3f} ({low:+.3f} to {high:+.3f}): {metric['verdict']}"
