@@ -65,10 +65,11 @@ def results_table(
       how: images are called.
     """
     deviations = deviations or {}
-    table = Table(title=f"Results on the test set, at its own prevalence{f', {how}' if how else ''}")
+    columns = columns_of(tables, width)
+    at = ", at its own prevalence" if "sensitivity" in columns else ""  # of tasks without classes: none
+    table = Table(title=f"Results on the test set{at}{f', {how}' if how else ''}")
     table.add_column("class", overflow="fold", min_width=5)
     table.add_column("method", overflow="fold", min_width=10)
-    columns = columns_of(tables, width)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     counted = any("positives" in row for summary in tables.values() for row in summary.values())
