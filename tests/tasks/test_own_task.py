@@ -183,7 +183,7 @@ def test_labels_of_another_shape_need_a_task_that_reads_them_and_a_task_needs_it
     [
         (
             "mask",
-            "task is 'mask', allowed are auto, one_label, many_labels, masks, overlapping_masks and package.module",
+            "task is .mask., allowed are auto, one_label, many_labels, masks, overlapping_masks, sequences and pack",
         ),
         ("disc_masks:Disc", "task disc_masks:Disc: disc_masks has no Disc; did you mean"),
         (

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from made_once import made_once
 from own_process import command
 from scipy.special import expit
@@ -256,6 +257,17 @@ def test_another_process_evaluates_it_again_and_at_other_lengths(trained: Path, 
     (run,) = json.loads((tmp_path / "longer" / "results.json").read_text())["runs"]
     assert list(run["rows"]) == ["5 vectors", "9 vectors", "macro"]
     assert run["rows"]["9 vectors"]["asked_bits"] == 72
+
+
+def test_the_exported_program_gives_its_logits(trained: Path, tmp_path: Path) -> None:
+    done = command(trained, "export", "work/ce", "--out", str(tmp_path / "program"))
+    assert done.returncode == 0, done.stderr
+    program = export.deserialize(bytearray((tmp_path / "program" / "model.stablehlo").read_bytes()))
+    images = read_sequences(OPTIONS)["test"].images[:5]
+    deployed = restore_deployed(find_run(trained / "work" / "ce"), make_mesh(1))
+    np.testing.assert_allclose(
+        program.call(images)["predictions"], deployed.probabilities(images, make_mesh(1)), atol=1e-4
+    )
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(trained: Path, tmp_path: Path) -> None:
