@@ -40,7 +40,7 @@ def override(config: Config, arguments: list[str]) -> Config:
 def retitled(config: Config, before: Config) -> Config:
     """``config`` without the title that it has from ``before``, where that names other data."""
     was, now, default = before.data, config.data, Data()
-    same = was.source == now.source and was.dir in (now.dir, None)
+    same = was.source == now.source and was.dir in (now.dir, None) and was.sequence == now.sequence
     unnamed = all(
         getattr(was, name) == getattr(default, name)
         for name in ("source", "dir", "phantom_images", "phantom_imbalance")

@@ -73,7 +73,7 @@ def step(params: Mapping[str, Array], heads: Heads, carry: Carry, now: Now) -> t
     All heads find their places in the memory as it was left; the read heads read it so, then the write heads write.
     Returns the new carry, and the features [B, C + R D]: the controller's state and the vectors read.
     """
-    before = now.driven + carry.reads.reshape(len(now.driven), -1) @ params["reads"]
+    before = now.driven + _flat(carry.reads) @ params["reads"]
     hidden, cell = carry.hidden, carry.cell
     if hidden is None or cell is None:
         state = jnp.tanh(before)
@@ -84,7 +84,7 @@ def step(params: Mapping[str, Array], heads: Heads, carry: Carry, now: Now) -> t
     keys, strengths, gates, shifts, exponents, erase, add = jnp.split(said, ends, axis=-1)
 
     def of_heads(values: Array, width: int) -> Array:
-        return values.reshape(len(values), -1, width)
+        return values.reshape(values.shape[0], values.shape[1] // width, width)
 
     weightings = addressing.by_content(
         jnp.tanh(of_heads(keys, heads.width)), jax.nn.softplus(strengths), carry.memory
@@ -99,8 +99,13 @@ def step(params: Mapping[str, Array], heads: Heads, carry: Carry, now: Now) -> t
         jax.nn.sigmoid(of_heads(erase, heads.width)),
         jnp.tanh(of_heads(add, heads.width)),
     )
-    features = jnp.concatenate([state, reads.reshape(len(reads), -1)], axis=-1)
+    features = jnp.concatenate([state, _flat(reads)], axis=-1)
     return Carry(memory, weightings, reads, hidden, cell), features
+
+
+def _flat(reads: Array) -> Array:
+    """[B, R, D] -> [B, R D]; of a batch of any size, which an exported program knows by a symbol."""
+    return reads.reshape(reads.shape[0], reads.shape[1] * reads.shape[2])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -205,7 +210,7 @@ class NTM(nn.Module):
         # What the inputs add needs no memory: one product for all steps
         driven = jnp.moveaxis(x @ inputs + bias, 1, 0)
         now = Now(driven, jnp.broadcast_to(said, (*driven.shape[:2], len(said))))
-        features = jnp.moveaxis(machine(heads, params, self._start(len(x)), now), 0, 1)
+        features = jnp.moveaxis(machine(heads, params, self._start(x.shape[0]), now), 0, 1)
         return outputs_of(LinearHead(self.num_outputs, name="head"), features, features, outputs)
 
     def _start(self, batch: int) -> Carry:

@@ -297,7 +297,7 @@ def test_the_controller_of_the_paper_learns_to_name_pictures_it_saw_once() -> No
         ({"write": "value"}, "write 'value' of model 'mann': choose from 'add', 'key'"),
         ({"erase": "none"}, "erase 'none' .* 'single', 'all'"),
         ({"target": "all"}, "target 'all' .* 'own', 'shared'"),
-        ({"controller": "gru"}, "controller 'gru' .* 'lstm', 'mlp'"),
+        ({"controller": "gru"}, "controller 'gru' .* 'lstm', 'feed_forward'"),
         ({"memory_init": "zeros"}, "memory_init 'zeros' .* 'constant', 'learned'"),
         ({"weight_init": "zeros"}, "weight_init 'zeros' .* 'one_hot', 'uniform', 'learned'"),
         ({"slots": 0}, "slots 0 .* whole number from 1"),
