@@ -13,7 +13,8 @@ import numpy as np
 
 from imbal_jax.config import Config, Data, load_config
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.load import Splits, read
+from imbal_jax.data.load import Splits
+from imbal_jax.data.read import read
 from imbal_jax.data.splits.patient_split import split_by_group, split_summary
 from imbal_jax.methods import METHODS
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from imbal_jax.config import Config, retitled
 from imbal_jax.console import duration, make_console, say
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.load import ARRAYS, Splits, check_splits, load, split_as_asked
+from imbal_jax.data.load import Splits, check_splits, load, split_as_asked
+from imbal_jax.data.read import ARRAYS
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, saved_value, should_stop

@@ -10,7 +10,8 @@ from rich.console import Console
 from imbal_jax.config import Config, Data, load_config, override
 from imbal_jax.console import make_console, say
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
-from imbal_jax.data.load import Say, Splits, split_dataset
+from imbal_jax.data.load import Splits, split_dataset
+from imbal_jax.data.read import Say
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.engine import parallel
 from imbal_jax.errors import InputError

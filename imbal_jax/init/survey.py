@@ -15,7 +15,7 @@ from imbal_jax.data.folders.listing import list_files
 from imbal_jax.data.folders.mask_sources import MaskOptions, find_masks
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.labels import image_counts
-from imbal_jax.data.load import Indices, Say, counter, read
+from imbal_jax.data.read import Indices, Say, counter, read
 from imbal_jax.data.records.array_records import prepared_folders
 from imbal_jax.data.sources.npz_file import npz_path
 from imbal_jax.data.tables.row_matching import match_names

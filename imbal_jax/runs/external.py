@@ -14,7 +14,8 @@ from imbal_jax.config import Config, Data
 from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
-from imbal_jax.data.load import SPLITS, Splits, load, read
+from imbal_jax.data.load import SPLITS, Splits, load
+from imbal_jax.data.read import read
 from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_set
 from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.errors import InputError

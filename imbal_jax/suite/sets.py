@@ -16,7 +16,7 @@ import numpy as np
 
 from imbal_jax.config import Data
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.load import read
+from imbal_jax.data.read import read
 from imbal_jax.data.splits.patient_split import split_by_group
 from imbal_jax.errors import InputError
 

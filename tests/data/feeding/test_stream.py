@@ -20,7 +20,7 @@ from rich.console import Console
 
 from imbal_jax import train
 from imbal_jax.config import Config, Data, Model, Optim, Train
-from imbal_jax.data import load as sources
+from imbal_jax.data import read as sources
 from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.feeding.pipeline import Pipeline, Resident
 from imbal_jax.data.feeding.pixel_statistics import SAMPLE, pixel_statistics

@@ -8,7 +8,7 @@ from PIL import Image
 
 from imbal_jax.config import Data
 from imbal_jax.data.dataset import Dataset, check_dataset
-from imbal_jax.data.load import read
+from imbal_jax.data.read import read
 from imbal_jax.errors import InputError
 
 SHAPE = (24, 32)

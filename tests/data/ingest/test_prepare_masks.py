@@ -11,7 +11,7 @@ from imbal_jax.config import Data
 from imbal_jax.data.dataset import check_dataset
 from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.ingest.prepare import PrepareOptions, prepare
-from imbal_jax.data.load import read
+from imbal_jax.data.read import read
 from imbal_jax.data.records.array_records import parse
 from imbal_jax.data.sources.public_sets import PUBLIC
 

@@ -10,7 +10,7 @@ from small_runs import small
 from imbal_jax.config import Data
 from imbal_jax.data.images.geometry import AskedGeometry
 from imbal_jax.data.load import load
-from imbal_jax.data.load import read as read_set
+from imbal_jax.data.read import read as read_set
 from imbal_jax.data.sources.npz_file import npz_path, npz_set
 from imbal_jax.errors import InputError
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from imbal_jax.config import Data
 from imbal_jax.data.dataset import check_dataset
-from imbal_jax.data.load import read
+from imbal_jax.data.read import read
 from imbal_jax.errors import InputError
 
 

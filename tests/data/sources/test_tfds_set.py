@@ -13,7 +13,8 @@ from PIL import Image
 
 from imbal_jax.config import Config, Data
 from imbal_jax.data.images.geometry import AskedGeometry
-from imbal_jax.data.load import load, read
+from imbal_jax.data.load import load
+from imbal_jax.data.read import read
 from imbal_jax.data.sources import tfds_preparation as preparation
 from imbal_jax.data.sources import tfds_set as catalogue
 from imbal_jax.data.sources.tfds_set import open_named
