@@ -10,7 +10,7 @@ ENDINGS = ("dcm", "dicom", "png", "jpg", "jpeg", "tif", "tiff", "bmp")  # that a
 
 _PATIENT_NAME = re.compile(r"((?:patient|pat|person|subject|subj|sub|participant)[-_ ]?\d+)(?![^\W_])")
 _MIMIC_PATIENT = re.compile(r"p\d{8}")
-_EYE = re.compile(r"(.*[^\W_])[-_ ](?:left|right|l|r|od|os)")
+_EYE = re.compile(r"(.*[^\W_])(?:[-_ ](?:left|right|l|r|od|os)|(?<=\d)(?:l|r|od|os))")
 
 
 def name_parts(path: str, *, fold: bool = True) -> tuple[str, ...]:
@@ -35,7 +35,10 @@ def names_patient(name: str) -> bool:
 
 
 def patients_by_path(keys: Sequence[str]) -> tuple[list[str], str] | None:
-    """The patients that all paths name, as ``patient00001/study1/1.jpg`` or ``10_left``, and by what; else None."""
+    """The patients that all paths name, and by what; else None.
+
+    As ``patient00001/study1/1.jpg``, or by the eye, ``10_left`` or ``Image_01L``.
+    """
     paths = [name_parts(key) for key in keys]
     named = [
         next((found[1] for part in path if (found := _PATIENT_NAME.match(part))), "")

@@ -237,6 +237,9 @@ def test_of_lesions_and_cases_the_column_that_holds_the_other_whole_counts(read)
          ["p10000032", "p10000032", "p11000001"]),
         ("image", ["10_left", "10_right", "11_left"], ["10", "10", "11"]),
         ("image", ["10_left", "10_right", "11"], ["", "", ""]),
+        ("image", ["Image_01L", "Image_01R", "Image_02L"], ["image_01", "image_01", "image_02"]),
+        ("image", ["slide2L", "slide3L"], ["", ""]),  # no right ones
+        ("image", ["cell", "girl"], ["", ""]),
         ("file", ["patient1/a.png", "b.png", "patient2/c.png"], ["", "", ""]),
     ],
 )  # fmt: skip
