@@ -30,10 +30,15 @@ def data(
     columns = [[row.get(key, UNDEFINED) for key in keys] for row in rows]
     names = [f"{grouped_by}s" if key == "patients" else key.replace("_", " ") for key in keys]
     heading, *lines = zip(names, *columns, strict=True)  # a row a class: splits are few, classes may be many
-    return (
-        f"<p>{_apart(grouped_by)} Prevalence, in brackets, is the share "
+    said = (
+        f"{_apart(grouped_by)} Prevalence, in brackets, is the share "
         f"of images.{' Those of unknown label are among them here, and left out elsewhere.' if unknown else ''}"
-        f"{' ' + SHARES_OFF if CLASS_SHARES_OFF in keys else ''}</p>" + table(heading, lines, kind="")
+        f"{' ' + SHARES_OFF if CLASS_SHARES_OFF in keys else ''}"
+    )
+    if "classes" in keys:
+        said = "Classes belong to one split only."
+    return (f"<p>{said}</p>" if {"classes", "patients", *classes} & set(keys) else "") + table(
+        heading, lines, kind=""
     )
 
 

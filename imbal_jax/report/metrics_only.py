@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from imbal_jax.console import duration
-from imbal_jax.report.html import before_anything, figures, images, table
+from imbal_jax.report.html import before_anything, figures, grouped, table
 from imbal_jax.report.result import RunResult, run_names
 from imbal_jax.report.results_table import own_metrics
 from imbal_jax.report.seeds import deviation_of, mean_of, seed_places
 from imbal_jax.report.use import said_first
+
+FEW = 4
+"""Classes that have a table each."""
 
 Table = Mapping[str, Mapping[str, float]]
 
@@ -20,13 +23,13 @@ def named_places(runs: Sequence[RunResult]) -> list[tuple[str, tuple[int, ...]]]
     return [(names[places[0]], places) for places in seed_places(runs).values()]
 
 
-def metrics_summary(runs: Sequence[RunResult], count: int) -> str:
-    """The results, one row per method. count: number of test images."""
+def metrics_summary(runs: Sequence[RunResult], tested: str) -> str:
+    """The results, one row per method. tested: the number of test images, in words."""
     aside = before_anything(said_first(runs))
     criterion = escape(runs[0].criterion)
     items = "".join(f"<li>{_training(runs, places)}</li>" for places in seed_places(runs).values())
     return (
-        f"{aside}<p class=lead>On {images(count)} of the test set; the checkpoints were chosen by the validation "
+        f"{aside}<p class=lead>On {tested} of the test set; the checkpoints were chosen by the validation "
         f"criterion <code>{criterion}</code>.</p><p>Macro values, as the task averages its classes.</p>"
         f"{_table(runs, 'macro')}{_over_seeds(runs)}"
         f'<ul class="plain">{items}</ul>'
@@ -34,8 +37,13 @@ def metrics_summary(runs: Sequence[RunResult], count: int) -> str:
 
 
 def metrics_by_class(runs: Sequence[RunResult]) -> str:
-    """A table a class."""
-    return _tables(runs, _classes(runs))
+    """The metrics of each class; of many classes that have the same ones, in one table."""
+    rows = _classes(runs)
+    keys = [list(runs[0].table[row]) for row in rows]
+    if len(rows) <= FEW or any(own != keys[0] for own in keys):
+        return _tables(runs, rows)
+    headings = ["method", *(key.replace("_", " ") for key in keys[0])]
+    return grouped(headings, [(escape(row), _lines(runs, row, keys[0])) for row in rows])
 
 
 def users_metrics(runs: Sequence[RunResult]) -> str:
@@ -59,13 +67,18 @@ def _table(runs: Sequence[RunResult], row: str, keys: Sequence[str] = ()) -> str
     keys = keys or list(dict.fromkeys(key for run in runs for key in run.table.get(row, {})))
     if not keys:
         return "<p class=muted>The task gives no metric here.</p>"
+    return table(["method", *(key.replace("_", " ") for key in keys)], _lines(runs, row, keys))
+
+
+def _lines(runs: Sequence[RunResult], row: str, keys: Sequence[str]) -> list[list[str]]:
+    """A line a method."""
     lines = []
     for places in seed_places(runs).values():
         tables = [runs[i].table for i in places]
         means, deviations = mean_of(tables).get(row, {}), deviation_of(tables).get(row, {})
         cells = [_cell(means.get(key, math.nan), deviations.get(key, math.nan)) for key in keys]
         lines.append([runs[places[0]].method, *cells])
-    return table(["method", *(key.replace("_", " ") for key in keys)], lines)
+    return lines
 
 
 def _cell(mean: float, deviation: float) -> str:

@@ -11,6 +11,7 @@ from imbal_jax.report.benefit import in_use
 from imbal_jax.report.comparison import comparison
 from imbal_jax.report.confusions import confusions
 from imbal_jax.report.data import data
+from imbal_jax.report.html import counted
 from imbal_jax.report.learning import learning_curves
 from imbal_jax.report.masks import masks_by_case, masks_pictures, masks_summary
 from imbal_jax.report.metrics_only import metrics_by_class, metrics_summary, named_places, users_metrics
@@ -44,6 +45,7 @@ def write_report(
     averages: Sequence[RunResult] = (),
     sections: Sequence[Section] = (),
     grouped_by: str = "patient",
+    example: str = "image",
 ) -> Path:
     """Writes one self-contained HTML file, below 3 MB whatever the size of the test set.
 
@@ -59,6 +61,7 @@ def write_report(
       environment: versions and devices, likewise.
       sections: those that the task adds (``Task.sections``), before the configuration.
       grouped_by: what the images are grouped by, ``Dataset.grouped_by``.
+      example: what is scored, ``Task.example``.
 
     Returns:
       path.
@@ -75,11 +78,13 @@ def write_report(
     parts = (
         _of_decisions(of(runs), of(averages) if averages else None, split_table)
         if runs[0].decides
-        else _of_metrics(runs, images, classes, split_table, grouped_by)
+        else _of_metrics(runs, images, classes, split_table, grouped_by=grouped_by, example=example)
     )
     last = ("setup", "Configuration and environment", setup(config, environment))
     path = Path(path)
-    write_text(path, _page(title, runs, len(images), [*parts, *sections, last]))
+    tested = counted(len(images), f"test {example}")
+    tested += ", at the prevalence of the test set" if example == "image" else ""
+    write_text(path, _page(title, runs, tested, [*parts, *sections, last]))
     return path
 
 
@@ -123,7 +128,9 @@ def _of_metrics(
     images: Images,
     classes: tuple[str, ...],
     split_table: Sequence[Mapping[str, object]],
+    *,
     grouped_by: str,
+    example: str,
 ) -> list[Part]:
     """The sections for a task without decisions."""
     firsts = [replace(runs[places[0]], method=name) for name, places in named_places(runs)]
@@ -137,14 +144,14 @@ def _of_metrics(
             ("curves", "Learning curves", learning_curves(firsts)),
         ]
     return [
-        ("summary", "Summary", metrics_summary(runs, len(images))),
-        ("data", "Data and split", data(split_table, classes, unknown=False)),
-        ("classes", "Class by class", metrics_by_class(runs)),
+        ("summary", "Summary", metrics_summary(runs, counted(len(images), example))),
+        ("classes", "Class by class" if example == "image" else "Row by row", metrics_by_class(runs)),
+        ("data", "Data and split", data(split_table, classes, unknown=False, grouped_by=grouped_by)),
         ("curves", "Learning curves", learning_curves(firsts)),
     ]
 
 
-def _page(title: str, runs: Sequence[RunResult], images: int, parts: Sequence[Part]) -> str:
+def _page(title: str, runs: Sequence[RunResult], tested: str, parts: Sequence[Part]) -> str:
     sections = [part for part in parts if part[2]]
     links = "".join(f'<li><a href="#{key}">{heading}</a></li>' for key, heading, _ in sections)
     contents = f"<ol>{links}</ol>"
@@ -162,7 +169,7 @@ def _page(title: str, runs: Sequence[RunResult], images: int, parts: Sequence[Pa
         f'<nav class="beside" aria-label="Sections">{contents}</nav>'
         f'<nav class="above" aria-label="Sections"><details><summary>Contents</summary>{contents}</details></nav>'
         f'<main><header><p class="kicker">imbal_jax report</p><h1>{escape(title)}</h1>'
-        f"<p class=muted>{methods} on {images:,} test images, at the prevalence of the test set</p></header>{body}"
+        f"<p class=muted>{methods} on {escape(tested)}</p></header>{body}"
         "<footer class=muted>Research software: not a medical device.</footer></main></body></html>\n"
     )
     return page.replace(" %", "\N{NO-BREAK SPACE}%")

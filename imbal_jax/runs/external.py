@@ -22,7 +22,6 @@ from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
 from imbal_jax.report import RunResult
 from imbal_jax.report.result import run_names
-from imbal_jax.report.title import title_of
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.claim import CLAIM
 from imbal_jax.runs.data_claim import claim_splits
@@ -38,7 +37,7 @@ from imbal_jax.runs.outputs import (
     with_deployment_priors,
 )
 from imbal_jax.runs.restore import Deployed, restore_deployed
-from imbal_jax.runs.run_report import print_results, write_run_report
+from imbal_jax.runs.run_report import made_title, print_results, write_run_report
 from imbal_jax.runs.run_result import ScoredImages, result_of
 from imbal_jax.runs.scoring import given_priors
 from imbal_jax.training.build import make_mesh
@@ -83,7 +82,7 @@ def validate(
     classes = models[0].deployment.classes
     splits = _load(config, out, part, models[0], console)
     results = [_result(config, model, splits.test, mesh, refit) for model in models]
-    about = title_of(splits.table, splits.classes, config.data.negative_class)
+    about = made_title(config, models[0].task, splits)
     title = f"{data_name(config.data)}, {part}: {about}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for name, result in zip(names, results, strict=True):
@@ -144,7 +143,7 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         tell("nothing is known of how the training images were made: these are taken as if they were made so")
     nothing = data.take(np.arange(0))
     if config.episode.ways:
-        return Splits(nothing, nothing, data, table=[{"split": part, "images": len(data)}])
+        return Splits(nothing, nothing, data, table=[{"split": part, "episodes": len(data)}])
     summary = split_summary(data.image_labels, data.groups, {part: np.arange(len(data))}, data.classes)
     for name, _ in summary.missing:
         tell(f"no image of {name}: its sensitivity is undefined")

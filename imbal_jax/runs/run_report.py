@@ -28,7 +28,7 @@ from imbal_jax.runs.points_table import points_table
 from imbal_jax.runs.results import write_results
 from imbal_jax.runs.run_result import deploy_run
 from imbal_jax.runs.seed_average import seed_averages
-from imbal_jax.tasks import task_for
+from imbal_jax.tasks import Task, task_for
 
 CALLED = "called at the operating points"
 
@@ -81,11 +81,11 @@ def write_run_report(
     """
     averages = seed_averages(config, results, splits.classes)
     write_results(path.parent, config, results, splits.classes, split, averages)
+    task = task_for(config.task, splits.test)
     kept = {name: result.scores for name, result in zip(run_names(results), results, strict=True)}
     written = write_report(
         path,
-        title=config.title
-        or title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by),
+        title=config.title or made_title(config, task, splits),
         runs=results,
         averages=averages,
         classes=splits.classes,
@@ -93,7 +93,8 @@ def write_run_report(
         images=splits.test.images,
         grouped_by=splits.test.grouped_by,
         split_table=splits.table,
-        sections=task_for(config.task, splits.test).sections(splits.test, kept),
+        example=task.example,
+        sections=task.sections(splits.test, kept),
         config=_without_paths(to_json(config)),
         environment={
             "imbal_jax": imbal_jax.__version__,
@@ -103,6 +104,13 @@ def write_run_report(
         },
     )
     return Reported(written, averages)
+
+
+def made_title(config: Config, task: Task, splits: Splits) -> str:
+    """Made from the classes and their counts; of a task whose classes are no findings, the config's name."""
+    if task.example != "image":
+        return config.name
+    return title_of(splits.table, splits.classes, config.data.negative_class, splits.test.grouped_by)
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:

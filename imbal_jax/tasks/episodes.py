@@ -41,6 +41,7 @@ class Episodes(Task):
     name: ClassVar[str] = "episodes"
     reads_labels: ClassVar[bool] = True
     counts_cases: ClassVar[bool] = False
+    example: ClassVar[str] = "episode"
     network_takes: ClassVar[Literal["images", "sequences", "episodes"]] = "episodes"
 
     def check_data(self, data: Dataset) -> None:

@@ -37,6 +37,7 @@ class Sequences(Task):
     name: ClassVar[str] = "sequences of bits"
     any_logits: ClassVar[bool] = True
     network_takes: ClassVar[Literal["images", "sequences", "episodes"]] = "sequences"
+    example: ClassVar[str] = "sequence"
     any_length: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = True
     label_kind: ClassVar[Any] = "many"

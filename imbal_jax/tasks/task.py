@@ -62,7 +62,7 @@ class Task:
     and calibration turn into decisions; without them a run has metrics and no operating points.
     allowed: which of ``PARTS`` a method may use. reads_labels: whether ``for_evaluation`` needs the labels.
     network_takes: which of the built-in models fit (``models.inputs_of``). counts_cases: whether few images of a
-    class in validation are said; episodes draw their classes anew.
+    class in validation are said; episodes draw their classes anew. example: what is scored, in reports.
     label_kind: how a table with a column for each label is read ("one" or "many": ``Data.label_kind``).
     any_logits: whether the logits may have any axes between the first, of the batch, and the last; else there is one
     an image, or a pixel of a mask, for each output. any_length: whether pictures of other heights than those of
@@ -74,6 +74,7 @@ class Task:
     allowed: ClassVar[tuple[str, ...]] = ()
     reads_labels: ClassVar[bool] = False
     counts_cases: ClassVar[bool] = True
+    example: ClassVar[str] = "image"
     network_takes: ClassVar[Literal["images", "sequences", "episodes"]] = "images"
     label_kind: ClassVar[Literal["one", "many"]] = "one"
     any_logits: ClassVar[bool] = False

@@ -86,7 +86,7 @@ def episode_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset], li
         else:
             wanted = episode.validation if name == "validation" else episode.test
             parts[name] = episode_set(own, config, wanted, seed=config.data.split_seed + number, part=name)
-            row["images"] = wanted
+            row["episodes"] = wanted
         table.append(row)
     return parts, table
 

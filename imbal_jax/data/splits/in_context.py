@@ -67,7 +67,7 @@ def in_context_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset],
             grouped_by="episode",
         )
         table.append(
-            {"split": name, "classes": len(members[name]), "pictures": len(held), "images": 2 * wanted}
+            {"split": name, "classes": len(members[name]), "pictures": len(held), "episodes": 2 * wanted}
         )
     return parts, table
 
