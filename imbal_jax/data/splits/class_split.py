@@ -81,7 +81,8 @@ def episode_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset], li
         if name == "train":
             own = rotated(own) if episode.rotations else own
             parts[name] = replace(own, groups=own.labels, classes=label_names(config), notes=dropped)
-            row["turned"] = len(own)
+            if episode.rotations:
+                row["turned"] = len(own)
             episode_plan(own.labels, config, 0)
         else:
             wanted = episode.validation if name == "validation" else episode.test

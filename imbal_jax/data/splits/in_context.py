@@ -49,8 +49,10 @@ def in_context_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset],
     bursty_plan(train.labels, config, 0)
     parts = {"train": replace(train, groups=train.labels, classes=classes, notes=notes)}
     table: list[dict[str, object]] = [
-        {"split": "train", "classes": len(members["train"]), "pictures": len(of_train), "turned": len(train)}
+        {"split": "train", "classes": len(members["train"]), "pictures": len(of_train)}
     ]
+    if config.episode.rotations:
+        table[0]["turned"] = len(train)
     for number, name in enumerate(("validation", "test"), 1):
         held = data.take(np.flatnonzero(np.isin(data.labels, members[name])))
         wanted = config.episode.validation if name == "validation" else config.episode.test
