@@ -10,6 +10,7 @@ from imbal_jax.methods import METHODS
 def get_config() -> Config:
     return Config(
         name="ntm_copy",
+        seed=2,
         title="Neural Turing Machine: copying sequences of 1 to 20 vectors of 8 bits",
         methods=(METHODS["ce"],),
         data=Data(source="sequences", sequence="copy"),
@@ -23,5 +24,5 @@ def get_config() -> Config:
             clip_norm=10.0,
         ),
         # An epoch of sequences is 1,000; many small updates find the copy sooner than fewer large ones
-        train=Train(epochs=16, batch_size=1, evaluations=8, steps_per_dispatch=500),
+        train=Train(epochs=20, batch_size=1, evaluations=10, steps_per_dispatch=500),
     )
