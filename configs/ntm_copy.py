@@ -1,6 +1,22 @@
 """A Neural Turing Machine that learns to copy sequences of 1 to 20 vectors, and copies longer ones.
 
-imbal-jax train configs/ntm_copy.py
+    imbal-jax train configs/ntm_copy.py
+
+20,000 sequences, a feed-forward controller with one head to read and one to write, 16,096 parameters (Graves, Wayne
+and Danihelka 2014). The last line is the cross-entropy of a sequence of 1 to 20 vectors.
+
+Seen on an AMD EPYC (jax 0.10.2), --seed 2, beside other work: 41 CPU-seconds in all, compilations included, 1.3
+milliseconds an update. On 200 test sequences of each length:
+
+    1 to 20 vectors   0.0009 bits a sequence     no wrong bit
+    20 vectors        0.002                      no wrong bit
+    60 vectors        0.005                      no wrong bit
+    120 vectors       0.011                      no wrong bit
+
+Not every seed does: of 0, 1 and 2 (benchmarks/ntm.py study) 1 has 0.27 wrong bits at 60 vectors, and 0 left its way
+after 3,500 sequences and did not come back. Such a run depends on how a processor rounds. With
+--model.options.controller lstm --model.options.weighting one_hot the loss falls evenly: --seed 2 took 61 CPU-seconds,
+to 0.004 bits and no wrong bit at any length.
 """
 
 from imbal_jax.config import Config, Data, Model, Optim, Train
