@@ -50,7 +50,8 @@ def score_run(
         correction=correction,
         mean=np.asarray(shared.mean),
         deviation=np.asarray(shared.deviation),
-        image_shape=np.array(splits.train.images.shape[1:]),
+        # of one picture, where a test image is an episode of them
+        image_shape=np.array((splits.train if config.episode.ways else splits.test).images.shape[1:]),
         image_bits=np.array(8 * splits.test.images.dtype.itemsize),
         geometry=splits.train.geometry,
         classes=splits.classes,
