@@ -1,7 +1,7 @@
 """Heads for a class of 5, 10 or 20 patients, on features of a network that never saw it.
 
     python benchmarks/few_shot.py run --data DIR [--only ham10000 ...] [--draws 12] [--networks 1]
-    python benchmarks/few_shot.py report
+    python benchmarks/few_shot.py report [--page docs/FEW_SHOT.md]
 
 run: a network a data set (``--networks``: several, which draws take in turn) is trained without the rare class and
 without its patients; its features are cached. A draw is an order of the patients (HAM10000: lesions) with the rare
@@ -39,12 +39,13 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path("workdirs/few_shot"))
     parser.add_argument("--ledger", type=Path, default=RESULTS / "few_shot.jsonl")
+    parser.add_argument("--page", type=Path, help="of report: a page whose tables are written again")
     options = parser.parse_args()
     chosen = [study for study in STUDIES if not options.only or {study.name, key_of(study)} & {*options.only}]
     if not chosen:
         parser.error(f"--only names none of {', '.join(map(key_of, STUDIES))}")
     if options.what == "report":
-        report(options.ledger, options.cache, options.draws, RESULTS / "few_shot.json")
+        report(options.ledger, options.cache, options.draws, RESULTS / "few_shot.json", options.page)
         return
     if options.data is None:
         parser.error("run needs --data DIR")

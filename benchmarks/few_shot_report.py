@@ -9,6 +9,8 @@ from few_shot_intervals import METRICS, Scored, interval, replicates, verdict
 from few_shot_sets import STUDIES, Study
 
 SHOTS = (5, 10, 20)
+MARK = "<!-- the rest of this page is written by benchmarks/few_shot.py report --page -->"
+UNITS = {"ham10000": "lesions", "cifar10_lt": "images"}  # of the other sets, patients
 
 
 def key_of(study: Study) -> str:
@@ -32,10 +34,11 @@ def read_ledger(path: Path) -> list[dict]:
     return list(cells.values())
 
 
-def report(path: Path, cache: Path, most: int, out: Path) -> None:
+def report(path: Path, cache: Path, most: int, out: Path, page: Path | None = None) -> None:
     """Print the tables of every study and number of shots, over the draws below ``most`` that every head has.
 
-    path: the ledger. cache: has the scores. out: receives the tables as JSON.
+    path: the ledger. cache: has the scores. out: receives the tables as JSON. page: its part behind ``MARK`` is
+    written again, a table a study.
     """
     ledger, summary = read_ledger(path), []
     for study in map(key_of, STUDIES):
@@ -52,6 +55,9 @@ def report(path: Path, cache: Path, most: int, out: Path) -> None:
     if not summary:
         sys.exit(f"no study of {path} has its scores in {cache}: run it first")
     out.write_text(json.dumps(summary, indent=1) + "\n")
+    if page is not None:
+        before = page.read_text().partition(MARK)[0]
+        page.write_text(before + MARK + "\n" + "\n".join(_page(summary)) + "\n")
 
 
 def _read(path: Path) -> Scored:
@@ -112,3 +118,35 @@ def _difference(metric: dict) -> str:
         return ""
     low, high = metric["difference_interval"]
     return f"{metric['difference']:+.3f} ({low:+.3f} to {high:+.3f}): {metric['verdict']}"
+
+
+def _page(summary: list[dict]) -> list[str]:
+    """A table a study: its AUROC for every number of shots, the rest for the most."""
+    lines: list[str] = []
+    for study in dict.fromkeys(row["study"] for row in summary):
+        rows = [row for row in summary if row["study"] == study]
+        last, shots = rows[-1], [row["shots"] for row in rows]
+        network, most = last["network"], shots[-1]
+        name, rare = study.split(":")
+        unit = UNITS.get(name, "patients")
+        lines += [
+            "",
+            f"### {rare} in {name}",
+            "",
+            f"{last['draws']} draws. Network: {network['image_size']} pixels, {network['epochs']:.0f} epochs, "
+            f"{network['seconds']} core-seconds, macro AUROC of the old",
+            f"classes {network['old_auroc']}. Test: {last['test_rare']} images of {last['test_rare_patients']} "
+            f"{unit} with the class and {last['test_old']:,} others (first draw).",
+            "",
+        ]
+        headings = ["head", *[f"AUROC, {n} {unit}" for n in shots], f"less the linear probe's, {most}"]
+        headings += [f"average precision, {most}", f"less the linear probe's, {most}"]
+        headings += [f"balanced accuracy, {most}", f"change of the old classes, {most}"]
+        lines += ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+        for head, found in last["heads"].items():
+            cells = [_with_interval(row["heads"][head]["auroc"]) for row in rows]
+            cells += [_difference(found["auroc"])]
+            cells += [_with_interval(found["average_precision"]), _difference(found["average_precision"])]
+            cells += [f"{found['balanced_accuracy']['mean']:.3f}", f"{found['old_change']['mean']:+.3f}"]
+            lines.append(f"| `{head}` | " + " | ".join(cells) + " |")
+    return lines
