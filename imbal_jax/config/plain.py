@@ -52,7 +52,7 @@ def from_json(values: dict[str, Any]) -> Config:
         "augment": Augment,
         "deploy": Deploy,
     }
-    values = {"deploy": {}, "patch": {}, **values}
+    values = {"deploy": {}, "patch": {}, "episode": {}, **values}
     for name, cls in parts.items():
         values[name] = build(cls, {k: tupled(v) for k, v in values[name].items()}, f"{name}.")
     if values["data"].dir is not None:
@@ -66,11 +66,23 @@ def from_json(values: dict[str, Any]) -> Config:
     return build(Config, values, "")
 
 
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's JSON values, complete: options that came after it was written have their defaults.
+
+    The default of a new option is what was done before it came.
+    """
+    defaults = to_json(Config(name=""))
+    sections = {
+        name: {**default, **values[name]}
+        for name, default in defaults.items()
+        if isinstance(default, dict) and isinstance(values.get(name), dict)
+    }
+    return {**defaults, **values, **sections}
+
+
 def what_counts(values: Mapping[str, Any]) -> dict[str, Any]:
     """A config's JSON values without those that change no result: folders, workers, devices, times of saving."""
     manner = ("devices", "resident", "save_minutes", "max_nonfinite")
     train = {key: value for key, value in values["train"].items() if key not in manner}
     data = {key: value for key, value in values["data"].items() if key not in ("dir", "download", "workers")}
-    if not data.get("enrolled"):  # which runs of before it was an option do not have
-        data.pop("enrolled", None)
     return {**values, "train": train, "data": data}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imbal_jax.config import Config, from_json, to_json
-from imbal_jax.config.plain import what_counts
+from imbal_jax.config.plain import what_counts, with_defaults
 from imbal_jax.decisions.default_criterion import AUTO
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_json
@@ -49,6 +49,7 @@ def check_claim(workdir: Path, config: Config, *, trained: bool = False) -> dict
             f"{workdir} holds a run of an earlier version, which did not say how pictures became squares: "
             "choose another --workdir"
         )
+    there = with_defaults(there)
     without = ("data.deployment_priors", "metrics") if trained else ()
     here = values
     if config.select == AUTO and "select" in there:

@@ -211,3 +211,19 @@ def test_a_value_of_a_claim_that_is_out_of_its_range_names_the_file(tmp_path: Pa
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match=r"config.json: data.image-size is 'x', expected a whole number"):
         read_claim(tmp_path)
+
+
+def test_a_run_of_before_an_option_came_goes_on_unless_it_is_changed(tmp_path: Path) -> None:
+    config = of(METHODS["ce"])
+    claim(tmp_path, config)
+    begun(tmp_path, "ce")
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    del values["episode"], values["patch"], values["data"]["enrolled"], values["data"]["sequence"]
+    path.write_text(json.dumps(values))
+    assert read_claim(tmp_path).data == config.data
+    claim(tmp_path, config)
+    path.write_text(json.dumps(values))
+    other = replace(config, data=replace(config.data, sequence="repeat_copy"))
+    with pytest.raises(InputError, match=r"data.sequence was copy, is repeat_copy"):
+        claim(tmp_path, other)
