@@ -1,4 +1,4 @@
-"""MANN and an LSTM on Omniglot: five new characters an episode, ten drawings of each, and the label comes too late.
+"""MANN on Omniglot: five new characters an episode, ten drawings of each, and the label comes too late.
 
     imbal-jax train configs/omniglot_mann.py --data.dir DIR
 
