@@ -16,7 +16,7 @@ from imbal_jax.models import addressing
 from imbal_jax.models.head import LinearHead, Outputs, outputs_of
 from imbal_jax.models.lstm import as_sequences, gates_bias, lstm_step
 
-Controller = Literal["feed_forward", "lstm"]
+Controller = Literal["lstm", "feed_forward"]
 MemoryStart = Literal["learned", "constant"]
 WeightingStart = Literal["learned", "one_hot"]
 

@@ -165,7 +165,7 @@ def test_features_and_head_give_the_logits_and_pictures_one_pixel_wide_are_seque
 
 def test_it_is_called_wrong_in_one_line() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"controller": "gru"}, "controller 'gru' of model 'ntm': choose from 'feed_forward', 'lstm'"),
+        ({"controller": "gru"}, "controller 'gru' of model 'ntm': choose from 'lstm', 'feed_forward'"),
         ({"places": 0}, "places 0 of model 'ntm': give a whole number from 1"),
         ({"shifts": 4}, "shifts 4 of model 'ntm': give an odd number"),
         ({"norm": "batch"}, "option 'norm' of model 'ntm' is unknown"),
