@@ -114,7 +114,7 @@ def run(options: argparse.Namespace, config: Any, draw: int) -> None:
         "config": config.name,
         "draw": draw,
         "method": method.name,
-        "options": options.options,
+        "options": without_folders(options.options),
         "criteria": scores_of(stored),
         "raw": result.table["macro"],
         "deployed": result.shown["macro"],
@@ -123,6 +123,13 @@ def run(options: argparse.Namespace, config: Any, draw: int) -> None:
     }
     with options.ledger.open("a") as ledger:
         ledger.write(json.dumps(line) + "\n")
+
+
+def without_folders(words: list[str]) -> list[str]:
+    """The options without the folder of the data, which names a machine."""
+    places = [place for place, word in enumerate(words) if word == "--data.dir"]
+    dropped = {*places, *(place + 1 for place in places)}
+    return [word for place, word in enumerate(words) if place not in dropped]
 
 
 def write(path: Path, **arrays: np.ndarray) -> None:
