@@ -15,11 +15,11 @@ each class; in_context/... varies what Chan et al. 2022 vary: bursts, Zipf's law
 """
 
 import argparse
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from ledger import append, read
 
 from imbal_jax.config import Config, Data, Episode, Model, Optim, Train
 from imbal_jax.methods import METHODS
@@ -144,12 +144,6 @@ def main() -> None:
         report(options.ledger)
 
 
-def read(ledger: Path) -> list[dict[str, Any]]:
-    """The lines of the ledger; one that was cut off by a kill is left out."""
-    lines = ledger.read_text().splitlines() if ledger.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
-
-
 def run(cell: Cell, seed: int, options: argparse.Namespace) -> None:
     """Train a cell to its end, and append its line; nothing where it is there."""
     from environment import environment
@@ -182,8 +176,7 @@ def run(cell: Cell, seed: int, options: argparse.Namespace) -> None:
         "seconds": round(result.seconds, 1),
         **environment(),
     }
-    with options.ledger.open("a") as ledger:
-        ledger.write(json.dumps(line) + "\n")
+    append(options.ledger, line)
 
 
 def report(ledger: Path) -> None:

@@ -17,7 +17,6 @@ minutes of one core. With one network a set, intervals do not contain what anoth
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import numpy as np
 from few_shot_intervals import Scored, values
 from few_shot_report import SHOTS, key_of, read_ledger, report, scores_path
 from few_shot_sets import STUDIES, Features, Study, features_of
+from ledger import append
 
 FEWEST = 5  # patients with the rare class that are left to test on
 RESULTS = Path(__file__).parent / "results"
@@ -149,12 +149,6 @@ def write_scores(path: Path, scored: Scored) -> None:
     partial = path.with_suffix(".partial.npz")
     np.savez_compressed(partial, **vars(scored))
     partial.rename(path)
-
-
-def append(path: Path, line: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        stream.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

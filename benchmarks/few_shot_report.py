@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from few_shot_intervals import METRICS, Scored, interval, replicates, verdict
 from few_shot_sets import STUDIES, Study
+from ledger import read
 
 SHOTS = (5, 10, 20)
 MARK = "<!-- the rest of this page is written by benchmarks/few_shot.py report --page -->"
@@ -23,14 +24,8 @@ def scores_path(cache: Path, study: str, draw: int, shots: int, head: str) -> Pa
 
 def read_ledger(path: Path) -> list[dict]:
     """The lines of cells that are whole, the last of each."""
-    cells = {}
-    for text in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue  # torn by a kill: the cell is run again
-        if "study" in line:
-            cells[line["study"], line["draw"], line["shots"], line["head"]] = line
+    lines = (line for line in read(path) if "study" in line)
+    cells = {(line["study"], line["draw"], line["shots"], line["head"]): line for line in lines}
     return list(cells.values())
 
 

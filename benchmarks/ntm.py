@@ -27,6 +27,7 @@ from typing import Any
 import jax
 import numpy as np
 from environment import environment, processor
+from ledger import append, read
 
 RESULTS = Path(__file__).parent / "results"
 LINES = RESULTS / "ntm.jsonl"
@@ -90,7 +91,7 @@ def main() -> None:
 
 
 def study(options: argparse.Namespace) -> None:
-    done = {(line["task"], line["model"], line["seed"], line["sequences"]) for line in lines()}
+    done = {(line["task"], line["model"], line["seed"], line["sequences"]) for line in read(LINES)}
     for task, models in MODELS.items():
         for model in models:
             if options.only and f"{task}/{model}" not in options.only:
@@ -100,9 +101,7 @@ def study(options: argparse.Namespace) -> None:
                 if (task, model, seed, sequences) in done:
                     continue
                 line = run(task, model, seed, sequences, options.runs)
-                LINES.parent.mkdir(exist_ok=True)
-                with LINES.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                append(LINES, line)
                 print(said(line), flush=True)
 
 
@@ -149,10 +148,6 @@ def run(task: str, model: str, seed: int, sequences: int, runs: Path) -> dict[st
     }
 
 
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(text) for text in LINES.read_text().splitlines()] if LINES.is_file() else []
-
-
 def said(line: dict[str, Any]) -> str:
     """One run in a line: bits and wrong bits of each test set."""
     rows = "; ".join(
@@ -169,7 +164,7 @@ def said(line: dict[str, Any]) -> str:
 def table(options: argparse.Namespace) -> None:
     """Every task and model: how many seeds end below one bit in training lengths, and the medians."""
     of: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
-    for line in lines():
+    for line in read(LINES):
         of[line["task"], line["model"], line["sequences"]].append(line)
     for (task, model, sequences), found in of.items():
         rows = {row: [line["rows"][row] for line in found] for row in found[0]["rows"]}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ledger import append, read
 
 CRITERIA = {
     "auto": "the default: one of the two below, by the number of positives",
@@ -56,12 +57,6 @@ def main() -> None:
             train(options, draw)
     else:
         compare(options)
-
-
-def read(ledger: Path) -> list[dict[str, Any]]:
-    """The lines of the ledger; a line that was cut off by a kill is left out."""
-    lines = ledger.read_text().splitlines() if ledger.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def train(options: argparse.Namespace, draw: int) -> None:
@@ -121,8 +116,7 @@ def run(options: argparse.Namespace, config: Any, draw: int) -> None:
         "seconds": round(result.seconds, 1),
         **environment(),
     }
-    with options.ledger.open("a") as ledger:
-        ledger.write(json.dumps(line) + "\n")
+    append(options.ledger, line)
 
 
 def without_folders(words: list[str]) -> list[str]:

@@ -12,6 +12,9 @@ from imbal_jax.import_paths import is_import_path
 from imbal_jax.metrics.own import check_metrics
 
 EPISODE_TASKS = ("episodes", "string_episodes", "in_context")
+Require = Callable[[bool, str, Any, str], None]
+"""``(holds, key, value, allowed)``: raises InputError unless it holds."""
+
 LARGEST_IMAGE = 4096  # pixels a side, more than the films of any detector are trained at
 
 
@@ -40,11 +43,7 @@ def check_config(config: Any) -> None:
     require(data.imbalance is None or data.imbalance >= 1, "data.imbalance", data.imbalance, "1 or more")
     require(data.long_tail is None or data.long_tail >= 1, "data.long-tail", data.long_tail, "1 or more")
     parse_columns(data.columns)
-    patch = config.patch
-    require(patch.size == 0 or patch.size >= 8, "patch.size", patch.size, "8 pixels or more, or 0")
-    require(0 <= patch.share <= 1, "patch.share", patch.share, "a share, 0 to 1")
-    require(patch.places >= 1, "patch.places", patch.places, "1 or more")
-    require(0 <= patch.overlap < 1, "patch.overlap", patch.overlap, "from 0 to below 1")
+    _check_patch(config.patch, require)
     _check_episode(config, require)
     named = [name for name, _ in map(prevalence_of, data.prevalence)]
     require(len(set(named)) == len(named), "data.prevalence", " ".join(named), "each class may be named once")
@@ -58,19 +57,7 @@ def check_config(config: Any) -> None:
     distinct = len(set(config.seeds)) == len(config.seeds)
     require(distinct, "seeds", " ".join(map(str, config.seeds)), "each may be named once")
     require(0 <= config.model.dropout < 1, "model.dropout", config.model.dropout, "from 0 to below 1")
-    require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")
-    require(optim.weight_decay >= 0, "optim.weight-decay", optim.weight_decay, "0 or more")
-    require(0 <= optim.momentum < 1, "optim.momentum", optim.momentum, "from 0 to below 1")
-    require(optim.decay > 0, "optim.decay", optim.decay, "above 0")
-    rising = list(optim.milestones) == sorted({share for share in optim.milestones if 0 < share < 1})
-    require(rising, "optim.milestones", optim.milestones, "rising shares of the run, above 0 and below 1")
-    require(0 <= optim.swa_start <= 1, "optim.swa-start", optim.swa_start, "a share of the run, 0 to 1")
-    require(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "a share of the run, 0 to 1")
-    require(0 <= optim.ema_decay < 1, "optim.ema-decay", optim.ema_decay, "from 0 to below 1")
-    require(
-        0 <= optim.label_smoothing < 1, "optim.label-smoothing", optim.label_smoothing, "from 0 to below 1"
-    )
-    require(optim.clip_norm >= 0, "optim.clip-norm", optim.clip_norm, "0 or more")
+    _check_optim(optim, require)
     require(train.epochs > 0, "train.epochs", train.epochs, "above 0")
     for key in ("batch_size", "evaluations", "steps_per_dispatch", "max_nonfinite"):
         require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
@@ -85,7 +72,30 @@ def check_config(config: Any) -> None:
         parse_rule(text.rpartition(": ")[2])  # a rule's own colon, as in 20:1, has no space after it
 
 
-def _check_episode(config: Any, require: Callable[[bool, str, Any, str], None]) -> None:
+def _check_patch(patch: Any, require: Require) -> None:
+    require(patch.size == 0 or patch.size >= 8, "patch.size", patch.size, "8 pixels or more, or 0")
+    require(0 <= patch.share <= 1, "patch.share", patch.share, "a share, 0 to 1")
+    require(patch.places >= 1, "patch.places", patch.places, "1 or more")
+    require(0 <= patch.overlap < 1, "patch.overlap", patch.overlap, "from 0 to below 1")
+
+
+def _check_optim(optim: Any, require: Require) -> None:
+    require(optim.learning_rate > 0, "optim.learning-rate", optim.learning_rate, "above 0")
+    require(optim.weight_decay >= 0, "optim.weight-decay", optim.weight_decay, "0 or more")
+    require(0 <= optim.momentum < 1, "optim.momentum", optim.momentum, "from 0 to below 1")
+    require(optim.decay > 0, "optim.decay", optim.decay, "above 0")
+    rising = list(optim.milestones) == sorted({share for share in optim.milestones if 0 < share < 1})
+    require(rising, "optim.milestones", optim.milestones, "rising shares of the run, above 0 and below 1")
+    require(0 <= optim.swa_start <= 1, "optim.swa-start", optim.swa_start, "a share of the run, 0 to 1")
+    require(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "a share of the run, 0 to 1")
+    require(0 <= optim.ema_decay < 1, "optim.ema-decay", optim.ema_decay, "from 0 to below 1")
+    require(
+        0 <= optim.label_smoothing < 1, "optim.label-smoothing", optim.label_smoothing, "from 0 to below 1"
+    )
+    require(optim.clip_norm >= 0, "optim.clip-norm", optim.clip_norm, "0 or more")
+
+
+def _check_episode(config: Any, require: Require) -> None:
     episode = config.episode
     require(episode.ways == 0 or episode.ways >= 2, "episode.ways", episode.ways, "2 or more, or 0")
     asked = config.task in EPISODE_TASKS

@@ -79,8 +79,6 @@ class CNN(nn.Module):
             x = nn.relu(norm(x, train))
         x = x.astype(jnp.float32)
         pooled = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
-        dropped = pooled
-        if self.dropout > 0.0 and outputs != "features":
-            dropped = Dropout(self.dropout, self.axis_name, self.views)(pooled, train)
         head = HEADS[self.head](self.num_outputs, param_dtype=self.param_dtype, name="head")
-        return outputs_of(head, pooled, dropped, outputs)
+        drop = Dropout(self.dropout, self.axis_name, self.views)
+        return outputs_of(head, pooled, outputs, drop, train)

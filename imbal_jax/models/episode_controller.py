@@ -17,11 +17,14 @@ from imbal_jax.models.episode_inputs import (
     pictures_and_labels,
 )
 from imbal_jax.models.head import LinearHead, Outputs, outputs_of
+from imbal_jax.models.lstm import lstm_step
 from imbal_jax.models.normalization import Norm
 from imbal_jax.models.recurrence import Affine, recurrence
 
 Controller = Literal["lstm", "feed_forward"]
 GATES = {"lstm": 4, "feed_forward": 1}
+REMEMBER = 1.0
+"""Added to what the forget gate of an LSTM controller is given (``lstm.lstm_step``)."""
 
 
 class EpisodeController(nn.Module):
@@ -69,11 +72,8 @@ class EpisodeController(nn.Module):
             zeros = placed_as(jnp.zeros((x.shape[1], self.hidden)), offsets)
             _, hidden = recurrence(lstm_cell, {"controller": kernel}, {"controller": offsets}, (zeros, zeros))
         features = jnp.swapaxes(hidden, 0, 1)
-        dropped = features
-        if self.dropout > 0.0 and outputs != "features":
-            dropped = Dropout(self.dropout, self.axis_name)(features, train)
         head = LinearHead(self.num_outputs, param_dtype=self.param_dtype, name="head")
-        return outputs_of(head, features, dropped, outputs)
+        return outputs_of(head, features, outputs, Dropout(self.dropout, self.axis_name), train)
 
 
 class EpisodeSteps(nn.Module):
@@ -87,15 +87,7 @@ class EpisodeSteps(nn.Module):
     @classmethod
     def of(cls, model: Any) -> "EpisodeSteps":
         """For a model with the fields of ``EpisodeController``."""
-        encoder = PictureEncoder(
-            model.encoder,
-            width=model.encoder_width,
-            norm=model.norm,
-            axis_name=model.axis_name,
-            dtype=model.dtype,
-            param_dtype=model.param_dtype,
-            parent=None,
-        )
+        encoder = PictureEncoder.of(model, parent=None)
         return cls(encoder, model.num_outputs, model.label_digits, model.digit_base, name="steps")
 
     @nn.compact
@@ -125,19 +117,8 @@ class ControllerInput(nn.Module):
 
 def lstm_cell(affine: Affine, carry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
     """A step of an LSTM for ``recurrence``; the carry is (hidden, cell), the result the hidden units."""
-    hidden, cell = lstm_step(affine("controller", carry[0]), carry[1])
+    hidden, cell = lstm_step(affine("controller", carry[0]), carry[1], REMEMBER)
     return (hidden, cell), hidden
-
-
-def lstm_step(gates: Array, cell: Array) -> tuple[Array, Array]:
-    """Hidden units and cell [B, H] of an LSTM with a forget gate (Gers et al., 2000).
-
-    gates: [B, 4 H], before their nonlinearity: input, forget, new value, output. The forget gate starts at
-    sigmoid(1), so that gradients pass (Jozefowicz et al., ICML 2015).
-    """
-    entering, kept, new, leaving = jnp.split(gates, 4, axis=-1)
-    cell = jax.nn.sigmoid(kept + 1.0) * cell + jax.nn.sigmoid(entering) * jnp.tanh(new)
-    return jax.nn.sigmoid(leaving) * jnp.tanh(cell), cell
 
 
 def per_gate_glorot(hidden: int) -> nn.initializers.Initializer:

@@ -39,6 +39,22 @@ class PictureEncoder(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
+    @classmethod
+    def of(cls, model: Any, **options: Any) -> "PictureEncoder":
+        """For a model with the fields ``encoder``, ``encoder_width``, norm, axis_name, dtype and param_dtype.
+
+        options: name and parent.
+        """
+        return cls(
+            model.encoder,
+            model.encoder_width,
+            model.norm,
+            model.axis_name,
+            model.dtype,
+            model.param_dtype,
+            **options,
+        )
+
     @nn.compact
     def __call__(self, images: Array, train: bool) -> Array:
         """Images [B, T, H, W, C] -> float32 [B, T, D]. Raises InputError for pictures too small for the blocks."""

@@ -46,9 +46,13 @@ def encoded_labels(labels: Array, num_outputs: int, digits: int = 0, base: int =
             f"label_digits {digits} of base {base} need {digits * base} outputs, and the network has {num_outputs}: "
             f"make num_outputs {digits * base}"
         )
-    places = base ** jnp.arange(digits - 1, -1, -1)
-    each = jax.nn.one_hot(labels[..., None] // places % base, base, dtype=jnp.float32)
+    each = jax.nn.one_hot(digits_of(labels, digits, base), base, dtype=jnp.float32)
     return each.reshape(*labels.shape, num_outputs) * (labels >= 0)[..., None]
+
+
+def digits_of(labels: Array, digits: int, base: int) -> Array:
+    """int [..., digits], the digits of labels from 0 to base^digits - 1, the highest first."""
+    return labels[..., None] // base ** jnp.arange(digits - 1, -1, -1) % base
 
 
 def one_step_late(values: Array) -> Array:

@@ -74,24 +74,13 @@ class EpisodeTransformer(nn.Module):
             x[:, ::2]
         )
         features = of_pictures.astype(jnp.float32)
-        dropped = features
-        if self.dropout > 0.0 and outputs != "features":
-            dropped = Dropout(self.dropout, self.axis_name)(features, train)
         head = LinearHead(self.num_outputs, param_dtype=self.param_dtype, name="head")
-        return outputs_of(head, features, dropped, outputs)
+        return outputs_of(head, features, outputs, Dropout(self.dropout, self.axis_name), train)
 
     def _tokens(self, inputs: Episodes, train: bool) -> Array:
         """[B, 2 T - 1, width]: pictures and labels in turn; the last label is for nobody."""
         images, labels = pictures_and_labels(inputs)
-        encoded = PictureEncoder(
-            self.encoder,
-            self.encoder_width,
-            self.norm,
-            self.axis_name,
-            self.dtype,
-            self.param_dtype,
-            name="encoder",
-        )(images, train)
+        encoded = PictureEncoder.of(self, name="encoder")(images, train)
         shown = encoded_labels(labels, self.num_outputs, self.label_digits, self.digit_base)
         pictures, names = (
             nn.Dense(self.width, dtype=self.dtype, param_dtype=self.param_dtype, name=name)(values)

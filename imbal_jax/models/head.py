@@ -1,10 +1,13 @@
 """The last layer of a network: linear or cosine, from features to logits."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+
+from imbal_jax.models.dropout import Dropout
 
 Head = Literal["linear", "cosine"]
 Outputs = Literal["logits", "features", "both"]
@@ -52,12 +55,21 @@ class CosineHead(nn.Module):
 HEADS = {"linear": LinearHead, "cosine": CosineHead}
 
 
-def outputs_of(head: nn.Module, pooled: Array, dropped: Array, outputs: Outputs) -> Array | dict[str, Array]:
-    """What a model returns: logits of the ``dropped`` features, the ``pooled`` features, or a dict of both."""
+def outputs_of(
+    head: Callable[[Array], Array],
+    features: Array,
+    outputs: Outputs,
+    dropout: Dropout | None = None,
+    train: bool = False,
+) -> Array | dict[str, Array]:
+    """What a model returns: logits of the features, the features, or a dict of both.
+
+    head: from features to logits. dropout: of what the head is given; None: none.
+    """
     if outputs == "features":
-        return pooled
-    logits = head(dropped)
-    return {"logits": logits, "features": pooled} if outputs == "both" else logits
+        return features
+    logits = head(features if dropout is None else dropout(features, train))
+    return {"logits": logits, "features": features} if outputs == "both" else logits
 
 
 def _unit(x: Array, axis: int) -> Array:

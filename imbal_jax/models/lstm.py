@@ -15,13 +15,14 @@ from imbal_jax.errors import InputError
 from imbal_jax.models.head import LinearHead, Outputs, outputs_of
 
 
-def lstm_step(gates: Array, cell: Array) -> tuple[Array, Array]:
-    """c = s(f) c + s(i) tanh(g), h = s(o) tanh(c), s the logistic function.
+def lstm_step(gates: Array, cell: Array, remember: float = 0.0) -> tuple[Array, Array]:
+    """c = s(f + remember) c + s(i) tanh(g), h = s(o) tanh(c), s the logistic function.
 
-    gates: [B, 4 C], i, f, g and o before their functions. cell: c [B, C] of the step before. Returns h and c.
+    gates: [B, 4 C], i, f, g and o before their functions. cell: c [B, C] of the step before. remember: 1 lets
+    gradients pass through a fresh network whose biases are 0 (Jozefowicz et al., ICML 2015). Returns h and c.
     """
     entering, kept, candidate, shown = jnp.split(gates, 4, axis=-1)
-    cell = jax.nn.sigmoid(kept) * cell + jax.nn.sigmoid(entering) * jnp.tanh(candidate)
+    cell = jax.nn.sigmoid(kept + remember) * cell + jax.nn.sigmoid(entering) * jnp.tanh(candidate)
     return jax.nn.sigmoid(shown) * jnp.tanh(cell), cell
 
 
@@ -103,7 +104,7 @@ class LSTM(nn.Module):
         for layer in range(self.layers):
             states = self._layer(states, f"layer{layer}")
         features = jnp.moveaxis(states, 0, 1)
-        return outputs_of(LinearHead(self.num_outputs, name="head"), features, features, outputs)
+        return outputs_of(LinearHead(self.num_outputs, name="head"), features, outputs)
 
     def _layer(self, x: Array, name: str) -> Array:
         """[T, B, F] -> states [T, B, size]."""

@@ -12,10 +12,10 @@ from imbal_jax.errors import InputError
 from imbal_jax.models.dropout import Dropout
 from imbal_jax.models.episode_controller import (
     GATES,
+    REMEMBER,
     Controller,
     ControllerInput,
     EpisodeSteps,
-    lstm_step,
     per_gate_glorot,
     placed_as,
 )
@@ -23,6 +23,7 @@ from imbal_jax.models.episode_encoder import Encoder
 from imbal_jax.models.episode_inputs import Episodes
 from imbal_jax.models.head import LinearHead, Outputs, outputs_of
 from imbal_jax.models.least_used import Erase, Heads, LeastUsedAccess, Memory, Target, Write
+from imbal_jax.models.lstm import lstm_step
 from imbal_jax.models.normalization import Norm
 from imbal_jax.models.recurrence import Affine, recurrence
 
@@ -129,11 +130,8 @@ class MANN(nn.Module):
         _, (hidden, found) = recurrence(cell, kernels, offsets, start)
         found = found.reshape(steps, batch, -1)
         features = jnp.swapaxes(jnp.concatenate([hidden, found], axis=-1), 0, 1)
-        dropped = features
-        if self.dropout > 0.0 and outputs != "features":
-            dropped = Dropout(self.dropout, self.axis_name)(features, train)
         head = LinearHead(self.num_outputs, param_dtype=self.param_dtype, name="head")
-        return outputs_of(head, features, dropped, outputs)
+        return outputs_of(head, features, outputs, Dropout(self.dropout, self.axis_name), train)
 
     def _memory(self, batch: int) -> Memory:
         """The memory at the start of an episode, the same for all."""
@@ -192,7 +190,7 @@ class MANNCell:
         read = state.read.reshape(len(state.read), -1)
         if self.controller == "lstm":
             gates = affine("controller", jnp.concatenate([read, state.hidden], axis=-1))
-            hidden, cell = lstm_step(gates, state.cell)
+            hidden, cell = lstm_step(gates, state.cell, REMEMBER)
         else:
             hidden, cell = jnp.tanh(affine("controller", read)), state.cell
         memory, read = self.access(state.memory, self._heads(affine("heads", hidden)))

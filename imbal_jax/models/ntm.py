@@ -211,7 +211,7 @@ class NTM(nn.Module):
         driven = jnp.moveaxis(x @ inputs + bias, 1, 0)
         now = Now(driven, jnp.broadcast_to(said, (*driven.shape[:2], len(said))))
         features = jnp.moveaxis(machine(heads, params, self._start(x.shape[0]), now), 0, 1)
-        return outputs_of(LinearHead(self.num_outputs, name="head"), features, features, outputs)
+        return outputs_of(LinearHead(self.num_outputs, name="head"), features, outputs)
 
     def _start(self, batch: int) -> Carry:
         """The carry before the first step, the same for every sequence."""

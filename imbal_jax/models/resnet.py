@@ -107,11 +107,9 @@ class ResNet(nn.Module):
                 )(x, train)
 
         pooled = x.astype(jnp.float32).mean(axis=(1, 2))
-        dropped = pooled
-        if self.dropout > 0.0 and outputs != "features":
-            dropped = Dropout(self.dropout, self.axis_name, self.views)(pooled, train)
         head = HEADS[self.head](self.num_outputs, param_dtype=self.param_dtype, name="head")
-        return outputs_of(head, pooled, dropped, outputs)
+        drop = Dropout(self.dropout, self.axis_name, self.views)
+        return outputs_of(head, pooled, outputs, drop, train)
 
 
 class BasicBlock(nn.Module):

@@ -59,15 +59,7 @@ class SNAIL(nn.Module):
         made for.
         """
         images, labels = pictures_and_labels(inputs)
-        encoded = PictureEncoder(
-            self.encoder,
-            self.encoder_width,
-            self.norm,
-            self.axis_name,
-            self.dtype,
-            self.param_dtype,
-            name="encoder",
-        )(images, train)
+        encoded = PictureEncoder.of(self, name="encoder")(images, train)
         encoded = nn.Dense(64, param_dtype=self.param_dtype, name="embedding")(encoded)
         shown = encoded_labels(labels, self.num_outputs, self.label_digits, self.digit_base)
         both = jnp.stack([shown, jnp.zeros_like(shown)])
@@ -77,11 +69,8 @@ class SNAIL(nn.Module):
             if index < len(self.keys) - 1:
                 x = TemporalConvolutions(self.filters, self.param_dtype, name=f"convolutions{index}")(x)
         features = x[1]
-        dropped = features
-        if self.dropout > 0.0 and outputs != "features":
-            dropped = Dropout(self.dropout, self.axis_name)(features, train)
         head = LinearHead(self.num_outputs, param_dtype=self.param_dtype, name="head")
-        return outputs_of(head, features, dropped, outputs)
+        return outputs_of(head, features, outputs, Dropout(self.dropout, self.axis_name), train)
 
 
 class TemporalConvolutions(nn.Module):

@@ -168,8 +168,8 @@ def _write(
         splits,
         (network, state),
         mesh,
-        read_result(deployed.address.folder),
-        deployed.deployment.inputs.statistics,
+        numbers=read_result(deployed.address.folder),
+        statistics=deployed.deployment.inputs.statistics,
     )
     claim(out, config)
     claim_geometry(out, splits.train)

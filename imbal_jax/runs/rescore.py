@@ -72,7 +72,9 @@ def _rescore(
             restored = restore_state(of_seed, method, splits.train, folder, mesh, before["best_step"])
             # only then do they differ from those of the training split, and a damaged file is written again
             statistics = Deployment.read(folder).inputs.statistics if config.data.enrolled else None
-            again = score_restored(of_seed, method, task, splits, restored, mesh, before, statistics)
+            again = score_restored(
+                of_seed, method, task, splits, restored, mesh, numbers=before, statistics=statistics
+            )
             again.write(folder)
         scored = RunOutputs.read(folder)
         assert scored is not None  # the run is finished
@@ -93,6 +95,7 @@ def score_restored(
     splits: Splits,
     restored: tuple[Network | SecondStageNetwork, TrainState],
     mesh: Mesh,
+    *,
     numbers: Mapping[str, Any],
     statistics: Mapping[str, np.ndarray] | None = None,
 ) -> RunOutputs:

@@ -168,6 +168,12 @@ def permuted_members(ranks: jax.Array, sizes: jax.Array, keys: tuple[jax.Array, 
     return permuted(ranks, sizes, grid, (first, second))
 
 
+def one_below_the_other(pictures: Any) -> Any:
+    """The pictures of episodes [B, T, H, W, C], of numpy or jax, as images [B, T H, W, C]."""
+    count, steps, height, *rest = pictures.shape
+    return pictures.reshape(count, steps * height, *rest)
+
+
 def presentations(shown: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """int [E, T]: which presentation of its class each scored picture is, 1 the first; 0 where it is not scored.
 

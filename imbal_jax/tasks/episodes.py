@@ -17,6 +17,7 @@ from imbal_jax.engine import keys as random_streams
 from imbal_jax.engine.step import Batch, Objective
 from imbal_jax.errors import InputError
 from imbal_jax.methods import ClassArrays, Method
+from imbal_jax.models.episode_inputs import digits_of
 from imbal_jax.sampling.bursty import BurstyPlan
 from imbal_jax.sampling.episodes import EpisodePlan, presentations
 from imbal_jax.tasks.task import Table, Task, as_mapping
@@ -234,7 +235,7 @@ class StringEpisodes(Episodes):
 
 def letters(labels: jax.Array) -> jax.Array:
     """int [..., 5], the letters of labels 0..3124, the most significant first."""
-    return labels[..., None] // STRING_BASE ** jnp.arange(STRING_DIGITS - 1, -1, -1) % STRING_BASE
+    return digits_of(labels, STRING_DIGITS, STRING_BASE)
 
 
 def _by_letter(logits: jax.Array) -> jax.Array:

@@ -29,17 +29,15 @@ def compose(
     """The plans of the batches, and what all examples share; InputError where the method does not fit the data."""
     task.check(method)
     pools = task.patch_pools(train, config.patch, seed=config.seed, by_image=method.composition == "natural")
-    if pools is None or pools.patches.by_image:
-        labels = task.drawn_labels(train.labels, config.data.uncertain)
-    else:
-        labels = pools.members
+    every = task.drawn_labels(train.labels, config.data.uncertain)
+    cases = None if pools is None or pools.patches.by_image else pools.members
+    labels = every if cases is None else cases
     items = None if method.resample == "none" else resample(labels, method.resample, config.seed)
     drawn = labels if items is None else labels[items]
     seed, partner_seed = keys.batches(config.seed)
     plan_of = _planner(config, method, drawn, num_shards, total_steps)
     plain_of = plan_of  # before a deferred composition, patches are cut from images, not of cases
-    if pools is not None and not pools.patches.by_image:
-        every = task.drawn_labels(train.labels, config.data.uncertain)
+    if cases is not None:
         plain_of = _planner(config, method, every, num_shards, total_steps)
 
     plan, partner = plan_of(method.composition, seed), PARTNER.get(method.mixing)

@@ -37,7 +37,7 @@ class Tiny(nn.Module):
     @nn.compact
     def __call__(self, x, train=False, *, outputs="logits"):
         x = nn.tanh(nn.Dense(5, name="hidden")(x.reshape(len(x), -1)))
-        return outputs_of(LinearHead(self.num_outputs, name="head"), x, x, outputs)
+        return outputs_of(LinearHead(self.num_outputs, name="head"), x, outputs)
 
 
 def logits_of(params, images):

@@ -12,6 +12,7 @@ from imbal_jax.data.feeding.patches import Cut, cropped
 from imbal_jax.data.feeding.plans import Plans, draw
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.engine import keys
+from imbal_jax.sampling.episodes import one_below_the_other
 from imbal_jax.transforms.augment import Augment, augment
 from imbal_jax.transforms.mixing import Mixing, mix
 
@@ -50,12 +51,6 @@ def perturb_images(
 def images_alone(images: jax.Array, labels: jax.Array | None) -> jax.Array:
     """The images: a ``Present``."""
     return images
-
-
-def one_below_the_other(pictures: Any) -> Any:
-    """The pictures of episodes [B, T, H, W, C] as images [B, T H, W, C]."""
-    count, steps, height, *rest = pictures.shape
-    return pictures.reshape(count, steps * height, *rest)
 
 
 @dataclass(frozen=True)

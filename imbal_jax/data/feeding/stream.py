@@ -16,9 +16,9 @@ from jax.sharding import Mesh
 
 from imbal_jax.data.dataset import Images
 from imbal_jax.data.feeding.patches import cropped_on_host
-from imbal_jax.data.feeding.pipeline import one_below_the_other
 from imbal_jax.data.feeding.plans import Draw, Plans, draw
 from imbal_jax.engine import parallel
+from imbal_jax.sampling.episodes import one_below_the_other
 
 STEPS = 2**31 - 1  # length of the sequence of batches: a step is an int32
 AHEAD = 4  # batches that are read before their step

@@ -10,7 +10,13 @@ from imbal_jax.config import Config, Data
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.labels import is_many, is_mask
 from imbal_jax.errors import InputError, named
-from imbal_jax.sampling.episodes import EpisodePlan, draw_episodes, make_episodes, ways_support
+from imbal_jax.sampling.episodes import (
+    EpisodePlan,
+    draw_episodes,
+    make_episodes,
+    one_below_the_other,
+    ways_support,
+)
 
 STRING, IN_CONTEXT = "string_episodes", "in_context"
 STRING_DIGITS, STRING_BASE = 5, 5
@@ -113,7 +119,7 @@ def episode_set(data: Dataset, config: Config, count: int, *, seed: int, part: s
     plan = episode_plan(data.labels, config, seed, part)
     drawn = jax.device_get(jax.jit(draw_episodes)(plan, 0, jnp.arange(count)))
     return Dataset(
-        images=one_below_the_other(data, drawn.items),
+        images=pictures_at(data, drawn.items),
         labels=np.stack([drawn.shown, drawn.targets], axis=-1).astype(np.int16),
         groups=seed * 10**6 + np.arange(count),
         classes=label_names(config),
@@ -122,11 +128,9 @@ def episode_set(data: Dataset, config: Config, count: int, *, seed: int, part: s
     )
 
 
-def one_below_the_other(data: Dataset, items: np.ndarray) -> np.ndarray:
+def pictures_at(data: Dataset, items: np.ndarray) -> np.ndarray:
     """[E, T H, W, C], the pictures at ``items`` [E, T]."""
-    pictures = np.asarray(data.images[:])[items]
-    count, steps, height, width, channels = pictures.shape
-    return pictures.reshape(count, steps * height, width, channels)
+    return one_below_the_other(np.asarray(data.images[:])[items])
 
 
 def of_one_person(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:

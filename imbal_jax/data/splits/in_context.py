@@ -8,7 +8,7 @@ import numpy as np
 
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.splits.class_split import of_one_person, one_below_the_other, rotated, split_classes
+from imbal_jax.data.splits.class_split import of_one_person, pictures_at, rotated, split_classes
 from imbal_jax.errors import named
 from imbal_jax.sampling.bursty import BurstyPlan, make_bursty
 from imbal_jax.sampling.episodes import draw_episodes, make_episodes
@@ -80,7 +80,7 @@ def _asked_in_context(held: Dataset, config: Config, count: int, seed: int) -> t
     drawn = jax.device_get(jax.jit(draw_episodes)(plan, 0, jnp.arange(count)))
     steps = episode.ways * episode.shots + 1  # of the queries the first, whose class is a random one
     labels = np.stack([drawn.shown, drawn.targets], axis=-1)[:, :steps]
-    return one_below_the_other(held, drawn.items[:, :steps]), labels
+    return pictures_at(held, drawn.items[:, :steps]), labels
 
 
 def _asked_of_weights(train: Dataset, config: Config, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,4 +92,4 @@ def _asked_of_weights(train: Dataset, config: Config, count: int, seed: int) -> 
         train.labels, context, max(1, episode.shots - 1), frequencies=shares, absent=True, seed=seed
     )
     drawn = jax.device_get(jax.jit(type(plan).draw)(plan, 0, jnp.arange(count)))
-    return one_below_the_other(train, drawn.items), np.stack([drawn.shown, drawn.targets], axis=-1)
+    return pictures_at(train, drawn.items), np.stack([drawn.shown, drawn.targets], axis=-1)
