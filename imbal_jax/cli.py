@@ -131,7 +131,7 @@ USAGE = """usage: imbal-jax COMMAND ...
   imbal-jax export RUN [--out DIR]
   imbal-jax compare RUN RUN ... [--csv FILE] [--json FILE]
   imbal-jax enroll RUN NEW_DIR [--out DIR]
-  imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...]
+  imbal-jax ingest DICOM_DIR --labels labels.csv --out DIR [--size 224 ...] [--masks beside]
   imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
   imbal-jax benchmark SUITE [--out DIR] [--workers N] [--shard I/N] [--list] [--report] [--rerun KEY]
   imbal-jax methods [NAME]

@@ -98,6 +98,9 @@ class Data:
     masks: str = "auto"
     # Of masks in files: the value of pixels that count neither in training nor in scores, as 255. None: none.
     ignore_value: int | None = None
+    # Of a folder with masks: the folder (below it, or a path) of masks of the field of view, called as the pictures;
+    # 0 is beyond it, and counts neither in training nor in scores.
+    field_of_view: str = ""
     # Of run lengths: columns, pairs of start and length, pixels numbered from 1 down the columns (most Kaggle
     # contests); rows, the same along the rows; relative, down the columns, each start counted from the end of the run
     # before, the first from 0 (SIIM-ACR Pneumothorax).

@@ -80,11 +80,12 @@ class Dataset:
         masks: str = "none",
         ignore_value: int | None = None,
         run_lengths: RunLengths | None = None,
+        field_of_view: str = "",
         **options: Any,
     ) -> "Dataset":
         """The labelled images below ``dir``; arguments as in ``folders.labelled_folder.read_folder``.
 
-        masks, ignore_value, run_lengths: for labels that are masks, as ``config.Data`` has them.
+        masks, ignore_value, run_lengths, field_of_view: for labels that are masks, as ``config.Data`` has them.
 
         The notes say what was read and what was not, with counts: patients, labels, flags of the pictures, refused
         files, rows without a file and copies.
@@ -98,6 +99,7 @@ class Dataset:
                 options.get("label_kind", "auto"),
                 ignore_value,
                 run_lengths,
+                field_of_view,
             )
             found = find_masks(Path(dir), asked) if Path(dir).is_dir() else None
             if found is not None:

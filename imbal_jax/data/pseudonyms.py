@@ -15,7 +15,7 @@ from imbal_jax.errors import InputError
 
 KEY_BYTES = 32
 LONGEST = 4096  # bytes read from a file that may not be a key
-Kind = Literal["file", "image", "picture", "patient", "likeness", "sop", "accession", "table", "key"]
+Kind = Literal["file", "image", "picture", "patient", "likeness", "sop", "accession", "table", "masks", "key"]
 
 
 class Key:

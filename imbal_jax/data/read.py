@@ -87,6 +87,11 @@ class _Request:
 
 def _read(asked: _Request) -> tuple[Dataset, Indices | None]:
     options = asked.options
+    if options.field_of_view and options.source != "folder":
+        raise InputError(
+            f"data.field_of_view belongs to data.source folder, not {options.source}: leave it out, or mark the "
+            "pixels that do not count in the masks"
+        )
     if options.source == "phantom":
         return _phantoms(asked), None
     if options.source == "phantom_lesions":
@@ -150,6 +155,7 @@ def _folder(asked: _Request, where: Path) -> tuple[Dataset, Indices | None]:
         options.label_kind,
         options.ignore_value,
         options.run_lengths,
+        options.field_of_view,
     )
     masks = find_masks(where, asked_masks)
     if masks is not None:

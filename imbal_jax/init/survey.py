@@ -96,6 +96,7 @@ def _folder(options: Data, workdir: Path, size_of: Callable[[Pictures, bool], in
             options.label_kind,
             options.ignore_value,
             options.run_lengths,
+            options.field_of_view,
         ),
     )
     if masks is not None:

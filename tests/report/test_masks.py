@@ -219,3 +219,18 @@ def test_large_pictures_are_shown_around_what_is_there_in_a_page_below_three_meg
         assert max(shown.shape) <= 320
         green = (shown[..., 1].astype(int) - shown[..., 0] > 15).sum()  # of at least 35 x 15 found pixels
         assert green > 300
+
+
+def test_the_page_says_by_how_much_the_bins_leave_the_ranks_open(
+    page: tuple[str, Page], runs: list[RunResult]
+) -> None:
+    (gap,) = re.findall(r"whose order leaves them open by ([\d.e-]+) at most", page[0])
+    shares = []
+    for run in runs:
+        # of two probabilities: a positive and a negative of equal code may stand in either order
+        known = run.labels >= 0
+        positive = run.labels[known] == 1
+        high = run.masks.kept[..., 0][known] == run.masks.kept.max()
+        tied = sum((positive & side).sum() * (~positive & side).sum() for side in (high, ~high))
+        shares.append(tied / (positive.sum() * (~positive).sum()))
+    assert float(f"{max(shares):.1g}") <= float(gap) <= 1

@@ -1,12 +1,13 @@
 """Finds where the masks of a folder's pictures are: in files, a COCO file, or a column of a table."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from imbal_jax.arguments import parse_columns
+from imbal_jax.data.folders.field_of_view import OPTION, fields_place, inside
 from imbal_jax.data.folders.label_source import DEFAULT, find_labels
 from imbal_jax.data.folders.listing import Listing, list_files
 from imbal_jax.data.masks.mask_error import MaskError
@@ -44,6 +45,7 @@ class MaskOptions:
     label_kind: LabelKind = "auto"
     ignore_value: int | None = None
     run_lengths: RunLengths | None = None
+    field_of_view: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class FoundMasks:
     """Where the masks are.
 
     files: picture -> mask file. regions: of a COCO file or run lengths, in its place. text: a table that names
-    pictures, of patients and splits; None without one. listing: the pictures. notes: lines to print.
+    pictures, of patients and splits; None without one. listing: the pictures. notes: lines to print. fields: the
+    folder of the fields of view; None where all pixels count.
     """
 
     files: dict[str, str]
@@ -59,14 +62,26 @@ class FoundMasks:
     text: TextTable | None
     listing: Listing
     notes: tuple[str, ...]
+    fields: Path | None = None
 
 
 def find_masks(folder: Path, options: MaskOptions) -> FoundMasks | None:
     """Where the masks of the pictures below ``folder`` are; None where labels are of whole images.
 
     masks "auto": a column that is named, a table with a column of run lengths, or files by the naming rule where no
-    table has labels. Raises InputError where masks are asked for that are not there.
+    table has labels. Raises InputError where masks, or fields of view, are asked for that are not there.
     """
+    place = fields_place(folder, options.field_of_view) if options.field_of_view else None
+    found = _find(folder, options)
+    if place is None or found is None:
+        if place is not None:
+            raise InputError(f"{OPTION} is given, and the labels are of whole images: it belongs to masks")
+        return found
+    said = f"pixels beyond the field of view, which {options.field_of_view} has, do not count"
+    return replace(found, fields=place, notes=(*found.notes, said))
+
+
+def _find(folder: Path, options: MaskOptions) -> FoundMasks | None:
     if options.masks == "none":
         return None
     column = parse_columns(options.columns).get("mask", "")
@@ -125,8 +140,8 @@ def without_mask_column(columns: Sequence[str]) -> list[str]:
 def _by_name(
     folder: Path, text: TextTable | None, source: str, options: MaskOptions, place: Path | None
 ) -> FoundMasks | None:
-    listing = list_files(folder, leave=(source,))
-    files = sorted({*listing.files, *_arrays(folder)})
+    listing = _listed(folder, options, source)
+    files = sorted({*listing.files, *_arrays(folder, options)})
     named = ""
     if place is not None:
         if not place.is_dir():
@@ -163,16 +178,27 @@ def _by_name(
 
 def replace_files(listing: Listing, files: list[str]) -> Listing:
     """The listing with other files."""
-    return Listing(files, listing.passed, listing.others)
+    return replace(listing, files=files)
 
 
-def _arrays(folder: Path) -> list[str]:
-    """NPY and NPZ files, which are not listed as pictures."""
-    return [
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*.np[yz]")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+def _listed(folder: Path, options: MaskOptions, source: str = "") -> Listing:
+    """The files below ``folder`` without the table and the fields of view."""
+    listing = list_files(folder, leave=(source,))
+    return replace_files(listing, _without_fields(folder, options, listing.files))
+
+
+def _arrays(folder: Path, options: MaskOptions | None = None) -> list[str]:
+    """NPY and NPZ files, which are not listed as pictures; without the fields of view."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*.np[yz]")]
+    names = [path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)]
+    return names if options is None else _without_fields(folder, options, names)
+
+
+def _without_fields(folder: Path, options: MaskOptions, files: list[str]) -> list[str]:
+    if not options.field_of_view:
+        return files
+    start = inside(folder, fields_place(folder, options.field_of_view))
+    return [path for path in files if not (start and path.startswith(start))]
 
 
 def _has_labels(text: TextTable, options: MaskOptions) -> bool:
@@ -188,7 +214,7 @@ def _by_coco(folder: Path, path: Path, options: MaskOptions) -> FoundMasks:
     text = None
     if options.labels_file != DEFAULT or (folder / DEFAULT).is_file():
         text = read_table_text(folder / options.labels_file)
-    return FoundMasks({}, regions, text, list_files(folder), (regions.said,))
+    return FoundMasks({}, regions, text, _listed(folder, options), (regions.said,))
 
 
 def _by_table(folder: Path, text: TextTable, source: str, column: str, options: MaskOptions) -> FoundMasks:
@@ -201,7 +227,7 @@ def _by_table(folder: Path, text: TextTable, source: str, column: str, options: 
         )
     if at is None:
         raise InputError(f"{text.name} has no column {column!r}, which --data.columns names for mask")
-    listing = list_files(folder, leave=(source,))
+    listing = _listed(folder, options, source)
     cells = [row[at].strip() for _, row in text.rows]
     heading = text.headings[at]
     if all(is_missing(cell) or cell.replace(" ", "").replace("-", "").isdigit() for cell in cells):
@@ -223,7 +249,7 @@ def _by_table(folder: Path, text: TextTable, source: str, column: str, options: 
         kinds = tuple(names) or (FOREGROUND,)
         said = f"masks by column {heading} of {text.name}: run lengths ({options.run_lengths})"
         return FoundMasks({}, Regions(kinds, list(pictures.values()), said), text, listing, (said,))
-    files = sorted({*listing.files, *_arrays(folder)})
+    files = sorted({*listing.files, *_arrays(folder, options)})
     by_name: dict[str, list[str]] = {}
     for path in files:
         by_name.setdefault(name_parts(path)[-1], []).append(path)

@@ -5,9 +5,9 @@ by their place in the order of names.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from imbal_jax.data.dicom.radiograph import quiet
+from imbal_jax.data.folders.field_of_view import beyond_field, find_fields
 from imbal_jax.data.folders.folder_summary import FolderSummary
 from imbal_jax.data.folders.image_file import upright_size
 from imbal_jax.data.folders.labelled_folder import FolderImages, Progress, read_labelled_files
@@ -54,6 +55,39 @@ def read_masked_folder(
     and copies of them settled, as there; two copies of a picture with other masks contradict each other. Raises
     InputError, with the row, for a mask that cannot be read or has another size than its picture.
     """
+    masked = mask_table(folder, found, geometry, options)
+    content, summary = read_labelled_files(
+        folder,
+        masked.table,
+        geometry,
+        table_name="the masks",
+        listing=found.listing,
+        official=official,
+        cache=cache,
+        progress=progress,
+        left_out=left_out,
+    )
+    lines = tuple(line for line in content.notes if not line.startswith("labels: "))
+    labels = masked.masks[content.rows - 1]
+    return replace(content, labels=labels, classes=masked.classes, notes=(*masked.notes, *lines)), summary
+
+
+@dataclass(frozen=True)
+class MaskTable:
+    """The masks of a folder as a labels table, in which equal masks are one class.
+
+    table: row i, of number i + 1, names the picture of ``masks[i]``, its patient and its split. masks: int8 [N, size,
+    size], or [N, size, size, L]. classes: of the masks' values. notes: how masks and patients were found.
+    """
+
+    table: Table
+    masks: np.ndarray
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def mask_table(folder: Path, found: FoundMasks, geometry: Geometry, options: MaskOptions) -> MaskTable:
+    """Read all masks; arguments and errors as for ``read_masked_folder``."""
     with quiet():
         rows, patient_column, split_column, notes = _rows(found, options)
         masks, classes, said = _masks(folder, found, rows, geometry, options)
@@ -72,22 +106,7 @@ def read_masked_folder(
         person_like=patient_column == BY_PATH,
         numbered=False,
     )
-    content, summary = read_labelled_files(
-        folder,
-        table,
-        geometry,
-        table_name="the masks",
-        listing=found.listing,
-        official=official,
-        cache=cache,
-        progress=progress,
-        left_out=left_out,
-    )
-    lines = tuple(line for line in content.notes if not line.startswith("labels: "))
-    labels = masks[content.rows - 1]
-    return replace(
-        content, labels=labels, classes=classes, notes=(*found.notes, *notes, said, *lines)
-    ), summary
+    return MaskTable(table, masks, classes, (*found.notes, *notes, said))
 
 
 def _rows(found: FoundMasks, options: MaskOptions) -> tuple[list[Row], str, str, list[str]]:
@@ -144,12 +163,13 @@ def _masks(
     """The fitted masks of all rows, the names of the classes, and a line that says what was found."""
     if not rows:
         raise InputError(f"no picture in {folder} has a mask: {found.notes[0] if found.notes else ''}")
+    fields = find_fields([row.key for row in rows], found.fields) if found.fields else {}
     if found.regions is not None:
-        return _region_masks(folder, found, rows, geometry, options)
+        return _region_masks(folder, found, rows, geometry, options, fields)
     values = ValueClasses(options.ignore_value)
     out = np.empty((len(rows), geometry.size, geometry.size), np.int8)
 
-    def read(row: Row) -> tuple[np.ndarray, float] | InputError | None:
+    def read(row: Row) -> tuple[np.ndarray, np.ndarray | None, float] | InputError | None:
         try:
             height, width, turned, aspect = upright_size(folder / row.key)
         except ReadError:
@@ -163,9 +183,10 @@ def _masks(
                     f"has {stored.shape[0]} x {stored.shape[1]} pixels, its picture {height} x {width}: save it in "
                     "the size of its picture"
                 )
+            beyond = beyond_field(fields[row.key], stored.shape, turned) if fields else None
         except InputError as error:
             return MaskError(str(error))
-        return stored, aspect
+        return stored, beyond, aspect
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for place, (row, result) in enumerate(zip(rows, _in_order(pool, read, rows), strict=True)):
@@ -174,11 +195,14 @@ def _masks(
                 continue
             if isinstance(result, InputError):
                 raise InputError(f"{_whose(found, row)} {result}") from None
-            stored, aspect = result
+            stored, beyond, aspect = result
             try:
-                codes = geometry.mask(values.codes(stored), aspect)
+                codes = values.codes(stored)
             except MaskError as error:
                 raise InputError(f"{_whose(found, row)} {error}") from None
+            if beyond is not None:
+                codes[beyond] = IGNORED
+            codes = geometry.mask(codes, aspect)
             if codes.max() > 127 and out.dtype == np.int8:
                 out = out.astype(np.int16)
             out[place] = codes
@@ -202,7 +226,12 @@ def _whose(found: FoundMasks, row: Row) -> str:
 
 
 def _region_masks(
-    folder: Path, found: FoundMasks, rows: Sequence[Row], geometry: Geometry, options: MaskOptions
+    folder: Path,
+    found: FoundMasks,
+    rows: Sequence[Row],
+    geometry: Geometry,
+    options: MaskOptions,
+    fields: Mapping[str, Path],
 ) -> tuple[np.ndarray, tuple[str, ...], str]:
     assert found.regions is not None
     kinds, marked = found.regions.kinds, _marked(found)
@@ -216,7 +245,7 @@ def _region_masks(
     for place, row in enumerate(rows):
         one = marked[row.key]
         try:
-            height, width, _, aspect = upright_size(folder / row.key)
+            height, width, turned, aspect = upright_size(folder / row.key)
         except ReadError:
             out[place] = IGNORED
             continue
@@ -226,9 +255,11 @@ def _region_masks(
                     f"is of a picture of {one.size[0]} x {one.size[1]} pixels, which has {height} x {width}"
                 )
             if many:
-                out[place] = geometry.mask(many_labels(one, height, width, len(kinds)), aspect)
-                continue
-            pixels, overlap = one_class(one, height, width)
+                pixels, overlap = many_labels(one, height, width, len(kinds)), False
+            else:
+                pixels, overlap = one_class(one, height, width)
+            if fields:
+                pixels[beyond_field(fields[row.key], (height, width), turned)] = IGNORED
         except MaskError as error:
             raise InputError(f"{_whose(found, row)} {error}") from None
         overlaps += overlap

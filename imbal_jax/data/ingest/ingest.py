@@ -4,18 +4,19 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import say
-from imbal_jax.data.folders.label_source import read_labels
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.folders.left_out import write_left_out
-from imbal_jax.data.folders.listing import PASSED, Listing, list_files
-from imbal_jax.data.ingest.join import RECORD, UNLABELLED, Joined, Known, asked_for, join
+from imbal_jax.data.folders.listing import PASSED, Listing
+from imbal_jax.data.ingest.asked import what_is_asked
+from imbal_jax.data.ingest.join import MASK, RECORD, UNLABELLED, Joined, Known, asked_for, join
 from imbal_jax.data.ingest.journal import Pictures, Place, Read, frames, segments
 from imbal_jax.data.ingest.manifest import (
     Line,
@@ -23,11 +24,11 @@ from imbal_jax.data.ingest.manifest import (
     write_checksums,
     write_manifest,
 )
-from imbal_jax.data.ingest.options import IngestOptions, check_options
+from imbal_jax.data.ingest.options import IngestOptions, check_options, ingest_options_named
 from imbal_jax.data.ingest.progress import progress
 from imbal_jax.data.ingest.reading import INGEST_REASONS, Job, Task, still_holds, unchanged
 from imbal_jax.data.ingest.record_writing import Layout, checksum, write_records
-from imbal_jax.data.ingest.resume import check_finished, claimed, ingest_options_named, is_empty, made_of
+from imbal_jax.data.ingest.resume import check_finished, claimed, is_empty, made_of
 from imbal_jax.data.ingest.summary import Summary, split_counts
 from imbal_jax.data.ingest.workers import read_files
 from imbal_jax.data.pseudonyms import Key
@@ -51,12 +52,12 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
     """
     console = console or Console()
     check_options(options)
-    table, listing = labelled(options)
-    files = listing.files
+    asked = what_is_asked(options)
+    table, files = asked.table, asked.listing.files
     if not files:
         raise InputError(f"{options.folder} holds no image")
     if options.out.exists() and not is_empty(options.out):
-        check_finished(options, table, files, console)
+        check_finished(options, asked, console)
         return None
 
     with claimed(options) as (key, journal):
@@ -78,19 +79,24 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
             joined = join(files, tasks, known, table, matches, left, key)
         if not joined.items:
             raise InputError(nothing_read(options, table, files, joined, known))
-        labels = table.layout.array([item.labels for item in joined.items])
+        joined = replace(
+            joined,
+            items=asked.labelled(joined.items, joined.rows),
+            became=joined.became | dict.fromkeys(asked.of_masks, MASK),
+        )
+        labels = asked.of_images(joined.items)
         patients = np.array([item.patient for item in joined.items])
         with ingest_options_named():
             indices, said = split(options, table, joined, labels, patients)
         notes = (*table.notes, *joined.patients.lines(table.patient_column), *said)
         notes = tuple(note.replace("--data.", "--") for note in notes)
-        summary = summarise(table, joined, known, labels, patients, indices, notes)
+        summary = summarise(asked.counted, joined, known, labels, patients, indices, notes)
 
         # Write, check what was written, and hand it over
-        layout = Layout(job.geometry.shape, str(job.geometry.dtype), table.layout)
+        layout = Layout(job.geometry.shape, str(job.geometry.dtype), asked.layout)
         folder = write(options, layout, journal, joined, indices, console)
-        lines = manifest_lines(files, joined, known, checksums(layout, journal, joined), key)
-        write_manifest(folder, made_of(options, table, key), lines)
+        lines = manifest_lines(options, files, joined, known, checksums(layout, journal, joined), key)
+        write_manifest(folder, made_of(options, asked, key), lines)
         summary.write(folder)
         options.geometry.write(folder)
         build_index(folder, workers=None if summary.records > MANY else 1)
@@ -100,28 +106,8 @@ def ingest(options: IngestOptions, console: Console | None = None) -> Summary | 
         folder.replace(options.out)
     shutil.rmtree(options.partial, ignore_errors=True)
     row_of = {path: row.number for path, row in matches.rows.items()} if table.numbered else {}
-    report(options, console, summary, joined, listing, key, row_of=row_of)
+    report(options, console, summary, joined, asked.listing, key, row_of=row_of)
     return summary
-
-
-def labelled(options: IngestOptions) -> tuple[Table, Listing]:
-    """The table of labels, and the files of the folder, which are listed only for a table that can be used."""
-    listed = cache(lambda: list_files(options.folder))
-    with ingest_options_named():
-        table = read_labels(
-            options.folder,
-            options.label_source,
-            lambda: listed().files,
-            classes=options.classes or None,
-            columns=options.columns,
-            label_kind=options.label_kind,
-        )
-    if not table.many and len(table.classes) == 1:
-        raise InputError(
-            "all rows are of one class, and a classifier needs two or more: add rows of another class, or, to score "
-            "a network on these images, name the classes that it knows, --classes A B"
-        )
-    return table, listed()
 
 
 def report(
@@ -140,7 +126,9 @@ def report(
     """
     console.print(summary.table())
     left_out = options.out.with_name(f"{options.out.name}.{LEFT_OUT}")
-    files_left = {path: word for path, word in joined.became.items() if word != RECORD} | listing.passed
+    files_left = {
+        path: word for path, word in joined.became.items() if word not in (RECORD, MASK)
+    } | listing.passed
     meanings = {**INGEST_REASONS, **PASSED}
     numbers = summary.unmatched_rows
     listed = write_left_out(left_out, numbers, files_left, row_of, meanings, partial(key.of, "file"))
@@ -274,11 +262,18 @@ def checksums(layout: Layout, journal: Path, joined: Joined) -> dict[str, str]:
 
 
 def manifest_lines(
-    files: Sequence[str], joined: Joined, known: Known, sums: Mapping[str, str], key: Key
+    options: IngestOptions,
+    files: Sequence[str],
+    joined: Joined,
+    known: Known,
+    sums: Mapping[str, str],
+    key: Key,
 ) -> Iterator[Line]:
     for path in files:
         word = joined.became[path]
         content = known[path][0].content if path in known else ""
+        if word == MASK:
+            content = key.of_file(options.folder / path)
         name = key.of("image", content) if word == "record" else ""
         yield Line(key.of("file", path), content, word, name, sums[name] if name else "")
 
@@ -319,6 +314,7 @@ def summarise(
         hints=hints(joined, known),
         unmatched_rows=tuple(sorted(row.number for row in joined.unmatched)),
         unlabelled=words[UNLABELLED],
+        masks=words[MASK],
         patients=len(np.unique(patients)),
         unknown_patients=joined.patients.unknown,
         doubtful_patients=joined.patients.doubtful,

@@ -24,7 +24,7 @@ from imbal_jax.data.tables.patients import (
 from imbal_jax.data.tables.row_matching import Matches, match_headers
 
 Known = Mapping[str, tuple[Read, Place | None]]  # by path below the folder
-UNLABELLED, RECORD = "unlabelled", "record"
+UNLABELLED, RECORD, MASK = "unlabelled", "record", "mask"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Joined:
     """The items of the data set, and the outcome for every file and row.
 
     items: in the order of their ids. rows, paths: those of each item.
-    became: path -> RECORD, UNLABELLED or the reason of a refusal.
+    became: path -> RECORD, UNLABELLED, MASK or the reason of a refusal.
     unmatched: rows without a file. patients: how patients were identified.
     """
 

@@ -34,8 +34,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Line:
-    """One file of the source. file, content: keyed hashes of path and bytes. became: "record", "unlabelled", or
-    the reason of a refusal. id, checksum: of the record, "" for none."""
+    """One file of the source. file, content: keyed hashes of path and bytes. became: "record", "unlabelled", "mask"
+    or the reason of a refusal. id, checksum: of the record, "" for none."""
 
     file: str
     content: str

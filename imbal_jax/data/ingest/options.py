@@ -1,6 +1,8 @@
 """Options of the command ``imbal-jax ingest``."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,7 +29,17 @@ class IngestOptions:
     # The files, at any depth.
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DICOM_DIR")]
     # The table: a path from here or below DICOM_DIR; or "folders", where folders name the classes: train/CLASS/1.png.
-    labels: Path
+    # With --masks it may be left out, and gives patients and split.
+    labels: Path | None = None
+    # Masks in place of labels: beside (masks/NAME.png or NAME_mask.png beside the picture), a folder of masks, a COCO
+    # file, or a table of run lengths; or --columns mask=COLUMN of the table. As --data.masks of train.
+    masks: str = "none"
+    # Of masks in files: the value of pixels that do not count.
+    ignore_value: int | None = None
+    # With masks: the folder of masks of the field of view, called as the pictures; pixels of 0 do not count.
+    field_of_view: str = ""
+    # Of masks by run lengths: down the columns, along the rows, or relative (SIIM-ACR).
+    run_lengths: Literal["columns", "rows", "relative"] | None = None
     # The data set to make; an interrupted run keeps what it has read in OUT.partial.
     out: Path
     # Pixels of the square pictures.
@@ -77,6 +89,10 @@ class IngestOptions:
     @property
     def label_source(self) -> Path | str:
         """The path of the table, or "folders"."""
+        if self.labels is None:
+            raise InputError(
+                "--labels is missing: name the table of labels, or folders; or say where --masks are"
+            )
         if str(self.labels) == FOLDERS and not self.labels.is_file():
             return FOLDERS
         below = self.folder / self.labels
@@ -95,6 +111,15 @@ class IngestOptions:
     def geometry(self) -> Geometry:
         """The options that determine how a file is read: the journal is valid for these values only."""
         return Geometry(self.size, self.fit, self.channels, self.bits, self.voi)
+
+
+@contextmanager
+def ingest_options_named() -> Iterator[None]:
+    """Replaces option names in messages: code shared with train names --data.OPTION, which is --OPTION for ingest."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("--data.", "--")) from None
 
 
 def check_options(options: IngestOptions) -> None:

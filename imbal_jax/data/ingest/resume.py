@@ -3,7 +3,7 @@
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from rich.console import Console
 
 from imbal_jax.console import say
 from imbal_jax.data.folders.image_file import CACHE_FORMAT
+from imbal_jax.data.ingest.asked import Asked
 from imbal_jax.data.ingest.join import table_hash
 from imbal_jax.data.ingest.manifest import check_key, read_made, read_manifest, verify
 from imbal_jax.data.ingest.options import IngestOptions
 from imbal_jax.data.pseudonyms import Key, open_key, read_key
-from imbal_jax.data.tables.labels_table import Table
 from imbal_jax.errors import InputError
 from imbal_jax.files import read_json, write_json
 
@@ -49,37 +49,27 @@ def claimed(options: IngestOptions) -> Iterator[tuple[Key, Path]]:
         yield key, journal
 
 
-@contextmanager
-def ingest_options_named() -> Iterator[None]:
-    """Replaces option names in messages: code shared with train names --data.OPTION, which is --OPTION for ingest."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace("--data.", "--")) from None
-
-
 def check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise InputError for the first value in which what lies in ``folder`` differs from what is asked for."""
     for name, value in here.items():
         if there.get(name) != value:
-            known = name in ("key", "table")  # hashes, which would mean nothing to a reader
+            known = name in ("key", "table", "masks")  # hashes, which would mean nothing to a reader
             what = f"another {name}" if known else f"{name} {there.get(name, 'unknown')}, not {value}"
             raise InputError(
                 f"{folder} was made with {what}: give the same, delete it, or choose another --out"
             )
 
 
-def check_finished(options: IngestOptions, table: Table, files: Sequence[str], console: Console) -> None:
+def check_finished(options: IngestOptions, asked: Asked, console: Console) -> None:
     """Raise InputError unless ``options.out`` is a whole data set of just these options, rows and files."""
     made = read_made(options.out)
     if made is None:
         raise InputError(f"{options.out} exists and is not a data set made by ingest: choose another --out")
     key = read_key(options.key)
     check_key(options.out, key)
-    asked = json.loads(json.dumps(made_of(options, table, key)))
-    check_same(options.out, made, asked)
+    check_same(options.out, made, json.loads(json.dumps(made_of(options, asked, key))))
     there = {line.file for line in read_manifest(options.out)}
-    here = {key.of("file", path) for path in files}
+    here = {key.of("file", path) for path in asked.listing.files}
     if there != here:
         raise InputError(
             f"{options.out} was made of other files: {len(here - there)} are new and {len(there - here)} gone in "
@@ -90,15 +80,16 @@ def check_finished(options: IngestOptions, table: Table, files: Sequence[str], c
     say(console, f"{options.out} is finished: {records:,} records checked, all as they were written")
 
 
-def made_of(options: IngestOptions, table: Table, key: Key) -> dict[str, Any]:
+def made_of(options: IngestOptions, asked: Asked, key: Key) -> dict[str, Any]:
     """The options that determine the records, stored with the data set; without paths."""
     return {
         **options.geometry.options,
         "shares": {name: round(share, 9) for name, share in options.shares.items()},
         "seed": options.seed,
         "split": options.split,
-        "classes": list(table.classes),
-        "table": table_hash(table, key),
+        "classes": list(asked.classes),
+        "table": table_hash(asked.table, key),
+        **asked.hashes(key),
         "key": key.fingerprint,
     }
 

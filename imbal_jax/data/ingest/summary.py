@@ -25,9 +25,9 @@ class Summary:
 
     files: below the folder. records: images in the data set. refused: files by reason. hints: packages that would
     make some of them readable, or where reading failed. unmatched_rows: numbers of the table's rows without a file.
-    unlabelled: files that no row asks for, listed in the manifest. unknown_patients: images that became a patient
-    each. doubtful_patients: patients of the headers that the table takes for several. notes: how table,
-    patients and split were understood. flags: images by flag.
+    unlabelled: files that no row asks for, listed in the manifest. masks: files of masks and fields of view.
+    unknown_patients: images that became a patient each. doubtful_patients: patients of the headers that the table
+    takes for several. notes: how table, patients and split were understood. flags: images by flag.
     splits: of each split its images, patients, and for each class the images and patients that have it and the
     images on which it is known. missing: a line for each class that a split has no example of.
     label_ratio_error: ``SplitSummary.ratio_error``.
@@ -50,6 +50,7 @@ class Summary:
     splits: Splits
     missing: tuple[str, ...]
     label_ratio_error: float
+    masks: int = 0
 
     def write(self, folder: Path) -> None:
         write_json(folder / SUMMARY, asdict(self))
@@ -90,7 +91,10 @@ class Summary:
             rest = len(self.unmatched_rows) - LISTED
             more = f" and {rest:,} more, see {SUMMARY}" if rest > 0 else ""
             said.append(f"{len(self.unmatched_rows):,} rows of the table without a file: {numbers}{more}")
-        notes = ((self.unlabelled, "files that no row asks for, listed in the manifest"),)
+        notes = (
+            (self.masks, "files hold masks or fields of view"),
+            (self.unlabelled, "files that no row asks for, listed in the manifest"),
+        )
         said += [f"{count:,} {what}" for count, what in notes if count]
         said += self.notes
         said += [f"{count:,} flagged {flag}" for flag, count in self.flags.items()]

@@ -346,3 +346,68 @@ def test_overlapping_classes_of_coco_are_labels_or_the_smaller_one(tmp_path) -> 
     np.testing.assert_array_equal(many.labels[0, 4:28, :, 1] == 1, truth(0) == 1)
     assert (many.labels[..., 0] == 1).sum() == 4
     assert many.image_labels.tolist() == [[1, 1], [0, 1], [0, 1], [0, 1]]
+
+
+def disc():
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return ((rows - 12) ** 2 + (columns - 16) ** 2 <= 100).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("name", "inside"), [("fov/p{}.png", True), ("fields/p{}_mask.tif", False)])
+def test_pixels_beyond_the_field_of_view_do_not_count(tmp_path, name, inside) -> None:
+    folder = make(tmp_path / "d")
+    for place in range(COUNT):
+        save((folder if inside else tmp_path) / name.format(place), disc() * 255)
+    field = name.split("/")[0]
+    said = []
+    data, _ = loaded(folder, tmp_path, said, field_of_view=field if inside else str(tmp_path / field))
+    assert len(data) == COUNT  # the fields are neither pictures nor masks
+    assert any("pixels beyond the field of view" in line for line in said)
+    assert not any("have no mask" in line for line in said)
+    for place, mask in enumerate(data.labels):
+        expected = np.where(disc() > 0, truth(place).astype(np.int8), -1)
+        np.testing.assert_array_equal(mask[4:28], expected)
+
+
+def test_a_field_of_view_belongs_to_run_lengths_of_overlapping_labels_too(tmp_path) -> None:
+    folder = tmp_path / "d"
+    rows = ["file,ClassId,EncodedPixels"]
+    for place in range(2):
+        save(folder / f"p{place}.png", picture(place))
+        save(folder / "fov" / f"p{place}.png", disc())
+        rows += [f"p{place}.png,a,1 40", f"p{place}.png,b,20 60"]
+    (folder / "labels.csv").write_text("\n".join(rows))
+    data, _ = loaded(
+        folder, tmp_path, run_lengths="rows", label_kind="many", field_of_view="fov", masks="auto"
+    )
+    flat = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE)
+    for at, drawn in enumerate([flat < 40, (flat >= 19) & (flat < 79)]):
+        expected = np.where(disc() > 0, drawn.astype(np.int8), -1)
+        np.testing.assert_array_equal(data.labels[0, 4:28, :, at], expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        ({}, {"field_of_view": "fov"}, r"--data\.field-of-view is 'fov': no such folder"),
+        ({0: disc()}, {"field_of_view": "fov"}, r"3 of 4 pictures have no field of view"),
+        (dict.fromkeys(range(4), disc() * 0), {"field_of_view": "fov"}, r"field of view of 0 alone"),
+        (
+            dict.fromkeys(range(4), disc()[1:]),
+            {"field_of_view": "fov"},
+            r"24 x 32 pixels, its field of view 23 x 32",
+        ),
+        (dict.fromkeys(range(4), disc()), {"field_of_view": "fov", "masks": "none"}, r"whole images"),
+    ],
+)
+def test_a_field_of_view_that_does_not_fit_is_refused(tmp_path, fields, options, message) -> None:
+    folder = make(tmp_path / "d")
+    for place, field in fields.items():
+        save(folder / "fov" / f"p{place}.png", field)
+    with pytest.raises(InputError, match=message):
+        loaded(folder, tmp_path, **options)
+
+
+def test_a_field_of_view_belongs_to_folders(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"field_of_view belongs to data\.source folder"):
+        read(Data(source="phantom_lesions", field_of_view="fov"), tmp_path, lambda line: None)

@@ -32,6 +32,7 @@ from imbal_jax import cli
 from imbal_jax.data.dicom.radiograph import read_radiograph
 from imbal_jax.data.folders.listing import Listing
 from imbal_jax.data.images.geometry import Geometry
+from imbal_jax.data.ingest import asked
 from imbal_jax.data.ingest import ingest as run_module
 from imbal_jax.data.ingest import record_writing as records_module
 from imbal_jax.data.ingest.ingest import ingest
@@ -280,13 +281,13 @@ def test_burned_in_text_is_refused_where_the_header_says_so(hospital: Path) -> N
 def test_a_drive_that_goes_away_is_no_reason_to_leave_images_out(
     hospital: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = run_module.list_files(hospital).files
+    files = asked.list_files(hospital).files
     for i in range(0, 20, 2):
         (hospital / f"p{i % PATIENTS}/{i}.dcm").rename(hospital.parent / f"{i}.away")
     names = [f"{path},{'ab'[i % 2]}" for i, path in enumerate(files)]
     table(hospital, "file,label\n" + "\n".join(names) + "\n")
     with monkeypatch.context() as patched:
-        patched.setattr(run_module, "list_files", lambda folder: Listing(files))
+        patched.setattr(asked, "list_files", lambda folder: Listing(files))
         with pytest.raises(
             Stopped, match=r"10 of 24 files that .* lists cannot be read: check that the drive"
         ):
