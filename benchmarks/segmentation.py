@@ -9,12 +9,14 @@ validation chose; the difference of each loss to cross-entropy is taken case by 
 interval (95 %) from resampling the cases. skin_lesions: the outlines of HAM10000, a fifth of the pixels.
 phantom_lesions: 0.07 % of the pixels; unlearned: Dice on validation fell below a tenth of its best.
 The same command goes on where it was stopped; results/segmentation_DATA.json.
-speed: a step on patches of the plan beside a step on plain crops of the same size, tiles a second, and the batches
-beside those of MONAI's RandCropByPosNegLabel; paired, in one run; results/segmentation_speed.json.
+speed: a step on patches of the plan beside a step on plain crops of the same size; tiles a second; the batches beside
+those of MONAI's RandCropByPosNegLabel; whole steps, from cutting patches to updated parameters, beside MONAI's
+BasicUNet of as many parameters (0.4 % more) in PyTorch; paired, in one run; results/segmentation_speed.json.
 """
 
 import argparse
 import json
+import os
 import statistics
 import time
 from dataclasses import replace
@@ -169,11 +171,17 @@ def masked_images() -> tuple[np.ndarray, np.ndarray]:
 def speed() -> None:
     from environment import environment
 
-    content = {**steps(), **tiles(), **batches_beside_monai(), "environment": environment()}
+    content = {
+        **steps(),
+        **tiles(),
+        **batches_beside_monai(),
+        **steps_beside_monai(),
+        "environment": environment(),
+    }
     write("segmentation_speed.json", content)
 
 
-def programs(composition: str) -> Any:
+def programs(composition: str, depth: int = 3) -> Any:
     """``state -> state`` after five steps on patches of one composition."""
     import jax
 
@@ -191,7 +199,7 @@ def programs(composition: str) -> Any:
         name="speed",
         data=Data(source="arrays", image_size=SIZE),
         patch=Patch(size=PATCH),
-        model=Model(name="unet", options={"depth": 3, "width": 8}),
+        model=Model(name="unet", options={"depth": depth, "width": 8}),
         train=Train(batch_size=BATCH, epochs=1000, devices=1),
     )
     method = find_method(f"composition={composition}")
@@ -245,19 +253,22 @@ def tiles() -> dict[str, Any]:
 
 
 def batches_beside_monai(count: int = 40) -> dict[str, Any]:
-    """Batches of patches a second, and seconds to the first, beside MONAI's transform on the same arrays."""
+    """Batches of patches a second, and seconds to the first, beside MONAI's transform on the same arrays.
+
+    Ours to the first batch: listing the places of the classes, and compiling.
+    """
     import jax
-    import torch
-    from monai.transforms import RandCropByPosNegLabel
 
     from imbal_jax.data.feeding.patches import cropped, cut, list_places
     from imbal_jax.sampling import make_plan
 
     images, masks = masked_images()
+    listing: list[float] = []
 
     def ours() -> tuple[float, float]:
         begun = time.perf_counter()
         pools = list_places(masks, np.arange(IMAGES), 2, PATCH)
+        listing.append(time.perf_counter() - begun)
         plan = make_plan(pools.members, BATCH, "balanced")
         resident = jax.device_put((images, masks, pools.patches, plan))
 
@@ -276,22 +287,7 @@ def batches_beside_monai(count: int = 40) -> dict[str, Any]:
 
     def monais() -> tuple[float, float]:
         begun = time.perf_counter()
-        crop = RandCropByPosNegLabel((PATCH, PATCH), pos=1, neg=1, num_samples=1)
-        tensors = [
-            (torch.from_numpy(image[..., 0][None].astype(np.float32)), torch.from_numpy(mask[None]))
-            for image, mask in zip(images, masks, strict=True)
-        ]
-        rng = np.random.default_rng(0)
-
-        def batch() -> Any:
-            chosen = rng.integers(0, IMAGES, BATCH)
-            pairs = []
-            for place in chosen:
-                image, mask = tensors[place]
-                both = torch.cat([image, mask.float()])
-                pairs.append(crop(both, label=mask)[0])
-            return torch.stack(pairs)
-
+        batch = monai_batches(images, masks)
         batch()
         first = time.perf_counter() - begun
         begun = time.perf_counter()
@@ -302,11 +298,78 @@ def batches_beside_monai(count: int = 40) -> dict[str, Any]:
     found = {name: [of() for _ in range(3)] for name, of in (("ours", ours), ("monai", monais))}
     first = {name: statistics.median(f for f, _ in of) for name, of in found.items()}
     rate = {name: statistics.median(r for _, r in of) for name, of in found.items()}
+    listed = statistics.median(listing)
     print(
-        f"first batch {first['ours']:.2f} s, MONAI {first['monai']:.2f} s; batches a second {rate['ours']:.0f}, "
-        f"MONAI {rate['monai']:.0f}: {rate['ours'] / rate['monai']:.2f}"
+        f"first batch {first['ours']:.2f} s (listing {listed:.3f} s, the rest compiles), MONAI {first['monai']:.3f} s; "
+        f"batches a second {rate['ours']:.0f}, MONAI {rate['monai']:.0f}: {rate['ours'] / rate['monai']:.2f}"
     )
-    return {"first_batch_seconds": first, "batches_a_second": rate}
+    return {"first_batch_seconds": first, "listing_seconds": listed, "batches_a_second": rate}
+
+
+def monai_batches(images: np.ndarray, masks: np.ndarray) -> Any:
+    """A function that returns the next float32 [BATCH, 2, PATCH, PATCH], images and masks, each time."""
+    import torch
+    from monai.transforms import RandCropByPosNegLabel
+
+    crop = RandCropByPosNegLabel((PATCH, PATCH), pos=1, neg=1, num_samples=1)
+    tensors = [
+        (torch.from_numpy(image[..., 0][None].astype(np.float32)), torch.from_numpy(mask[None]))
+        for image, mask in zip(images, masks, strict=True)
+    ]
+    rng = np.random.default_rng(0)
+
+    def batch() -> Any:
+        pairs = []
+        for place in rng.integers(0, IMAGES, BATCH):
+            image, mask = tensors[place]
+            pairs.append(crop(torch.cat([image, mask.float()]), label=mask)[0])
+        return torch.stack(pairs)
+
+    return batch
+
+
+def steps_beside_monai(repeats: int = 9) -> dict[str, Any]:
+    """Seconds of a whole step (patches, cross-entropy, AdamW), ours and MONAI's network in PyTorch in turn."""
+    import jax
+    import torch
+    from monai.networks.nets import BasicUNet
+
+    images, masks = masked_images()
+    batch = monai_batches(images, masks)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    network = BasicUNet(spatial_dims=2, in_channels=1, out_channels=2, features=(8, 16, 32, 64, 128, 8))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+
+    def monais() -> None:
+        for _ in range(5):
+            both = batch()
+            optimizer.zero_grad()
+            logits = network(both[:, :1] / 255)
+            torch.nn.functional.cross_entropy(logits, both[:, 1].long()).backward()
+            optimizer.step()
+
+    run, state = programs("balanced", depth=4)
+    monais()
+    seconds: dict[str, list[float]] = {"ours": [], "monai": []}
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        state = run(state)
+        seconds["ours"].append((time.perf_counter() - begun) / 5)
+        begun = time.perf_counter()
+        monais()
+        seconds["monai"].append((time.perf_counter() - begun) / 5)
+    ratio = statistics.median(
+        theirs / own for own, theirs in zip(seconds["ours"], seconds["monai"], strict=True)
+    )
+    found = {name: statistics.median(of) for name, of in seconds.items()}
+    parameters = {
+        "ours": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "monai": sum(of.numel() for of in network.parameters()),
+    }
+    print(
+        f"whole step {found['ours']:.3f} s, MONAI's BasicUNet {found['monai']:.3f} s: {ratio:.2f} times as fast"
+    )
+    return {"whole_step_seconds": found, "whole_step_monai_over_ours": ratio, "parameters": parameters}
 
 
 def write(name: str, content: dict[str, Any]) -> None:
