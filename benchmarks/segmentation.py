@@ -300,7 +300,7 @@ def batches_beside_monai(count: int = 40) -> dict[str, Any]:
     rate = {name: statistics.median(r for _, r in of) for name, of in found.items()}
     listed = statistics.median(listing)
     print(
-        f"first batch {first['ours']:.2f} s (listing {listed:.3f} s, the rest compiles), MONAI {first['monai']:.3f} s; "
+        f"first batch {first['ours']:.2f} s (listing {listed:.3f} s, then compiling), MONAI {first['monai']:.3f} s; "
         f"batches a second {rate['ours']:.0f}, MONAI {rate['monai']:.0f}: {rate['ours'] / rate['monai']:.2f}"
     )
     return {"first_batch_seconds": first, "listing_seconds": listed, "batches_a_second": rate}
