@@ -25,6 +25,7 @@ def get_suite() -> Suite:
             train=Train(batch_size=256, evaluations=16, steps_per_dispatch=50),
         ),
         steps=4000,
+        target="sensitivity_at_90 >= 0.3",
         stages=(
             Stage(
                 name="final",

@@ -1,7 +1,8 @@
 """``imbal-jax benchmark``: runs what is left of a suite, lists it, repeats a run, or writes the report."""
 
+import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from imbal_jax.console import make_console, say
 from imbal_jax.errors import InputError
 from imbal_jax.suite.commit import code_commit
+from imbal_jax.suite.curve import parse_target
 from imbal_jax.suite.definition import Line, Suite, SuiteAddress, load_suite, suite_path
 from imbal_jax.suite.engines.devices import default_workers
 from imbal_jax.suite.engines.job import RUN, Job, Taken
@@ -190,17 +192,28 @@ def write_report(job: Benchmark, state: Grid, ledger: Ledger) -> None:
     lines: list[Line] = list(state.lines.values())
     if not lines:
         raise InputError(f"{ledger.path} has no run to report on: run {job.words} first")
+    suite, target = job.suite, job.options.target
+    if target is not None:
+        check_target(target, lines)
+        suite = replace(suite, target=target)
     from imbal_jax.suite.report import write, write_figure
 
     named = (
         Path(job.options.suite).is_absolute() or job.out.is_absolute()
     )  # a page names no machine's folders
     command = f"imbal-jax benchmark {job.suite.name}" if named else job.words
+    if target is not None:
+        command += f" --target {shlex.quote(target)}"
     if job.options.figure is not None:
-        say(
-            job.console,
-            f"figure: {write_figure(job.suite, lines, job.out, job.options.figure, command=command)}",
-        )
+        figure = write_figure(suite, lines, job.out, job.options.figure, command=command)
+        say(job.console, f"figure: {figure}")
     else:
-        pages = write(job.suite, lines, job.out, command=command)
+        pages = write(suite, lines, job.out, command=command)
         say(job.console, f"report: {' and '.join(map(str, pages))}")
+
+
+def check_target(target: str, lines: Sequence[Line]) -> None:
+    """Raise InputError for a target whose metric no curve has."""
+    columns = list(dict.fromkeys(name for line in lines for name in line.get("curve") or {}))
+    if parse_target(target).metric not in columns:
+        raise InputError(f"target {target!r}: the curves have {', '.join(columns) or 'no columns'}")

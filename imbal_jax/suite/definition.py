@@ -22,6 +22,10 @@ from imbal_jax.suite.names import check_name, check_once, method_name, named
 Line = Mapping[str, Any]
 """One run of the ledger, as its JSON line holds it."""
 
+LATER: Mapping[str, tuple[str, ...]] = {"data": ("field_of_view",)}
+"""Options that came when ledgers existed. At their default, which is what was done before, they are no part of a
+definition: lines of before still count."""
+
 SHIPPED = Path(__file__).parent / "suites"
 
 
@@ -294,6 +298,10 @@ def definitions(suite: Suite, stage: Stage) -> dict[str, str]:
 
 def _decisive(config: Config) -> dict[str, Any]:
     values = what_counts(to_json(config))
+    for section, names in LATER.items():
+        for name in names:
+            if values[section][name] == getattr(type(getattr(config, section)), name):
+                del values[section][name]
     for word in ("name", "title", "seeds"):
         values.pop(word)
     values["data"]["labels_file"] = Path(config.data.labels_file).name

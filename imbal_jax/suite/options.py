@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from imbal_jax.errors import InputError
+from imbal_jax.suite.curve import parse_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,9 @@ class BenchmarkOptions:
     report: bool = False
     # With --report: the only figure that is written, as ratio.
     figure: str | None = None
+    # With --report: another target than the suite's for the time to it, as 'sensitivity_at_90 >= 0.5'; any column of
+    # the curves, on validation images.
+    target: str | None = None
     # Repeat the run of a line, STAGE/CELL/DRAW/METHOD/SETTING/SEED, and say whether the results agree.
     rerun: str | None = None
 
@@ -49,6 +53,10 @@ class BenchmarkOptions:
             raise InputError(f"{asked[0]} and {asked[1]} exclude each other: give one of them")
         if self.figure is not None and not self.report:
             raise InputError("--figure is of --report: give that too")
+        if self.target is not None:
+            if not self.report:
+                raise InputError("--target is of --report: give that too")
+            parse_target(self.target)
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--workers is {self.workers}: 1 or more")
         if self.engine == "ray" and self.workers is not None:

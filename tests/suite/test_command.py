@@ -86,6 +86,22 @@ def test_one_figure_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
         run(suite, out, figure="ratio")
 
 
+def test_the_report_may_have_another_target(tmp_path: Path) -> None:
+    suite, out = write_suite(tmp_path), tmp_path / "out"
+    curve = {"step": [10, 20], "seconds": [1.0, 2.0], "auroc": [0.5, 0.7]}
+    fill(suite, out, 8, lambda address: done(address, curve=curve, to_target=None))
+    run(suite, out, report=True, target="auroc >= 0.6")
+    page = (out / "report.md").read_text()
+    assert "Target on validation images: auroc \\>= 0.6" in page
+    assert "--target 'auroc >= 0.6' --report --figure target" in page
+    with pytest.raises(InputError, match="the curves have step, seconds, auroc"):
+        run(suite, out, report=True, target="dice >= 0.6")
+    with pytest.raises(InputError, match="write METRIC >= NUMBER"):
+        run(suite, out, report=True, target="soon")
+    with pytest.raises(InputError, match="--target is of --report"):
+        run(suite, out, target="auroc >= 0.6")
+
+
 def test_what_is_left_says_which_command_comes_next(tmp_path: Path) -> None:
     from imbal_jax.suite.command import Benchmark
     from imbal_jax.suite.shard import Shard

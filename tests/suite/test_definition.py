@@ -12,6 +12,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.methods import find_method
 from imbal_jax.suite import Cell, Setting, Stage, Suite, SuiteAddress, config_of, digest, grid, load_suite
 from imbal_jax.suite.definition import definitions, parse_key
+from imbal_jax.suite.ledger import read_ledger
 
 ROOT = Path(__file__).parents[2]
 CELL = Cell(name="p-10", set="phantoms", data=Data(phantom_imbalance=10.0), ratio=10, positives=None)
@@ -203,3 +204,18 @@ def test_every_run_of_a_suite_takes_as_many_steps() -> None:
         config = config_of(suite, SuiteAddress("screen", cell.name, 0, "ce", "default", 0))
         steps = config.train.epochs * cell.data.phantom_images / config.train.batch_size
         assert steps == pytest.approx(suite.steps, abs=1e-6)
+
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/ledger.jsonl")), ids=lambda path: path.parent.name)
+def test_the_lines_of_a_committed_ledger_are_those_of_its_suite(path: Path) -> None:
+    """An option that comes later, at its default, changes no definition."""
+    suite = RESULTS.parent / "suites" / f"{path.parent.name}.py"
+    if not suite.exists():
+        pytest.skip(f"{path.parent.name} is no suite of imbal-jax benchmark")
+    state = grid(load_suite(suite), read_ledger(path.parent).lines)
+    assert state.lines
+    assert not state.changed
+    assert not state.foreign

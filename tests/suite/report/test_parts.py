@@ -415,3 +415,24 @@ def test_views_are_unchanged_by_the_order_of_the_lines():
     for method, place in itertools.product(views[0].methods, views[0].places):
         first, second = (view.mean(method, place.cell, "balanced_accuracy") for view in views)
         assert first == pytest.approx(second)
+
+
+def test_times_are_those_to_the_target_that_the_suite_has_now():
+    curve = {
+        "step": [10, 20, 30],
+        "seconds": [1.0, 2.0, 3.0],
+        "auroc": [0.5, 0.7, 0.9],
+        "loss": [3.0, 2.0, 1.0],
+    }
+    lines = [
+        line | {"curve": curve, "to_target": {"steps": 30, "seconds": 3.0}} for line in lines_of(suite_of())
+    ]
+    for target, steps in (("auroc >= 0.6", 20), ("loss <= 1.5", 30), ("auroc >= 0.5", 10)):
+        evidence = evidence_of(suite_of(target=target), lines)
+        assert {line["to_target"]["steps"] for line in evidence.lines} == {steps}
+    assert {line["to_target"] for line in evidence_of(suite_of(target="auroc >= 0.95"), lines).lines} == {
+        None
+    }
+    # a metric that the curves have not: what the run found counts
+    kept = evidence_of(suite_of(target="other >= 0.5"), lines).lines
+    assert {line["to_target"]["steps"] for line in kept} == {30}
