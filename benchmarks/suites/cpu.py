@@ -2,8 +2,8 @@
 
     IMBAL_JAX_DATA=DIR imbal-jax benchmark benchmarks/suites/cpu.py --out benchmarks/results/cpu
 
-DIR holds ham10000 and cifar10 (``docs/DATA.md``); signals are made on the device. About 3,000 runs of 8 seconds to half a
-minute on one core, replicate by replicate, so that the table is whole at any time, and can be stopped and started.
+DIR holds ham10000 and cifar10 (``docs/DATA.md``); signals are made on the device. About 3,000 runs of 8 to 30
+seconds on one core, replicate by replicate, so that the table is whole at any time, and can be stopped and started.
 
 screen: 61 methods (of the 65, without the four for many labels) with the defaults, 3 draws, 2 ratios of 2 sets.
 tune: the four controls and the four methods of the best mean rank on validation, 5 trials of one search space.

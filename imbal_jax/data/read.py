@@ -14,6 +14,7 @@ from imbal_jax.data.folders.mask_sources import MaskOptions, find_masks
 from imbal_jax.data.folders.masked_folder import read_masked_folder
 from imbal_jax.data.images.geometry import AskedGeometry, Geometry
 from imbal_jax.data.records.record_set import open_records
+from imbal_jax.data.records.remote import fetch_set, remote_address
 from imbal_jax.data.sources.npz_file import npz_set
 from imbal_jax.data.sources.own import own_source
 from imbal_jax.data.sources.phantom import write_phantoms
@@ -190,6 +191,9 @@ def _folder(asked: _Request, where: Path) -> tuple[Dataset, Indices | None]:
 def _records(asked: _Request, where: Path) -> tuple[Dataset, Indices]:
     """A prepared set, whose images stay on disk, in the splits that were stored."""
     options, say = asked.options, asked.say
+    if address := remote_address(where):
+        where = fetch_set(address, progress=counter(say, f"files of {address} are here"))
+        say(f"{address} is read from {where}")
     records = open_records(where, progress=counter(say, "records indexed"))
     made = records.geometry
     for name in ("fit", "channels"):

@@ -6,15 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 
 from imbal_jax.config import Config, Data, to_json
+from imbal_jax.data.records.remote import remote_address
 
 LONGEST = 60  # characters of the data's own name
 
 
 def data_name(data: Data) -> str:
     """Short name of the data: that of its folder, or of its source if no folder is given."""
-    return os.path.basename(os.path.realpath(data.dir)) if data.dir else data.source
+    return os.path.basename(_place(data.dir)) if data.dir else data.source
+
+
+def _place(folder: Path) -> str:
+    """The absolute path of a folder, or its address on object storage."""
+    return remote_address(folder) or os.path.realpath(folder)
 
 
 def evaluation_name(config: Config, part: str, step: int | None, runs: Sequence[str] = ()) -> str:
@@ -26,7 +33,7 @@ def evaluation_name(config: Config, part: str, step: int | None, runs: Sequence[
     """
     data = replace(config.data, deployment_priors=None, workers=0, download=False)
     values = to_json(replace(config, data=data))["data"]
-    values["dir"] = os.path.realpath(data.dir) if data.dir else None
+    values["dir"] = _place(data.dir) if data.dir else None
     decides = {**values, "runs": list(runs)} if runs else values
     digest = blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
     plain = re.sub(r"[^\w.-]+", "-", data_name(data)).strip(".-")[:LONGEST] or data.source

@@ -193,6 +193,10 @@ class RecordFiles:
         except (RuntimeError, ValueError, IndexError) as error:
             raise self._damaged(number, f"record {position}: {_first_line(error)}") from error
 
+    def check(self, number: int) -> None:
+        """Raise InputError where file ``number`` cannot be opened or has another count than the description."""
+        self._open(number)
+
     def scan(self, number: int, chunk: int = 64) -> Iterator[bytes]:
         """The records of file ``number`` in their order."""
         reader, count = self._reader(number), self.files[number][1]
