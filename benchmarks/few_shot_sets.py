@@ -44,7 +44,7 @@ class Study:
         return "-".join([self.name, *sorted({self.rare, *self.left_out})])
 
 
-def _brief(epochs: int, **data: object) -> Callable[[Config], Config]:
+def brief(epochs: int, **data: object) -> Callable[[Config], Config]:
     """The config of the set at fewer pixels and epochs, so that a network costs three minutes of one core."""
 
     def changed(config: Config) -> Config:
@@ -58,10 +58,10 @@ def _brief(epochs: int, **data: object) -> Callable[[Config], Config]:
     return changed
 
 
-HAM = _brief(5, image_size=64)
-XRAY = _brief(10, image_size=64)
-NIH = _brief(24, source="nih", image_size=64)
-CIFAR = _brief(6, long_tail=None)
+HAM = brief(5, image_size=64)
+XRAY = brief(10, image_size=64)
+NIH = brief(24, source="nih", image_size=64)
+CIFAR = brief(6, long_tail=None)
 STUDIES = (
     Study("ham10000", "df", "ham10000.py", "ham10000", HAM, ("vasc",)),
     Study("ham10000", "vasc", "ham10000.py", "ham10000", HAM, ("df",)),

@@ -1,4 +1,4 @@
-"""The intervals and the draws of the few-shot study, benchmarks/few_shot.py."""
+"""The intervals and the draws of the few-shot study, benchmarks/few_shot.py, and the learners of zero_shot.py."""
 
 import sys
 from collections.abc import Iterator
@@ -98,3 +98,39 @@ def test_draws_are_nested_and_no_patient_is_learned_from_and_tested_on() -> None
     few = Features(**{**vars(few), "classes": ("a", "b", "rare")})
     assert len(cases(few, 0, 5)[0])
     assert not len(cases(few, 0, 10)[0]), "twelve patients leave two to test on"
+
+
+@pytest.mark.parametrize("learner", ["dap", "eszsl"])
+def test_unseen_classes_are_told_apart_where_features_are_what_the_attributes_say(learner: str) -> None:
+    import zero_shot
+
+    rng = np.random.default_rng(0)
+    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    described = zero_shot.signatures("cifar10", classes)
+    assert described[classes.index("ship")].sum() == 3  # water, goods, large
+    labels = rng.integers(0, 10, 600)
+    features = described[labels] @ rng.normal(size=(described.shape[1], 32)) + rng.normal(0, 1, (600, 32))
+    unseen = (classes.index("dog"), classes.index("bird"))
+    seen = ~np.isin(labels, unseen)
+    part = np.where(seen, np.where(np.arange(600) < 400, "train", "test"), "rare")
+    images = zero_shot.Images(features, labels, np.arange(600), part, classes, unseen)
+    rows = np.flatnonzero(part != "train")
+    train = part == "train"
+    scores = zero_shot.LEARNERS[learner](features[train], labels[train], described, features[rows])
+    found = zero_shot.measured(images, scores, rows)
+    of = labels[rows]
+    right = np.asarray(unseen)[scores[:, unseen].argmax(axis=1)] == of
+    by_hand = np.mean([right[of == c].mean() for c in unseen])
+    assert found["between"][0] == round(by_hand, 4) >= 0.95
+    only = ~np.isin(of, unseen)
+    called = scores.argmax(axis=1) == of
+    assert found["among_all_seen"][0] == round(balanced(called[only], of[only]), 4)
+    # described by each other's attributes they are confused
+    swapped = described.copy()
+    swapped[list(unseen)] = described[list(unseen[::-1])]
+    wrong = zero_shot.LEARNERS[learner](features[train], labels[train], swapped, features[rows])
+    assert zero_shot.measured(images, wrong, rows)["between"][0] <= 0.05
+
+
+def balanced(right: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean([right[labels == c].mean() for c in np.unique(labels)]))
