@@ -59,7 +59,7 @@ def check_config(config: Any) -> None:
     require(0 <= config.model.dropout < 1, "model.dropout", config.model.dropout, "from 0 to below 1")
     _check_optim(optim, require)
     require(train.epochs > 0, "train.epochs", train.epochs, "above 0")
-    for key in ("batch_size", "evaluations", "steps_per_dispatch", "max_nonfinite"):
+    for key in ("batch_size", "accumulation", "evaluations", "steps_per_dispatch", "max_nonfinite"):
         require(getattr(train, key) >= 1, f"train.{key.replace('_', '-')}", getattr(train, key), "1 or more")
     require(train.devices is None or train.devices >= 1, "train.devices", train.devices, "1 or more")
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")

@@ -267,6 +267,9 @@ class Train:
     epochs: float = 10.0
     # Images of the global batch.
     batch_size: int = 64
+    # Gradient accumulation: in how many parts the batch passes through the network, where its activations do not fit
+    # in memory. Loss and gradient are those of the whole batch, except of BatchNorm; a third more computation.
+    accumulation: int = 1
     # How often in the run the validation split is scored and a checkpoint saved.
     evaluations: int = 10
     # Evaluations without improvement after which the run stops early; 0 is never.

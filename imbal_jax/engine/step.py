@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from imbal_jax.engine import keys
+from imbal_jax.engine.accumulation import key_of_part, value_and_grad_in_parts
 from imbal_jax.engine.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -35,6 +36,7 @@ class TrainStep:
     axis_name: str | None = "data"
     ema_decay: float = 0.0
     average_from: int | None = None
+    accumulation: int = 1
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         axis = self.axis_name
@@ -46,16 +48,29 @@ class TrainStep:
             # below makes it N times too large, silently.
             params = jax.tree.map(lambda p: jax.lax.pcast(p, axis, to="varying"), params)
 
-        rngs = {"dropout": of_device, keys.OF_PLACES: of_places}
+        def forward(
+            params: Any, model_state: Mapping[str, Any], inputs: Any
+        ) -> tuple[Any, Mapping[str, Any]]:
+            rngs = {"dropout": key_of_part(of_device), keys.OF_PLACES: of_places}
+            outputs = self.apply_fn({"params": params, **model_state}, inputs, train=True, rngs=rngs)
+            return outputs if isinstance(outputs, tuple) else (outputs, {})
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
-            variables = {"params": params, **state.model_state}
-            outputs = self.apply_fn(variables, batch["inputs"], train=True, rngs=rngs)
-            outputs, updates = outputs if isinstance(outputs, tuple) else (outputs, {})
+            outputs, updates = forward(params, state.model_state, batch["inputs"])
             loss, metrics = self.objective(outputs, batch, axis)
             return loss, (updates, metrics)
 
-        (loss, (updates, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        if self.accumulation == 1:
+            (loss, (updates, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        else:
+            (loss, (updates, metrics)), grads = value_and_grad_in_parts(
+                forward,
+                lambda outputs: self.objective(outputs, batch, axis),
+                params,
+                state.model_state,
+                batch["inputs"],
+                self.accumulation,
+            )
         if axis is not None:
             grads = jax.lax.psum(grads, axis)
             loss = jax.lax.pmean(loss, axis)  # equal on all devices already; this marks it so
@@ -99,6 +114,7 @@ def make_train_step(
     *,
     ema_decay: float = 0.0,
     average_from: int | None = None,
+    accumulation: int = 1,
 ) -> TrainStep:
     """Return the pure step ``(state, batch) -> (state, metrics)``.
 
@@ -115,10 +131,12 @@ def make_train_step(
     ema_decay: decay of the moving average of the parameters, used where ``state.ema_params`` is not None.
     average_from: instead, the step from which on that is the plain mean of the parameters after every step
         (stochastic weight averaging: Izmailov et al., UAI 2018); until then it follows them.
+    accumulation: in how many parts a device's share of the batch passes through the network
+        (``engine.accumulation``).
     metrics: ``loss``, ``gradient_norm``, ``skipped`` (0 or 1) and those of the objective; equal on all
         devices.
     """
-    return TrainStep(apply_fn, optimizer, objective, axis_name, ema_decay, average_from)
+    return TrainStep(apply_fn, optimizer, objective, axis_name, ema_decay, average_from, accumulation)
 
 
 def make_eval_step(

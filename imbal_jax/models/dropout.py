@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from imbal_jax.engine.accumulation import places_in_batch
 from imbal_jax.engine.keys import OF_PLACES
 
 
@@ -30,8 +31,7 @@ class Dropout(nn.Module):
         if not train or self.rate == 0.0:
             return x
         share = len(x) // self.views
-        shard = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name)
-        places = shard * share + jnp.arange(share)
+        places = places_in_batch(share, self.axis_name)
         step_key = self.make_rng(OF_PLACES if self.has_rng(OF_PLACES) else "dropout")
         kept = jnp.concatenate(
             [

@@ -22,7 +22,7 @@ from imbal_jax.suite.names import check_name, check_once, method_name, named
 Line = Mapping[str, Any]
 """One run of the ledger, as its JSON line holds it."""
 
-LATER: Mapping[str, tuple[str, ...]] = {"data": ("field_of_view",)}
+LATER: Mapping[str, tuple[str, ...]] = {"data": ("field_of_view",), "train": ("accumulation",)}
 """Options that came when ledgers existed. At their default, which is what was done before, they are no part of a
 definition: lines of before still count."""
 

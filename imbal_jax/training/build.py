@@ -239,4 +239,10 @@ def make_mesh(config: Config) -> Mesh:
             f"train.batch-size {config.train.batch_size} does not divide over {mesh.size} devices: "
             "change it, or set --train.devices"
         )
+    share = config.train.batch_size // mesh.size
+    if share % config.train.accumulation:
+        raise InputError(
+            f"train.accumulation {config.train.accumulation} does not divide the {share} images of a device: "
+            "give a divisor of train.batch-size over train.devices"
+        )
     return mesh

@@ -40,6 +40,7 @@ class Program:
     pipeline: Pipeline | FeaturePipeline
     mesh: Mesh
     backend: Backend
+    accumulation: int = 1
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimiser over the steps of this training."""
@@ -56,6 +57,7 @@ class Program:
             None if self.backend == "jit" else parallel.AXIS,
             ema_decay=optim.ema_decay,
             average_from=round(optim.swa_start * total) if optim.swa_start < 1 else None,
+            accumulation=self.accumulation,
         )
 
 

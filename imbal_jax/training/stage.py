@@ -163,6 +163,7 @@ def _program(
         pipeline=pipeline,
         mesh=mesh,
         backend=config.train.backend,
+        accumulation=config.train.accumulation,
     )
 
 
