@@ -1,6 +1,6 @@
 """Residual networks: CIFAR (He et al. 2016, section 4.2), ImageNet, and a small one for a laptop."""
 
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -30,6 +30,10 @@ class ResNet(nn.Module):
       stem: "conv", a 3x3 convolution; "imagenet", 7x7 by 2 and a max-pool by 2; "space_to_depth",
         patches of pixels into channels, then a 3x3 convolution: the cheap way to shrink a grey X-ray.
       patch: side of the squares of pixels that "space_to_depth" makes into channels.
+      folded_stem: compute the 7x7 convolution of "imagenet" as a 4x4 one over patches of 2x2 pixels: the same
+        function of the same parameters, with 12 input channels of a colour image, which suits matrix units.
+      sliced_pool: compute its max-pool as the largest of nine slices: the same values; pixels that share the maximum
+        of a window share its gradient, which the first of them has otherwise.
       shortcut: where the shape changes, "identity" skips pixels and pads channels with zeros
         (option A of He et al.), "projection" is a 1x1 convolution (option B), "pooled" averages 2x2 pixels
         before that convolution, so that it sees all of them (ResNet-D: He et al. 2019).
@@ -48,6 +52,8 @@ class ResNet(nn.Module):
     bottleneck: bool = False
     stem: Stem = "conv"
     patch: int = 2
+    folded_stem: bool = False
+    sliced_pool: bool = False
     shortcut: Shortcut = "projection"
     norm: Norm = "group"
     groups: int | None = None
@@ -85,14 +91,20 @@ class ResNet(nn.Module):
         if self.stem == "conv":
             x = conv(self.width, (3, 3), padding=1, name="stem")(x)
         elif self.stem == "imagenet":
-            x = conv(self.width, (7, 7), strides=2, padding=3, name="stem")(x)
+            if self.folded_stem:
+                x = FoldedStem(self.width, self.dtype, self.param_dtype, name="stem")(x)
+            else:
+                x = conv(self.width, (7, 7), strides=2, padding=3, name="stem")(x)
         elif self.stem == "space_to_depth":
             x = conv(self.width, (3, 3), padding=1, name="stem")(space_to_depth(x, self.patch))
         else:
             raise InputError(f"stem {self.stem!r} of a ResNet: 'conv', 'imagenet' or 'space_to_depth'")
         x = nn.relu(norm(name="stem_norm")(x, train))
         if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            if self.sliced_pool:
+                x = sliced_max_pool(x)
+            else:
+                x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
         block = BottleneckBlock if self.bottleneck else BasicBlock
         for stage, size in enumerate(self.stage_sizes):
@@ -179,6 +191,44 @@ class Skip(nn.Module):
             )
         x = self.conv(self.width, (1, 1), strides=stride, padding=0, name="conv")(x)
         return self.norm(name="norm")(x, train)
+
+
+class FoldedStem(nn.Module):
+    """A 7x7 convolution by 2 with padding 3, as a 4x4 one over ``space_to_depth``; images of even sides.
+
+    With an eighth row and column of zeros before the kernel, tap 2a + p of an axis meets pixel p of patch a.
+    """
+
+    width: int
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, H, W, C] -> [B, H/2, W/2, width]. Raises InputError for odd sides."""
+        channels = x.shape[-1]
+        kernel = self.param("kernel", he_normal, (7, 7, channels, self.width), self.param_dtype)
+        taps = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, channels, self.width)
+        folded = taps.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * channels, self.width)
+        return conv_general_dilated(
+            space_to_depth(jnp.asarray(x, self.dtype)),
+            jnp.asarray(folded, self.dtype),
+            (1, 1),
+            ((2, 1), (2, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+def sliced_max_pool(x: Array) -> Array:
+    """The maximum over windows of 3x3 by 2 with padding 1, [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C]."""
+    height, width = ((side + 1) // 2 for side in x.shape[1:3])
+    padded = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)), constant_values=-jnp.inf)
+    slices = [
+        padded[:, row : row + 2 * height : 2, column : column + 2 * width : 2]
+        for row in range(3)
+        for column in range(3)
+    ]
+    return reduce(jnp.maximum, slices)
 
 
 def space_to_depth(x: Array, patch: int = 2) -> Array:
