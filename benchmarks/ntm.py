@@ -3,6 +3,7 @@
     python benchmarks/ntm.py study [--only copy/feed_forward ...] [--seeds 0 1 2 3 4] [--sequences 20000] [--runs DIR]
     python benchmarks/ntm.py speed [--repeats 9]
     python benchmarks/ntm.py table
+    python benchmarks/ntm.py curves [--out .github/ntm_curves.svg]
 
 study: trains every task with every model and seed as configs/ntm_copy.py does, with the sizes and learning rates of
 Graves et al. 2014, tables 1 to 3. Each run that ends adds a line to results/ntm.jsonl: the curve (sequences, bits a
@@ -12,6 +13,8 @@ speed: an update (a sequence of at most 20 vectors drawn, gradient, RMSProp) and
 cell, weights and sequences in PyTorch, eager, on one thread. Both in turn, medians of wall and of CPU time;
 results/ntm_speed.json.
 table: what the lines of results/ntm.jsonl say.
+curves: bits a sequence over the sequences seen, a panel a task, a line a run (Graves et al. 2014, figures 3, 6, 10,
+13 and 18).
 """
 
 import argparse
@@ -77,14 +80,15 @@ DISPATCH = 500
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["study", "speed", "table"])
+    parser.add_argument("what", choices=["study", "speed", "table", "curves"])
     parser.add_argument("--only", nargs="*", default=[], metavar="TASK/MODEL")
     parser.add_argument("--seeds", nargs="*", type=int, default=list(range(5)))
     parser.add_argument("--sequences", type=int)
     parser.add_argument("--runs", type=Path, default=Path("workdirs/ntm"))
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=RESULTS.parents[1] / ".github" / "ntm_curves.svg")
     options = parser.parse_args()
-    {"study": study, "speed": speed, "table": table}[options.what](options)
+    {"study": study, "speed": speed, "table": table, "curves": curves}[options.what](options)
 
 
 # Study
@@ -178,6 +182,59 @@ def table(options: argparse.Namespace) -> None:
         print(
             f"{task:20} {model:24} {sequences:7,} x {len(found)} seeds, {solved} below 1 bit, {cpu:.0f} CPU-s: {text}"
         )
+
+
+COLOURS = {"feed_forward": "#0b5fd0", "lstm_controller": "#0f8a5f", "lstm": "#1b1f24"}
+NAMES = {
+    "feed_forward": "NTM, feed-forward",
+    "feed_forward_one_hot": "NTM, feed-forward, one-hot start",
+    "lstm_controller": "NTM, LSTM",
+    "lstm_controller_learned": "NTM, LSTM, learned start",
+    "lstm": "LSTM",
+}
+
+
+def curves(options: argparse.Namespace) -> None:
+    """Draw the learning curves of the ledger; the longest study of each task and model."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "ntm", "font.size": 9})
+    lines = read(LINES)
+    tasks = [task for task in MODELS if any(line["task"] == task for line in lines)]
+    figure = Figure(figsize=(3.1 * len(tasks), 3.0), layout="constrained")
+    for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks))), tasks, strict=True):
+        longest = {
+            model: max((x["sequences"] for x in lines if (x["task"], x["model"]) == (task, model)), default=0)
+            for model in MODELS[task]
+        }
+        for model in MODELS[task]:
+            own = [
+                x for x in lines if (x["task"], x["model"], x["sequences"]) == (task, model, longest[model])
+            ]
+            for at, line in enumerate(own):
+                steps, bits = np.array(line["curve"]).T
+                axes.plot(
+                    steps / 1000,
+                    np.maximum(bits, 1e-3),
+                    color=next(c for name, c in COLOURS.items() if model.startswith(name)),
+                    linestyle="--" if model not in COLOURS else "-",
+                    linewidth=1.2,
+                    label=f"{NAMES[model]} ({len(own)})" if at == 0 else None,
+                )
+        if any("optimal_bits" in line["rows"]["macro"] for line in lines if line["task"] == task):
+            (best, *_) = (line["rows"]["macro"]["optimal_bits"] for line in lines if line["task"] == task)
+            axes.axhline(best, color="#8a8f98", linestyle=":", label="best estimator")
+        axes.set(
+            title=task.replace("_", " "), xlabel="thousand sequences", ylabel="bits a sequence, in training"
+        )
+        if task != "ngrams":
+            axes.set_yscale("log")
+        axes.legend(fontsize=7, frameon=False)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.savefig(options.out, metadata={"Date": None})
+    print(options.out)
 
 
 # Speed

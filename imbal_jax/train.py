@@ -188,6 +188,7 @@ def train_run(job: Job, method: Method) -> RunResult:
             title=f"{title}: {method.summary}" + (f" Resumed at step {start}." if start else ""),
             resume_step=start,
             console=job.console,
+            example=job.task.example,
         ) as tracker:
             history = validation_history(folder, checkpoints, start, tracker.message)
             state = train(job, method, stage, state, history, checkpoints, tracker=tracker, clock=clock)

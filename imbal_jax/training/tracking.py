@@ -59,12 +59,14 @@ class Tracker:
         resume_step: int = 0,
         console: Console | None = None,
         tensorboard: bool = True,
+        example: str = "image",
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.total_steps = total_steps
         self.title = title
         self.resume_step = resume_step
         self.console = Console(quiet=True) if folder is None else console or Console()
+        self._example = example
         self._with_tensorboard = tensorboard and folder is not None
         self._tensorboard: _TensorBoard | None = None
         self._history: int | None = None
@@ -118,7 +120,7 @@ class Tracker:
         self._marks.append((step, now))
         left = self.seconds_left()
         speed = f"{images_per_second:,.0f}" if math.isfinite(images_per_second) else UNDEFINED
-        status = f"loss {float(loss):.4g}  {speed} images/s"
+        status = f"loss {float(loss):.4g}  {speed} {self._example}s/s"
         if math.isfinite(left):
             status += f"  {duration(left)} left"
         if self._tensorboard is not None and self.folder is not None:
