@@ -245,6 +245,7 @@ def on_features(config: Config, splits: Any, method: str, out: Path) -> dict[str
     from sklearn.linear_model import LogisticRegression
 
     from imbal_jax import fit
+    from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
     from imbal_jax.methods import METHODS
     from imbal_jax.runs.restore import restore_state
     from imbal_jax.training.build import make_mesh
@@ -259,8 +260,7 @@ def on_features(config: Config, splits: Any, method: str, out: Path) -> dict[str
         plain, METHODS["ce"], splits.train, folder / "ce" / f"seed{config.seed}", mesh, result.best_step
     )
     extract = feature_extractor(network, mesh, 512)
-    mean, deviation = (f(splits.train.images / np.float32(255), axis=(0, 1, 2)) for f in (np.mean, np.std))
-    variables, statistics = state.evaluation_variables, {"mean": mean, "std": deviation}
+    variables, statistics = state.evaluation_variables, pixel_statistics(splits.train.images)
     train, held, test = (
         np.asarray(extract(variables, statistics, part.images))
         for part in (splits.train, splits.validation, splits.test)

@@ -143,6 +143,7 @@ def parallelize(
     backend: Backend = "shard_map",
     *,
     donate: bool = True,
+    sharded: bool = False,
 ) -> Callable[[Any, Any], tuple[Any, Any]]:
     """Compile ``step`` for the mesh: ``(state, global batch) -> (state, metrics)``, the same under every backend.
 
@@ -151,19 +152,22 @@ def parallelize(
 
     shard_map (default), pmap: ``step`` sees one device's share and reduces over the axis ``data``.
     jit: ``step`` sees the global batch (a ``TrainStep`` is given ``axis_name=None``) and the compiler
-    partitions it.
+    partitions it. sharded: of jit, the state comes and stays in parts (``engine.fully_sharded``).
 
-    Raises ValueError for an unknown backend or a batch that does not divide.
+    Raises ValueError for an unknown backend, for another than jit where ``sharded``, and for a batch that does not
+    divide.
     """
-    _check_backend(backend)
+    _check_backend(backend, sharded)
     if backend == "jit":
         step = _without_axis(step)
+    if sharded:
+        step = _state_stays_sharded(step, mesh)
     compiled: dict[Any, Callable[[Any, Any], tuple[Any, Any]]] = {}
 
     def run(state: Any, batch: Any) -> tuple[Any, Any]:
         structure = jax.tree.structure(batch)
         if structure not in compiled:
-            compiled[structure] = _compile(step, mesh, backend, batch, donate)
+            compiled[structure] = _compile(step, mesh, backend, batch, donate, sharded)
         _check_divides(batch, mesh)
         if backend == "pmap":
             batch = {
@@ -182,16 +186,19 @@ def scan_steps(
     backend: Backend = "shard_map",
     *,
     donate: bool = True,
+    sharded: bool = False,
 ) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     """Compile many steps into one dispatch: ``(state, resident, count) -> (state, metrics)``.
 
     ``make_batch(resident, step, shard)`` builds the batch of ``state.step`` on the device, from data that is
     resident there: the share of device ``shard``, or the global batch where ``shard`` is None (backend jit).
     ``count`` is a runtime integer: one compilation serves any number of steps. Metrics are means over the
-    steps that were not skipped, NaN where all were; ``skipped`` is their sum.
+    steps that were not skipped, NaN where all were; ``skipped`` is their sum. sharded: as for ``parallelize``.
     """
-    _check_backend(backend)
+    _check_backend(backend, sharded)
     inner = _without_axis(step) if backend == "jit" else step
+    if sharded:
+        inner = _state_stays_sharded(inner, mesh)
 
     def many(state: Any, resident: Any, count: jax.Array) -> tuple[Any, Any]:
         shard = None if backend == "jit" else jax.lax.axis_index(AXIS)
@@ -217,8 +224,12 @@ def scan_steps(
 
     if backend == "jit":
         whole = NamedSharding(mesh, P())
+        of_state = None if sharded else whole
         compiled = jax.jit(
-            many, in_shardings=(whole, whole, None), out_shardings=whole, donate_argnums=0 if donate else ()
+            many,
+            in_shardings=(of_state, whole, None),
+            out_shardings=(of_state, whole),
+            donate_argnums=0 if donate else (),
         )
     elif backend == "shard_map":
         compiled = jax.jit(
@@ -248,7 +259,9 @@ def _constrained(batch: Any, mesh: Mesh) -> Any:
     )
 
 
-def _compile(step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool) -> Callable[..., Any]:
+def _compile(
+    step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool, sharded: bool
+) -> Callable[..., Any]:
     donated = 0 if donate else ()
     if backend == "pmap":
         # The state goes in and comes out whole (in_axes None), so that checkpoints and evaluation use it
@@ -263,7 +276,20 @@ def _compile(step: Any, mesh: Mesh, backend: Backend, batch: Any, donate: bool) 
         return jax.jit(mapped, donate_argnums=donated)
     placed = jax.tree.map(lambda s: NamedSharding(mesh, s), specs, is_leaf=_is_spec)
     whole = NamedSharding(mesh, P())
-    return jax.jit(step, in_shardings=(whole, placed), out_shardings=whole, donate_argnums=donated)
+    of_state = None if sharded else whole
+    return jax.jit(
+        step, in_shardings=(of_state, placed), out_shardings=(of_state, whole), donate_argnums=donated
+    )
+
+
+def _state_stays_sharded(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh) -> Callable[..., Any]:
+    from imbal_jax.engine.fully_sharded import kept_sharded
+
+    def stays(state: Any, batch: Any) -> tuple[Any, Any]:
+        state, metrics = step(state, batch)
+        return kept_sharded(state, mesh), metrics
+
+    return stays
 
 
 def _without_axis(step: Any) -> Any:
@@ -274,9 +300,11 @@ def _split_leading(x: Any, parts: int) -> Any:
     return jnp.reshape(x, (parts, x.shape[0] // parts, *x.shape[1:]))
 
 
-def _check_backend(backend: str) -> None:
+def _check_backend(backend: str, sharded: bool) -> None:
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: one of {', '.join(BACKENDS)}")
+    if sharded and backend != "jit":
+        raise ValueError(f"backend {backend!r} keeps the state whole: a sharded one needs jit")
 
 
 def _check_divides(batch: Any, mesh: Mesh) -> None:

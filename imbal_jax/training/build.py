@@ -239,6 +239,8 @@ def make_mesh(config: Config) -> Mesh:
             f"train.batch-size {config.train.batch_size} does not divide over {mesh.size} devices: "
             "change it, or set --train.devices"
         )
+    if config.train.shard_parameters and config.train.backend != "jit":
+        raise InputError(f"train.shard-parameters needs --train.backend jit, not {config.train.backend}")
     share = config.train.batch_size // mesh.size
     if share % config.train.accumulation:
         raise InputError(

@@ -41,6 +41,7 @@ class Program:
     mesh: Mesh
     backend: Backend
     accumulation: int = 1
+    sharded: bool = False
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimiser over the steps of this training."""
@@ -64,7 +65,13 @@ class Program:
 @lru_cache(maxsize=8)
 def resident_steps(program: Program) -> Callable[[TrainState, Any, int], tuple[TrainState, Any]]:
     """``(state, resident arrays, count) -> (state, metrics)``: so many steps in one dispatch."""
-    return parallel.scan_steps(program.step(), program.pipeline.from_device, program.mesh, program.backend)
+    return parallel.scan_steps(
+        program.step(),
+        program.pipeline.from_device,
+        program.mesh,
+        program.backend,
+        sharded=program.sharded,
+    )
 
 
 @lru_cache(maxsize=8)
@@ -77,4 +84,4 @@ def fed_step(program: Program) -> Callable[[TrainState, Any], tuple[TrainState, 
         raw = {name: value for name, value in batch.items() if name != "shared"}
         return step(state, pipeline.inputs(raw, batch["shared"], state.step))
 
-    return parallel.parallelize(fed, program.mesh, program.backend)
+    return parallel.parallelize(fed, program.mesh, program.backend, sharded=program.sharded)

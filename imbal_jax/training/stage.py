@@ -16,6 +16,7 @@ from imbal_jax.data.feeding.stream import HostBatches, stream_steps
 from imbal_jax.data.load import Splits
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.engine import keys, parallel
+from imbal_jax.engine.fully_sharded import fully_shard
 from imbal_jax.engine.state import TrainState, init_state
 from imbal_jax.methods import WITH_SUPPORT, Method, static_part
 from imbal_jax.tasks import Task
@@ -164,10 +165,13 @@ def _program(
         mesh=mesh,
         backend=config.train.backend,
         accumulation=config.train.accumulation,
+        sharded=config.train.shard_parameters,
     )
 
 
 def _begin(config: Config, program: Program, variables: dict[str, Any], source: Source) -> Stage:
+    if program.sharded:  # before the optimiser's state is made, which is larger and takes the same shardings
+        variables = fully_shard(variables, program.mesh)
     state = init_state(variables, program.optimizer(), keys.run(config.seed), ema=config.optim.averages)
     return Stage(program, state, source.shared, feed(config, program, source))
 
