@@ -45,6 +45,7 @@ from imbal_jax.training.build import make_mesh
 from imbal_jax.training.checkpoint import Checkpoints
 from imbal_jax.training.composition import compose, second_steps_asked, steps_of
 from imbal_jax.training.correction import correct
+from imbal_jax.training.dry_run import dry_run
 from imbal_jax.training.evaluation import check_criterion, evaluation, lead_with, with_criterion
 from imbal_jax.training.history import loss_still_falls, restore_best, validation_history
 from imbal_jax.training.inference import batch_of, evaluator, on_data, tiles_of
@@ -143,6 +144,9 @@ def fit_runs(
             console,
             f"training images, {splits.train.resident_bytes / 2**30:.1f} GiB, are streamed from the host",
         )
+    if config.train.dry_run:
+        say_what_it_takes(config, task, splits, mesh, console)
+        return []
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     claim(workdir, config)
@@ -344,6 +348,17 @@ def corrected(job: Job, method: Method, stage: Stage, kept: np.ndarray) -> np.nd
 
 
 # Before the first step
+
+
+def say_what_it_takes(config: Config, task: Task, splits: Splits, mesh: Mesh, console: Console) -> None:
+    """Time a few steps of every method's first stage, and print what a run would take."""
+    for method in dict.fromkeys(
+        first_stage(method, known_methods(config.methods)) for method in config.methods
+    ):
+        stage = stages.first_stage(config, method, task, splits, mesh)
+        job = Job(config, Path(), splits, task, mesh, console, StopRequest())
+        for line in dry_run(config, method.name, stage, splits, partial(predictions, job, stage)):
+            say(console, line)
 
 
 def describe(config: Config, task: Task, splits: Splits) -> list[str]:

@@ -291,6 +291,9 @@ class Train:
     # Between two evaluations the state is saved as often as this; 0 is never. A run that is stopped by
     # SIGTERM or SIGUSR1 saves at once.
     save_minutes: float = 10.0
+    # Take a few steps only and say what a run would take: memory of a device, images a second, time, and how arrays
+    # lie on the devices. No run is begun.
+    dry_run: bool = False
     # Score the mean of the probabilities of each image and of its mirror image.
     mirror_scores: bool = False
 

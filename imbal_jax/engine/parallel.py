@@ -179,6 +179,34 @@ def parallelize(
     return run
 
 
+def temporary_bytes(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    mesh: Mesh,
+    backend: Backend,
+    state: Any,
+    batch: Any,
+    *,
+    sharded: bool = False,
+) -> int:
+    """Bytes that a device needs for one step beside what goes in and comes out: activations, gradients, copies.
+
+    The step is compiled for it as ``parallelize`` compiles it, and not run. state, batch: as of ``parallelize``.
+    """
+    _check_backend(backend, sharded)
+    if backend == "jit":
+        step = _without_axis(step)
+    if sharded:
+        step = _state_stays_sharded(step, mesh)
+    if backend == "pmap":
+        batch = {
+            k: v if k == "shared" else jax.tree.map(lambda x: _split_leading(x, mesh.size), v)
+            for k, v in batch.items()
+        }
+    compiled = _compile(step, mesh, backend, batch, donate=True, sharded=sharded)
+    analysis = compiled.lower(state, batch).compile().memory_analysis()  # type: ignore[attr-defined]
+    return int(analysis.temp_size_in_bytes)
+
+
 def scan_steps(
     step: Callable[[Any, Any], tuple[Any, Any]],
     make_batch: Callable[[Any, jax.Array, jax.Array | None], Any],

@@ -77,6 +77,17 @@ def resident_steps(program: Program) -> Callable[[TrainState, Any, int], tuple[T
 @lru_cache(maxsize=8)
 def fed_step(program: Program) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
     """``(state, raw batch) -> (state, metrics)``: one step on a batch that the host gathered."""
+    return parallel.parallelize(_fed(program), program.mesh, program.backend, sharded=program.sharded)
+
+
+def step_bytes(program: Program, state: TrainState, batch: Any) -> int:
+    """``parallel.temporary_bytes`` of a step. batch: as ``fed_step`` takes it."""
+    return parallel.temporary_bytes(
+        _fed(program), program.mesh, program.backend, state, batch, sharded=program.sharded
+    )
+
+
+def _fed(program: Program) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
     step, pipeline = program.step(), program.pipeline
     assert isinstance(pipeline, Pipeline)  # features are always resident
 
@@ -84,4 +95,4 @@ def fed_step(program: Program) -> Callable[[TrainState, Any], tuple[TrainState, 
         raw = {name: value for name, value in batch.items() if name != "shared"}
         return step(state, pipeline.inputs(raw, batch["shared"], state.step))
 
-    return parallel.parallelize(fed, program.mesh, program.backend, sharded=program.sharded)
+    return fed

@@ -42,12 +42,14 @@ Advance = Callable[[TrainState, int], tuple[TrainState, Mapping[str, Any], int]]
 
 @dataclass(frozen=True)
 class Stage:
-    """program: what is compiled. state: at step 0. shared: what all examples share. advance: takes steps."""
+    """program: what is compiled. state: at step 0. shared: what all examples share. advance: takes steps.
+    batches: what the host feeds, or would where images are resident."""
 
     program: Program
     state: TrainState
     shared: Shared
     advance: Advance
+    batches: HostBatches
 
     @property
     def network(self) -> Network | SecondStageNetwork:
@@ -173,7 +175,13 @@ def _begin(config: Config, program: Program, variables: dict[str, Any], source: 
     if program.sharded:  # before the optimiser's state is made, which is larger and takes the same shardings
         variables = fully_shard(variables, program.mesh)
     state = init_state(variables, program.optimizer(), keys.run(config.seed), ema=config.optim.averages)
-    return Stage(program, state, source.shared, feed(config, program, source))
+    batches = HostBatches(
+        images=source.images,
+        labels=source.labels,
+        plans=source.plans,
+        places=parallel.local_places(config.train.batch_size, program.mesh),
+    )
+    return Stage(program, state, source.shared, feed(config, program, source, batches), batches)
 
 
 def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
@@ -181,7 +189,7 @@ def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
     return config.train.resident and isinstance(images, np.ndarray) and parallel.room_for(images.nbytes, mesh)
 
 
-def feed(config: Config, program: Program, source: Source) -> Advance:
+def feed(config: Config, program: Program, source: Source, batches: HostBatches) -> Advance:
     """Steps on data that is resident on the device, or fed by the host."""
     mesh = program.mesh
     if source.extra or is_resident(config, source.images, mesh):
@@ -190,11 +198,5 @@ def feed(config: Config, program: Program, source: Source) -> Advance:
         )
         many = resident_steps(program)
         return lambda state, count: (*many(state, resident, count), count)
-    batches = HostBatches(
-        images=source.images,
-        labels=source.labels,
-        plans=source.plans,
-        places=parallel.local_places(config.train.batch_size, mesh),
-    )
     shared = parallel.replicate(source.shared, mesh)
     return stream_steps(fed_step(program), batches, mesh, shared=shared, workers=config.data.workers)
