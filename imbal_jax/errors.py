@@ -52,3 +52,8 @@ def text_labels(labels: Any, expected: str) -> str:
         f"labels are {labels.dtype} of shape {labels.shape}, expected {expected}: "
         "classes, labels = np.unique(names, return_inverse=True) numbers the names"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, at most 200 characters; its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

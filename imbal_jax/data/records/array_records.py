@@ -14,7 +14,7 @@ import numpy as np
 
 from imbal_jax.data.images.pictures import decode_channels
 from imbal_jax.data.labels import LabelLayout
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, first_line
 
 LABEL_NAMES = "label_names"
 """The key of the label names in the metadata of a prepared set with many labels an image."""
@@ -105,7 +105,7 @@ def read_folder_info(folder: Path) -> RecordFolder:
         paths = [Path(path) for split in info.splits.values() for path in split.filepaths]
     except Exception as error:  # a damaged or foreign description makes the library raise anything
         raise InputError(
-            f"{folder} is no data set that tensorflow-datasets can read ({_first_line(error)}): prepare it again"
+            f"{folder} is no data set that tensorflow-datasets can read ({first_line(error)}): prepare it again"
         ) from error
     if info.file_format is None or info.file_format.value != "array_record":
         stored = getattr(info.file_format, "value", None)
@@ -191,7 +191,7 @@ class RecordFiles:
         try:
             return reader.read([position])[0]
         except (RuntimeError, ValueError, IndexError) as error:
-            raise self._damaged(number, f"record {position}: {_first_line(error)}") from error
+            raise self._damaged(number, f"record {position}: {first_line(error)}") from error
 
     def check(self, number: int) -> None:
         """Raise InputError where file ``number`` cannot be opened or has another count than the description."""
@@ -204,7 +204,7 @@ class RecordFiles:
             try:
                 yield from reader.read(start, min(start + chunk, count))
             except (RuntimeError, ValueError, IndexError) as error:
-                raise self._damaged(number, _first_line(error)) from error
+                raise self._damaged(number, first_line(error)) from error
 
     def _open(self, number: int) -> Any:
         from array_record.python.array_record_module import ArrayRecordReader
@@ -216,7 +216,7 @@ class RecordFiles:
             reader = ArrayRecordReader(str(path), options=_OPTIONS, file_reader_buffer_size=_BUFFER)
             found = reader.num_records()
         except (RuntimeError, ValueError) as error:
-            raise self._damaged(number, _first_line(error)) from error
+            raise self._damaged(number, first_line(error)) from error
         if found != expected:
             raise self._damaged(number, f"{found} records can be read, {expected} are expected")
         return reader
@@ -254,7 +254,3 @@ def parse(record: bytes) -> Any:
         return tf_example_pb2.Example.FromString(record).features.feature
     except DecodeError as error:
         raise ValueError("no tf.train.Example") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

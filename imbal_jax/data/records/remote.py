@@ -23,7 +23,7 @@ from typing import Any
 from imbal_jax.data.records.array_records import RecordFiles, read_folder_info
 from imbal_jax.data.records.label_index import CHECKSUMS, file_checksum
 from imbal_jax.data.records.label_index import FOLDER as INDEX
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, first_line
 from imbal_jax.files import read_json
 
 CACHE = "IMBAL_JAX_CACHE"
@@ -100,7 +100,7 @@ def _list(address: str) -> tuple[Any, list[Remote]]:
     except ValueError:
         raise InputError(f"data.dir is {address}: fsspec knows no {kind}://, as gs, s3, http") from None
     except Exception as error:  # each storage raises its own
-        raise InputError(f"cannot list {address}: {_first_line(error)}") from None
+        raise InputError(f"cannot list {address}: {first_line(error)}") from None
     sets = sorted(path for path in listed if path.rpartition("/")[2] == _DESCRIPTION)
     if len(sets) != 1:
         held = (
@@ -127,7 +127,7 @@ def _fetch(files: Any, remote: Remote, folder: Path, sums: "_Sums") -> None:
     except Exception as error:  # each storage raises its own
         if isinstance(error, OSError) and error.errno in _DISK:
             raise
-        raise InputError(f"cannot fetch {remote.path}: {_first_line(error)}; run again to go on") from None
+        raise InputError(f"cannot fetch {remote.path}: {first_line(error)}; run again to go on") from None
     if part.stat().st_size != remote.size:
         raise InputError(
             f"{remote.path} has {remote.size:,} bytes, {part.stat().st_size:,} were fetched: run again to go on"
@@ -236,7 +236,3 @@ def _state(info: Mapping[str, Any]) -> str:
 
 def _extra(kind: str) -> str:
     return {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}.get(kind, "gcs,s3")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -20,7 +20,7 @@ from imbal_jax.data.records.record_set import RecordImages
 from imbal_jax.data.sources.tfds_features import Chosen, Labels, Pixels, choose, stored_as
 from imbal_jax.data.sources.tfds_preparation import PREFIX, prepared
 from imbal_jax.data.splits.patient_split import patients_of
-from imbal_jax.errors import InputError
+from imbal_jax.errors import InputError, first_line
 
 IN_MEMORY = 2**31  # bytes of pixels; larger sets stay on disk
 
@@ -44,7 +44,7 @@ class NamedImages(RecordImages):
         try:
             return self.stored.decode(record[self.key])
         except (ValueError, OSError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise InputError(
                 f"{self.key} of record {row} cannot be decoded ({reason}): prepare the set again"
             ) from error
