@@ -43,6 +43,8 @@ class ResNet(nn.Module):
       axis_name: mesh axis over which BatchNorm averages in training; GroupNorm needs none.
       dropout: rate on the features before the head; by place in the batch (``models.dropout``).
       views: how often a batch holds each image, for dropout.
+      remat: keep the output of each block only, and compute what is inside again in the backward pass; for
+        accelerators whose memory is short.
       dtype: computation dtype, float32 or bfloat16; parameters are ``param_dtype``, logits float32.
     """
 
@@ -61,6 +63,7 @@ class ResNet(nn.Module):
     axis_name: str | None = None
     dropout: float = 0.0
     views: int = 1
+    remat: bool = False
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -107,6 +110,8 @@ class ResNet(nn.Module):
                 x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
         block = BottleneckBlock if self.bottleneck else BasicBlock
+        if self.remat:
+            block = nn.remat(block, static_argnums=(2,))
         for stage, size in enumerate(self.stage_sizes):
             for index in range(size):
                 x = block(

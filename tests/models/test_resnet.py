@@ -1,5 +1,8 @@
 """Forms of the stem of a residual network: the same function of the same parameters."""
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,3 +66,28 @@ def test_a_network_has_the_same_parameters_and_outputs_in_either_form() -> None:
     np.testing.assert_allclose(half, plain.apply(variables, x), atol=0.1)
     with pytest.raises(InputError, match="do not divide into patches of 2 pixels"):
         other.apply(variables, x[:, :31])
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_rematerialised_gradients_are_the_same_and_less_is_kept(bottleneck: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    model = ResNet(2, stage_sizes=(2, 1), width=8, norm="batch", bottleneck=bottleneck)
+    variables = model.init(jax.random.key(0), x)
+    other = model.copy(remat=True)
+    assert jax.tree.map(jnp.shape, other.init(jax.random.key(0), x)) == jax.tree.map(jnp.shape, variables)
+
+    def loss(net: ResNet, params: Any) -> Any:
+        logits, updates = net.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+        return jnp.square(logits - 1).sum(), updates
+
+    found = [
+        jax.jit(jax.grad(partial(loss, net), has_aux=True))(variables["params"]) for net in (model, other)
+    ]
+    for a, e in zip(jax.tree.leaves(found[1]), jax.tree.leaves(found[0]), strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * max(1.0, float(jnp.abs(e).max())))
+
+    def kept(net: ResNet) -> int:
+        pullback = jax.eval_shape(lambda p: jax.vjp(lambda p: loss(net, p)[0], p)[1], variables["params"])
+        return sum(leaf.size for leaf in jax.tree.leaves(pullback))
+
+    assert kept(other) < 0.7 * kept(model)
