@@ -82,7 +82,15 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def what_counts(values: Mapping[str, Any]) -> dict[str, Any]:
     """A config's JSON values without those that change no result: folders, workers, devices, times of saving."""
-    manner = ("devices", "resident", "save_minutes", "max_nonfinite", "shard_parameters", "dry_run")
+    manner = (
+        "devices",
+        "resident",
+        "spread_images",
+        "save_minutes",
+        "max_nonfinite",
+        "shard_parameters",
+        "dry_run",
+    )
     train = {key: value for key, value in values["train"].items() if key not in manner}
     data = {key: value for key, value in values["data"].items() if key not in ("dir", "download", "workers")}
     return {**values, "train": train, "data": data}

@@ -279,6 +279,9 @@ class Train:
     # Keep the training images on the device; otherwise, and always where they are on disk, batches are fed
     # from the host.
     resident: bool = True
+    # Images on the devices lie on one of them each, and a batch is gathered from all; where they do not fit on each
+    # device, this is done by itself. Batches are the same.
+    spread_images: bool = False
     # The run stops after so many updates in a row without a finite loss and gradient.
     max_nonfinite: int = 20
     # How many; None is all.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -14,6 +15,8 @@ from imbal_jax.engine.step import TrainStep
 from imbal_jax.errors import InputError
 
 AXIS = "data"
+WHOLE = P()
+"""On every device, all of it."""
 Backend = Literal["shard_map", "pmap", "jit"]
 BACKENDS: tuple[Backend, ...] = ("shard_map", "pmap", "jit")
 
@@ -215,6 +218,7 @@ def scan_steps(
     *,
     donate: bool = True,
     sharded: bool = False,
+    resident_specs: Any = WHOLE,
 ) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     """Compile many steps into one dispatch: ``(state, resident, count) -> (state, metrics)``.
 
@@ -222,6 +226,8 @@ def scan_steps(
     resident there: the share of device ``shard``, or the global batch where ``shard`` is None (backend jit).
     ``count`` is a runtime integer: one compilation serves any number of steps. Metrics are means over the
     steps that were not skipped, NaN where all were; ``skipped`` is their sum. sharded: as for ``parallelize``.
+    resident_specs: how the resident arrays lie on the mesh, a prefix of their tree; whole on every device by default,
+    and always so with pmap.
     """
     _check_backend(backend, sharded)
     inner = _without_axis(step) if backend == "jit" else step
@@ -252,16 +258,18 @@ def scan_steps(
 
     if backend == "jit":
         whole = NamedSharding(mesh, P())
-        of_state = None if sharded else whole
+        of_state, of_spec = None if sharded else whole, partial(NamedSharding, mesh)
         compiled = jax.jit(
             many,
-            in_shardings=(of_state, whole, None),
+            in_shardings=(of_state, jax.tree.map(of_spec, resident_specs, is_leaf=_is_spec), None),
             out_shardings=(of_state, whole),
             donate_argnums=0 if donate else (),
         )
     elif backend == "shard_map":
         compiled = jax.jit(
-            jax.shard_map(many, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False),
+            jax.shard_map(
+                many, mesh=mesh, in_specs=(P(), resident_specs, P()), out_specs=P(), check_vma=False
+            ),
             donate_argnums=0 if donate else (),
         )
     else:

@@ -14,7 +14,7 @@ from imbal_jax.data.load import Splits
 from imbal_jax.engine import parallel
 from imbal_jax.engine.fully_sharded import bytes_a_device, fully_shard
 from imbal_jax.training.program import step_bytes
-from imbal_jax.training.stage import Stage, is_resident
+from imbal_jax.training.stage import Stage, is_resident, is_spread
 
 SECONDS = 5.0  # for which steps are timed, once they are compiled
 MIB = 2**20
@@ -63,7 +63,10 @@ def memory(config: Config, stage: Stage, state: Any, train: Dataset) -> Iterator
     }
     held = {what: bytes_a_device(tree) for what, tree in parts.items()}
     said = ", ".join(f"{what} {size / MIB:,.1f}" for what, size in held.items() if size)
-    images = train.resident_bytes if is_resident(config, train.images, stage.program.mesh) else 0
+    mesh = stage.program.mesh
+    images = train.resident_bytes if is_resident(config, train.images, mesh) else 0
+    if is_spread(config, train.images, mesh):
+        images = -(-images // mesh.size)
     where = f"{images / MIB:,.1f} of training images" if images else "no training images, which are streamed"
     batch = parallel.shard_batch({**stage.batches[0]}, stage.program.mesh)
     shared = parallel.replicate(stage.shared, stage.program.mesh)

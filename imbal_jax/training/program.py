@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import optax
 from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from imbal_jax.config import Optim
-from imbal_jax.data.feeding.pipeline import Pipeline
+from imbal_jax.data.feeding.pipeline import Pipeline, Resident
 from imbal_jax.engine import parallel
 from imbal_jax.engine.parallel import Backend
 from imbal_jax.engine.state import TrainState
@@ -42,6 +43,17 @@ class Program:
     backend: Backend
     accumulation: int = 1
     sharded: bool = False
+    spread_labels: bool = False
+
+    @property
+    def resident_specs(self) -> Any:
+        """How resident arrays lie on the mesh."""
+        if not getattr(self.pipeline, "spread", False):
+            return parallel.WHOLE
+        parts: list[Any] = [parallel.WHOLE] * 5
+        parts[0] = P(parallel.AXIS)
+        parts[1] = P(parallel.AXIS) if self.spread_labels else parallel.WHOLE
+        return Resident(*parts)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimiser over the steps of this training."""
@@ -71,6 +83,7 @@ def resident_steps(program: Program) -> Callable[[TrainState, Any, int], tuple[T
         program.mesh,
         program.backend,
         sharded=program.sharded,
+        resident_specs=program.resident_specs,
     )
 
 

@@ -1,7 +1,7 @@
 """A stage of a run: what is trained, from where, on which batches, for how long."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Images
-from imbal_jax.data.feeding.pipeline import Pipeline, Resident
+from imbal_jax.data.feeding.pipeline import Pipeline, Resident, spreads
 from imbal_jax.data.feeding.plans import Plans
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import HostBatches, stream_steps
@@ -17,6 +17,7 @@ from imbal_jax.data.load import Splits
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.engine import keys, parallel
 from imbal_jax.engine.fully_sharded import fully_shard
+from imbal_jax.engine.spread_rows import spread_rows
 from imbal_jax.engine.state import TrainState, init_state
 from imbal_jax.methods import WITH_SUPPORT, Method, static_part
 from imbal_jax.tasks import Task
@@ -77,9 +78,15 @@ def first_stage(config: Config, method: Method, task: Task, splits: Splits, mesh
     plans, shared = compose(config, method, task, splits.train, mesh.size, total_steps)
     network, variables = build_network(config, method, splits.train)
     pipeline = Pipeline(
-        augmentation(config, method), method.image_mixing, method.views, task.transform, task.inputs
+        augmentation(config, method),
+        method.image_mixing,
+        method.views,
+        task.transform,
+        task.inputs,
+        spread=is_spread(config, splits.train.images, mesh),
     )
-    program = _program(config, network, task, method, total_steps, pipeline, mesh)
+    masks = spreads(splits.train.labels)
+    program = _program(config, network, task, method, total_steps, pipeline, mesh, spread_labels=masks)
     return _begin(config, program, variables, Source(splits.train.images, splits.train.labels, plans, shared))
 
 
@@ -153,6 +160,8 @@ def _program(
     total_steps: int,
     pipeline: Pipeline | FeaturePipeline,
     mesh: Mesh,
+    *,
+    spread_labels: bool = False,
 ) -> Program:
     second = isinstance(network, SecondStageNetwork)
     return Program(
@@ -168,6 +177,7 @@ def _program(
         backend=config.train.backend,
         accumulation=config.train.accumulation,
         sharded=config.train.shard_parameters,
+        spread_labels=spread_labels,
     )
 
 
@@ -185,17 +195,41 @@ def _begin(config: Config, program: Program, variables: dict[str, Any], source: 
 
 
 def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
-    """Whether the images stay on the devices: asked for, in memory, and small enough for one device."""
-    return config.train.resident and isinstance(images, np.ndarray) and parallel.room_for(images.nbytes, mesh)
+    """Whether the images stay on the devices: asked for, in memory, and small enough for them."""
+    if not config.train.resident or not isinstance(images, np.ndarray):
+        return False
+    return parallel.room_for(images.nbytes, mesh) or is_spread(config, images, mesh)
+
+
+def is_spread(config: Config, images: Images, mesh: Mesh) -> bool:
+    """Whether each image stays on one device: asked for, or too many for each and few enough for all together."""
+    if not config.train.resident or not isinstance(images, np.ndarray) or config.train.backend == "pmap":
+        return False
+    share = -(-images.nbytes // mesh.size)
+    if config.train.spread_images:
+        return mesh.size > 1
+    return not parallel.room_for(images.nbytes, mesh) and parallel.room_for(share, mesh)
+
+
+def placed(program: Program, source: Source) -> Resident:
+    """The arrays of ``source`` on the devices."""
+    arrays = Resident(source.images, source.labels, source.plans, source.shared, source.extra)
+    if not getattr(program.pipeline, "spread", False):
+        return parallel.place_resident(arrays, program.mesh)
+    masks = spreads(source.labels)
+    rest = replace(arrays, images=None, labels=None if masks else source.labels)
+    spread = {"images": source.images, **({"labels": source.labels} if masks else {})}
+    return replace(
+        parallel.place_resident(rest, program.mesh),
+        **{name: spread_rows(np.asarray(array), program.mesh) for name, array in spread.items()},
+    )
 
 
 def feed(config: Config, program: Program, source: Source, batches: HostBatches) -> Advance:
     """Steps on data that is resident on the device, or fed by the host."""
     mesh = program.mesh
     if source.extra or is_resident(config, source.images, mesh):
-        resident = parallel.place_resident(
-            Resident(source.images, source.labels, source.plans, source.shared, source.extra), mesh
-        )
+        resident = placed(program, source)
         many = resident_steps(program)
         return lambda state, count: (*many(state, resident, count), count)
     shared = parallel.replicate(source.shared, mesh)

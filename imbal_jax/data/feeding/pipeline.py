@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from imbal_jax.data.feeding.patches import Cut, cropped
 from imbal_jax.data.feeding.plans import Plans, draw
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.engine import keys
+from imbal_jax.engine.spread_rows import gather_rows, own_rows
 from imbal_jax.sampling.episodes import one_below_the_other
 from imbal_jax.transforms.augment import Augment, augment
 from imbal_jax.transforms.mixing import Mixing, mix
@@ -41,6 +43,11 @@ class Resident:
     extra: Any = None
 
 
+def spreads(labels: Any) -> bool:
+    """Whether labels are spread over the devices as the images are: masks; others are small."""
+    return np.ndim(labels) >= 3
+
+
 def perturb_images(
     image_keys: jax.Array, images: jax.Array, labels: jax.Array, augmentation: Augment, strength: Any
 ) -> tuple[jax.Array, jax.Array]:
@@ -61,6 +68,7 @@ class Pipeline:
     views: copies of each image in the batch, each augmented independently.
     transform: how images and labels are perturbed together (``Task.transform``).
     present: what the network takes, made of images and labels (``Task.inputs``).
+    spread: whether resident images, and masks, lie on one device each (``engine.spread_rows``).
     """
 
     augmentation: Augment
@@ -68,26 +76,43 @@ class Pipeline:
     views: int = 1
     transform: Transform = perturb_images
     present: Present = images_alone
+    spread: bool = False
 
     def from_device(self, resident: Resident, step: jax.Array, shard: jax.Array | None) -> dict[str, Any]:
         """The batch of ``step`` (the part of ``shard``, or all of it), from arrays that are on the device.
 
         Pure and jittable; the global batch, perturbations included, is the same for any number of shards.
         """
-        items, partners, places, corners, labels = draw(resident.plans, step, shard)
+        split = self.spread and shard is not None
+        items, partners, places, corners, labels = draw(resident.plans, step, None if split else shard)
+        patches = resident.plans.patches
+
+        def own(of_batch: jax.Array) -> jax.Array:
+            return own_rows(of_batch, shard) if split and shard is not None else of_batch
+
+        def take(array: jax.Array, at: jax.Array) -> jax.Array:
+            if patches is None or corners is None:
+                return array[at]
+            return cropped(array, Cut(at, corners), patches.size)
+
+        def rows(array: jax.Array, items: jax.Array) -> jax.Array:
+            return (
+                gather_rows(array, items, shard, take) if split and shard is not None else take(array, items)
+            )
+
         if labels is not None:
-            raw = {"images": one_below_the_other(resident.images[items]), "labels": labels}
-            return self.inputs({**raw, "places": places}, resident.shared, step)
-        if resident.plans.patches is not None and corners is not None:
-            at, size = Cut(items, corners), resident.plans.patches.size
-            raw = {name: cropped(getattr(resident, name), at, size) for name in ("images", "labels")}
-            return self.inputs({**raw, "places": places}, resident.shared, step)
-        raw = {"images": resident.images[items], "labels": resident.labels[items], "places": places}
+            pictures = items.shape[1]
+            images = rows(resident.images, items.reshape(-1))
+            images = images.reshape(-1, pictures, *images.shape[1:])
+            raw = {"images": one_below_the_other(images), "labels": own(labels), "places": own(places)}
+            return self.inputs(raw, resident.shared, step)
+
+        def labels_of(items: jax.Array) -> jax.Array:
+            return rows(resident.labels, items) if spreads(resident.labels) else resident.labels[own(items)]
+
+        raw = {"images": rows(resident.images, items), "labels": labels_of(items), "places": own(places)}
         if partners is not None:
-            raw |= {
-                "partner_images": resident.images[partners],
-                "partner_labels": resident.labels[partners],
-            }
+            raw |= {"partner_images": rows(resident.images, partners), "partner_labels": labels_of(partners)}
         return self.inputs(raw, resident.shared, step)
 
     def inputs(self, raw: Mapping[str, jax.Array], shared: Shared, step: jax.Array) -> dict[str, Any]:
