@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from imbal_jax.engine.parallel import AXIS
+from imbal_jax.engine.axis import AXIS
 
 SMALL = (
     2**12

@@ -11,12 +11,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from imbal_jax.engine.axis import AXIS, WHOLE
+from imbal_jax.engine.fully_sharded import kept_sharded
 from imbal_jax.engine.step import TrainStep
 from imbal_jax.errors import InputError
 
-AXIS = "data"
-WHOLE = P()
-"""On every device, all of it."""
 Backend = Literal["shard_map", "pmap", "jit"]
 BACKENDS: tuple[Backend, ...] = ("shard_map", "pmap", "jit")
 
@@ -319,8 +318,6 @@ def _compile(
 
 
 def _state_stays_sharded(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh) -> Callable[..., Any]:
-    from imbal_jax.engine.fully_sharded import kept_sharded
-
     def stays(state: Any, batch: Any) -> tuple[Any, Any]:
         state, metrics = step(state, batch)
         return kept_sharded(state, mesh), metrics

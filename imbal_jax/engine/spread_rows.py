@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from imbal_jax.engine.parallel import AXIS
+from imbal_jax.engine.axis import AXIS
 
 
 def spread_rows(array: np.ndarray, mesh: Mesh) -> jax.Array:
