@@ -5,10 +5,11 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from imbal_jax.engine import hosts
 from imbal_jax.errors import InputError
 from imbal_jax.files import cannot_write
 
@@ -23,8 +24,26 @@ def locked(workdir: Path) -> Iterator[None]:
     ``lock.json`` names the process and its host, and the system locks it. That lock ends with the process, so a file
     that a killed process of this host left is taken over. One of another host is not, since locks may not
     reach from host to host. Raises InputError, which names process and host, where another process holds the
-    workdir.
+    workdir. Of several processes of one training the first holds it for all, which have to see the same folder.
     """
+    with ExitStack() as held:
+        hosts.by_first(lambda: held.enter_context(_locked(workdir)))
+        _check_shared(workdir)
+        yield
+
+
+def _check_shared(workdir: Path) -> None:
+    seen = hosts.gathered([(workdir / FILE).exists(), socket.gethostname()])
+    for process, (there, host) in enumerate(seen):
+        if not there:
+            raise InputError(
+                f"process {process} on {host} does not see what process 0 on {seen[0][1]} writes to {workdir}: "
+                "choose a --workdir that all of them share"
+            )
+
+
+@contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
     path = workdir / FILE
     try:
         workdir.mkdir(parents=True, exist_ok=True)

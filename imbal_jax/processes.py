@@ -1,0 +1,118 @@
+"""Commands that run as several processes: how they find one another, and how they end together."""
+
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+
+from imbal_jax.errors import InputError, Terminated
+
+OPTIONS = {"--distributed": 0, "--coordinator": 1, "--process": 1, "--processes": 1}
+"""Options of every command of ``COMMANDS``, and how many words follow each."""
+COMMANDS = ("train", "evaluate", "predict")
+
+SEVERED = ("Gloo", "NCCL", "UNAVAILABLE", "Connection", "coordination service", "heartbeat")
+"""In the messages of errors that a process sees when another one is gone."""
+
+_joined = False  # JAX is not imported to find out
+
+
+def join(words: Sequence[str]) -> list[str]:
+    """The words without ``OPTIONS``; where they are given, this process joins the others first.
+
+    Raises InputError for options that are incomplete, and as ``hosts.start``.
+    """
+    global _joined
+    given, rest = _taken(words)
+    if not given or {"-h", "--help"} & {*rest}:
+        return rest
+    if "--distributed" not in given and "--coordinator" not in given:
+        raise InputError(f"{', '.join(given)} without --coordinator HOST:PORT: give it, or --distributed")
+    coordinator, process, processes = (
+        given.get(name) for name in ("--coordinator", "--process", "--processes")
+    )
+    if coordinator is not None:
+        if None in (process, processes):
+            raise InputError("--coordinator needs --process I and --processes N: I from 0, below N")
+        if not coordinator.rpartition(":")[0] or not coordinator.rpartition(":")[2].isdecimal():
+            raise InputError(f"--coordinator is {coordinator!r}, expected HOST:PORT of process 0")
+    number, count = _whole("--process", process, 0), _whole("--processes", processes, 1)
+    if number is not None and count is not None and number >= count:
+        raise InputError(f"--process is {number}: of {count} processes it is 0 to {count - 1}")
+    from imbal_jax.engine import hosts
+
+    hosts.start(coordinator, number, count)
+    _joined = True
+    return rest
+
+
+def count() -> int:
+    """How many processes have joined."""
+    if not _joined:
+        return 1
+    from imbal_jax.engine import hosts
+
+    return hosts.count()
+
+
+def leave(status: int, message: str) -> int:
+    """Print the message and return the status; of several processes, end together."""
+    if count() > 1:
+        from imbal_jax.engine import hosts
+
+        if status not in (0, Terminated.status):
+            hosts.fail(status, message)
+        hosts.finish()
+        if not hosts.is_first():
+            return status
+    if message:
+        print(f"imbal-jax: {message}", file=sys.stderr)
+    return status
+
+
+def fail(error: BaseException) -> None:
+    """End all processes where ``error`` is one of the program, or of a connection; returns where this is the only."""
+    if count() == 1:
+        return
+    from imbal_jax.engine import hosts
+
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if any(word in str(error) for word in SEVERED):
+        cause = hosts.cause()
+        hosts.fail(
+            1,
+            cause
+            or f"another process has ended or cannot be reached ({text[:200]}); what was saved is whole: start all "
+            "processes again with the same command to continue",
+        )
+    traceback.print_exception(error)
+    hosts.fail(1, f"{type(error).__name__}: {text}")
+
+
+def _taken(words: Sequence[str]) -> tuple[Mapping[str, str], list[str]]:
+    given: dict[str, str] = {}
+    rest: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        if name not in OPTIONS:
+            rest.append(word)
+            continue
+        if name in given:
+            raise InputError(f"{name} is given twice")
+        if OPTIONS[name] and not equals:
+            if not left or left[0].startswith("--"):
+                raise InputError(f"{name} needs a value")
+            value = left.pop(0)
+        if equals and not OPTIONS[name]:
+            raise InputError(f"{name} takes no value")
+        given[name] = value
+    return given, rest
+
+
+def _whole(name: str, text: str | None, least: int) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"{name} is {text!r}, expected a whole number from {least}")
+    return int(text)
