@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 
+from imbal_jax.engine.lifeline import Line, Listener
 from imbal_jax.errors import InputError, Stopped, Terminated
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ P = ParamSpec("P")
 PREFIX = "imbal_jax"
 GATHER_SECONDS = 1800
 """How long a process waits for the coordinator. A cluster may start the processes of a job minutes apart."""
-HEARTBEAT_SECONDS = 30
+HEARTBEAT_SECONDS = 40
 """After this long without a heartbeat a process counts as dead, and JAX ends the others."""
 POLL_SECONDS = 1.0
 SLICE_MS = 10_000  # of a wait, between two looks at signals
@@ -42,6 +43,7 @@ class _Talk:
     sent = 0
     flagged = False
     ending = threading.Event()
+    line: Listener | Line | None = None
     listener: threading.Thread | None = None
 
 
@@ -96,8 +98,35 @@ def start(coordinator: str | None = None, process: int | None = None, processes:
     # JAX notes a SIGTERM and does nothing; here a run stops at its next dispatch, and anything else at once
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if count() > 1:
+        _connect()
         _Talk.listener = threading.Thread(target=_listen, daemon=True)
         _Talk.listener.start()
+
+
+def _connect() -> None:
+    """Hold a connection to the first process, which has one to all."""
+    if is_first():
+        _Talk.line = listener = Listener(_lost)
+        _set(f"{PREFIX}/port", str(listener.port))
+        return
+    port, address = int(_wait(f"{PREFIX}/port")), _state().coordinator_address
+    with suppress(OSError):  # a firewall
+        _Talk.line = Line(address.rpartition(":")[0].strip("[]"), port, index(), _lost)
+
+
+def _lost(process: int) -> None:
+    """End this process and all others, as ``process`` has ended without a message."""
+    if _Talk.ending.is_set():
+        return
+    message = (
+        f"process {process} has ended (it was killed, or its machine is lost); what was saved is whole: start all "
+        "processes again with the same command to continue"
+    )
+    if process == 0:  # and with it the coordinator, for which JAX is about to abort this process, too
+        _end(message, 1)
+    if told := cause(2.0):
+        _end(told, _failure().get("status", 1))
+    fail(1, message)
 
 
 def from_first(decide: Callable[[], T]) -> T:
@@ -208,7 +237,7 @@ def fail(status: int, message: str) -> None:
     """
     if count() == 1:
         return
-    _Talk.ending.set()
+    _leave()
     here = {"process": index(), "host": socket.gethostname(), "status": status, "message": message}
     try:
         _set(f"{PREFIX}/failed", _text(here))
@@ -233,7 +262,7 @@ def cause(patience: float = 5.0) -> str:
 
 def finish() -> None:
     """Stop listening, before the process ends well."""
-    _Talk.ending.set()
+    _leave()
     if _Talk.listener is not None:
         _Talk.listener.join()
         _Talk.listener = None
@@ -244,11 +273,22 @@ def _listen() -> None:
     while not _Talk.ending.wait(POLL_SECONDS):
         failed = _failure()
         if failed and not _Talk.ending.is_set():
-            _Talk.ending.set()
-            print(f"imbal-jax: {_told(failed)}", file=sys.stderr)
-            if is_first():
-                time.sleep(LINGER_SECONDS)
-            _exit(int(failed["status"]))
+            _end(_told(failed), failed["status"])
+
+
+def _end(message: str, status: int) -> None:
+    """End this process for the failure of another one."""
+    _leave()
+    print(f"imbal-jax: {message}", file=sys.stderr)
+    if is_first():
+        time.sleep(LINGER_SECONDS)
+    _exit(status)
+
+
+def _leave() -> None:
+    _Talk.ending.set()
+    if _Talk.line is not None:
+        _Talk.line.leave()
 
 
 def _told(failed: dict[str, Any]) -> str:
