@@ -68,8 +68,8 @@ def is_local(mesh: Mesh) -> bool:
 
 
 def own_mesh(mesh: Mesh) -> Mesh:
-    """``mesh``, or where other processes have a part in it this process's first device of it, to be used alone."""
-    return mesh if is_local(mesh) else make_mesh(mesh.local_devices[:1])
+    """``mesh``, or where other processes have a part in it this process's devices of it, to be used alone."""
+    return mesh if is_local(mesh) else make_mesh(mesh.local_devices)
 
 
 ALIGNMENT = 64  # bytes: XLA reads a host buffer in place where it begins at such an address
