@@ -75,6 +75,10 @@ class Line:
         with suppress(OSError):
             self._connection.sendall(LEAVING)
 
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
 
 def _probed(connection: socket.socket) -> None:
     connection.settimeout(None)
