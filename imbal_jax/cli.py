@@ -135,10 +135,11 @@ USAGE = """usage: imbal-jax COMMAND ...
   imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
   imbal-jax benchmark SUITE [--out DIR] [--workers N] [--shard I/N] [--list] [--report] [--rerun KEY]
   imbal-jax methods [NAME]
+  imbal-jax launch --processes N -- train configs/NAME.py ...
   imbal-jax --version
 
-train, evaluate and predict run as several processes with --distributed, which finds them on a cluster, or with
---coordinator HOST:PORT --process I --processes N.
+train, evaluate and predict run as several processes: of this machine with launch, of a cluster that JAX knows with
+--distributed, elsewhere with --coordinator HOST:PORT --process I --processes N.
 
 COMMAND --help lists the options of a command; train CONFIG --help those of that config, with its values.
 A RUN is WORKDIR/METHOD, all its seeds, or WORKDIR/METHOD/seedN."""
@@ -192,6 +193,9 @@ def _run(words: list[str]) -> int:
         raise InputError(f"unknown command {words[0]!r}: {hint}one of {', '.join(COMMANDS)}")
     else:
         check_empty(words)
+        if words[0] == "launch" and {"-h", "--help"} & {*words[1:2]}:
+            print(USAGE)
+            return 0
         own = processes.join(words[1:]) if words[0] in processes.COMMANDS else words[1:]
         status = COMMANDS[words[0]](own)
     sys.stdout.flush()
@@ -392,6 +396,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "prepare": prepare,
     "benchmark": benchmark,
     "methods": methods,
+    "launch": processes.launch,
 }
 
 

@@ -1,8 +1,16 @@
-"""Commands that run as several processes: how they find one another, and how they end together."""
+"""Commands that run as several processes: how they begin, find one another, and end together."""
 
+import math
+import os
+import signal
+import socket
+import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
 
 from imbal_jax.errors import InputError, Terminated
 
@@ -116,3 +124,81 @@ def _whole(name: str, text: str | None, least: int) -> int | None:
     if not text.isdecimal() or int(text) < least:
         raise InputError(f"{name} is {text!r}, expected a whole number from {least}")
     return int(text)
+
+
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+GRACE_SECONDS = 60.0
+"""How long processes whose neighbour has failed take to say why and end, before they are killed."""
+
+
+def launch(words: Sequence[str]) -> int:
+    """``launch --processes N -- COMMAND ...``: a command as N processes of this machine; returns the exit status.
+
+    Each has a share of the GPUs where they divide. Signals are passed on. The status is that of the first process
+    that failed, 0 where none did.
+    """
+    count, command = _to_launch(words)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = ("--coordinator", f"localhost:{free.getsockname()[1]}", "--processes", str(count))
+    running: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    before = {each: signal.signal(each, forward) for each in FORWARDED}
+    try:
+        for process in range(count):
+            started = subprocess.Popen(
+                [sys.executable, "-m", "imbal_jax", *command, *place, "--process", str(process)],
+                env={**os.environ, **_own_gpus(process, count)},
+                process_group=0,  # a key of the terminal reaches it once, through here
+            )
+            running.append(started)
+        return _together(running)
+    finally:
+        for started in running:
+            started.kill()
+            started.wait()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _to_launch(words: Sequence[str]) -> tuple[int, list[str]]:
+    """How many processes, and the words of the command; InputError for others than ``launch`` takes."""
+    place = list(words).index("--") if "--" in words else len(words)
+    given, rest = _taken(words[:place])
+    command = list(words[place + 1 :])
+    count = _whole("--processes", given.get("--processes"), 1)
+    if rest or count is None or set(given) != {"--processes"} or not command:
+        raise InputError("launch needs --processes N -- COMMAND ..., as launch --processes 2 -- train CONFIG")
+    if command[0] not in COMMANDS:
+        raise InputError(f"launch is for {', '.join(COMMANDS)}, not for {command[0]!r}")
+    if _taken(command)[0]:
+        raise InputError(f"launch gives {', '.join(_taken(command)[0])} itself: leave it out behind --")
+    return count, command
+
+
+def _own_gpus(process: int, count: int) -> dict[str, str]:
+    """The variable that shows a process its share of the machine's NVIDIA GPUs; none where they do not divide."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    gpus = sorted(gpus, key=int) if shown is None else [each for each in shown.split(",") if each]
+    if not gpus or len(gpus) % count:
+        return {}
+    share = len(gpus) // count
+    return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[process * share : (process + 1) * share])}
+
+
+def _together(running: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Wait for all; once one has failed, for the others no longer than ``GRACE_SECONDS``."""
+    failed, until = 0, math.inf
+    while any(process.poll() is None for process in running) and time.monotonic() < until:
+        failed = failed or next((process.returncode for process in running if process.returncode), 0)
+        if failed and until == math.inf:
+            until = time.monotonic() + GRACE_SECONDS
+        time.sleep(0.1)
+    failed = failed or next((process.returncode for process in running if process.returncode), 0)
+    return 128 - failed if failed < 0 else failed

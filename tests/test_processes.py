@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 from made_once import made_once
 from small_runs import COMMAND, QUIET, WHOLE, small, write_pictures, written
-from two_processes import as_two, begun_as_two, ended, wait_for_lines
+from two_processes import as_two, begun_as_two, ended, environment, wait_for_lines
 
 from imbal_jax import processes, train
 from imbal_jax.config import Config, Train
@@ -131,7 +132,7 @@ def test_evaluate_and_predict_of_two_processes_give_what_one_gives(
 
     key = together.with_suffix(".key")
     found = predict(workdir, pictures_here, alone, key_file=key, names=tmp_path / "n.csv", console=QUIET)
-    one, two = (list(csv.reader(path.open())) for path in (alone, together))
+    one, two = (list(csv.reader(path.read_text().splitlines())) for path in (alone, together))
     assert [row[0] for row in one] == [row[0] for row in two], "in the same order"
     assert len(one) == found.scored + 1 == 23
     assert [row[2:] for row in one] == [row[2:] for row in two]
@@ -198,15 +199,55 @@ def test_sigterm_to_one_process_stops_both_at_one_step_and_streamed_training_goe
         check_same_run(workdir / method / "seed0", alone / method / "seed0")
 
 
-def test_a_mistake_is_one_line_of_one_process_and_both_end_with_status_2(
-    pictures: Path, tmp_path: Path
-) -> None:
+def test_a_mistake_is_one_line_and_the_launcher_ends_with_its_status(pictures: Path, tmp_path: Path) -> None:
     path = written(config(pictures), tmp_path / "c.py")
-    both = ended(begun_as_two("train", path, "--workdir", tmp_path / "w", "--data.dir", "/nowhere"))
-    assert [process.status for process in both] == [2, 2]
-    assert "no folder /nowhere" in both[0].err
-    assert "Traceback" not in both[0].err + both[1].err
+    words = ["launch", "--processes", "2", "--", "train", path, "--workdir", tmp_path / "w"]
+    done = subprocess.run(
+        [*map(str, (COMMAND, *words)), "--data.dir", "/nowhere"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "imbal-jax: no folder /nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path / "w") == [], "nothing is claimed, and the lock is gone"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "launch needs --processes N -- COMMAND"),
+        (["--processes", "2", "train", "c.py"], "launch needs --processes N -- COMMAND"),
+        (["--processes", "2", "--"], "launch needs --processes N -- COMMAND"),
+        (
+            ["--processes", "2", "--", "export", "w"],
+            "launch is for train, evaluate, predict, not for 'export'",
+        ),
+        (["--processes", "2", "--", "train", "c.py", "--distributed"], "launch gives --distributed itself"),
+    ],
+)
+def test_what_cannot_be_launched_is_named(words: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        processes.launch(words)
+
+
+@pytest.mark.parametrize(
+    ("shown", "count", "own"),
+    [
+        ("0,1,2,3", 2, ["0,1", "2,3"]),
+        ("5,7", 2, ["5", "7"]),
+        ("0,1,2", 2, [None, None]),
+        ("", 2, [None, None]),
+    ],
+)
+def test_launched_processes_share_the_gpus_where_they_divide(
+    shown: str, count: int, own: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    shares = [processes._own_gpus(process, count).get("CUDA_VISIBLE_DEVICES") for process in range(count)]
+    assert shares == own
 
 
 @pytest.mark.parametrize(
