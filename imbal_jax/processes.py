@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,9 @@ def count() -> int:
 
 def leave(status: int, message: str) -> int:
     """Print the message and return the status; of several processes, end together."""
+    if status == Terminated.status and threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGTERM, signal.SIGUSR1):  # a second one changes nothing any more
+            signal.signal(each, signal.SIG_IGN)
     if count() > 1:
         from imbal_jax.engine import hosts
 

@@ -142,10 +142,8 @@ def test_sigterm_at_bad_moments_leaves_a_run_that_goes_on(
         time.sleep(0.05)
         started.send_signal(signal.SIGTERM)
     status, said = ended(started)
-    if moment == "report":
-        assert status in (143, -signal.SIGTERM), said
-    else:
-        assert status == 143, said
+    assert status in (143, -signal.SIGTERM), said  # a shell gives 143 for both
+    if moment != "report":
         assert said.count("stopped by SIGTERM at step") == 1
         assert not [path for path in (run / "checkpoints").iterdir() if "tmp" in path.name]
     status, said = ended(begin(undisturbed / "c.py", tmp_path, processes))
