@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from made_once import made_once
-from small_runs import COMMAND, QUIET, WHOLE, small, write_pictures, written
+from small_runs import COMMAND, QUIET, WHOLE, StopHere, small, stopped_after, write_pictures, written
 from two_processes import as_two, begun_as_two, ended, environment, wait_for_lines
 
 from imbal_jax import processes, train
@@ -279,3 +279,44 @@ def test_other_words_are_left_to_the_command_and_help_starts_nothing() -> None:
     assert processes.join(["c.py", "--workdir", "w"]) == ["c.py", "--workdir", "w"]
     assert processes.join(["--help", "--distributed"]) == ["--help"]
     assert processes.count() == 1
+
+
+def test_a_run_of_one_process_goes_on_in_two(
+    by_two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved on one device, resumed on two processes of two."""
+    with monkeypatch.context() as patched, pytest.raises(StopHere):
+        stopped_after(1, patched)
+        train.fit(config(pictures, devices=1), tmp_path, console=QUIET)
+    first, _ = as_two("train", by_two / "c.py", "--workdir", tmp_path)
+    assert "Resumed at step 20." in first.out
+    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_in_one(by_two: Path, pictures: Path, tmp_path: Path) -> None:
+    pair = begun_as_two("train", by_two / "c.py", "--workdir", tmp_path)
+    wait_for_lines(tmp_path / METRICS, 8, pair)
+    pair[0].send_signal(signal.SIGTERM)
+    assert [process.status for process in ended(pair)] == [143, 143]
+    train.fit(config(pictures, devices=1), tmp_path, console=QUIET)
+    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize(("saved", "resumed"), [(1, 2), (1, 4), (2, 1), (2, 4), (4, 1), (4, 2)])
+def test_a_run_goes_on_with_another_number_of_devices(
+    by_two: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    saved: int,
+    resumed: int,
+    resident: bool,
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(StopHere):
+        stopped_after(1, patched)
+        train.fit(config(pictures, devices=saved, resident=resident), tmp_path, console=QUIET)
+    train.fit(config(pictures, devices=resumed, resident=resident), tmp_path, console=QUIET)
+    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
