@@ -281,13 +281,19 @@ def test_other_words_are_left_to_the_command_and_help_starts_nothing() -> None:
     assert processes.count() == 1
 
 
+def stop_at_the_second_evaluation(asked: Config, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of this process that leaves the checkpoint of its first evaluation."""
+    with monkeypatch.context() as patched:
+        stopped_after(1, patched)
+        with pytest.raises(StopHere):
+            train.fit(asked, workdir, console=QUIET)
+
+
 def test_a_run_of_one_process_goes_on_in_two(
     by_two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Saved on one device, resumed on two processes of two."""
-    with monkeypatch.context() as patched, pytest.raises(StopHere):
-        stopped_after(1, patched)
-        train.fit(config(pictures, devices=1), tmp_path, console=QUIET)
+    stop_at_the_second_evaluation(config(pictures, devices=1), tmp_path, monkeypatch)
     first, _ = as_two("train", by_two / "c.py", "--workdir", tmp_path)
     assert "Resumed at step 20." in first.out
     check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
@@ -315,8 +321,6 @@ def test_a_run_goes_on_with_another_number_of_devices(
     resumed: int,
     resident: bool,
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(StopHere):
-        stopped_after(1, patched)
-        train.fit(config(pictures, devices=saved, resident=resident), tmp_path, console=QUIET)
+    stop_at_the_second_evaluation(config(pictures, devices=saved, resident=resident), tmp_path, monkeypatch)
     train.fit(config(pictures, devices=resumed, resident=resident), tmp_path, console=QUIET)
     check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
