@@ -33,7 +33,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def run(folder: Path) -> None:
         pictures = write_pictures(folder / "pictures")
         options = Train(
-            epochs=40, batch_size=8, evaluations=10, steps_per_dispatch=4, save_minutes=0.01, devices=2
+            epochs=20, batch_size=8, evaluations=10, steps_per_dispatch=4, save_minutes=0.1, devices=2
         )
         written(small(pictures, train=options), folder / "c.py")
         for processes in (1, 2):

@@ -15,7 +15,7 @@ from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import HostBatches, stream_steps
 from imbal_jax.data.load import Splits
 from imbal_jax.decisions.criterion_text import parse_criterion
-from imbal_jax.engine import keys, parallel
+from imbal_jax.engine import hosts, keys, parallel
 from imbal_jax.engine.state import TrainState, init_state
 from imbal_jax.methods import WITH_SUPPORT, Method, static_part
 from imbal_jax.tasks import Task
@@ -172,8 +172,10 @@ def _begin(config: Config, program: Program, variables: dict[str, Any], source: 
 
 
 def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
-    """Whether the images stay on the devices: asked for, in memory, and small enough for one device."""
-    return config.train.resident and isinstance(images, np.ndarray) and parallel.room_for(images.nbytes, mesh)
+    """Whether the images stay on the devices: asked for, in memory, and small enough for each device of each process."""
+    if not (config.train.resident and isinstance(images, np.ndarray)):
+        return False
+    return all(hosts.gathered(parallel.room_for(images.nbytes, mesh)))
 
 
 def feed(config: Config, program: Program, source: Source) -> Advance:
