@@ -172,7 +172,7 @@ def _begin(config: Config, program: Program, variables: dict[str, Any], source: 
 
 
 def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
-    """Whether the images stay on the devices: asked for, in memory, and small enough for each device of each process."""
+    """Whether the images stay on the devices: asked for, in memory, small enough for each device of each process."""
     if not (config.train.resident and isinstance(images, np.ndarray)):
         return False
     return all(hosts.gathered(parallel.room_for(images.nbytes, mesh)))
