@@ -95,8 +95,9 @@ def start(coordinator: str | None = None, process: int | None = None, processes:
             f"process {process if process is not None else '?'} cannot join the others at "
             f"{coordinator or 'the coordinator'}: {_first_line(error)}"
         ) from error
-    # JAX notes a SIGTERM and does nothing; here a run stops at its next dispatch, and anything else at once
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if threading.current_thread() is threading.main_thread():
+        # JAX notes a SIGTERM and does nothing; here a run stops at its next dispatch, and anything else at once
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if count() > 1:
         _connect()
         _Talk.listener = threading.Thread(target=_listen, daemon=True)
