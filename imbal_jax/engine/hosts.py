@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -44,6 +45,7 @@ class _Talk:
     flagged = False
     ending = threading.Event()
     line: Listener | Line | None = None
+    released: list[Callable[[], object]] = []  # noqa: RUF012
     listener: threading.Thread | None = None
 
 
@@ -100,6 +102,7 @@ def start(coordinator: str | None = None, process: int | None = None, processes:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if count() > 1:
         _connect()
+        sys.excepthook = _fallen
         _Talk.listener = threading.Thread(target=_listen, daemon=True)
         _Talk.listener.start()
 
@@ -252,6 +255,17 @@ def fail(status: int, message: str) -> None:
     _exit(status)
 
 
+def _fallen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a Python program does with an error that nobody catches, and the end of all processes."""
+    sys.__excepthook__(kind, error, trace)
+    fail(getattr(error, "status", 1), _first_line(error))
+
+
+def at_failure(release: Callable[[], object]) -> None:
+    """Call ``release`` where this process ends at once for a failure elsewhere, and ``finally`` is not reached."""
+    _Talk.released.append(release)
+
+
 def cause(patience: float = 5.0) -> str:
     """The message of the process that failed first, "" if none is heard of; this process may have failed for that."""
     for _ in range(max(1, round(patience / POLL_SECONDS))):
@@ -307,6 +321,9 @@ def _failure() -> dict[str, Any]:
 
 
 def _exit(status: int) -> None:
+    for release in _Talk.released:
+        with suppress(OSError):
+            release()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

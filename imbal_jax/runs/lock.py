@@ -21,10 +21,11 @@ _held: set[str] = set()  # held by this process: the system lets a process lock 
 def locked(workdir: Path) -> Iterator[None]:
     """Hold ``workdir`` while the block runs; the folder is made where it is absent.
 
-    ``lock.json`` names the process and its host, and the system locks it. That lock ends with the process, so a file
-    that a killed process of this host left is taken over. One of another host is not, since locks may not
-    reach from host to host. Raises InputError, which names process and host, where another process holds the
-    workdir. Of several processes of one training the first holds it for all, which have to see the same folder.
+    ``lock.json`` names the process and its host, and the system locks it. That lock ends with the process, so a
+    file that a killed process of this host left is taken over, and so is that of an earlier start of this SLURM job.
+    Another host's is not, since locks may not reach from host to host. Of several processes of one training the first
+    holds it for all, which have to see the same folder. Raises InputError, which names process and host, where
+    another process holds the workdir.
     """
     with ExitStack() as held:
         hosts.by_first(lambda: held.enter_context(_locked(workdir)))
@@ -50,6 +51,7 @@ def _locked(workdir: Path) -> Iterator[None]:
         handle = _acquire(path)
     except OSError as error:
         raise cannot_write(workdir, error) from None
+    hosts.at_failure(lambda: path.unlink() if os.path.realpath(path) in _held else None)
     try:
         yield
     finally:
@@ -75,7 +77,7 @@ def _acquire(path: Path) -> int:
             break
         os.close(handle)  # its owner has just deleted it
     owner = _read(handle)
-    if owner.get("host", socket.gethostname()) != socket.gethostname():
+    if owner.get("host", socket.gethostname()) != socket.gethostname() and not _queued_again(owner):
         os.close(handle)
         raise _busy(path, owner)
     os.ftruncate(handle, 0)
@@ -92,7 +94,20 @@ def _is(path: Path, handle: int) -> bool:
 
 
 def _owner() -> dict[str, Any]:
-    return {"pid": os.getpid(), "host": socket.gethostname()}
+    start = os.environ.get("SLURM_RESTART_COUNT", "")
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "start": int(start) if start.isdecimal() else 0,
+    }
+
+
+def _queued_again(owner: dict[str, Any]) -> bool:
+    """Whether the owner was an earlier start of this SLURM job, which has ended where a later one runs."""
+    here = _owner()
+    same_job = here["job"] is not None and owner.get("job") == here["job"]
+    return same_job and isinstance(owner.get("start"), int) and owner["start"] < here["start"]
 
 
 def _read(handle: int) -> dict[str, Any]:
