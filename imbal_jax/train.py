@@ -125,7 +125,7 @@ def fit_runs(
 
     # Data: phantoms and caches are made by the first process, and found by the others
     splits = hosts.first_then_others(lambda: splits_of(config, workdir, data, console))
-    hosts.check_same("data set", members_digest(splits.members), "give all of them the same files")
+    hosts.check_same("data set", lambda: members_digest(splits.members), "give all of them the same files")
     task = task_for(config.task, splits.train, config.metrics).for_options(config.data)
     splits = on_host(splits, mesh)
     for line in describe(config, task, splits):
@@ -187,7 +187,8 @@ def train_run(job: Job, method: Method) -> RunResult | None:
 
     # Stage: network, optimiser, batches
     stage = begin(job, method)
-    hosts.check_same("initial state", digest(stage.state), "run one version, on processors of one kind")
+    remedy = "run one version, on processors of one kind"
+    hosts.check_same("initial state", lambda: digest(stage.state), remedy)
     state = parallel.replicate(stage.state, job.mesh)
     claim_training(folder, stage.state, stage.total_steps)
 

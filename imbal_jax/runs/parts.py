@@ -26,18 +26,22 @@ def own_share(items: Sequence[T]) -> Sequence[T]:
     return items[begin:end]
 
 
-def join_parts(path: Path | None, *, private: bool = False) -> None:
-    """Make one table of all parts, which are deleted; every process calls it. private: readable by its owner only."""
+def join_parts(path: Path | None, *, private: bool = False, keep: bool = True) -> None:
+    """Make one table of all parts, which are deleted; every process calls it.
+
+    private: readable by its owner only. keep: False makes no table.
+    """
     if path is None or hosts.count() == 1:
         return
     hosts.gathered(None)  # all are written
 
     def join() -> None:
         parts = [part for k in range(hosts.count()) if (part := own_part(path, k)) is not None]
-        with replacing(path, private=private) as whole:
-            for part in parts:
-                with part.open("rb") as stream:
-                    shutil.copyfileobj(stream, whole)
+        if keep:
+            with replacing(path, private=private) as whole:
+                for part in parts:
+                    with part.open("rb") as stream:
+                        shutil.copyfileobj(stream, whole)
         for part in parts:
             part.unlink()
 

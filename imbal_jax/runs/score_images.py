@@ -70,7 +70,7 @@ def score_images(
     count, images, passed = hosts.first_then_others(
         lambda: images_at(path, inputs, out, key_file, workers, console)
     )
-    hosts.check_same("number of images", count, "give all of them the same folder")
+    hosts.check_same("number of images", lambda: count, "give all of them the same folder")
     found = Prediction()
     say(console, scorer.opening)
     unread = unreadable_file(out)
@@ -100,8 +100,9 @@ def score_images(
         if not found.scored and hosts.count() == 1:
             table.discard()
     found = _of_all(found)
-    for place in (names, unread, out):
-        join_parts(place, private=place is names)
+    join_parts(names, private=True)
+    join_parts(unread)
+    join_parts(out, keep=bool(found.scored))
     hosts.by_first(lambda: _finish(scorer, found, out, passed, console))
     if not found.scored:
         raise InputError(f"none of the {count} files could be read: see {unread}")
@@ -122,8 +123,6 @@ def _of_all(found: Prediction) -> Prediction:
 def _finish(scorer: Scorer, found: Prediction, out: Path, passed: Passed, console: Console) -> None:
     if not (found.refused or passed.reads):
         unreadable_file(out).unlink()
-    if not found.scored:
-        out.unlink(missing_ok=True)
     say(console, _ending(scorer, found, out, passed))
 
 

@@ -19,7 +19,7 @@ def test_one_process_decides_alone() -> None:
     assert hosts.gathered(3) == [3]
     assert hosts.first_then_others(lambda: marker) is marker
     assert hosts.flagged("SIGTERM") == "SIGTERM"
-    hosts.check_same("number", 1, "never asked")
+    hosts.check_same("number", lambda: 1, "never asked")
     hosts.fail(1, "there is nobody else, and it returns")
 
 
@@ -56,7 +56,7 @@ def talk(port: str, process: int, how: str) -> dict[str, object]:
         except InputError as caught:
             heard[kind] = [type(caught).__name__, str(caught), caught.status]
     try:
-        hosts.check_same("data set", process, "give both the same")
+        hosts.check_same("data set", lambda: process, "give both the same")
     except InputError as caught:
         heard["differs"] = str(caught)
     heard["flagged"] = hosts.flagged("SIGUSR1" if process == 1 else "")
