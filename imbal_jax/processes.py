@@ -69,11 +69,11 @@ def leave(status: int, message: str) -> int:
         for each in (signal.SIGTERM, signal.SIGUSR1):  # a second one changes nothing any more
             signal.signal(each, signal.SIG_IGN)
     if count() > 1:
-        from imbal_jax.engine import hosts
+        from imbal_jax.engine import failures, hosts
 
         if status not in (0, Terminated.status):
-            hosts.fail(status, message)
-        hosts.finish()
+            failures.fail(status, message)
+        failures.finish()
         if not hosts.is_first():
             return status
     if message:
@@ -85,19 +85,19 @@ def fail(error: BaseException) -> None:
     """End all processes where ``error`` is one of the program, or of a connection; returns where this is the only."""
     if count() == 1:
         return
-    from imbal_jax.engine import hosts
+    from imbal_jax.engine import failures
 
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if any(word in str(error) for word in SEVERED):
-        cause = hosts.cause()
-        hosts.fail(
+        cause = failures.cause()
+        failures.fail(
             1,
             cause
             or f"another process has ended or cannot be reached ({text[:200]}); what was saved is whole: start all "
             "processes again with the same command to continue",
         )
     traceback.print_exception(error)
-    hosts.fail(1, f"{type(error).__name__}: {text}")
+    failures.fail(1, f"{type(error).__name__}: {text}")
 
 
 def _taken(words: Sequence[str]) -> tuple[Mapping[str, str], list[str]]:

@@ -178,7 +178,7 @@ def train_run(job: Job, method: Method) -> RunResult | None:
     A second stage builds on a run of its first stage in the same workdir, which is trained if it is not there.
     Returns None in other processes than the first.
     """
-    config, splits, task = job.config, job.splits, job.task
+    config, splits = job.config, job.splits
     folder, title = job.address(method).folder, run_title(config, method.name)
     finished = RunOutputs.read(folder) if hosts.is_first() else None
     if hosts.from_first(lambda: finished is not None):
@@ -187,8 +187,7 @@ def train_run(job: Job, method: Method) -> RunResult | None:
 
     # Stage: network, optimiser, batches
     stage = begin(job, method)
-    remedy = "run one version, on processors of one kind"
-    hosts.check_same("initial state", lambda: digest(stage.state), remedy)
+    hosts.check_same("initial state", lambda: digest(stage.state), "run one version on all")
     state = parallel.replicate(stage.state, job.mesh)
     claim_training(folder, stage.state, stage.total_steps)
 
@@ -208,33 +207,51 @@ def train_run(job: Job, method: Method) -> RunResult | None:
             state = train(job, method, stage, state, history, checkpoints, tracker=tracker, clock=clock)
 
             # Test the best checkpoint
-            criterion = parse_criterion(config.select)
-            best, chosen = restore_best(checkpoints, state, history, criterion, tracker.message)
-            scored = score_run(
-                config,
-                method,
-                task,
-                splits,
-                stage.shared,
-                predictions(job, stage, chosen),
-                step=best,
-                seconds=clock.seconds(),
-                skipped=int(state.skipped),
-            )
-            test, negative = splits.test, config.data.negative_class
-            of_calls = task.deciding_at(scored.thresholds)
-            table = of_calls.table_of(test, scored.scores, negative)
-            tracker.test(best, task.flat(table))
-            if hosts.is_first() and method.second_stage in TRAINED and loss_still_falls(folder):
-                tracker.message(
-                    f"{title}: the loss of its head still falls after {stage.total_steps} steps: give more "
-                    f"second_epochs than {method.second_epochs:g}"
-                )
-            tracker.message(f"{title}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}")
+            scored = tested(job, method, stage, state, history, checkpoints, tracker=tracker, clock=clock)
     if not hosts.is_first():
         return None
     scored.write(folder)
     return deploy_run(config, method, splits, folder, scored, job.mesh)
+
+
+def tested(
+    job: Job,
+    method: Method,
+    stage: Stage,
+    state: TrainState,
+    history: list[dict[str, Any]],
+    checkpoints: Checkpoints,
+    *,
+    tracker: Tracker,
+    clock: Clock,
+) -> RunOutputs:
+    """The scores of the best checkpoint; the table of the test split is recorded. state: after the last step."""
+    config, splits, task = job.config, job.splits, job.task
+    folder, title = job.address(method).folder, run_title(config, method.name)
+    criterion = parse_criterion(config.select)
+    best, chosen = restore_best(checkpoints, state, history, criterion, tracker.message)
+    scored = score_run(
+        config,
+        method,
+        task,
+        splits,
+        stage.shared,
+        predictions(job, stage, chosen),
+        step=best,
+        seconds=clock.seconds(),
+        skipped=int(state.skipped),
+    )
+    test, negative = splits.test, config.data.negative_class
+    of_calls = task.deciding_at(scored.thresholds)
+    table = of_calls.table_of(test, scored.scores, negative)
+    tracker.test(best, task.flat(table))
+    if method.second_stage in TRAINED and hosts.is_first() and loss_still_falls(folder):
+        tracker.message(
+            f"{title}: the loss of its head still falls after {stage.total_steps} steps: give more "
+            f"second_epochs than {method.second_epochs:g}"
+        )
+    tracker.message(f"{title}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}")
+    return scored
 
 
 def begin(job: Job, method: Method) -> Stage:

@@ -6,67 +6,31 @@ through the coordinator that JAX starts in process 0, and wait for no device.
 """
 
 import json
-import os
 import signal
 import socket
-import sys
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
-from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 
-from imbal_jax.engine.lifeline import Line, Listener
+from imbal_jax.engine import failures
+from imbal_jax.engine.coordinator import as_text, below, count, forget, index, tell, wait_for
 from imbal_jax.errors import InputError, Stopped, Terminated
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-PREFIX = "imbal_jax"
 GATHER_SECONDS = 1800
 """How long a process waits for the coordinator. A cluster may start the processes of a job minutes apart."""
 HEARTBEAT_SECONDS = 40
 """After this long without a heartbeat a process counts as dead, and JAX ends the others."""
-POLL_SECONDS = 1.0
-SLICE_MS = 10_000  # of a wait, between two looks at signals
-LINGER_SECONDS = 3.0  # the coordinator ends with process 0: the others read its last message first
 KEPT = 1000  # messages: no process is as far behind, as every training step waits for all of them
 STATUSES = {kind.status: kind for kind in (InputError, Stopped, Terminated)}
 
-
-class _Talk:
-    """The number of messages so far, equal in all processes, and the thread that hears of failures elsewhere."""
-
-    sent = 0
-    flagged = False
-    ending = threading.Event()
-    line: Listener | Line | None = None
-    released: list[Callable[[], object]] = []  # noqa: RUF012
-    listener: threading.Thread | None = None
-
-
-def _state() -> Any:
-    from jax._src import (
-        distributed,
-    )  # the coordinator's store has no public name; Orbax takes it from here, too
-
-    return distributed.global_state
-
-
-def count() -> int:
-    """How many processes run this program; 1 without ``jax.distributed``. Touches no device."""
-    state = _state()
-    return int(state.num_processes) if state.client is not None else 1
-
-
-def index() -> int:
-    """The number of this process, from 0. Touches no device."""
-    state = _state()
-    return int(state.process_id) if state.client is not None else 0
+_sent = 0  # messages so far, as many in every process
+_announced = False
 
 
 def is_first() -> bool:
@@ -101,36 +65,7 @@ def start(coordinator: str | None = None, process: int | None = None, processes:
         # JAX notes a SIGTERM and does nothing; here a run stops at its next dispatch, and anything else at once
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if count() > 1:
-        _connect()
-        sys.excepthook = _fallen
-        _Talk.listener = threading.Thread(target=_listen, daemon=True)
-        _Talk.listener.start()
-
-
-def _connect() -> None:
-    """Hold a connection to the first process, which has one to all."""
-    if is_first():
-        _Talk.line = listener = Listener(_lost)
-        _set(f"{PREFIX}/port", str(listener.port))
-        return
-    port, address = int(_wait(f"{PREFIX}/port")), _state().coordinator_address
-    with suppress(OSError):  # a firewall
-        _Talk.line = Line(address.rpartition(":")[0].strip("[]"), port, index(), _lost)
-
-
-def _lost(process: int) -> None:
-    """End this process and all others, as ``process`` has ended without a message."""
-    if _Talk.ending.is_set():
-        return
-    message = (
-        f"process {process} has ended (it was killed, or its machine is lost); what was saved is whole: start all "
-        "processes again with the same command to continue"
-    )
-    if process == 0:  # and with it the coordinator, for which JAX is about to abort this process, too
-        _end(message, 1)
-    if told := cause(2.0):
-        _end(told, _failure().get("status", 1))
-    fail(1, message)
+        failures.watch()
 
 
 def from_first(decide: Callable[[], T]) -> T:
@@ -141,21 +76,21 @@ def from_first(decide: Callable[[], T]) -> T:
     """
     if count() == 1:
         return decide()
-    number = _Talk.sent
-    _Talk.sent += 1
-    key = f"{PREFIX}/said/{number}"
+    global _sent
+    number, _sent = _sent, _sent + 1
+    key = f"said/{number}"
     if is_first():
         try:
             value = decide()
-            said = _text({"value": value})
+            said = as_text({"value": value})
         except InputError as error:
-            _set(key, _text({"error": str(error), "status": error.status}))
+            tell(key, as_text({"error": str(error), "status": error.status}))
             raise
-        _set(key, said)
+        tell(key, said)
         if number >= KEPT:
-            _state().client.key_value_delete(f"{PREFIX}/said/{number - KEPT}")
+            forget(f"said/{number - KEPT}")
         return value
-    heard = json.loads(_wait(key))
+    heard = json.loads(wait_for(key))
     if "error" in heard:
         raise STATUSES.get(heard["status"], InputError)(heard["error"])
     return heard["value"]
@@ -191,12 +126,12 @@ def gathered(value: Any) -> list[Any]:
     """``value`` of every process, in their order, in every process."""
     if count() == 1:
         return [value]
-    key = f"{PREFIX}/gathered/{_Talk.sent}"
+    key = f"gathered/{_sent}"
     if not is_first():
-        _set(f"{key}/{index()}", _text(value))
+        tell(f"{key}/{index()}", as_text(value))
 
     def collected() -> list[Any]:
-        return [value, *(json.loads(_wait(f"{key}/{k}")) for k in range(1, count()))]
+        return [value, *(json.loads(wait_for(f"{key}/{k}")) for k in range(1, count()))]
 
     return from_first(collected)
 
@@ -223,131 +158,18 @@ def flagged(text: str) -> str:
 
 def announce(text: str) -> None:
     """Let process 0 know of a text that is not empty, such as the name of a signal."""
-    if text and not is_first() and not _Talk.flagged:
-        _Talk.flagged = True
-        _set(f"{PREFIX}/flags/{index()}", text)
+    global _announced
+    if text and not is_first() and not _announced:
+        _announced = True
+        tell(f"flags/{index()}", text)
 
 
 def heard(text: str) -> str:
     """In process 0: its own text, or one that another process announced."""
     if text or count() == 1:
         return text
-    others = _state().client.key_value_dir_get(f"{PREFIX}/flags/")
-    return others[0][1] if others else ""
-
-
-def fail(status: int, message: str) -> None:
-    """End this process at once, and let all others end with the same message; returns where there are none.
-
-    The usual end waits for all processes, which wait for this one. The message is printed once where all fail alike.
-    """
-    if count() == 1:
-        return
-    _leave()
-    here = {"process": index(), "host": socket.gethostname(), "status": status, "message": message}
-    try:
-        _set(f"{PREFIX}/failed", _text(here))
-        before = ""
-    except RuntimeError:  # another one was first, or the coordinator is gone
-        before = _failure().get("message", "")
-    if is_first() or message != before:
-        print(f"imbal-jax: {message}", file=sys.stderr)
-    if is_first():
-        time.sleep(LINGER_SECONDS)
-    _exit(status)
-
-
-def _fallen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What a Python program does with an error that nobody catches, and the end of all processes."""
-    sys.__excepthook__(kind, error, trace)
-    fail(getattr(error, "status", 1), _first_line(error))
-
-
-def at_failure(release: Callable[[], object]) -> None:
-    """Call ``release`` where this process ends at once for a failure elsewhere, and ``finally`` is not reached."""
-    _Talk.released.append(release)
-
-
-def cause(patience: float = 5.0) -> str:
-    """The message of the process that failed first, "" if none is heard of; this process may have failed for that."""
-    for _ in range(max(1, round(patience / POLL_SECONDS))):
-        if failed := _failure():
-            return _told(failed)
-        time.sleep(POLL_SECONDS)
-    return ""
-
-
-def finish() -> None:
-    """Stop listening, before the process ends well."""
-    _leave()
-    if _Talk.listener is not None:
-        _Talk.listener.join()
-        _Talk.listener = None
-
-
-def _listen() -> None:
-    """End this process when another one has failed: its collective operations would wait for ever."""
-    while not _Talk.ending.wait(POLL_SECONDS):
-        failed = _failure()
-        if failed and not _Talk.ending.is_set():
-            _end(_told(failed), failed["status"])
-
-
-def _end(message: str, status: int) -> None:
-    """End this process for the failure of another one."""
-    _leave()
-    print(f"imbal-jax: {message}", file=sys.stderr)
-    if is_first():
-        time.sleep(LINGER_SECONDS)
-    _exit(status)
-
-
-def _leave() -> None:
-    _Talk.ending.set()
-    if _Talk.line is not None:
-        _Talk.line.leave()
-
-
-def _told(failed: dict[str, Any]) -> str:
-    return (
-        f"process {index()} ends because process {failed['process']} on {failed['host']} has failed: "
-        f"{failed['message']}"
-    )
-
-
-def _failure() -> dict[str, Any]:
-    try:
-        return json.loads(_state().client.key_value_try_get(f"{PREFIX}/failed"))
-    except (RuntimeError, AttributeError):  # not there, or the connection is closed
-        return {}
-
-
-def _exit(status: int) -> None:
-    for release in _Talk.released:
-        with suppress(OSError):
-            release()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, default=lambda number: number.item())  # of numpy
-
-
-def _set(key: str, value: str) -> None:
-    _state().client.key_value_set(key, value)
-
-
-def _wait(key: str) -> str:
-    """The value of a key that another process sets, which may take as long as reading a data set takes."""
-    while True:
-        try:
-            return _state().client.blocking_key_value_get(key, SLICE_MS)
-        except RuntimeError as error:
-            if "DEADLINE_EXCEEDED" not in str(error):
-                raise
+    others = below("flags")
+    return others[0] if others else ""
 
 
 def _first_line(error: BaseException) -> str:

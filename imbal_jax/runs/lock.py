@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from imbal_jax.engine import hosts
+from imbal_jax.engine import failures, hosts
 from imbal_jax.errors import InputError
 from imbal_jax.files import cannot_write
 
@@ -51,7 +51,7 @@ def _locked(workdir: Path) -> Iterator[None]:
         handle = _acquire(path)
     except OSError as error:
         raise cannot_write(workdir, error) from None
-    hosts.at_failure(lambda: path.unlink() if os.path.realpath(path) in _held else None)
+    failures.at_failure(lambda: path.unlink() if os.path.realpath(path) in _held else None)
     try:
         yield
     finally:

@@ -91,7 +91,6 @@ def predict(
         the ending ``.key`` if left out. Records keep the ids they have.
     names: a second table to write, of ids and paths, which its owner alone can read: it may identify patients.
         Paths that a spreadsheet would run as a formula get an apostrophe in front.
-
     masks: of a run on masks, what they are written as: "png", or "dicom", segmentation objects of DICOM files.
 
     Raises InputError for a run or a path that cannot be used, and where not one image could be read. Of several

@@ -52,7 +52,6 @@ def make_predict(
 
     predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features. reduce: predictions
     and labels -> what is kept of them, on the device; None: the predictions.
-
     Images are predicted in batches of one shape; the last one is padded, and what belongs to the padding is dropped,
     so results do not depend on batch size or device count, up to rounding. Every process of the mesh is given the
     same images, reads those of its own devices, and gets all results.

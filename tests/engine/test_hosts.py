@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from two_processes import Ended, begun_as_two, ended
 
-from imbal_jax.engine import hosts
+from imbal_jax.engine import failures, hosts
 from imbal_jax.errors import InputError, Terminated
 
 
@@ -20,7 +20,7 @@ def test_one_process_decides_alone() -> None:
     assert hosts.first_then_others(lambda: marker) is marker
     assert hosts.flagged("SIGTERM") == "SIGTERM"
     hosts.check_same("number", lambda: 1, "never asked")
-    hosts.fail(1, "there is nobody else, and it returns")
+    failures.fail(1, "there is nobody else, and it returns")
 
 
 def test_what_only_the_first_does_keeps_its_name_and_returns_nothing() -> None:
@@ -64,10 +64,10 @@ def talk(port: str, process: int, how: str) -> dict[str, object]:
         assert hosts.from_first(lambda number=number: number) == number
     print(json.dumps(heard), flush=True)
     if how == f"fail{process}":
-        hosts.fail(2, "this one failed")
+        failures.fail(2, "this one failed")
     if how.startswith("fail"):
         hosts.from_first(lambda: __import__("time").sleep(60))
-    hosts.finish()
+    failures.finish()
     return heard
 
 
