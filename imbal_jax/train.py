@@ -155,11 +155,15 @@ def fit_runs(
             for method in config.methods
             for seed in config.run_seeds
         ]
-    results = [result for result in done if result is not None]
+        results = [result for result in done if result is not None]
 
-    # Report on every run of the workdir, whenever it was trained
-    if report:
-        hosts.by_first(lambda: report_workdir(config, workdir, splits, mesh, console, known=results))
+        # Report on every run of the workdir, whenever it was trained
+        def reported() -> None:
+            with stop.at_once("all runs are finished; the same command writes the report"):
+                report_workdir(config, workdir, splits, mesh, console, known=results)
+
+        if report:
+            hosts.by_first(reported)
     return results
 
 

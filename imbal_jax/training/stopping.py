@@ -3,17 +3,23 @@
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from imbal_jax.engine import hosts
+from imbal_jax.errors import Terminated
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """Signals that schedulers send before they reclaim a machine."""
 
 DISPATCH_SECONDS = 10.0
 """Longest dispatch. A dispatch cannot be interrupted, so slow steps get fewer steps per dispatch."""
+
+
+class _Interrupted(BaseException):
+    """As KeyboardInterrupt, not to be caught by what catches every Exception."""
 
 
 class StopRequest:
@@ -42,6 +48,28 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
+
+    @contextmanager
+    def at_once(self, remedy: str) -> Iterator[None]:
+        """A signal, or one before, ends the block where it is, with Terminated, whose message ends with ``remedy``."""
+        if self.received:
+            raise Terminated(f"stopped by {self.name}; {remedy}")
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            for each in self._before:
+                signal.signal(each, self._note)  # a second one changes nothing
+            self._note(number, frame)
+            raise _Interrupted
+
+        for each in self._before:
+            signal.signal(each, interrupt)
+        try:
+            yield
+        except _Interrupted:
+            raise Terminated(f"stopped by {self.name}; {remedy}") from None
+        finally:
+            for each in self._before:
+                signal.signal(each, self._note)
 
     @property
     def name(self) -> str:
