@@ -51,7 +51,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self, remedy: str) -> Iterator[None]:
-        """A signal, or one before, ends the block where it is, with Terminated, whose message ends with ``remedy``."""
+        """A signal, or an earlier one, ends the block where it is: Terminated, whose message ends with ``remedy``."""
         if self.received:
             raise Terminated(f"stopped by {self.name}; {remedy}")
 
