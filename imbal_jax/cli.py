@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from imbal_jax import __version__
+from imbal_jax import __version__, processes
 from imbal_jax.arguments import check_empty, os_error, out_of_memory, parse_command, split_words
 from imbal_jax.console import encode_or_spell, make_console
 from imbal_jax.errors import InputError, did_you_mean
@@ -135,7 +135,11 @@ USAGE = """usage: imbal-jax COMMAND ...
   imbal-jax prepare NAME --dir DIR --out DIR [--size 224 ...]
   imbal-jax benchmark SUITE [--out DIR] [--workers N] [--shard I/N] [--list] [--report] [--rerun KEY]
   imbal-jax methods [NAME]
+  imbal-jax launch --processes N -- train configs/NAME.py ...
   imbal-jax --version
+
+train, evaluate and predict run as several processes: of this machine with launch, of a cluster that JAX knows with
+--distributed, elsewhere with --coordinator HOST:PORT --process I --processes N.
 
 COMMAND --help lists the options of a command; train CONFIG --help those of that config, with its values.
 A RUN is WORKDIR/METHOD, all its seeds, or WORKDIR/METHOD/seedN."""
@@ -151,28 +155,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "matplotlib" not in sys.modules:
         os.environ["MPLBACKEND"] = "agg"  # figures go to files; a misspelt one would stop the import
     try:
-        return _run(words)
-    except InputError as error:
-        print(f"imbal-jax: {error}", file=sys.stderr)
-        return error.status
+        status, message = _run(words), ""
     except BrokenPipeError:
         # otherwise Python reports an error when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except OSError as error:
-        print(f"imbal-jax: {os_error(error, words[1:])}", file=sys.stderr)
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not (line := out_of_memory(error)):
+        status, message = BROKEN_PIPE, ""
+    except (Exception, KeyboardInterrupt) as error:
+        status, message = _ending(error, words)
+        if not message:
+            processes.fail(error)
             raise
-        print(f"imbal-jax: {line}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            "imbal-jax: interrupted; run the same command to resume train, ingest or benchmark",
-            file=sys.stderr,
-        )
-        return 130
+    return processes.leave(status, message)
+
+
+def _ending(error: BaseException, words: Sequence[str]) -> tuple[int, str]:
+    """The exit status and the one line for an error; no line for an error of the program."""
+    if isinstance(error, InputError):
+        return error.status, str(error)
+    if isinstance(error, OSError):
+        return 1, os_error(error, words[1:])
+    if isinstance(error, MemoryError | RuntimeError):
+        return 1, out_of_memory(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted; run the same command to resume train, ingest or benchmark"
+    return 1, ""
 
 
 def _run(words: list[str]) -> int:
@@ -187,7 +193,11 @@ def _run(words: list[str]) -> int:
         raise InputError(f"unknown command {words[0]!r}: {hint}one of {', '.join(COMMANDS)}")
     else:
         check_empty(words)
-        status = COMMANDS[words[0]](words[1:])
+        if words[0] == "launch" and {"-h", "--help"} & {*words[1:2]}:
+            print(USAGE)
+            return 0
+        own = processes.join(words[1:]) if words[0] in processes.COMMANDS else words[1:]
+        status = COMMANDS[words[0]](own)
     sys.stdout.flush()
     return status
 
@@ -386,21 +396,24 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "prepare": prepare,
     "benchmark": benchmark,
     "methods": methods,
+    "launch": processes.launch,
 }
 
 
 def use_all_cores(batch_size: int, devices: int | None) -> None:
     """Make XLA split a CPU into several devices: a convolution uses one core of a device. Call it before JAX starts.
 
-    The number is ``devices``, or the largest divisor of the batch size up to the number of cores. No effect on a GPU
-    or TPU, or if XLA_FLAGS already sets a number.
+    The number is ``devices``, or the largest divisor of the batch size up to the number of cores; of several
+    processes, of its share in them. No effect on a GPU or TPU, or if XLA_FLAGS already sets a number.
     """
     flag = "--xla_force_host_platform_device_count"
     flags = os.environ.get("XLA_FLAGS", "")
     if flag in flags:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = devices or max(n for n in range(1, cores + 1) if batch_size % n == 0)
+    share = processes.count()
+    count = devices and max(1, devices // share)
+    count = count or max((n for n in range(1, cores + 1) if batch_size % (n * share) == 0), default=1)
     os.environ["XLA_FLAGS"] = f"{flags} {flag}={count}".strip()
 
 

@@ -19,7 +19,7 @@ from imbal_jax.data.read import ARRAYS
 from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, saved_value, should_stop
-from imbal_jax.engine import parallel
+from imbal_jax.engine import hosts, parallel
 from imbal_jax.engine.fully_sharded import fully_shard
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import InputError, Terminated
@@ -29,7 +29,7 @@ from imbal_jax.report.use import few_cases, few_positives, split_gaps
 from imbal_jax.runs.address import RunAddress, run_title
 from imbal_jax.runs.claim import check_claim, claim
 from imbal_jax.runs.clock import Clock
-from imbal_jax.runs.data_claim import claim_geometry, claim_splits, discard_other_phantoms
+from imbal_jax.runs.data_claim import claim_geometry, claim_splits, discard_other_phantoms, members_digest
 from imbal_jax.runs.deployment_choice import check_deploy, check_rules
 from imbal_jax.runs.fit_results import FitResults
 from imbal_jax.runs.lock import locked
@@ -42,7 +42,7 @@ from imbal_jax.runs.training_claim import claim_training
 from imbal_jax.tasks import Task, task_for
 from imbal_jax.training import stage as stages
 from imbal_jax.training.build import make_mesh
-from imbal_jax.training.checkpoint import Checkpoints
+from imbal_jax.training.checkpoint import Checkpoints, digest
 from imbal_jax.training.composition import compose, second_steps_asked, steps_of
 from imbal_jax.training.correction import correct
 from imbal_jax.training.dry_run import dry_run
@@ -88,10 +88,14 @@ def fit(
         ``metrics.jsonl``, ``tensorboard/`` and ``result.json``. A run that was stopped continues where its
         last checkpoint is; a finished one is not trained again.
     data: in place of that of ``config.data``: a data set, which is split as ``config.data`` says, or splits.
-    watch: called at every evaluation, before its checkpoint is saved; of a first stage that is trained for a second,
-        too. After a kill an evaluation that was not saved is watched again. report: False writes and prints none.
+    watch: called at every evaluation, in every process, before its checkpoint is saved; of a first stage that is
+        trained for a second, too. After a kill an evaluation that was not saved is watched again.
+    report: False writes and prints none.
     Returns the results in the order of ``config.methods``, of each method in the order of the seeds. Raises
     InputError for wrong input, and Terminated after SIGTERM or SIGUSR1, once the state is saved.
+
+    Of several processes (``jax.distributed``) every one calls this with the same config and a workdir that all share.
+    The first decides, writes and prints; the others return no results.
     """
     if not isinstance(config, Config):
         raise InputError(f"config is {config!r}: give an imbal_jax.Config, as imbal_jax.load_config returns")
@@ -101,7 +105,8 @@ def fit(
         config = retitled(replace(config, data=replace(config.data, source=ARRAYS)), config)
     workdir = Path(workdir)
     with locked(workdir):
-        results = fit_runs(config, workdir, data, console or make_console(), watch, report=report)
+        shown = (console or make_console()) if hosts.is_first() else Console(quiet=True)
+        results = fit_runs(config, workdir, data, shown, watch, report=report)
         return FitResults(results, workdir)
 
 
@@ -115,18 +120,14 @@ def fit_runs(
     report: bool = True,
 ) -> list[RunResult]:
     """``fit`` in a workdir that this process holds."""
-    check_claim(workdir, config)
+    hosts.by_first(lambda: check_claim(workdir, config))
     discard_other_phantoms(config, workdir)
     say(console, f"{config.title or config.name}: {workdir}")
     mesh = make_mesh(config)
 
-    # Data
-    if isinstance(data, Splits):
-        splits = check_splits(config.data, data)
-    elif isinstance(data, Dataset):
-        splits = split_as_asked(config, data, say=partial(say, console))
-    else:
-        splits = load(config, workdir, partial(say, console))
+    # Data: phantoms and caches are made by the first process, and found by the others
+    splits = hosts.first_then_others(lambda: splits_of(config, workdir, data, console))
+    hosts.check_same("data set", lambda: members_digest(splits.members), "give all of them the same files")
     task = task_for(config.task, splits.train, config.metrics).for_options(config.data)
     splits = on_host(splits, mesh)
     for line in describe(config, task, splits):
@@ -154,31 +155,48 @@ def fit_runs(
     # Runs, one after the other
     with StopRequest() as stop:
         job = Job(config, workdir, splits, task, mesh, console, stop, watch)
-        results = [
+        done = [
             train_run(replace(job, config=replace(config, seed=seed)), method)
             for method in config.methods
             for seed in config.run_seeds
         ]
+        results = [result for result in done if result is not None]
 
-    # Report on every run of the workdir, whenever it was trained
-    if report:
-        report_workdir(config, workdir, splits, mesh, console, known=results)
+        # Report on every run of the workdir, whenever it was trained
+        def reported() -> None:
+            with stop.at_once("all runs are finished; the same command writes the report"):
+                report_workdir(config, workdir, splits, mesh, console, known=results)
+
+        if report:
+            hosts.by_first(reported)
     return results
 
 
-def train_run(job: Job, method: Method) -> RunResult:
+def splits_of(config: Config, workdir: Path, data: Dataset | Splits | None, console: Console) -> Splits:
+    """The splits that were given, or those that the config asks for."""
+    if isinstance(data, Splits):
+        return check_splits(config.data, data)
+    if isinstance(data, Dataset):
+        return split_as_asked(config, data, say=partial(say, console))
+    return load(config, workdir, partial(say, console))
+
+
+def train_run(job: Job, method: Method) -> RunResult | None:
     """Train one method to its end, from its last checkpoint if it has one, and score it on the test split.
 
     A second stage builds on a run of its first stage in the same workdir, which is trained if it is not there.
+    Returns None in other processes than the first.
     """
-    config, splits, task = job.config, job.splits, job.task
+    config, splits = job.config, job.splits
     folder, title = job.address(method).folder, run_title(config, method.name)
-    if (finished := RunOutputs.read(folder)) is not None:
+    finished = RunOutputs.read(folder) if hosts.is_first() else None
+    if hosts.from_first(lambda: finished is not None):
         say(job.console, f"{title}: finished before, not trained again")
-        return deploy_run(config, method, splits, folder, finished, job.mesh)
+        return deploy_run(config, method, splits, folder, finished, job.mesh) if finished else None
 
     # Stage: network, optimiser, batches
     stage = begin(job, method)
+    hosts.check_same("initial state", lambda: digest(stage.state), "run one version on all")
     place = fully_shard if config.train.shard_parameters else parallel.replicate
     state = place(stage.state, job.mesh)
     claim_training(folder, stage.state, stage.total_steps)
@@ -189,7 +207,7 @@ def train_run(job: Job, method: Method) -> RunResult:
         start = int(state.step)
         clock = Clock(folder, fresh=start == 0)
         with Tracker(
-            folder,
+            folder if hosts.is_first() else None,
             total_steps=stage.total_steps,
             title=f"{title}: {method.summary}" + (f" Resumed at step {start}." if start else ""),
             resume_step=start,
@@ -200,31 +218,51 @@ def train_run(job: Job, method: Method) -> RunResult:
             state = train(job, method, stage, state, history, checkpoints, tracker=tracker, clock=clock)
 
             # Test the best checkpoint
-            criterion = parse_criterion(config.select)
-            best, chosen = restore_best(checkpoints, state, history, criterion, tracker.message)
-            scored = score_run(
-                config,
-                method,
-                task,
-                splits,
-                stage.shared,
-                predictions(job, stage, chosen),
-                step=best,
-                seconds=clock.seconds(),
-                skipped=int(state.skipped),
-            )
-            test, negative = splits.test, config.data.negative_class
-            of_calls = task.deciding_at(scored.thresholds)
-            table = of_calls.table_of(test, scored.scores, negative)
-            tracker.test(best, task.flat(table))
-            if method.second_stage in TRAINED and loss_still_falls(folder):
-                tracker.message(
-                    f"{title}: the loss of its head still falls after {stage.total_steps} steps: give more "
-                    f"second_epochs than {method.second_epochs:g}"
-                )
-            tracker.message(f"{title}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}")
+            scored = tested(job, method, stage, state, history, checkpoints, tracker=tracker, clock=clock)
+    if not hosts.is_first():
+        return None
     scored.write(folder)
     return deploy_run(config, method, splits, folder, scored, job.mesh)
+
+
+def tested(
+    job: Job,
+    method: Method,
+    stage: Stage,
+    state: TrainState,
+    history: list[dict[str, Any]],
+    checkpoints: Checkpoints,
+    *,
+    tracker: Tracker,
+    clock: Clock,
+) -> RunOutputs:
+    """The scores of the best checkpoint; the table of the test split is recorded. state: after the last step."""
+    config, splits, task = job.config, job.splits, job.task
+    folder, title = job.address(method).folder, run_title(config, method.name)
+    criterion = parse_criterion(config.select)
+    best, chosen = restore_best(checkpoints, state, history, criterion, tracker.message)
+    scored = score_run(
+        config,
+        method,
+        task,
+        splits,
+        stage.shared,
+        predictions(job, stage, chosen),
+        step=best,
+        seconds=clock.seconds(),
+        skipped=int(state.skipped),
+    )
+    test, negative = splits.test, config.data.negative_class
+    of_calls = task.deciding_at(scored.thresholds)
+    table = of_calls.table_of(test, scored.scores, negative)
+    tracker.test(best, task.flat(table))
+    if method.second_stage in TRAINED and hosts.is_first() and loss_still_falls(folder):
+        tracker.message(
+            f"{title}: the loss of its head still falls after {stage.total_steps} steps: give more "
+            f"second_epochs than {method.second_epochs:g}"
+        )
+    tracker.message(f"{title}: {choice_line(history, criterion, best)}, {duration(scored.seconds)}")
+    return scored
 
 
 def begin(job: Job, method: Method) -> Stage:
@@ -234,7 +272,8 @@ def begin(job: Job, method: Method) -> Stage:
     first = first_stage(method, known_methods(job.config.methods))
     done = train_run(job, first)
     folder = job.address(first).folder
-    _, state = restore_state(job.config, first, job.splits.train, folder, job.mesh, done.best_step)
+    best = hosts.from_first(lambda: done.best_step if done else 0)
+    _, state = restore_state(job.config, first, job.splits.train, folder, job.mesh, best)
     trained = jax.device_get(state.evaluation_variables)
     stage = stages.second_stage(job.config, method, job.task, job.splits, job.mesh, trained)
     asked = second_steps_asked(job.config, method, job.splits.train)
@@ -297,7 +336,7 @@ def train(
         clock.save()
         checkpoints.save(state, value, list(map(plain_record, history)))
         pace.saved()
-        if job.stop:
+        if job.stop.asked():
             raise Terminated(
                 f"{job.stop.reason} at step {at} of {total}: saved; the same command resumes there"
             )
@@ -309,6 +348,7 @@ def evaluated(job: Job, method: Method, stage: Stage, state: TrainState, clock: 
     held, score = job.splits.validation, predictions(job, stage, state)
     outputs = score(held)
     kept = corrected(job, method, stage, outputs)
+    criterion = parse_criterion(job.config.select)
     return Watched(
         config=job.config,
         method=method,
@@ -317,7 +357,7 @@ def evaluated(job: Job, method: Method, stage: Stage, state: TrainState, clock: 
         state=state,
         outputs=outputs,
         kept=kept,
-        values=evaluation(job.config, job.task, parse_criterion(job.config.select), held, kept),
+        values=hosts.from_first(lambda: evaluation(job.config, job.task, criterion, held, kept)),
         seconds=clock.seconds(),
         score=score,
     )

@@ -78,7 +78,7 @@ def test_train_then_evaluate_print_a_table_and_name_the_report(config: Path, tmp
         (
             ["trian"],
             "unknown command 'trian': did you mean train? one of init, train, evaluate, predict, export, compare, "
-            "enroll, ingest, prepare, benchmark, methods",
+            "enroll, ingest, prepare, benchmark, methods, launch",
         ),
         (["train"], "train needs a config file"),
         (["train", "configs/nothing.py"], "no config file configs/nothing.py"),

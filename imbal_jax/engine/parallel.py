@@ -54,13 +54,24 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     """``tree`` whole on every device of the mesh; where several processes share it, each gives the same values."""
     whole = NamedSharding(mesh, P())
 
-    def put(x: Any) -> Any:  # of a typed key device_put makes no array of several processes
-        if not jnp.issubdtype(getattr(x, "dtype", np.dtype(bool)), jax.dtypes.prng_key):
-            return jax.device_put(x, whole)
-        data = jax.device_put(np.asarray(jax.random.key_data(x)), whole)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    def put(x: Any) -> Any:
+        if jnp.issubdtype(getattr(x, "dtype", np.dtype(bool)), jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        # device_put would compare the values of all processes, each shape by a program of its own
+        views = [jax.device_put(np.asarray(x), device) for device in mesh.local_devices]
+        return jax.make_array_from_single_device_arrays(np.shape(x), whole, views)
 
-    return jax.device_put(tree, whole) if jax.process_count() == 1 else jax.tree.map(put, tree)
+    return jax.device_put(tree, whole) if is_local(mesh) else jax.tree.map(put, tree)
+
+
+def is_local(mesh: Mesh) -> bool:
+    """Whether all devices of the mesh are this process's."""
+    return len(mesh.local_devices) == mesh.size
+
+
+def own_mesh(mesh: Mesh) -> Mesh:
+    """``mesh``, or where other processes have a part in it this process's devices of it, to be used alone."""
+    return mesh if is_local(mesh) else make_mesh(mesh.local_devices)
 
 
 ALIGNMENT = 64  # bytes: XLA reads a host buffer in place where it begins at such an address
@@ -73,14 +84,14 @@ def place_resident(tree: Any, mesh: Mesh) -> Any:
     On a CPU the devices read one copy: large arrays stay where numpy has them (``aligned`` first, or they are copied
     once).
     """
-    devices = list(mesh.devices.flat)
-    if devices[0].platform != "cpu" or jax.process_count() > 1:
+    devices = mesh.local_devices
+    if devices[0].platform != "cpu":
         return replicate(tree, mesh)
     whole = NamedSharding(mesh, P())
 
     def put(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.nbytes < SMALL:
-            return jax.device_put(x, whole)
+            return replicate(x, mesh)
         x = aligned(x)
         views = [jax.device_put(x, device, may_alias=True) for device in devices]
         return jax.make_array_from_single_device_arrays(x.shape, whole, views)
@@ -116,7 +127,7 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
     Where several processes share the mesh, each gives the rows of its own ``local_places``.
     """
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), _batch_specs(batch), is_leaf=_is_spec)
-    if jax.process_count() == 1:
+    if is_local(mesh):
         return jax.device_put(batch, shardings)
     return jax.tree.map(jax.make_array_from_process_local_data, shardings, batch)
 

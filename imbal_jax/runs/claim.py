@@ -8,6 +8,7 @@ from typing import Any
 from imbal_jax.config import Config, from_json, to_json
 from imbal_jax.config.plain import what_counts, with_defaults
 from imbal_jax.decisions.default_criterion import AUTO
+from imbal_jax.engine import hosts
 from imbal_jax.errors import InputError
 from imbal_jax.files import DamagedError, present, read_json, write_json
 from imbal_jax.methods import Method, definition, trained_methods
@@ -19,6 +20,7 @@ DEFINITIONS = "definitions"  # beside the config's own keys
 CONFIG_REMEDY = "restore it from a copy, or choose another --workdir"
 
 
+@hosts.first_only
 def claim(workdir: Path, config: Config, *, trained: bool = False) -> None:
     """Write the config to ``workdir``; InputError if another config's run is there already.
 

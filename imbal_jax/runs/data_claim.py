@@ -11,12 +11,14 @@ import numpy as np
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.images.geometry import FILE as GEOMETRY
+from imbal_jax.engine import hosts
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, read_json, write_json
 from imbal_jax.runs.checkpoints_held import holds_checkpoints
 from imbal_jax.runs.config_difference import changes, differing_values
 
 
+@hosts.first_only
 def discard_other_phantoms(config: Config, workdir: Path) -> None:
     """Delete the phantom images in ``workdir`` where ``config`` asks for others and no run was trained on these."""
     folder = workdir / "phantoms"
@@ -39,6 +41,7 @@ def discard_other_phantoms(config: Config, workdir: Path) -> None:
         shutil.rmtree(folder)
 
 
+@hosts.first_only
 def claim_geometry(workdir: Path, train: Dataset) -> None:
     """Record the geometry of the training images; InputError if the runs in ``workdir`` used another.
 
@@ -65,23 +68,14 @@ def claim_geometry(workdir: Path, train: Dataset) -> None:
         )
 
 
+@hosts.first_only
 def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """Record the images of each split; InputError if the runs in ``workdir`` used others.
 
     parts: of each split, labels [N] or [N, L] and the patients [N]. Another version may split otherwise, and a
     folder may have got new images: a run that went on would be tested on patients that it was trained on.
     """
-    names = np.concatenate([np.asarray(groups).astype(str) for _, groups in parts.values()])
-    codes = np.split(
-        np.unique(names, return_inverse=True)[1].astype("<i8"),
-        np.cumsum([len(groups) for _, groups in parts.values()])[:-1],
-    )
-    here = {
-        name: blake2b(
-            np.ascontiguousarray(labels, "<i8").tobytes() + patients.tobytes(), digest_size=16
-        ).hexdigest()
-        for (name, (labels, _)), patients in zip(parts.items(), codes, strict=True)
-    }
+    here = members_digest(parts)
     path = workdir / "splits.json"
     if present(path) and holds_checkpoints(workdir):
         there = read_json(path, "which images the runs were tested on is lost; choose another --workdir")
@@ -93,3 +87,18 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
             )
         return
     write_json(path, here)
+
+
+def members_digest(parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, str]:
+    """A digest of the labels and the patients of each split, whatever the patients are called."""
+    names = np.concatenate([np.asarray(groups).astype(str) for _, groups in parts.values()])
+    codes = np.split(
+        np.unique(names, return_inverse=True)[1].astype("<i8"),
+        np.cumsum([len(groups) for _, groups in parts.values()])[:-1],
+    )
+    return {
+        name: blake2b(
+            np.ascontiguousarray(labels, "<i8").tobytes() + patients.tobytes(), digest_size=16
+        ).hexdigest()
+        for (name, (labels, _)), patients in zip(parts.items(), codes, strict=True)
+    }

@@ -18,6 +18,7 @@ from imbal_jax.data.load import SPLITS, Splits, load
 from imbal_jax.data.read import read
 from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_set
 from imbal_jax.data.splits.patient_split import split_summary
+from imbal_jax.engine import hosts
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, write_npz
 from imbal_jax.report import RunResult
@@ -65,8 +66,8 @@ def validate(
 
     Raises InputError for images or classes that the runs do not know, and as ``data.load.load``.
     """
-    console = console or make_console()
-    check_out(out)
+    console = (console or make_console()) if hosts.is_first() else Console(quiet=True)
+    hosts.by_first(lambda: check_out(out))
     mesh = make_mesh(config)
     models = [restore_deployed(run, mesh, step) for run in runs]
     names = run_names(runs)
@@ -79,20 +80,37 @@ def validate(
                 highlight=False,
                 soft_wrap=True,
             )
-    classes = models[0].deployment.classes
-    splits = _load(config, out, part, models[0], console)
-    results = [_result(config, model, splits.test, mesh, refit) for model in models]
-    about = made_title(config, models[0].task, splits)
+    splits = hosts.first_then_others(lambda: _load(config, out, part, models[0], console))
+    found = [_result(config, model, splits.test, mesh, refit) for model in models]
+    results = [result for result in found if result is not None]
+    hosts.by_first(
+        lambda: _write(config, models[0], part, out, results, splits, names=names, console=console)
+    )
+    return results
+
+
+def _write(
+    config: Config,
+    model: Deployed,
+    part: Part,
+    out: Path,
+    results: list[RunResult],
+    splits: Splits,
+    *,
+    names: Sequence[str],
+    console: Console,
+) -> None:
+    """The report on ``results``, and the scores of each."""
+    about = made_title(config, model.task, splits)
     title = f"{data_name(config.data)}, {part}: {about}"
     report = write_run_report(replace(config, title=title), out / "report.html", results, splits, split=part)
     for name, result in zip(names, results, strict=True):
         groups = np.arange(len(result.labels)) if result.groups is None else result.groups
         outputs = "probabilities" if result.decides else "kept"
         arrays = {"labels": result.labels, outputs: result.scores, "groups": groups}
-        arrays["classes"] = np.array(classes)
+        arrays["classes"] = np.array(model.deployment.classes)
         write_npz(out / f"{name.replace(', seed ', '-seed')}.npz", arrays, compressed=True)
     print_results(config, results, splits, report, console)
-    return results
 
 
 def check_out(out: Path) -> None:
@@ -195,7 +213,8 @@ def _check_chosen(config: Config, model: Deployed) -> None:
         )
 
 
-def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult:
+def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: bool) -> RunResult | None:
+    """The result of a run on other images; None in other processes than the first."""
     scored = RunOutputs.read(model.address.folder)
     assert scored is not None  # restore_deployed found the run
     target = given_priors(config, model.task, scored.classes)
@@ -203,6 +222,8 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
         _check_chosen(config, model)
         scored = with_deployment_priors(model.method, scored, target)
     outputs = model.evaluate(mesh, 4 * config.train.batch_size)(test)
+    if not hosts.is_first():
+        return None
     return result_of(
         replace(config, seed=model.address.seed),
         model.method,

@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from imbal_jax.console import make_console, percent
-from imbal_jax.engine.parallel import make_mesh
+from imbal_jax.engine import hosts
+from imbal_jax.engine.parallel import make_mesh, own_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.runs.address import find_runs
 from imbal_jax.runs.deployment import Deployment
@@ -90,12 +91,12 @@ def predict(
         the ending ``.key`` if left out. Records keep the ids they have.
     names: a second table to write, of ids and paths, which its owner alone can read: it may identify patients.
         Paths that a spreadsheet would run as a formula get an apostrophe in front.
-
     masks: of a run on masks, what they are written as: "png", or "dicom", segmentation objects of DICOM files.
 
-    Raises InputError for a run or a path that cannot be used, and where not one image could be read.
+    Raises InputError for a run or a path that cannot be used, and where not one image could be read. Of several
+    processes each scores a part of the images on its own devices; the first joins their tables and prints.
     """
-    console = console or make_console()
+    console = (console or make_console()) if hosts.is_first() else Console(quiet=True)
     if not path.exists():
         raise InputError("there is no file or folder at the PATH to score: give one that exists")
     check_places(path, out, key_file, names)
@@ -106,11 +107,11 @@ def predict(
             raise InputError(
                 f"{run} holds several runs on masks, which are not averaged: name one of {named}"
             )
-        model = restore_deployed(runs[0], mesh)
+        model, mesh = restore_deployed(runs[0], mesh), own_mesh(mesh)
         scorer: Scorer = MaskScorer(model, mesh, batch_size, path, out, masks)
         inputs = model.deployment.inputs
     else:
-        ensemble = ensemble_of(runs, mesh)
+        ensemble, mesh = ensemble_of(runs, mesh), own_mesh(mesh)
         scorer, inputs = ImageScorer(ensemble, mesh, batch_size, out), ensemble.inputs
     return score_images(
         scorer,

@@ -21,6 +21,7 @@ from imbal_jax.data.records.array_records import prepared_folders
 from imbal_jax.data.records.record_set import RecordSet, open_records
 from imbal_jax.errors import InputError
 from imbal_jax.runs.deployment import Inputs
+from imbal_jax.runs.parts import own_share
 
 AHEAD = 4  # images a thread reads before they are scored
 
@@ -53,7 +54,7 @@ def images_at(
     path: Path, inputs: Inputs, out: Path, key_file: Path | None, workers: int, console: Console
 ) -> tuple[int, Iterator[Read], Passed]:
     """How many there are, each of them, in order, and what was passed over; only those about to be scored are in
-    memory."""
+    memory. Of several processes each is given its own part of them."""
     geometry = inputs.geometry
     if path.is_dir() and prepared_folders(path):
         records = open_records(path)
@@ -70,7 +71,7 @@ def images_at(
                     f"the records were made with {differing}, as the network's training images were: ingest them "
                     f"so, or predict on the files"
                 )
-        return len(records), _records(records), Passed()
+        return len(records), _records(records, own_share(range(len(records)))), Passed()
     if geometry is None:
         raise InputError(
             f"the network takes images {list(inputs.shape)} and nothing is known of how they were made: predict on "
@@ -84,7 +85,7 @@ def images_at(
     key = open_key(key_file or out.with_suffix(".key"), outside=(path,) if path.is_dir() else ())
     reads = [Read(key.of("file", name), name, reason=reason) for name, reason in listing.passed.items()]
     passed = Passed(tuple(reads), tuple(listing.lines()))
-    return len(files), _files(folder, files, key, geometry, workers), passed
+    return len(files), _files(folder, own_share(files), key, geometry, workers), passed
 
 
 def _files(folder: Path, files: Sequence[str], key: Key, geometry: Geometry, workers: int) -> Iterator[Read]:
@@ -114,8 +115,8 @@ def _in_order(
         yield done
 
 
-def _records(records: RecordSet) -> Iterator[Read]:
-    for place in range(len(records)):
+def _records(records: RecordSet, places: Iterable[int]) -> Iterator[Read]:
+    for place in places:
         pixels, texts = records.images.described(place)
         yield Read(texts["id"] or str(place), "", pixels, tuple(texts["flags"].split()))
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from imbal_jax.config import Config
 from imbal_jax.console import make_console, say
 from imbal_jax.data.load import Splits, load
+from imbal_jax.engine import hosts
 from imbal_jax.engine.state import TrainState
 from imbal_jax.methods import Method, static_part
 from imbal_jax.report import RunResult
@@ -44,16 +45,18 @@ def rescore(
 
     runs: those that are scored again; None: all. The operating points and the calibration of all are
     those that ``config.deploy`` asks for now. Raises InputError where no run is finished or a checkpoint is damaged.
+    Of several processes the first writes and prints; the others return no results.
     """
     with locked(workdir):
-        return _rescore(config, workdir, console or make_console(), runs)
+        shown = (console or make_console()) if hosts.is_first() else Console(quiet=True)
+        return _rescore(config, workdir, shown, runs)
 
 
 def _rescore(
     config: Config, workdir: Path, console: Console, runs: Sequence[RunAddress] | None
 ) -> list[RunResult]:
     finished = find_runs(workdir)
-    splits = load(config, workdir, partial(say, console))
+    splits = hosts.first_then_others(lambda: load(config, workdir, partial(say, console)))
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
     task = task_for(config.task, splits.train, config.metrics).for_options(config.data)
@@ -75,7 +78,10 @@ def _rescore(
             again = score_restored(
                 of_seed, method, task, splits, restored, mesh, numbers=before, statistics=statistics
             )
-            again.write(folder)
+            if hosts.is_first():
+                again.write(folder)
+        if not hosts.is_first():
+            continue
         scored = RunOutputs.read(folder)
         assert scored is not None  # the run is finished
         moved = with_deployment_priors(method, scored, target)
@@ -83,8 +89,12 @@ def _rescore(
             moved.write(folder)  # what is deployed now is corrected for these
         scored = moved
         results.append(deploy_run(of_seed, method, splits, folder, scored, mesh))
-    report = write_run_report(config, workdir / "report.html", results, splits)
-    print_results(config, results, splits, report, console)
+
+    def report() -> None:
+        written = write_run_report(config, workdir / "report.html", results, splits)
+        print_results(config, results, splits, written, console)
+
+    hosts.by_first(report)
     return results
 
 

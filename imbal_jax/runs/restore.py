@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.engine import keys
-from imbal_jax.engine.parallel import replicate
+from imbal_jax.engine.parallel import is_local, replicate
 from imbal_jax.engine.state import TrainState, init_state
 from imbal_jax.errors import InputError
 from imbal_jax.methods import Method, static_part
@@ -135,11 +135,12 @@ def restore_state(
 ) -> tuple[Network | SecondStageNetwork, TrainState]:
     """The network of a finished run and its state at ``step``; InputError where the checkpoint is damaged.
 
-    like: a data set of the training images' shape and classes; it may be empty.
+    like: a data set of the training images' shape and classes; it may be empty. Where several processes train, all
+    restore together onto a mesh of all, or the first one alone onto its own devices.
     """
     network, variables = build(config, method, like)
     own = method.loss_row.optimizer if method.second_stage == "none" else None
     optimizer = make_optimizer(config.optim, 1, own=own)
     empty = init_state(variables, optimizer, keys.run(config.seed), ema=config.optim.averages)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints", alone=is_local(mesh)) as checkpoints:
         return network, checkpoints.restore_step(replicate(empty, mesh), step)

@@ -15,6 +15,7 @@ from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.pipeline import standardize
 from imbal_jax.data.load import Splits
+from imbal_jax.engine.parallel import own_mesh
 from imbal_jax.engine.step import ApplyFn
 from imbal_jax.files import DamagedError
 from imbal_jax.methods import Method
@@ -33,7 +34,10 @@ from imbal_jax.transforms.augment import intensities
 def deploy_run(
     config: Config, method: Method, splits: Splits, folder: Path, scored: RunOutputs, mesh: Mesh
 ) -> RunResult:
-    """Choose calibration and thresholds of a finished run, write them to its folder; give all the report shows."""
+    """Choose calibration and thresholds of a finished run, write them to its folder; give all the report shows.
+
+    Of several processes it is for the first alone, whose own devices read the checkpoint where maps are asked for.
+    """
     if scored.classes != splits.classes or len(scored.labels) != len(splits.test):
         raise DamagedError(
             f"{folder / SCORES} is of other classes or images than the test split: delete {folder / RESULT} and run "
@@ -41,7 +45,7 @@ def deploy_run(
         )
     deployment = deploy(config, scored)
     deployment.write(folder)
-    task = scored.task
+    task, mesh = scored.task, own_mesh(mesh)
 
     @cache  # read when the first map is asked for
     def restored() -> tuple[ApplyFn, Mapping[str, Any]]:

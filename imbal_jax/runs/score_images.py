@@ -14,9 +14,11 @@ from imbal_jax.console import say
 from imbal_jax.data.images.geometry import COLOUR_DROPPED
 from imbal_jax.data.images.refusal import REASONS, ReadError
 from imbal_jax.data.ingest.progress import progress
+from imbal_jax.engine import hosts
 from imbal_jax.errors import InputError
 from imbal_jax.files import CsvFile
 from imbal_jax.runs.deployment import Inputs
+from imbal_jax.runs.parts import join_parts, own_part, own_share
 from imbal_jax.runs.read_images import Passed, Read, batches, images_at, unreadable_file
 
 
@@ -65,18 +67,22 @@ def score_images(
     console: Console,
 ) -> Prediction:
     """Arguments and errors as for ``predict.predict``. inputs: what the network takes."""
-    count, images, passed = images_at(path, inputs, out, key_file, workers, console)
+    count, images, passed = hosts.first_then_others(
+        lambda: images_at(path, inputs, out, key_file, workers, console)
+    )
+    hosts.check_same("number of images", lambda: count, "give all of them the same folder")
     found = Prediction()
     say(console, scorer.opening)
     unread = unreadable_file(out)
     with ExitStack() as stack:
-        advance = stack.enter_context(progress(console, "scored", "images", count))
-        linked = stack.enter_context(CsvFile(names, private=True))
-        listed = stack.enter_context(CsvFile(unread))
-        table = stack.enter_context(CsvFile(out))
-        table.row(scorer.headings)
-        listed.row(("id", "reason"))
-        linked.row(("id", "path"))
+        advance = stack.enter_context(progress(console, "scored", "images", len(own_share(range(count)))))
+        linked = stack.enter_context(CsvFile(own_part(names), private=True))
+        listed = stack.enter_context(CsvFile(own_part(unread)))
+        table = stack.enter_context(CsvFile(own_part(out)))
+        if hosts.is_first():
+            table.row(scorer.headings)
+            listed.row(("id", "reason"))
+            linked.row(("id", "path"))
         for batch in batches(images, batch_size):
             for read, row in _rows(batch, scorer, found):
                 if isinstance(row, str):
@@ -88,17 +94,36 @@ def score_images(
                     linked.row((read.id, read.name))
             table.flush()
             advance(len(batch))
-        for read in passed.reads:
+        for read in passed.reads if hosts.index() == hosts.count() - 1 else ():
             listed.row((read.id, read.reason))
             linked.row((read.id, read.name))
-        if not found.scored:
+        if not found.scored and hosts.count() == 1:
             table.discard()
-    if not (found.refused or passed.reads):
-        unread.unlink()
-    say(console, _ending(scorer, found, out, passed))
+    found = _of_all(found)
+    join_parts(names, private=True)
+    join_parts(unread)
+    join_parts(out, keep=bool(found.scored))
+    hosts.by_first(lambda: _finish(scorer, found, out, passed, console))
     if not found.scored:
         raise InputError(f"none of the {count} files could be read: see {unread}")
     return found
+
+
+def _of_all(found: Prediction) -> Prediction:
+    """What all processes have found."""
+    every = [Prediction(**each) for each in hosts.gathered(vars(found))]
+    return Prediction(
+        scored=sum(each.scored for each in every),
+        called=sum((Counter(each.called) for each in every), Counter()),
+        refused=sum((Counter(each.refused) for each in every), Counter()),
+        colour_dropped=sum(each.colour_dropped for each in every),
+    )
+
+
+def _finish(scorer: Scorer, found: Prediction, out: Path, passed: Passed, console: Console) -> None:
+    if not (found.refused or passed.reads):
+        unreadable_file(out).unlink()
+    say(console, _ending(scorer, found, out, passed))
 
 
 def _rows(batch: Sequence[Read], scorer: Scorer, found: Prediction) -> Iterator[tuple[Read, list[str] | str]]:

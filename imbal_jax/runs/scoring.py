@@ -8,6 +8,7 @@ from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.load import Splits
+from imbal_jax.engine import hosts
 from imbal_jax.methods import Method
 from imbal_jax.runs.outputs import RunOutputs, patient_codes, pixel_digests
 from imbal_jax.tasks import Task, task_name
@@ -40,7 +41,10 @@ def score_run(
         skipped=skipped,
         labels=splits.test.image_labels,
         groups=patient_codes(splits.test.groups),
-        digests=pixel_digests(splits.test.images),
+        # of what other processes than the first score nothing is written
+        digests=pixel_digests(splits.test.images)
+        if hosts.is_first()
+        else np.zeros(len(splits.test), np.uint64),
         scores=_corrected(task, method, correction, source, outputs),
         outputs=outputs,
         validation_labels=splits.validation.image_labels,

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from imbal_jax.engine import hosts
 from imbal_jax.errors import InputError
 from imbal_jax.files import present, read_json, write_json
 from imbal_jax.runs.checkpoints_held import run_holds_checkpoints
@@ -13,6 +14,7 @@ from imbal_jax.runs.config_difference import differing_values
 FILE = "training.json"
 
 
+@hosts.first_only
 def claim_training(folder: Path, state: Any, total_steps: int) -> None:
     """Write down what the checkpoints under ``folder`` hold; InputError where those that are there hold other things.
 

@@ -12,7 +12,7 @@ from imbal_jax import models
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.splits.class_split import episode_steps
-from imbal_jax.engine import keys, parallel
+from imbal_jax.engine import hosts, keys, parallel
 from imbal_jax.errors import InputError, named
 from imbal_jax.import_paths import is_import_path
 from imbal_jax.methods import Method, static_part
@@ -231,9 +231,21 @@ def build(
 
 
 def make_mesh(config: Config) -> Mesh:
-    """The devices that the config asks for; InputError where there are fewer or the batch does not divide."""
+    """The devices that the config asks for; InputError where there are fewer or the batch does not divide.
+
+    Of several processes all devices, so that none is left without.
+    """
     with named("train.devices"):
         mesh = parallel.make_mesh(config.train.devices)
+    if hosts.count() > 1:
+        if config.train.backend == "pmap":
+            raise InputError("train.backend is pmap, which is for one process: take shard_map or jit")
+        if config.train.shard_parameters:
+            raise InputError("train.shard-parameters is for the devices of one process: leave it out")
+        if mesh.size != jax.device_count():
+            raise InputError(
+                f"train.devices is {mesh.size}, and {hosts.count()} processes have {jax.device_count()}: leave it out"
+            )
     if config.train.batch_size % mesh.size:
         raise InputError(
             f"train.batch-size {config.train.batch_size} does not divide over {mesh.size} devices: "

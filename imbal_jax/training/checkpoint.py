@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from imbal_jax.engine import hosts
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.files import DamagedError, read_json, write_json
@@ -47,18 +48,26 @@ class Checkpoints:
     ``save`` and ``restore`` raise InputError, in one line with the remedy, when the disk is full or nothing can
     be read; ``say`` receives a line about each checkpoint that was skipped. Only a checkpoint whose files differ from
     what was written counts as damaged. It is moved to ``FOLDER.damaged``; a failed read deletes nothing.
+
+    Of several processes all save, restore and list the same steps together. alone: only the first does, of which the
+    others know nothing, to read.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None] = print, *, alone: bool = False) -> None:
         # hides Orbax's notices, and its traceback of an error that is reported below
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = Path(folder).absolute()
         self.say = say
         self._histories: dict[int, list[dict[str, Any]]] = {}
+        self._together = hosts.count() > 1 and not alone
+        if self._together:
+            hosts.by_first(self._prepare)
+        else:
+            self._prepare()
+        processes = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0} if alone and hosts.count() > 1 else None
+        )
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for step in filter(str.isdecimal, os.listdir(self.folder)):
-                _restore_metrics(self.folder / step)
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
@@ -66,10 +75,23 @@ class Checkpoints:
                     best_mode="max",
                     preservation_policy=_LatestAndBest(),
                     enable_async_checkpointing=False,
+                    create=False,
+                    multiprocessing_options=processes,
                 ),
             )
         except OSError as error:
-            raise InputError(f"cannot write checkpoints under {self.folder}: {_reason(error)}") from error
+            raise self._unwritable(error) from error
+
+    def _prepare(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for step in filter(str.isdecimal, os.listdir(self.folder)):
+                _restore_metrics(self.folder / step)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"cannot write checkpoints under {self.folder}: {_reason(error)}")
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -79,7 +101,10 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
-        return sorted(self._manager.all_steps())
+        return hosts.from_first(self._steps) if self._together else self._steps()
+
+    def _steps(self) -> list[int]:
+        return sorted(map(int, self._manager.all_steps()))
 
     def save(
         self, state: TrainState, selection: float | None, history: Sequence[Mapping[str, Any]] = ()
@@ -109,12 +134,13 @@ class Checkpoints:
                 metrics={"selection": value, "evaluated": evaluated},
             )
             self._manager.wait_until_finished()
-            written = self.folder / str(step)
-            for marker in written.rglob("commit_success.txt"):
-                marker.write_bytes(b"")  # Orbax writes the folder's path into it, and asks for no content
-            write_json(written / FILES, _fingerprints(written))
+            if hosts.is_first():
+                written = self.folder / str(step)
+                for marker in written.rglob("commit_success.txt"):
+                    marker.write_bytes(b"")  # Orbax writes the folder's path into it, and asks for no content
+                write_json(written / FILES, _fingerprints(written))
         except Exception as error:
-            kept = [s for s in self.steps() if s != step]
+            kept = [s for s in self._steps() if s != step]
             last = f"the checkpoint of step {kept[-1]} is whole" if kept else "there is no earlier checkpoint"
             raise Stopped(
                 f"cannot write the checkpoint of step {step} under {self.folder}: {_reason(error)}; {last}: "
@@ -123,10 +149,11 @@ class Checkpoints:
 
     def restore_step(self, like: TrainState, step: int) -> TrainState:
         """The state saved at ``step``; InputError where there is none, DamagedError, or Stopped as ``restore``."""
-        if step not in self.steps():
+        there = self.steps()
+        if step not in there:
             remedy = (
-                f"there are {self.steps()}"
-                if self.steps()
+                f"there are {there}"
+                if there
                 else f"there are none; restore them from a copy, or delete {self.folder.parent} and train again"
             )
             raise InputError(f"no checkpoint of step {step} under {self.folder}: {remedy}")
@@ -155,29 +182,41 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> str:
         """Move the checkpoint of ``step`` to ``FOLDER.damaged``, which no run reads; returns the message."""
-        beside = self.folder.with_name(self.folder.name + ".damaged")
-        number, target = 1, beside / str(step)
-        while target.exists():
-            number, target = number + 1, beside / f"{step}-{number}"
-        try:
-            beside.mkdir(exist_ok=True)
-            os.rename(self.folder / str(step), target)
-        except OSError as error:
-            raise Stopped(
-                f"the checkpoint of step {step} under {self.folder} is damaged and cannot be moved "
-                f"({error.strerror}): move it away and run the same command to continue"
-            ) from None
+
+        def moved() -> str:
+            beside = self.folder.with_name(self.folder.name + ".damaged")
+            number, target = 1, beside / str(step)
+            while target.exists():
+                number, target = number + 1, beside / f"{step}-{number}"
+            try:
+                beside.mkdir(exist_ok=True)
+                os.rename(self.folder / str(step), target)
+            except OSError as error:
+                raise Stopped(
+                    f"the checkpoint of step {step} under {self.folder} is damaged and cannot be moved "
+                    f"({error.strerror}): move it away and run the same command to continue"
+                ) from None
+            return f"moved to {beside.name}/{target.name}"
+
+        said = hosts.from_first(moved) if self._together else moved()
         self._manager.reload()
-        return f"moved to {beside.name}/{target.name}"
+        return said
 
     def _checked(self, like: TrainState, step: int) -> TrainState:
         """``_read``; on failure, DamagedError if the files are damaged, else Stopped."""
+        where = self.folder / str(step)
+        damage = None
+        if (
+            self._together
+        ):  # before they read together, as one that failed alone would leave the others waiting
+            damage = hosts.from_first(lambda: _damage(where))
+            if damage:
+                raise DamagedError(f"the checkpoint of step {step} is damaged ({damage})")
         try:
             return self._read(like, step)
         except Exception as error:
             reason = _reason(error)
-        where = self.folder / str(step)
-        damage = _damage(where)
+        damage = damage if self._together else _damage(where)
         if damage is None and reason == CHANGED:  # of an earlier version, without a list of its files
             damage = CHANGED
         if damage:

@@ -11,7 +11,7 @@ from imbal_jax.config import Config
 from imbal_jax.console import duration
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.load import Splits
-from imbal_jax.engine import parallel
+from imbal_jax.engine import hosts, parallel
 from imbal_jax.engine.fully_sharded import bytes_a_device, fully_shard
 from imbal_jax.training.program import step_bytes
 from imbal_jax.training.stage import Stage, is_resident, is_spread
@@ -81,13 +81,21 @@ def speed(config: Config, stage: Stage, state: Any) -> tuple[Any, float, float]:
     begun = time.perf_counter()
     state, metrics, _ = stage.advance(state, 1)
     jax.block_until_ready((state, metrics))
-    compiling, taken = time.perf_counter() - begun, 0
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < SECONDS:
-        state, metrics, steps = stage.advance(state, config.train.steps_per_dispatch)
-        jax.block_until_ready((state, metrics))
-        taken += steps
-    return state, taken * config.train.batch_size / (time.perf_counter() - begun), compiling
+    compiling, dispatch = time.perf_counter() - begun, config.train.steps_per_dispatch
+
+    def timed(state: Any, dispatches: int) -> tuple[Any, float, int]:
+        begun, taken = time.perf_counter(), 0
+        for _ in range(dispatches):
+            state, metrics, steps = stage.advance(state, dispatch)
+            jax.block_until_ready((state, metrics))
+            taken += steps
+        return state, time.perf_counter() - begun, taken
+
+    state, seconds, _ = timed(state, 1)
+    # decided once: all processes take the same steps
+    count = hosts.from_first(lambda: max(1, round(SECONDS / seconds)))
+    state, seconds, taken = timed(state, count)
+    return state, taken * config.train.batch_size / seconds, compiling
 
 
 def scoring(score: Callable[[Dataset], Any], held: Dataset, batch: int) -> tuple[float, int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.decisions.selection import best_step
+from imbal_jax.engine import hosts
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import Stopped
 from imbal_jax.files import DamagedError
@@ -20,14 +21,14 @@ Say = Callable[[str], None]
 
 def validation_history(folder: Path, checkpoints: Checkpoints, start: int, say: Say) -> list[dict[str, Any]]:
     """The evaluations up to step ``start``, as the checkpoint there holds them."""
+    saved = checkpoints.history(start) if start in checkpoints.steps() else []
     kept = ("kind", "best")
     recorded = [
         {name: value for name, value in record.items() if name not in kept}
         for record in read_history(folder)
         if record["kind"] == "validation"
     ]
-    saved = checkpoints.history(start) if start in checkpoints.steps() else recorded
-    if saved != recorded:
+    if saved != recorded and hosts.is_first():
         say(
             f"{HISTORY} was shortened or changed: it has {len(recorded)} of the {len(saved)} evaluations up to step "
             f"{start}, or other values; the best checkpoint is chosen by those that the checkpoint holds"
@@ -51,7 +52,8 @@ def restore_best(
             lost = f"the checkpoint of step {best} is gone"
         except DamagedError as error:
             lost = f"{error}; {checkpoints.set_aside(best)}"
-        left = [record for record in history if record["step"] in checkpoints.steps()]
+        there = checkpoints.steps()
+        left = [record for record in history if record["step"] in there]
         if not left:
             raise Stopped(f"{lost}, and no other is left: run the same command in a new --workdir")
         best = best_step(left, criterion)

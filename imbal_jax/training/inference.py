@@ -13,7 +13,7 @@ from imbal_jax.config import Patch
 from imbal_jax.data.dataset import Dataset, Images
 from imbal_jax.data.feeding.pipeline import Present, images_alone, standardize
 from imbal_jax.data.feeding.stream import slices
-from imbal_jax.engine.parallel import AXIS
+from imbal_jax.engine.parallel import AXIS, is_local, local_places
 from imbal_jax.engine.step import ApplyFn, make_eval_step
 from imbal_jax.engine.tiles import Tiles, tiled
 from imbal_jax.methods import Method
@@ -52,12 +52,13 @@ def make_predict(
 
     predict: outputs of the network -> what is asked of it: ``Task.predictor``, or its features. reduce: predictions
     and labels -> what is kept of them, on the device; None: the predictions.
-
     Images are predicted in batches of one shape; the last one is padded, and what belongs to the padding is dropped,
-    so results do not depend on batch size or device count, up to rounding. Every process of the mesh gives the
-    same images and gets all results. unmirrored: the mean of the predictions of each image and of its mirror
-    image, which it turns back (``Task.unmirrored``), at twice the cost; None: of the image alone. tiles: by which
-    images are predicted (``engine.tiles``); None: as a whole. present: what the network takes (``Task.inputs``).
+    so results do not depend on batch size or device count, up to rounding. Every process of the mesh is given the
+    same images, reads those of its own devices, and gets all results.
+
+    unmirrored: the mean of the predictions of each image and of its mirror image, which it turns back
+    (``Task.unmirrored``), at twice the cost; None: of the image alone. tiles: by which images are predicted
+    (``engine.tiles``); None: as a whole. present: what the network takes (``Task.inputs``).
     """
 
     def one_shard(
@@ -75,10 +76,12 @@ def make_predict(
         out_shardings=whole,
     )
     size = -(-batch_size // mesh.size) * mesh.size
+    own = None if is_local(mesh) else local_places(size, mesh)
+    share = size if own is None else len(own)
 
     def placed(part: np.ndarray) -> jax.Array:
-        padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
-        return jax.make_array_from_callback(padded.shape, split, lambda place: padded[place])
+        padded = np.concatenate([part, np.zeros((share - len(part), *part.shape[1:]), part.dtype)])
+        return jax.make_array_from_process_local_data(split, padded, (size, *part.shape[1:]))
 
     def run(
         variables: Mapping[str, Any],
@@ -86,12 +89,11 @@ def make_predict(
         images: Images,
         labels: np.ndarray | None = None,
     ) -> np.ndarray:
-        parts, done = [], 0
-        for part in slices(images, size):
-            of_part = np.zeros(len(part), np.int8) if labels is None else labels[done : done + len(part)]
-            done += len(part)
+        parts: list[np.ndarray] = []
+        known = np.zeros(len(images), np.int8) if labels is None else labels
+        for part, of_part in zip(slices(images, size, own), slices(known, size, own), strict=True):
             found = compiled(variables, statistics, placed(part), placed(of_part))
-            parts.append(np.asarray(found)[: len(part)])
+            parts.append(np.asarray(found)[: len(images) - size * len(parts)])
         return np.concatenate(parts)
 
     return run

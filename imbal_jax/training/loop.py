@@ -11,7 +11,7 @@ from imbal_jax.config import Config
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import Stopped
 from imbal_jax.training.stage import Advance
-from imbal_jax.training.stopping import Pace, StopRequest
+from imbal_jax.training.stopping import Pace, StopRequest, next_turn
 from imbal_jax.training.tracking import Tracker
 
 
@@ -40,9 +40,9 @@ def train_until(
     dispatch. Too many updates without a finite loss therefore stop the run (Stopped) one dispatch later.
     """
     at, behind = int(state.step), None
-    began = time.monotonic()
+    began, turn = time.monotonic(), next_turn(pace, stop)
     while at < target:
-        state, metrics, steps = advance(state, min(pace.steps, target - at))
+        state, metrics, steps = advance(state, min(turn.steps, target - at))
         at += steps
         # a copy, because the next dispatch is given the state's own buffer
         sent = Dispatch(at, steps, metrics, jnp.copy(state.skipped_in_row))
@@ -51,7 +51,8 @@ def train_until(
         behind = sent
         if _is_there(sent):  # the call itself computed it, as on a CPU: stop timing now
             began, behind = _record(sent, began, config, tracker, pace), None
-        if stop or pace.save_due:
+        turn = next_turn(pace, stop)
+        if turn.ends:
             break
     if behind is not None:
         _record(behind, began, config, tracker, pace)

@@ -15,7 +15,7 @@ from imbal_jax.data.feeding.shared import Shared
 from imbal_jax.data.feeding.stream import HostBatches, stream_steps
 from imbal_jax.data.load import Splits
 from imbal_jax.decisions.criterion_text import parse_criterion
-from imbal_jax.engine import keys, parallel
+from imbal_jax.engine import hosts, keys, parallel
 from imbal_jax.engine.fully_sharded import fully_shard
 from imbal_jax.engine.spread_rows import spread_rows
 from imbal_jax.engine.state import TrainState, init_state
@@ -195,20 +195,25 @@ def _begin(config: Config, program: Program, variables: dict[str, Any], source: 
 
 
 def is_resident(config: Config, images: Images, mesh: Mesh) -> bool:
-    """Whether the images stay on the devices: asked for, in memory, and small enough for them."""
+    """Whether the images stay on the devices: asked for, in memory, and small enough for those of each process."""
     if not config.train.resident or not isinstance(images, np.ndarray):
         return False
-    return parallel.room_for(images.nbytes, mesh) or is_spread(config, images, mesh)
+    return _have_room(images.nbytes, mesh) or is_spread(config, images, mesh)
 
 
 def is_spread(config: Config, images: Images, mesh: Mesh) -> bool:
     """Whether each image stays on one device: asked for, or too many for each and few enough for all together."""
     if not config.train.resident or not isinstance(images, np.ndarray) or config.train.backend == "pmap":
         return False
-    share = -(-images.nbytes // mesh.size)
     if config.train.spread_images:
         return mesh.size > 1
-    return not parallel.room_for(images.nbytes, mesh) and parallel.room_for(share, mesh)
+    share = -(-images.nbytes // mesh.size)
+    return not _have_room(images.nbytes, mesh) and _have_room(share, mesh)
+
+
+def _have_room(nbytes: int, mesh: Mesh) -> bool:
+    """``parallel.room_for`` of the devices of every process, all of which ask."""
+    return all(hosts.gathered(parallel.room_for(nbytes, mesh)))
 
 
 def placed(program: Program, source: Source) -> Resident:

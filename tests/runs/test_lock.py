@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def test_a_lock_of_another_host_is_not_taken_over(tmp_path: Path) -> None:
         locked(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize(("job", "start", "taken"), [("7", "1", True), ("7", "0", False), ("8", "1", False)])
+def test_a_job_that_slurm_queued_again_takes_over_what_its_earlier_start_left_on_another_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, start: str, taken: bool
+) -> None:
+    (tmp_path / FILE).write_text('{"pid": 1, "host": "elsewhere", "job": "7", "start": 0}')
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", start)
+    refused = pytest.raises(InputError, match="in use by process 1 on elsewhere")
+    with nullcontext() if taken else refused, locked(tmp_path):
+        left = json.loads((tmp_path / FILE).read_text())
+        assert (left["job"], left["start"]) == (job, int(start))
 
 
 def test_the_lock_is_given_back_when_the_block_fails(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from imbal_jax.errors import Terminated
 from imbal_jax.training import stopping
 from imbal_jax.training.stopping import SIGNALS, Pace, StopRequest
 
@@ -66,3 +67,36 @@ def test_a_save_is_due_after_the_minutes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not never.save_due
     pace.saved()
     assert not pace.save_due
+
+
+def test_a_signal_ends_a_block_at_once_even_where_every_exception_is_caught() -> None:
+    done = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            done.append("not ended")
+        except Exception:
+            done.append("caught")
+
+    with StopRequest() as stop:
+        with (
+            pytest.raises(Terminated, match="stopped by SIGTERM; write it again"),
+            stop.at_once("write it again"),
+        ):
+            work()
+        os.kill(os.getpid(), signal.SIGTERM)  # noted, as before
+        time.sleep(0.01)
+        with pytest.raises(Terminated, match="stopped by SIGTERM"), stop.at_once("write it again"):
+            done.append("begun after a signal")
+    assert done == []
+
+
+def test_a_block_without_a_signal_leaves_the_handlers_as_they_were() -> None:
+    with StopRequest() as stop:
+        before = signal.getsignal(signal.SIGTERM)
+        with stop.at_once("never said"):
+            assert signal.getsignal(signal.SIGTERM) is not before
+        assert signal.getsignal(signal.SIGTERM) == before
+        assert not stop

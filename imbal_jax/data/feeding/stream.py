@@ -139,15 +139,25 @@ def _end_with_the_parent() -> None:  # which may be killed
     os._exit(1)
 
 
-def slices(images: Images, size: int) -> Iterator[np.ndarray]:
-    """The images in their order, in slices of ``size``, the last one smaller; images on disk are read ahead."""
+def slices(images: Images, size: int, places: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """The images in their order, in slices of ``size``, the last one smaller; images on disk are read ahead.
+
+    places: int [P], ascending; of each slice only what lies there is read (``parallel.local_places``). None: all.
+    """
     starts = range(0, len(images), size)
+
+    def part(start: int) -> np.ndarray:
+        if places is None:
+            return images[start : start + size]
+        own = start + places[places < len(images) - start]
+        return images[own] if len(own) else np.zeros((0, *images.shape[1:]), images.dtype)
+
     if isinstance(images, np.ndarray):
-        yield from (images[start : start + size] for start in starts)
+        yield from map(part, starts)
         return
     import grain
 
-    read = grain.MapDataset.source(starts).map(lambda start: images[start : start + size])
+    read = grain.MapDataset.source(starts).map(part)
     ahead = iter(read.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
     try:
         yield from ahead

@@ -1,0 +1,326 @@
+"""Two processes of two devices train, evaluate and predict as one process does, and end together."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from made_once import made_once
+from small_runs import COMMAND, QUIET, WHOLE, StopHere, small, stopped_after, write_pictures, written
+from two_processes import as_two, begun_as_two, ended, environment, wait_for_lines
+
+from imbal_jax import processes, train
+from imbal_jax.config import Config, Train
+from imbal_jax.errors import InputError
+from imbal_jax.methods import METHODS
+
+pytestmark = pytest.mark.skipif(not COMMAND.is_file(), reason="imbal-jax is not installed here")
+OPTIONS = Train(epochs=WHOLE, batch_size=8, evaluations=3, steps_per_dispatch=4)
+METRICS = Path("stratified", "seed0", "metrics.jsonl")
+
+
+def config(pictures: Path, **changes: object) -> Config:
+    return small(pictures, train=replace(OPTIONS, **changes))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "pictures_of_processes", write_pictures)
+
+
+@pytest.fixture(scope="module")
+def by_two(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir ``w`` of a run of two processes, with its config and what they printed; nobody may change it."""
+
+    def run(folder: Path) -> None:
+        first, second = as_two("train", written(config(pictures), folder / "c.py"), "--workdir", folder / "w")
+        (folder / "said.json").write_text(json.dumps([first.out, second.out]))
+
+    return made_once(tmp_path_factory, "by_two", run)
+
+
+def parameters(run: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Of each checkpoint of a run, the parameters by their names."""
+    found = {}
+    for path in sorted((run / "checkpoints").glob("[0-9]*")):
+        reader = ocp.PyTreeCheckpointer()
+        stored = reader.metadata(path / "state").item_metadata.tree
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+        state = reader.restore(path / "state", restore_args=plain)
+        leaves = jax.tree_util.tree_flatten_with_path(state["params"])[0]
+        found[path.name] = {jax.tree_util.keystr(name): leaf for name, leaf in leaves}
+    return found
+
+
+def check_same_run(one: Path, other: Path) -> None:
+    """Parameters equal to 1e-5, scores to 1e-5, and every count of cases and calls to the bit."""
+    first, second = parameters(one), parameters(other)
+    assert first.keys() == second.keys() != set()
+    for step, leaves in first.items():
+        for name, leaf in leaves.items():
+            np.testing.assert_allclose(leaf, second[step][name], atol=1e-5, err_msg=f"{step} {name}")
+    with np.load(one / "test_scores.npz") as left, np.load(other / "test_scores.npz") as right:
+        for name in ("labels", "groups", "digests", "validation_labels", "mean", "deviation"):
+            np.testing.assert_array_equal(left[name], right[name])
+        for name in ("outputs", "validation_outputs", "scores"):
+            np.testing.assert_allclose(left[name], right[name], atol=1e-5)
+            calls = [np.bincount(scores[name].argmax(axis=1), minlength=2) for scores in (left, right)]
+            np.testing.assert_array_equal(*calls)
+    results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
+    assert results[0]["best_step"] == results[1]["best_step"]
+    points = [json.loads((run / "deployment.json").read_text())["points"] for run in (one, other)]
+    for here, there in zip(*points, strict=True):
+        np.testing.assert_allclose(here["sensitivity"], there["sensitivity"])
+        np.testing.assert_allclose(here["threshold"], there["threshold"], atol=1e-4)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_two_processes_train_as_one(by_two: Path, pictures: Path, tmp_path: Path, devices: int) -> None:
+    alone = tmp_path / "alone"
+    train.fit(config(pictures, devices=devices), alone, console=QUIET)
+    check_same_run(by_two / "w" / "stratified" / "seed0", alone / "stratified" / "seed0")
+
+
+def test_the_first_process_writes_and_prints_and_the_second_does_not(by_two: Path) -> None:
+    first, second = json.loads((by_two / "said.json").read_text())
+    assert "Results on the test set" in first
+    assert "step 20  validation" in first
+    assert not [line for line in second.splitlines() if "[Gloo]" not in line]
+    run = by_two / "w" / "stratified" / "seed0"
+    assert len(list((run / "tensorboard").iterdir())) == 1
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [each["kind"] for each in records].count("train") == 15, "each dispatch once"
+    assert [each["kind"] for each in records].count("validation") == 3
+    left = {path.name for path in (by_two / "w").iterdir()}
+    assert {"config.json", "report.html", "results.json", "splits.json"} <= left
+    assert "lock.json" not in left
+    assert not [path for path in (by_two / "w").rglob("*") if "partial" in path.name or "tmp" in path.name]
+
+
+def test_evaluate_and_predict_of_two_processes_give_what_one_gives(
+    by_two: Path, pictures: Path, tmp_path: Path
+) -> None:
+    workdir, alone, together = tmp_path / "w", tmp_path / "alone.csv", tmp_path / "together.csv"
+    shutil.copytree(by_two / "w", workdir)
+    before = np.load(workdir / "stratified" / "seed0" / "test_scores.npz")["scores"]
+    first, second = as_two("evaluate", workdir, "--deploy.points", "sensitivity >= 0.5")
+    assert "Results on the test set" in first.out
+    assert "Results" not in second.out
+    deployed = json.loads((workdir / "stratified" / "seed0" / "deployment.json").read_text())
+    assert "sensitivity >= 0.5" in deployed["points"][1]["rule"]
+    after = np.load(workdir / "stratified" / "seed0" / "test_scores.npz")["scores"]
+    np.testing.assert_allclose(after, before, atol=1e-6)
+
+    (pictures_here := tmp_path / "pictures").mkdir()
+    for path in sorted(pictures.glob("1*.png")):
+        shutil.copy(path, pictures_here)
+    (pictures_here / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    first, second = as_two(
+        "predict", workdir, pictures_here, "--out", together, "--names", tmp_path / "names.csv"
+    )
+    from imbal_jax.runs.predict import predict
+
+    key = together.with_suffix(".key")
+    found = predict(workdir, pictures_here, alone, key_file=key, names=tmp_path / "n.csv", console=QUIET)
+    one, two = (list(csv.reader(path.read_text().splitlines())) for path in (alone, together))
+    assert [row[0] for row in one] == [row[0] for row in two], "in the same order"
+    assert len(one) == found.scored + 1 == 23
+    assert [row[2:] for row in one] == [row[2:] for row in two]
+    np.testing.assert_allclose(*[[float(row[1]) for row in rows[1:]] for rows in (one, two)], atol=1e-5)
+    assert (tmp_path / "names.csv").read_bytes() == (tmp_path / "n.csv").read_bytes()
+    assert (tmp_path / "names.csv").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "alone.unreadable.csv").read_bytes() == (
+        tmp_path / "together.unreadable.csv"
+    ).read_bytes()
+    assert not list(tmp_path.glob("*.part*"))
+    assert f"22 images, called bright {found.called['bright']}" in first.out
+
+
+def check_same_bits(one: Path, other: Path) -> None:
+    assert (one / METRICS).read_bytes() == (other / METRICS).read_bytes()
+    first, second = (
+        np.load(workdir / "stratified" / "seed0" / "test_scores.npz") for workdir in (one, other)
+    )
+    np.testing.assert_array_equal(first["scores"], second["scores"])
+    digests = [
+        sorted(path.read_text() for path in workdir.glob("stratified/seed0/checkpoints/*/digest/metadata"))
+        for workdir in (one, other)
+    ]
+    assert digests[0] == digests[1] != []
+
+
+@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_killed_process_ends_the_other_within_a_minute_and_the_restart_continues_exactly(
+    by_two: Path, tmp_path: Path, killed: int
+) -> None:
+    words = ("train", by_two / "c.py", "--workdir", tmp_path)
+    pair = begun_as_two(*words)
+    wait_for_lines(tmp_path / METRICS, 8, pair)
+    pair[killed].send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    both = ended(pair)
+    assert time.monotonic() - began < 60
+    assert both[killed].status == -signal.SIGKILL, "it ended before it could be killed"
+    left = both[1 - killed]
+    assert left.status not in (0, 2, 143)
+    assert f"imbal-jax: process {killed} has ended (it was killed, or its machine is lost)" in left.err
+    as_two(*words)
+    check_same_bits(tmp_path, by_two / "w")
+
+
+def test_sigterm_to_one_process_stops_both_at_one_step_and_streamed_training_goes_on_there(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """With a second stage, of which both processes read the first."""
+    asked = replace(config(pictures, resident=False), methods=(METHODS["crt"],))
+    path, workdir = written(asked, tmp_path / "c.py"), tmp_path / "w"
+    pair = begun_as_two("train", path, "--workdir", workdir)
+    wait_for_lines(workdir / "ce" / "seed0" / "metrics.jsonl", 2, pair)
+    pair[1].send_signal(signal.SIGTERM)
+    both = ended(pair)
+    assert [process.status for process in both] == [143, 143], both[0].err + both[1].err
+    assert "stopped by SIGTERM at step" in both[0].err
+    first, _ = as_two("train", path, "--workdir", workdir)
+    assert "Resumed at step" in first.out
+    alone = tmp_path / "alone"
+    four = replace(asked, train=replace(asked.train, devices=4))
+    train.fit(four, alone, console=QUIET)
+    for method in ("ce", "crt"):
+        check_same_run(workdir / method / "seed0", alone / method / "seed0")
+
+
+def test_a_mistake_is_one_line_and_the_launcher_ends_with_its_status(pictures: Path, tmp_path: Path) -> None:
+    path = written(config(pictures), tmp_path / "c.py")
+    words = ["launch", "--processes", "2", "--", "train", path, "--workdir", tmp_path / "w"]
+    done = subprocess.run(
+        [*map(str, (COMMAND, *words)), "--data.dir", "/nowhere"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "imbal-jax: no folder /nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path / "w") == [], "nothing is claimed, and the lock is gone"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "launch needs --processes N -- COMMAND"),
+        (["--processes", "2", "train", "c.py"], "launch needs --processes N -- COMMAND"),
+        (["--processes", "2", "--"], "launch needs --processes N -- COMMAND"),
+        (
+            ["--processes", "2", "--", "export", "w"],
+            "launch is for train, evaluate, predict, not for 'export'",
+        ),
+        (["--processes", "2", "--", "train", "c.py", "--distributed"], "launch gives --distributed itself"),
+    ],
+)
+def test_what_cannot_be_launched_is_named(words: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        processes.launch(words)
+
+
+@pytest.mark.parametrize(
+    ("shown", "count", "own"),
+    [
+        ("0,1,2,3", 2, ["0,1", "2,3"]),
+        ("5,7", 2, ["5", "7"]),
+        ("0,1,2", 2, [None, None]),
+        ("", 2, [None, None]),
+    ],
+)
+def test_launched_processes_share_the_gpus_where_they_divide(
+    shown: str, count: int, own: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    shares = [processes._own_gpus(process, count).get("CUDA_VISIBLE_DEVICES") for process in range(count)]
+    assert shares == own
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--process", "0"], "--process without --coordinator HOST:PORT: give it, or --distributed"),
+        (["--coordinator", "here:1"], "--coordinator needs --process I and --processes N"),
+        (["--coordinator", "here", "--process", "0", "--processes", "2"], "expected HOST:PORT of process 0"),
+        (
+            ["--coordinator=here:1", "--process=2", "--processes=2"],
+            "--process is 2: of 2 processes it is 0 to 1",
+        ),
+        (
+            ["--coordinator", "here:1", "--process", "x", "--processes", "2"],
+            "--process is 'x', expected a whole",
+        ),
+        (["--coordinator", "here:1", "--process", "0", "--processes", "0"], "a whole number from 1"),
+        (["--coordinator"], "--coordinator needs a value"),
+        (["--distributed", "--distributed"], "--distributed is given twice"),
+        (["--distributed=yes"], "--distributed takes no value"),
+    ],
+)
+def test_incomplete_options_are_named_before_anything_starts(words: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        processes.join(["c.py", *words])
+
+
+def test_other_words_are_left_to_the_command_and_help_starts_nothing() -> None:
+    assert processes.join(["c.py", "--workdir", "w"]) == ["c.py", "--workdir", "w"]
+    assert processes.join(["--help", "--distributed"]) == ["--help"]
+    assert processes.count() == 1
+
+
+def stop_at_the_second_evaluation(asked: Config, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of this process that leaves the checkpoint of its first evaluation."""
+    with monkeypatch.context() as patched:
+        stopped_after(1, patched)
+        with pytest.raises(StopHere):
+            train.fit(asked, workdir, console=QUIET)
+
+
+def test_a_run_of_one_process_goes_on_in_two(
+    by_two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved on one device, resumed on two processes of two."""
+    stop_at_the_second_evaluation(config(pictures, devices=1), tmp_path, monkeypatch)
+    first, _ = as_two("train", by_two / "c.py", "--workdir", tmp_path)
+    assert "Resumed at step 20." in first.out
+    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_in_one(by_two: Path, pictures: Path, tmp_path: Path) -> None:
+    pair = begun_as_two("train", by_two / "c.py", "--workdir", tmp_path)
+    wait_for_lines(tmp_path / METRICS, 8, pair)
+    pair[0].send_signal(signal.SIGTERM)
+    assert [process.status for process in ended(pair)] == [143, 143]
+    train.fit(config(pictures, devices=1), tmp_path, console=QUIET)
+    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize(("saved", "resumed"), [(1, 2), (1, 4), (2, 1), (2, 4), (4, 1), (4, 2)])
+def test_a_run_goes_on_with_another_number_of_devices(
+    by_two: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    saved: int,
+    resumed: int,
+    resident: bool,
+) -> None:
+    stop_at_the_second_evaluation(config(pictures, devices=saved, resident=resident), tmp_path, monkeypatch)
+    train.fit(config(pictures, devices=resumed, resident=resident), tmp_path, console=QUIET)
+    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
