@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,14 @@ def to_target(curve: Columns, target: str) -> dict[str, float] | None:
         if aim.reached(value):
             return {"steps": step, "seconds": seconds}
     return None
+
+
+def aimed(line: Mapping[str, Any], target: str) -> Mapping[str, Any]:
+    """A line of a ledger with its time to ``target``, read from its curve: it may have been run with another one."""
+    curve = line.get("curve") or {}
+    if "to_target" not in line or parse_target(target).metric not in curve:
+        return line
+    return {**line, "to_target": to_target(curve, target)}
 
 
 def unlearned(curve: Columns, criterion: Criterion) -> float | None:

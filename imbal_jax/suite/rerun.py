@@ -10,6 +10,7 @@ from rich.console import Console
 
 from imbal_jax.console import say
 from imbal_jax.errors import InputError, Stopped, did_you_mean
+from imbal_jax.suite.curve import aimed
 from imbal_jax.suite.definition import Line, parse_key
 from imbal_jax.suite.engines.job import Job
 from imbal_jax.suite.engines.local import run_local
@@ -56,7 +57,7 @@ def rerun(
     has no such line, or where the suite now defines the run otherwise.
     """
     address = parse_key(key)
-    before = line_of(state, lines, key)
+    before = aimed(line_of(state, lines, key), job.suite.target)
     apart = replace(job, out=job.out / "rerun")
     shutil.rmtree(address.folder(apart.out), ignore_errors=True)
     found: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from imbal_jax.errors import InputError
 from imbal_jax.suite.conclusions.comparison import FEWEST_PAIRS
 from imbal_jax.suite.conclusions.runs import counted, is_trial
 from imbal_jax.suite.conclusions.validity import CHECKS
-from imbal_jax.suite.curve import parse_target, to_target
+from imbal_jax.suite.curve import aimed
 from imbal_jax.suite.definition import Check, Line, Published, Suite
 from imbal_jax.suite.findings import Findings, Table, conclude
 from imbal_jax.suite.grid import Grid, grid
@@ -59,7 +59,7 @@ def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line], command: str
     state = None if suite is None else grid(suite, lines)
     kept = _kept(lines, state)
     if suite is not None:
-        kept = tuple(_aimed(line, suite.target) for line in kept)
+        kept = tuple(aimed(line, suite.target) for line in kept)
     found = conclude(kept, reference=suite.reference, primary=suite.primary) if suite else conclude(kept)
     if found.main is None:
         raise InputError(f"the ledger of {title!r} holds no run to report: run the suite first")
@@ -86,14 +86,6 @@ def evidence_of(suite_or_title: Suite | str, lines: Sequence[Line], command: str
         published=suite.published if suite else (),
         grid=state,
     )
-
-
-def _aimed(line: Line, target: str) -> Line:
-    """The line with its time to ``target`` read from its curve, which may have been run with another target."""
-    curve = line.get("curve") or {}
-    if "to_target" not in line or parse_target(target).metric not in curve:
-        return line
-    return {**line, "to_target": to_target(curve, target)}
 
 
 def typical_pairs(view: View) -> int:
