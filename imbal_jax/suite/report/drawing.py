@@ -143,7 +143,8 @@ def file_of(drawing: Drawing, title: str = "") -> str:
     columns = min(drawing.columns, len(panels))
     width = max(w for w, _ in sizes) * columns
     rows = [range(i, min(i + columns, len(panels))) for i in range(0, len(panels), columns)]
-    head, top = _head(drawing, title, width)
+    room = max(width, 16 + 1.35 * LETTER * len(title))  # of the title, which may be wider than a single panel
+    head, top = _head(drawing, title, room)
     body = ""
     for row in rows:
         left = 0.0
@@ -155,7 +156,7 @@ def file_of(drawing: Drawing, title: str = "") -> str:
         top += max(sizes[i][1] for i in row)
     label = escape(drawing.about, quote=True)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {top:g}" width="{width * 1.3:g}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {room:g} {top:g}" width="{room * 1.3:g}" '
         f'height="{top * 1.3:g}" role="img" aria-label="{label}" font-family="system-ui, sans-serif" font-size="10">'
         f'<rect width="100%" height="100%" fill="#fff"/>{head}{body}</svg>\n'
     )
