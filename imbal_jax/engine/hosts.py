@@ -17,7 +17,7 @@ import jax
 
 from imbal_jax.engine import failures
 from imbal_jax.engine.coordinator import as_text, below, count, forget, index, tell, wait_for
-from imbal_jax.errors import InputError, Stopped, Terminated
+from imbal_jax.errors import InputError, Stopped, Terminated, first_line
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -53,13 +53,13 @@ def start(coordinator: str | None = None, process: int | None = None, processes:
         )
     except ValueError as error:
         raise InputError(
-            f"--distributed: JAX finds no cluster here ({_first_line(error)}): start it with srun or mpirun, or give "
+            f"--distributed: JAX finds no cluster here ({first_line(error)}): start it with srun or mpirun, or give "
             "--coordinator HOST:PORT --process I --processes N"
         ) from error
     except RuntimeError as error:
         raise Stopped(
             f"process {process if process is not None else '?'} cannot join the others at "
-            f"{coordinator or 'the coordinator'}: {_first_line(error)}"
+            f"{coordinator or 'the coordinator'}: {first_line(error)}"
         ) from error
     if threading.current_thread() is threading.main_thread():
         # JAX notes a SIGTERM and does nothing; here a run stops at its next dispatch, and anything else at once
@@ -149,7 +149,10 @@ def check_same(what: str, digest: Callable[[], Any], remedy: str) -> None:
 
 
 def flagged(text: str) -> str:
-    """``text`` of a process that gives one, in every process; "" where none does. To be called as ``from_first``."""
+    """``text`` of a process that gives one, in every process; "" where none does. To be called as ``from_first``.
+
+    The first process does not wait for the others: what they say is heard by this call or by a later one.
+    """
     if count() == 1:
         return text
     announce(text)
@@ -170,7 +173,3 @@ def heard(text: str) -> str:
         return text
     others = below("flags")
     return others[0] if others else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
