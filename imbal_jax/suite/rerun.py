@@ -21,8 +21,8 @@ from imbal_jax.suite.line import completed
 SAME = 1e-6
 """Largest difference, relative to numbers above 1, on the same versions and processor."""
 ELSEWHERE = 0.05
-"""Largest difference of a test metric on other versions or another processor: their rounding differs, and training
-amplifies it."""
+"""Largest difference of a test metric on other versions, another processor or number of cores: their rounding
+differs, and training amplifies it."""
 
 # When, where and how fast: what may differ between two equal runs
 CIRCUMSTANCES = {
@@ -30,6 +30,7 @@ CIRCUMSTANCES = {
     "commit",
     "versions",
     "hardware",
+    "cores",
     "reason",
     "seconds",
     "compile_seconds",
@@ -73,13 +74,17 @@ def rerun(
         )
         return
     same = all(before.get(what) == now.get(what) for what in ("versions", "hardware"))
-    where = "the same versions and processor" if same else "other versions or another processor"
+    same &= before.get("cores", now.get("cores")) == now.get("cores")  # earlier lines do not say
+    where = (
+        "the same versions and processor" if same else "other versions, another processor or number of cores"
+    )
     if before.get("commit") != now["commit"]:
         where += f", commit {now['commit'] or 'unknown'} after {before.get('commit') or 'unknown'}"
     result = agreement(before, now) if same else agreement(of_metrics(before), of_metrics(now), ELSEWHERE)
     tolerance = f"tolerance {SAME if same else ELSEWHERE:g}, {where}"
     if result.differing:
-        raise Stopped(f"{key} does not agree ({tolerance}): {'; '.join(result.differing[:5])}")
+        unsaid = "; the line does not say on how many cores it ran" if same and "cores" not in before else ""
+        raise Stopped(f"{key} does not agree ({tolerance}): {'; '.join(result.differing[:5])}{unsaid}")
     say(
         console,
         f"{key} agrees: {result.compared} values, largest difference {result.largest:.2g} ({tolerance})",

@@ -1,5 +1,6 @@
 """One run of a suite: trained, measured, and told in a line of the ledger."""
 
+import os
 import platform
 import shutil
 import threading
@@ -139,6 +140,7 @@ def _about(suite: Suite, address: SuiteAddress, commit: str) -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "hardware": hardware(),
+        "cores": cores(),
         "options": {
             name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)
         },
@@ -155,6 +157,11 @@ def hardware() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many cores this process may use, on which the order of sums on a processor depends."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_diverged(error: Stopped) -> bool:

@@ -171,9 +171,17 @@ def test_on_other_versions_the_test_metrics_agree_within_a_stated_tolerance(
     other = {**PLACE, "versions": {"jax": "0.12"}}
     said, _ = repeated(monkeypatch, result(0.8, **PLACE), result(0.84, **other), tmp_path)
     assert "agrees" in said
-    assert "tolerance 0.05, other versions or another processor" in said
+    assert "tolerance 0.05, other versions, another processor or number of cores" in said
     with pytest.raises(Stopped, match=r"does not agree \(tolerance 0.05, other versions"):
         repeated(monkeypatch, result(0.8, **PLACE), result(0.86, **other), tmp_path / "second")
+
+
+def test_another_number_of_cores_is_another_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = {**PLACE, "cores": 1}, {**PLACE, "cores": 2}
+    said, _ = repeated(monkeypatch, result(0.8, **one), result(0.81, **two), tmp_path)
+    assert "agrees" in said
+    with pytest.raises(Stopped, match=r"does not agree .* does not say on how many cores"):
+        repeated(monkeypatch, result(0.8, **PLACE), result(0.81, **two), tmp_path / "second")
 
 
 def test_a_failed_run_that_is_repeated_gets_the_line_that_counts(
