@@ -20,7 +20,6 @@ from imbal_jax.data.splits.patient_split import row_line
 from imbal_jax.decisions.criterion_text import parse_criterion
 from imbal_jax.decisions.selection import best_step, choice_line, saved_value, should_stop
 from imbal_jax.engine import hosts, parallel
-from imbal_jax.engine.fully_sharded import fully_shard
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import InputError, Terminated
 from imbal_jax.methods import TRAINED, Method, first_stage, known_methods, without_effect
@@ -197,8 +196,7 @@ def train_run(job: Job, method: Method) -> RunResult | None:
     # Stage: network, optimiser, batches
     stage = begin(job, method)
     hosts.check_same("initial state", lambda: digest(stage.state), "run one version on all")
-    place = fully_shard if config.train.shard_parameters else parallel.replicate
-    state = place(stage.state, job.mesh)
+    state = stage.program.place(stage.state)
     claim_training(folder, stage.state, stage.total_steps)
 
     with Checkpoints(folder / "checkpoints", partial(say, job.console)) as checkpoints:

@@ -63,9 +63,8 @@ def value_and_grad_in_parts(
             f"train.accumulation is {parts} and a device's share of the batch {rows} images: give a divisor of it"
         )
 
-    def cut(
-        tree: Any,
-    ) -> Any:  # every parts-th row, so that a part is spread over the devices as the batch is
+    # every parts-th row, so that a part is spread over the devices as the batch is
+    def cut(tree: Any) -> Any:
         return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(rows // parts, parts, *x.shape[1:]), 1, 0), tree)
 
     def join(tree: Any) -> Any:
@@ -98,8 +97,7 @@ def value_and_grad_in_parts(
         (gradient,) = backward(cotangent)
         return (jax.tree.map(jnp.add, summed, gradient), state), None
 
-    nothing = jax.tree.map(
-        lambda p: p * 0, params
-    )  # of the parameters, and so varying over devices as they do
+    # of the parameters, and so varying over devices as they do
+    nothing = jax.tree.map(lambda p: p * 0, params)
     (gradient, _), _ = jax.lax.scan(second, (nothing, model_state), (pieces, numbers, cut(wanted)))
     return (loss, (final_state, metrics)), gradient

@@ -170,11 +170,7 @@ def parallelize(
     Raises ValueError for an unknown backend, for another than jit where ``sharded``, and for a batch that does not
     divide.
     """
-    _check_backend(backend, sharded)
-    if backend == "jit":
-        step = _without_axis(step)
-    if sharded:
-        step = _state_stays_sharded(step, mesh)
+    step = _prepared(step, mesh, backend, sharded)
     compiled: dict[Any, Callable[[Any, Any], tuple[Any, Any]]] = {}
 
     def run(state: Any, batch: Any) -> tuple[Any, Any]:
@@ -182,12 +178,7 @@ def parallelize(
         if structure not in compiled:
             compiled[structure] = _compile(step, mesh, backend, batch, donate, sharded)
         _check_divides(batch, mesh)
-        if backend == "pmap":
-            batch = {
-                k: v if k == "shared" else jax.tree.map(lambda x: _split_leading(x, mesh.size), v)
-                for k, v in batch.items()
-            }
-        return compiled[structure](state, batch)
+        return compiled[structure](state, _as_taken(batch, mesh, backend))
 
     return run
 
@@ -205,18 +196,9 @@ def temporary_bytes(
 
     The step is compiled for it as ``parallelize`` compiles it, and not run. state, batch: as of ``parallelize``.
     """
-    _check_backend(backend, sharded)
-    if backend == "jit":
-        step = _without_axis(step)
-    if sharded:
-        step = _state_stays_sharded(step, mesh)
-    if backend == "pmap":
-        batch = {
-            k: v if k == "shared" else jax.tree.map(lambda x: _split_leading(x, mesh.size), v)
-            for k, v in batch.items()
-        }
+    step = _prepared(step, mesh, backend, sharded)
     compiled = _compile(step, mesh, backend, batch, donate=True, sharded=sharded)
-    analysis = compiled.lower(state, batch).compile().memory_analysis()  # type: ignore[attr-defined]
+    analysis = compiled.lower(state, _as_taken(batch, mesh, backend)).compile().memory_analysis()  # type: ignore[attr-defined]
     return int(analysis.temp_size_in_bytes)
 
 
@@ -239,10 +221,7 @@ def scan_steps(
     resident_specs: how the resident arrays lie on the mesh, a prefix of their tree; whole on every device by default,
     and always so with pmap.
     """
-    _check_backend(backend, sharded)
-    inner = _without_axis(step) if backend == "jit" else step
-    if sharded:
-        inner = _state_stays_sharded(inner, mesh)
+    inner = _prepared(step, mesh, backend, sharded)
 
     def many(state: Any, resident: Any, count: jax.Array) -> tuple[Any, Any]:
         shard = None if backend == "jit" else jax.lax.axis_index(AXIS)
@@ -326,6 +305,24 @@ def _compile(
     return jax.jit(
         step, in_shardings=(of_state, placed), out_shardings=(of_state, whole), donate_argnums=donated
     )
+
+
+def _prepared(step: Any, mesh: Mesh, backend: Backend, sharded: bool) -> Any:
+    """The step as a backend takes it; ValueError for a backend that is unknown or keeps no sharded state."""
+    _check_backend(backend, sharded)
+    if backend == "jit":
+        step = _without_axis(step)
+    return _state_stays_sharded(step, mesh) if sharded else step
+
+
+def _as_taken(batch: Any, mesh: Mesh, backend: Backend) -> Any:
+    """The batch as the compiled step takes it: of pmap, with an axis of devices."""
+    if backend != "pmap":
+        return batch
+    return {
+        k: v if k == "shared" else jax.tree.map(lambda x: _split_leading(x, mesh.size), v)
+        for k, v in batch.items()
+    }
 
 
 def _state_stays_sharded(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh) -> Callable[..., Any]:

@@ -1,6 +1,5 @@
 """One run of a suite: trained, measured, and told in a line of the ledger."""
 
-import os
 import platform
 import shutil
 import threading
@@ -30,6 +29,7 @@ from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.suite.curve import Curve
 from imbal_jax.suite.definition import Suite, SuiteAddress, config_of
+from imbal_jax.suite.engines.devices import cores
 from imbal_jax.suite.line import identity
 from imbal_jax.suite.measure import line_of
 
@@ -157,11 +157,6 @@ def hardware() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """How many cores this process may use, on which the order of sums on a processor depends."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_diverged(error: Stopped) -> bool:

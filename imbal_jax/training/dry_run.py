@@ -12,7 +12,7 @@ from imbal_jax.console import duration
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.load import Splits
 from imbal_jax.engine import hosts, parallel
-from imbal_jax.engine.fully_sharded import bytes_a_device, fully_shard
+from imbal_jax.engine.fully_sharded import bytes_a_device
 from imbal_jax.training.program import step_bytes
 from imbal_jax.training.stage import Stage, is_resident, is_spread
 
@@ -31,9 +31,7 @@ def dry_run(
 
     name: of the run. predictions: ``state -> (data -> what is kept of each example)``, as evaluations have it.
     """
-    program, mesh = stage.program, stage.program.mesh
-    place = fully_shard if program.sharded else parallel.replicate
-    state = place(stage.state, mesh)
+    mesh, state = stage.program.mesh, stage.program.place(stage.state)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     evaluations = min(config.train.evaluations, stage.total_steps)
     yield (

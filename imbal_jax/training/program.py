@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from imbal_jax.config import Optim
 from imbal_jax.data.feeding.pipeline import Pipeline, Resident
 from imbal_jax.engine import parallel
+from imbal_jax.engine.fully_sharded import fully_shard
 from imbal_jax.engine.parallel import Backend
 from imbal_jax.engine.state import TrainState
 from imbal_jax.engine.step import TrainStep, make_train_step
@@ -48,12 +49,16 @@ class Program:
     @property
     def resident_specs(self) -> Any:
         """How resident arrays lie on the mesh."""
-        if not getattr(self.pipeline, "spread", False):
+        if not self.pipeline.spread:
             return parallel.WHOLE
         parts: list[Any] = [parallel.WHOLE] * 5
         parts[0] = P(parallel.AXIS)
         parts[1] = P(parallel.AXIS) if self.spread_labels else parallel.WHOLE
         return Resident(*parts)
+
+    def place(self, state: TrainState) -> TrainState:
+        """The state on the devices of the mesh: whole on each, or in parts."""
+        return (fully_shard if self.sharded else parallel.replicate)(state, self.mesh)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimiser over the steps of this training."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +90,7 @@ class FeaturePipeline:
     """
 
     kind: Literal["smote", "smoothed_bootstrap", "originals"]
+    spread: ClassVar[bool] = False  # features are small
 
     def from_device(self, resident: Resident, step: jax.Array, shard: jax.Array | None) -> dict[str, Any]:
         """The batch of ``step``; pure, and the same global batch for any number of shards.

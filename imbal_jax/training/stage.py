@@ -219,7 +219,7 @@ def _have_room(nbytes: int, mesh: Mesh) -> bool:
 def placed(program: Program, source: Source) -> Resident:
     """The arrays of ``source`` on the devices."""
     arrays = Resident(source.images, source.labels, source.plans, source.shared, source.extra)
-    if not getattr(program.pipeline, "spread", False):
+    if not program.pipeline.spread:
         return parallel.place_resident(arrays, program.mesh)
     masks = spreads(source.labels)
     rest = replace(arrays, images=None, labels=None if masks else source.labels)

@@ -83,12 +83,13 @@ class Pipeline:
 
         Pure and jittable; the global batch, perturbations included, is the same for any number of shards.
         """
-        split = self.spread and shard is not None
-        items, partners, places, corners, labels = draw(resident.plans, step, None if split else shard)
+        across = shard if self.spread else None  # of jit the compiler gathers
+        drawn_for = shard if across is None else None
+        items, partners, places, corners, labels = draw(resident.plans, step, drawn_for)
         patches = resident.plans.patches
 
         def own(of_batch: jax.Array) -> jax.Array:
-            return own_rows(of_batch, shard) if split and shard is not None else of_batch
+            return of_batch if across is None else own_rows(of_batch, across)
 
         def take(array: jax.Array, at: jax.Array) -> jax.Array:
             if patches is None or corners is None:
@@ -96,9 +97,7 @@ class Pipeline:
             return cropped(array, Cut(at, corners), patches.size)
 
         def rows(array: jax.Array, items: jax.Array) -> jax.Array:
-            return (
-                gather_rows(array, items, shard, take) if split and shard is not None else take(array, items)
-            )
+            return take(array, items) if across is None else gather_rows(array, items, across, take)
 
         if labels is not None:
             pictures = items.shape[1]

@@ -74,15 +74,18 @@ def fetch_set(address: str, progress: Progress | None = None) -> Path:
         late = [f for f in found if not _is_there(folder, f, known)]
         records = [f for f in late if _holds_records(f)]
         _discard(folder, {f.name for f in found}, keep_index=not records)
-        sums, done = _Sums(folder), len(found) - len(late)
+        done = len(found) - len(late)
+        sums: Mapping[str, str] = {}
         checksums = [f for f in late if f.name == CHECKSUMS]
         others = [f for f in late if f not in records and f not in checksums]
         for part in (checksums, others, records):  # what the later ones are checked by comes first
             with ThreadPoolExecutor(FETCHERS) as pool:
-                for _ in pool.map(lambda f: _fetch(files, f, folder, sums), part):
+                for _ in pool.map(lambda f, sums=sums: _fetch(files, f, folder, sums.get(f.name, "")), part):
                     done += 1
                     if progress is not None:
                         progress(done, len(found))
+            if (folder / CHECKSUMS).is_file():
+                sums = read_json(folder / CHECKSUMS, "copy the set again")
         _count(folder, {f.name for f in records})
     return folder
 
@@ -117,8 +120,8 @@ def _list(address: str) -> tuple[Any, list[Remote]]:
     ]
 
 
-def _fetch(files: Any, remote: Remote, folder: Path, sums: "_Sums") -> None:
-    """Fetch one file and note that it is whole."""
+def _fetch(files: Any, remote: Remote, folder: Path, expected: str) -> None:
+    """Fetch one file and note that it is whole. expected: its checksum; "" where the set has none."""
     place = folder / remote.name
     part = place.with_name(f"{place.name}.part")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,6 @@ def _fetch(files: Any, remote: Remote, folder: Path, sums: "_Sums") -> None:
         raise InputError(
             f"{remote.path} has {remote.size:,} bytes, {part.stat().st_size:,} were fetched: run again to go on"
         )
-    expected = sums.of(remote.name)
     if expected and file_checksum(part) != expected:
         part.unlink()
         raise InputError(
@@ -141,21 +143,6 @@ def _fetch(files: Any, remote: Remote, folder: Path, sums: "_Sums") -> None:
     os.replace(part, place)
     with (folder / ".fetched.jsonl").open("a") as stream:
         stream.write(json.dumps(asdict(remote)) + "\n")
-
-
-class _Sums:
-    """The checksums of the set, read once they are fetched."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / CHECKSUMS
-        self._known: Mapping[str, str] | None = None
-
-    def of(self, name: str) -> str:
-        if name == CHECKSUMS or not self._path.is_file():
-            return ""
-        if self._known is None:
-            self._known = read_json(self._path, "copy the set again")
-        return self._known.get(name, "")
 
 
 def _count(folder: Path, names: set[str]) -> None:
