@@ -39,8 +39,8 @@ class Init:
 class Evaluate:
     """Score the chosen checkpoints of finished runs again, or score them on other images.
 
-    With --deploy.* the calibration and the operating points change. With --data.*, --split or --step the images or
-    the checkpoint are others, and the report goes to OUT. --train.devices is understood too.
+    With --deploy.* the calibration and the operating points change. With --data.*, --episode.*, --split or --step the
+    images, the episodes or the checkpoint are others, and the report goes to OUT. --train.devices is understood too.
     """
 
     # A workdir, WORKDIR/METHOD, or WORKDIR/METHOD/seedN.
@@ -243,9 +243,12 @@ def train(words: list[str]) -> int:
 
 def evaluate(words: list[str]) -> int:
     """``evaluate WORKDIR [--method NAME] [--deploy.points RULE ...]``, or on other images: ``[--data.* ...]``"""
-    changed, own = split_words(words, ("--data.", "--deploy.", "--train.devices"))
+    changed, own = split_words(words, ("--data.", "--episode.", "--deploy.", "--train.devices"))
     options = parse_command(
-        Evaluate, own, name="evaluate", also="--data.*, --deploy.* and --train.devices as for train"
+        Evaluate,
+        own,
+        name="evaluate",
+        also="--data.*, --episode.*, --deploy.* and --train.devices as for train",
     )
     from imbal_jax.config import override
     from imbal_jax.runs.address import find_runs
@@ -264,10 +267,11 @@ def evaluate(words: list[str]) -> int:
     use_all_cores(config.train.batch_size, config.train.devices)
     flags = [word.split("=")[0] for word in changed if word.startswith("--")]
     other = any(flag.startswith("--data.") and flag != PRIORS for flag in flags)
-    if options.split is None and options.step is None and not other:
+    episodes = any(flag.startswith("--episode.") for flag in flags)
+    if options.split is None and options.step is None and not other and not episodes:
         if options.out is not None:
             raise InputError(
-                "--out is for another data set or checkpoint: give --data.*, --split or --step too"
+                "--out is for another data set or checkpoint: give --data.*, --episode.*, --split or --step too"
             )
         from imbal_jax.runs.rescore import rescore
 

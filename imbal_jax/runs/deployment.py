@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.operating_point import OperatingPoint, decide
@@ -82,6 +83,12 @@ class Deployment:
     def task(self) -> Task:
         """What kind of labels the network was trained for; of masks, called at the thresholds."""
         return find_task(self.task_name).deciding_at(self.thresholds)
+
+    def no_images(self) -> Dataset:
+        """A data set without images, of the shape, the type and the classes that the network takes."""
+        none = np.zeros(0, np.int32)
+        images = np.zeros((0, *self.inputs.shape), self.inputs.dtype)
+        return Dataset(images, none, none, self.classes)
 
     @property
     def findings(self) -> tuple[int, ...]:

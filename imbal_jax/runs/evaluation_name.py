@@ -27,13 +27,15 @@ def _place(folder: Path) -> str:
 def evaluation_name(config: Config, part: str, step: int | None, runs: Sequence[str] = ()) -> str:
     """As ``hospital_b-all-1f2e3d4c``, the name of a folder.
 
-    runs: the names of those that are evaluated; none: all of the workdir. The digest is of what decides the images,
-    the absolute path of their folder included, and of the runs: two folders of one name are two evaluations, and so
-    are all runs and one of them, while the same again replaces the first.
+    runs: the names of those that are evaluated; none: all of the workdir. The digest is of what decides the images
+    or episodes, the absolute path of their folder included, and of the runs: two folders of one name are two
+    evaluations, and so are all runs and one of them, while the same again replaces the first.
     """
     data = replace(config.data, deployment_priors=None, workers=0, download=False)
     values = to_json(replace(config, data=data))["data"]
     values["dir"] = _place(data.dir) if data.dir else None
+    if config.episode.ways:
+        values["episode"] = to_json(config)["episode"]
     decides = {**values, "runs": list(runs)} if runs else values
     digest = blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
     plain = re.sub(r"[^\w.-]+", "-", data_name(data)).strip(".-")[:LONGEST] or data.source

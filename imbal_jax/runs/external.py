@@ -59,9 +59,9 @@ def validate(
 ) -> list[RunResult]:
     """Score the ``runs`` on the data set of ``config.data``; print, and write the report to ``out``.
 
-    config: of the runs, with the ``data`` of the other place. runs: finished ones of one workdir. part: of the data
-    set, split as for training, or all of it. step: of the checkpoints, instead of the chosen ones, whose
-    calibration, thresholds and correction they are read with. refit: choose the calibration and the thresholds
+    config: of the runs, with the ``data`` of the other place, or other episodes. runs: finished ones of one workdir.
+    part: of the data set, split as for training, or all of it. step: of the checkpoints, instead of the chosen
+    ones, whose calibration, thresholds and correction they are read with. refit: choose the calibration and the thresholds
     again, as ``config.deploy`` says, on the validation images of the training.
 
     Raises InputError for images or classes that the runs do not know, and as ``data.load.load``.
@@ -81,6 +81,7 @@ def validate(
                 soft_wrap=True,
             )
     splits = hosts.first_then_others(lambda: _load(config, out, part, models[0], console))
+    models = [model.on_episodes(config.episode) for model in models]
     found = [_result(config, model, splits.test, mesh, refit) for model in models]
     results = [result for result in found if result is not None]
     hosts.by_first(
@@ -126,7 +127,7 @@ def check_out(out: Path) -> None:
 
 def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
     tell = partial(say, console)
-    deployment = model.deployment
+    deployment = model.on_episodes(config.episode).deployment
     geometry = deployment.inputs.geometry
     check_asked(config.data, model.config.data, geometry)
     if config.data.label_kind == "auto":
@@ -141,7 +142,10 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         # the run's own images are where it left them
         splits = load(config, model.address.workdir if here == there else out, tell, geometry)
         if replace(here, dir=None) == replace(there, dir=None):
-            claim_splits(model.address.workdir, splits.members)
+            own = splits
+            if config.episode != model.config.episode:
+                own = load(replace(config, episode=model.config.episode), out, lambda _: None, geometry)
+            claim_splits(model.address.workdir, own.members)
         data = getattr(splits, part)
     if not config.episode.ways:
         check_labels(data)

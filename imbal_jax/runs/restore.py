@@ -1,7 +1,7 @@
 """A finished run, restored for use: its network, its calibration, its thresholds; no training data is needed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from imbal_jax.config import Config
+from imbal_jax.config import Config, Episode
 from imbal_jax.data.dataset import Dataset, Images
+from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_steps, label_names
 from imbal_jax.engine import keys
 from imbal_jax.engine.parallel import is_local, replicate
 from imbal_jax.engine.state import TrainState, init_state
@@ -54,6 +55,30 @@ class Deployed:
     def task(self) -> Task:
         """What kind of labels the network was trained for."""
         return self.deployment.task
+
+    def on_episodes(self, episode: Episode) -> "Deployed":
+        """The same variables for episodes of other ways, shots or queries than those of training.
+
+        Raises InputError where the network has variables for the episodes of its training: outputs that are ways, or
+        layers for so many pictures.
+        """
+        if episode == self.config.episode:
+            return self
+        if self.config.task == IN_CONTEXT or not self.config.episode.ways:
+            raise InputError(f"--episode.*: a run of {self.task.name} is scored on the images it has")
+        config = replace(self.config, episode=episode)
+        deployment = replace(self.deployment, classes=label_names(config))
+        network, wanted = build(config, self.method, deployment.no_images())
+        if shapes_of(wanted) != shapes_of(self.variables):
+            then, now = (
+                f"{of.ways} ways of {episode_steps(replace(config, episode=of))} pictures"
+                for of in (self.config.episode, episode)
+            )
+            raise InputError(
+                f"model {config.model.name} was made for episodes of {then} and has other variables for {now}: "
+                "prototypical and matching compare pictures whatever their number"
+            )
+        return replace(self, config=config, deployment=deployment, network=network)
 
     def predict(self, mesh: Mesh, batch_size: int) -> Outputs:
         """``images [N, H, W, C] -> outputs float32 [N, ...]``; of classification probabilities [N, C]."""
@@ -110,6 +135,11 @@ class Deployed:
         return pure(self.variables, images)
 
 
+def shapes_of(variables: Mapping[str, Any]) -> Any:
+    """The tree of ``variables`` and the shape of each, to compare."""
+    return jax.tree.map(np.shape, dict(variables))
+
+
 def restore_deployed(address: RunAddress, mesh: Mesh, step: int | None = None) -> Deployed:
     """The finished run at ``address``, ready for use.
 
@@ -119,13 +149,7 @@ def restore_deployed(address: RunAddress, mesh: Mesh, step: int | None = None) -
     config, method, folder = address.config(), address.definition(), address.folder
     deployment = Deployment.read(folder)
     step = read_result(folder)["best_step"] if step is None else step
-    like = Dataset(
-        np.zeros((0, *deployment.inputs.shape), deployment.inputs.dtype),
-        np.zeros(0, np.int32),
-        np.zeros(0, np.int32),
-        deployment.classes,
-    )
-    network, state = restore_state(config, method, like, folder, mesh, step)
+    network, state = restore_state(config, method, deployment.no_images(), folder, mesh, step)
     variables = jax.device_get(state.evaluation_variables)
     return Deployed(address, config, method, deployment, network, variables, step)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from imbal_jax.engine import keys
+from imbal_jax.errors import InputError
 from imbal_jax.methods import WITH_SUPPORT, Method
 from imbal_jax.models.head import HEADS
 from imbal_jax.models.own import PlainModel
@@ -36,6 +37,8 @@ class Network:
     def init(self, key: jax.Array, inputs: jax.Array) -> dict[str, Any]:
         """The initial variables; those of the model do not depend on the method."""
         variables = dict(self.model.init(key, inputs, train=False))
+        if not variables.get("params"):
+            raise InputError("the model has no parameters to train")
         params = dict(variables["params"])
         loss = self.method.loss_row
         if loss.initial_bias is not None and "bias" in params.get("head", {}):

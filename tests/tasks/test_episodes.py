@@ -14,11 +14,15 @@ from own_process import command
 from rich.console import Console
 
 from imbal_jax import cli
+from imbal_jax.config import Episode
 from imbal_jax.data.dataset import Dataset
 from imbal_jax.data.load import load
+from imbal_jax.engine.parallel import make_mesh
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
+from imbal_jax.runs.address import find_run
 from imbal_jax.runs.outputs import RunOutputs
+from imbal_jax.runs.restore import restore_deployed
 from imbal_jax.tasks import EPISODES, STRING_EPISODES
 from imbal_jax.tasks.episodes import letters
 from imbal_jax.train import fit
@@ -94,6 +98,54 @@ def test_evaluate_scores_new_classes_and_predict_and_export_say_what_is_missing(
         error = capfd.readouterr().err
         assert "episodes" in error
         assert error.count("\n") == 1
+
+
+def test_a_network_that_compares_is_scored_on_episodes_of_other_ways_and_shots(
+    workdir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    work, same, other = str(workdir), tmp_path / "same", tmp_path / "other"
+    assert cli.main(["evaluate", work, "--split", "test", "--episode.ways", "4", "--out", str(same)]) == 0
+    assert rows_of(same) == rows_of(workdir)
+    wider = ["--episode.ways", "3", "--episode.shots", "2", "--episode.queries", "1", "--episode.test", "200"]
+    assert cli.main(["evaluate", work, *wider, "--out", str(other)]) == 0
+    found = np.load(other / "ce.npz")["kept"]
+    assert found.shape == (200, 9, 2)
+    # right by hand: every picture but the six examples, of the class whose two examples point its way
+    config = replace(get_config(), episode=Episode(ways=3, shots=2, queries=1, rotations=True, test=200))
+    test = load(config, workdir).test
+    deployed = restore_deployed(find_run(workdir), make_mesh(1)).on_episodes(config.episode)
+    pictures = test.images.reshape(200, 9, 64) / 255.0
+    statistics = deployed.deployment.inputs.statistics
+    embedding = deployed.variables["params"]["embedding"]
+    z = (pictures - statistics["mean"].item()) / statistics["deviation"].item()
+    z = z @ embedding["kernel"] + embedding["bias"]
+    z /= np.linalg.norm(z, axis=-1, keepdims=True) + 1e-6
+    shown, asked = test.labels[..., 0], test.labels[..., 1]
+    for episode in range(200):
+        for t in np.flatnonzero(asked[episode] >= 0):
+            votes = [
+                np.exp(10 * z[episode, :t][shown[episode, :t] == way] @ z[episode, t]).sum()
+                for way in range(3)
+            ]
+            assert found[episode, t, 0] == (np.argmax(votes) == asked[episode, t])
+    assert rows_of(other)["macro"]["accuracy"] > 0.9
+    capfd.readouterr()
+    folder = tmp_path / "lstm"
+    words = ["--model.name", "episode_lstm", "--train.epochs", "1", "--train.evaluations", "1"]
+    assert cli.main(["train", str(CONFIG), "--workdir", str(folder), *words]) == 0
+    capfd.readouterr()
+    assert cli.main(["evaluate", str(folder), "--episode.ways", "3"]) == 2
+    error = capfd.readouterr().err
+    assert "model episode_lstm was made for episodes of 4 ways of 16 pictures" in error
+    assert error.count("\n") == 1
+
+
+def test_a_network_without_parameters_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model.name", "prototypical", "--model.options.encoder", "pixels"]
+    assert cli.main(["train", str(CONFIG), "--workdir", str(tmp_path), *words]) == 2
+    assert capfd.readouterr().err == "imbal-jax: the model has no parameters to train\n"
 
 
 @pytest.mark.parametrize(
