@@ -61,8 +61,8 @@ def validate(
 
     config: of the runs, with the ``data`` of the other place, or other episodes. runs: finished ones of one workdir.
     part: of the data set, split as for training, or all of it. step: of the checkpoints, instead of the chosen
-    ones, whose calibration, thresholds and correction they are read with. refit: choose the calibration and the thresholds
-    again, as ``config.deploy`` says, on the validation images of the training.
+    ones, whose calibration, thresholds and correction they are read with. refit: choose the calibration and the
+    thresholds again, as ``config.deploy`` says, on the validation images of the training.
 
     Raises InputError for images or classes that the runs do not know, and as ``data.load.load``.
     """
