@@ -118,7 +118,7 @@ def in_context(network: str, bursty: float, zipf: float) -> Config:
         methods=(METHODS["ce"],),
         data=Data(source="omniglot", image_size=20, validation_share=10 / 1623, test_share=20 / 1623),
         episode=Episode(ways=2, shots=4, bursty=bursty, zipf=zipf, validation=500, test=2000),
-        model=Model(name=network, options={"encoder": "conv"}),
+        model=Model(name=network, options={"encoder": "conv", "encoder_width": 16}),
         optim=Optim(learning_rate=3e-4, weight_decay=0.0, clip_norm=0.25, schedule="constant", warmup=0.08),
         train=Train(batch_size=32, evaluations=20, steps_per_dispatch=50),
     )
