@@ -72,12 +72,12 @@ def of_places(step_key: jax.Array, places: jax.Array) -> jax.Array:
 
 
 def numbers_below(key: jax.Array, step: jax.Array, places: jax.Array, limits: jax.Array) -> jax.Array:
-    """int32 [B, n]: for each place in the global batch [B] random numbers 0..limit-1, limits int32 [B, n] of 1 and more.
+    """int32 [B, n]: random numbers of each place in the global batch [B], from 0 to below limits, int32 [B, n], >= 1.
 
-    key: what ``patches`` returns. The numbers are those of ``jax.random.randint`` for the keys ``of_places`` of a step,
-    by a program that compiles in half the time: randint splits a key in two and draws 32 bits from each, which are
-    the high and the low word of 64. Both are folds: of 0 and of 1, and of the place of a number among its n, whose
-    words are combined. So one loop of four folds, the first two of the step and the place, is all there is to hash.
+    key: what ``patches`` returns. The numbers are those of ``jax.random.randint`` for the step's keys ``of_places``,
+    by a program that compiles in half the time. randint splits a key in two and draws 32 bits from each, the high and
+    the low word of 64. Both are folds: of 0 or 1, then of the number's index, the two words of which are combined.
+    Step and place are folded in as well, so that one loop of four folds does all the hashing.
     """
     count, each = limits.shape
     halves, numbers = np.arange(2, dtype=np.uint32)[:, None], np.arange(each, dtype=np.uint32)

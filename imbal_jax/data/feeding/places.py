@@ -79,19 +79,16 @@ def list_places(
         for pool, corners in enumerate(stretch.places(wanted[part], share, rng)):
             found[pool].append(stretch.rows(corners, first=part.start))
             sums[pool] += stretch.shares(corners)
-    listed = [_by_case(np.concatenate(parts), cases) for parts in found]
-    seen = np.array([len(places) for places in listed])
-    for c in range(classes):
-        if share and occurs[:, c].any() and not seen[c]:
-            raise InputError(
-                f"patch.share is {share:g}: no patch of {size} pixels a side holds as much of class {c}; give less"
-            )
-    of_cases = [np.bincount(cases[places[:, 0]], minlength=cases.max() + 1) for places in listed]
-    count = np.stack(of_cases).astype(np.int32)
+    missed = [c for c in range(classes) if occurs[:, c].any() and not any(map(len, found[c]))]
+    if missed:
+        raise InputError(
+            f"patch.share is {share:g}: no patch of {size} pixels a side holds as much of class {missed[0]}; give less"
+        )
+    places, count = _by_case(found, cases)
     start = (np.cumsum(count) - count.ravel()).reshape(count.shape).astype(np.int32)
-    places = np.concatenate(listed) if seen.any() else np.zeros((1, 3), np.int32)
     members = (count[:classes] > 0).T.astype(np.int8)
-    return Pools(Patches(places, start, count, **at), members, sums / np.maximum(seen, 1)[:, None])
+    shares = sums / np.maximum(count.sum(axis=1), 1)[:, None]
+    return Pools(Patches(places, start, count, **at), members, shares)
 
 
 def _wanted(occurs: np.ndarray, cases: np.ndarray, most: int) -> np.ndarray:
@@ -104,20 +101,27 @@ def _wanted(occurs: np.ndarray, cases: np.ndarray, most: int) -> np.ndarray:
     return np.where(occurs, -(-each // np.maximum(1, holding[cases])), 0)
 
 
-def _by_case(places: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """Places [M, 3] in the order of their images' cases, those of a case as they are."""
-    if (np.diff(cases) >= 0).all():
-        return places
-    return places[np.argsort(cases[places[:, 0]], kind="stable")]
+def _by_case(found: list[list[np.ndarray]], cases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of all pools, those of a case together, int32 [M, 3], and how many each has, int32 [P, G].
+
+    found: for each pool the places of its images, in parts, in the images' order.
+    """
+    listed = [np.concatenate(parts) for parts in found]
+    of_cases = [cases[places[:, 0]] for places in listed]
+    if (np.diff(cases) < 0).any():
+        listed = [places[np.argsort(of, kind="stable")] for places, of in zip(listed, of_cases, strict=True)]
+    count = np.stack([np.bincount(of, minlength=cases.max() + 1) for of in of_cases]).astype(np.int32)
+    return np.concatenate(listed), count
 
 
 class _Stretch:
-    """Some masks [n, H, W] or [n, H, W, L]. A pixel, or a patch by its first pixel, is an index into all of theirs."""
+    """Some masks [n, H, W] or [n, H, W, L]; a pixel, or a patch by its first pixel, is an index into all of them."""
 
     def __init__(self, masks: np.ndarray, occurs: np.ndarray, size: int) -> None:
         """occurs: bool [n, C], which mask has a pixel of which class."""
         self._masks, self._size, self._shape = masks, size, masks.shape[:3]
-        self._present = occurs.any(axis=0)
+        self._overlapping = is_overlapping(masks)
+        self._present = [bool(of.any()) for of in occurs.T]
         self._all_known = bool(masks.min(initial=0) >= 0)
         self._counts: dict[tuple[str, int], np.ndarray] = {}
 
@@ -165,12 +169,15 @@ class _Stretch:
     def shares(self, corners: np.ndarray) -> np.ndarray:
         """[C], the share of each class among the known pixels of patches, summed over the patches."""
         sums = np.zeros(len(self._present))
-        for c in np.flatnonzero(self._present).tolist():
+        for c, here in enumerate(self._present):
+            if not here:
+                continue
             held = self._within("held", c)[corners]
             if self._all_known:
                 sums[c] = held.sum(dtype=np.int64) / self._size**2
             else:
-                sums[c] = (held / np.maximum(self._within("known", c)[corners], 1)).sum()
+                known = self._within("known", c if self._overlapping else 0)[corners]
+                sums[c] = (held / np.maximum(known, 1)).sum()
         return sums
 
     def _corners(self, pixels: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -184,9 +191,8 @@ class _Stretch:
 
     def _plane(self, what: str, c: int) -> np.ndarray:
         """bool: whether each pixel is of a class, or known."""
-        overlapping = is_overlapping(self._masks)
-        values = self._masks[..., c] if overlapping else self._masks
-        return np.ravel(values >= 0 if what == "known" else values == (1 if overlapping else c))
+        values = self._masks[..., c] if self._overlapping else self._masks
+        return np.ravel(values >= 0 if what == "known" else values == (1 if self._overlapping else c))
 
     def _within(self, what: str, c: int) -> np.ndarray:
         """How many such pixels a patch holds, by its first pixel. Where the image ends before the patch, nothing."""
@@ -202,15 +208,15 @@ def _run_sums(values: np.ndarray, count: int, step: int) -> np.ndarray:
 
     Of runs of 1, 2, 4, ... values: as many additions of arrays as count has binary digits, at the most twice.
     """
-    found, done, run = None, 0, 1
+    found, done, run = np.zeros_like(values), 0, 1
     while True:
         if count & run:
-            found = values if found is None else _shifted_sum(found, values, done * step)
+            found = _shifted_sum(found, values, done * step)
             done += run
-        run *= 2
-        if run > count:
+        if done == count:
             return found
-        values = _shifted_sum(values, values, run // 2 * step)
+        values = _shifted_sum(values, values, run * step)
+        run *= 2
 
 
 def _shifted_sum(first: np.ndarray, second: np.ndarray, by: int) -> np.ndarray:
