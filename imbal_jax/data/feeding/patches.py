@@ -2,8 +2,7 @@
 
 A pool is a class; its items are the cases (patients) that have it, so that every batch holds its quota of each class
 and within a class every case is drawn once before any is drawn twice. Where in the case: one of a capped list of
-places, chosen by the step and the place in the batch. A place was found by choosing a pixel of the class and then
-where in the patch that pixel lies, so that the object is not always in its middle.
+places (``feeding.places``), chosen by the step and the place in the batch.
 """
 
 from typing import Any, NamedTuple

@@ -1,8 +1,8 @@
 """Places of patches: where in masked images a patch of a class may lie, listed once before training.
 
-A place is found by choosing a pixel of the class, and then where in the patch that pixel lies. The masks are read a
-stretch at a time. Of a stretch there are, for each class, its pixels and how many of them a patch holds at any place;
-what remains for each image is to draw, in the order of the images and their classes.
+A place is found by choosing a pixel of the class and then where in the patch that pixel lies, so that the object is
+not always in its middle. The masks are read a stretch at a time: the pixels of each class, and how many of them every
+patch holds, are found for a stretch at once. What remains for each image is to draw, in the order of images and classes.
 """
 
 from typing import Any, NamedTuple
@@ -82,7 +82,8 @@ def list_places(
     missed = [c for c in range(classes) if occurs[:, c].any() and not any(map(len, found[c]))]
     if missed:
         raise InputError(
-            f"patch.share is {share:g}: no patch of {size} pixels a side holds as much of class {missed[0]}; give less"
+            f"patch.share is {share:g}: no patch of {size} pixels a side holds as much of class {missed[0]}; "
+            "give less"
         )
     places, count = _by_case(found, cases)
     start = (np.cumsum(count) - count.ravel()).reshape(count.shape).astype(np.int32)
