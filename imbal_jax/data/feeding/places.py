@@ -1,8 +1,8 @@
 """Places of patches: where in masked images a patch of a class may lie, listed once before training.
 
 A place is found by choosing a pixel of the class and then where in the patch that pixel lies, so that the object is
-not always in its middle. The masks are read a stretch at a time: the pixels of each class, and how many of them every
-patch holds, are found for a stretch at once. What remains for each image is to draw, in the order of images and classes.
+not always in its middle. The masks are read a stretch at a time: the pixels of each class, and how many every patch
+holds, are found for a stretch at once. What remains for each image is to draw, in the order of images and classes.
 """
 
 from typing import Any, NamedTuple
