@@ -228,13 +228,15 @@ def printed(title: str, found: dict[str, Any]) -> None:
         parts = ", ".join(f"{part.replace('_', ' ')} {seconds:.3f}" for part, seconds in way["parts"].items())
         print(
             f"  {name:12s} first batch {way['first_batch_seconds']:.3f} s ({parts}), of a processor "
-            f"{way['first_batch_processor_seconds']:.3f} s; {way['batches_a_second']:.0f} batches a second"
+            f"{way['first_batch_processor_seconds']:.3f} s; {way['batches_a_second']:.0f} batches a second, "
+            f"{way['batches_a_processor_second']:.0f} of a processor"
         )
     for name, of in found["ratios"].items():
         print(
             f"  {name}: first batch {of['first_batch_seconds']:.2f} x the time, "
             f"{of['first_batch_processor_seconds']:.2f} x that of a processor; "
-            f"batches a second {of['batches_a_second']:.1f} x"
+            f"batches a second {of['batches_a_second']:.1f} x, "
+            f"of a processor {of['batches_a_processor_second']:.1f} x"
         )
     print(f"  ours is ahead of transform after {found['batches_until_ahead_of_transform']} batches")
 

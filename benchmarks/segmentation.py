@@ -259,7 +259,7 @@ def tiles() -> dict[str, Any]:
     return {"tiles_a_second": count / seconds, "seconds_an_image_of_999x960": seconds / 2}
 
 
-def batches_beside_monai(folder: Path | None, repeats: int = 5) -> dict[str, Any]:
+def batches_beside_monai(folder: Path | None, repeats: int = 3) -> dict[str, Any]:
     """The first batch of patches and those after it beside MONAI (``first_batch``), on spots and on real outlines."""
     from environment import environment
     from first_batch import compare, printed
@@ -271,7 +271,7 @@ def batches_beside_monai(folder: Path | None, repeats: int = 5) -> dict[str, Any
         from imbal_jax.config import Data
         from imbal_jax.data.read import read
 
-        data, _ = read(Data(source="skin_lesions", image_size=96), folder, lambda text: None)
+        data, _ = read(Data(source="skin_lesions", dir=folder, image_size=96), folder, lambda text: None)
         found["skin_lesions"] = compare(np.asarray(data.images), data.labels, data.groups, 64, repeats)
         printed("skin_lesions", found["skin_lesions"])
     return {"batches_beside_monai": {**found, "environment": environment()}}
