@@ -1,12 +1,14 @@
 """Seconds until the first batch of patches, and batches a second afterwards, beside MONAI; run by segmentation.py.
 
 Every way runs in a process of its own, in turn; the arrays (uint8 images, int8 masks) are decoded and lie in memory
-before the clock starts, the packages are imported and the backend is up. Images and masks are cut together.
+before the clock starts, the packages are imported and the backend is up. Images and masks are cut together. PyTorch
+has one thread, as in a worker of its DataLoader: a second one only waits on arrays of this size.
 
 ours          list_places, make_plan, arrays put on the device, the program traced and compiled, its first batch.
 ours, again   the same command a second time: the compiled program comes from JAX's cache on disk, which keeps by
               default what took a second to compile, here everything. The library does not set the cache.
-transform     RandCropByPosNegLabeld alone on the arrays: it prepares nothing, and searches the mask at each crop.
+transform     RandCropByPosNegLabel alone, image and mask as one tensor: it prepares nothing, and searches the mask at
+              each crop.
 prepared      MONAI's pipeline for speed: CacheDataset of FgBgToIndicesd and RandCropByPosNegLabeld with the indices,
               DataLoader in the process. Until its first batch the cache is filled.
 """
@@ -104,33 +106,52 @@ def ours() -> Callable[..., tuple[NextBatch, Seconds]]:
 
 
 def transform() -> Callable[..., tuple[NextBatch, Seconds]]:
-    from monai.data import list_data_collate
+    import torch
+    from monai.transforms import RandCropByPosNegLabel
+
+    torch.set_num_threads(1)
 
     def prepare(
         images: np.ndarray, masks: np.ndarray, groups: np.ndarray, size: int
     ) -> tuple[NextBatch, Seconds]:
-        crop, rng = positive_and_negative(size), np.random.default_rng(0)
+        crop = RandCropByPosNegLabel((size, size), pos=1, neg=1, num_samples=1)
+        rng = np.random.default_rng(0)
 
-        def batch() -> Any:
-            places = rng.integers(0, len(images), BATCH)
-            return list_data_collate([crop(case(images[place], masks[place])) for place in places])
+        def one(place: int) -> Any:
+            image, mask = torch.from_numpy(images[place]).movedim(-1, 0), torch.from_numpy(masks[place][None])
+            return crop(torch.cat([image.float(), mask.float()]), label=mask)[0]
 
-        return batch, {}
+        return lambda: torch.stack([one(place) for place in rng.integers(0, len(images), BATCH)]), {}
 
     return prepare
 
 
 def prepared() -> Callable[..., tuple[NextBatch, Seconds]]:
+    import torch
     from monai.data import CacheDataset, DataLoader
-    from monai.transforms import Compose, FgBgToIndicesd
+    from monai.transforms import Compose, FgBgToIndicesd, RandCropByPosNegLabeld
+
+    torch.set_num_threads(1)
 
     def prepare(
         images: np.ndarray, masks: np.ndarray, groups: np.ndarray, size: int
     ) -> tuple[NextBatch, Seconds]:
         begun = time.perf_counter()
-        cases = [case(image, mask) for image, mask in zip(images, masks, strict=True)]
-        indices = {"fg_indices_key": "mask_fg_indices", "bg_indices_key": "mask_bg_indices"}
-        steps = Compose([FgBgToIndicesd("mask"), positive_and_negative(size, **indices)])
+        cases = [
+            {"image": np.moveaxis(image, -1, 0), "mask": mask[None]}
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        crop = RandCropByPosNegLabeld(
+            ["image", "mask"],
+            label_key="mask",
+            spatial_size=(size, size),
+            pos=1,
+            neg=1,
+            num_samples=1,
+            fg_indices_key="mask_fg_indices",
+            bg_indices_key="mask_bg_indices",
+        )
+        steps = Compose([FgBgToIndicesd("mask"), crop])
         data = CacheDataset(cases, steps, num_workers=os.cpu_count(), progress=False)
         loader = DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=0)
 
@@ -142,19 +163,6 @@ def prepared() -> Callable[..., tuple[NextBatch, Seconds]]:
         return lambda: next(batches), {"filling_the_cache": time.perf_counter() - begun}
 
     return prepare
-
-
-def case(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
-    """The same memory, channels first, as MONAI takes it."""
-    return {"image": np.moveaxis(image, -1, 0), "mask": mask[None]}
-
-
-def positive_and_negative(size: int, **indices: str) -> Any:
-    """As many patches around a pixel of the foreground as of the background."""
-    from monai.transforms import RandCropByPosNegLabeld
-
-    keys = ("image", "mask")
-    return RandCropByPosNegLabeld(keys, "mask", (size, size), pos=1, neg=1, num_samples=1, **indices)
 
 
 WAYS = {"ours": ours, "transform": transform, "prepared": prepared}
