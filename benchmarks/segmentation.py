@@ -2,16 +2,18 @@
 
     python benchmarks/segmentation.py losses --data skin_lesions --data.dir DIR [--seeds 3] [--runs DIR]
     python benchmarks/segmentation.py losses --data phantom_lesions [--seeds 3] [--runs DIR]
-    python benchmarks/segmentation.py speed
+    python benchmarks/segmentation.py speed [--data.dir DIR] [--only batches]
 
 losses: eight losses, each with several seeds on one split at 64 pixels. Dice by case on test, at the threshold that
 validation chose; the difference of each loss to cross-entropy is taken case by case, averaged over the seeds, with an
 interval (95 %) from resampling the cases. skin_lesions: the outlines of HAM10000, a fifth of the pixels.
 phantom_lesions: 0.07 % of the pixels; unlearned: Dice on validation fell below a tenth of its best.
 The same command goes on where it was stopped; results/segmentation_DATA.json.
-speed: a step on patches of the plan beside a step on plain crops of the same size; tiles a second; the batches beside
-those of MONAI's RandCropByPosNegLabel; whole steps, from cutting patches to updated parameters, beside MONAI's
-BasicUNet of as many parameters (0.4 % more) in PyTorch; paired, in one run; results/segmentation_speed.json.
+speed: a step on patches of the plan beside a step on plain crops of the same size; tiles a second; the first batch
+and the batches a second beside MONAI's RandCropByPosNegLabel, alone and prepared (first_batch.py), on 40 images and,
+where DIR is given, on the 8,625 outlines of HAM10000; whole steps, from cutting patches to updated parameters, beside
+MONAI's BasicUNet of as many parameters (0.4 % more) in PyTorch; paired, in one run; results/segmentation_speed.json,
+of which --only replaces a part.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument("--data.dir", dest="dir", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float)
+    parser.add_argument("--only", nargs="+", choices=("steps", "tiles", "batches", "whole_steps"))
     parser.add_argument("--runs", type=Path, default=Path("workdirs/segmentation"))
     options = parser.parse_args()
     from imbal_jax.cli import use_all_cores
@@ -53,7 +57,7 @@ def main() -> None:
     if options.what == "losses":
         losses(options)
     else:
-        speed()
+        speed(options)
 
 
 # Losses
@@ -168,17 +172,20 @@ def masked_images() -> tuple[np.ndarray, np.ndarray]:
     return images, ((rows - at[:, 0]) ** 2 + (columns - at[:, 1]) ** 2 <= 60).astype(np.int8)
 
 
-def speed() -> None:
+def speed(options: argparse.Namespace) -> None:
     from environment import environment
 
-    content = {
-        **steps(),
-        **tiles(),
-        **batches_beside_monai(),
-        **steps_beside_monai(),
-        "environment": environment(),
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "steps": steps,
+        "tiles": tiles,
+        "batches": lambda: batches_beside_monai(options.dir),
+        "whole_steps": steps_beside_monai,
     }
-    write("segmentation_speed.json", content)
+    name = "segmentation_speed.json"
+    content = json.loads((RESULTS / name).read_text()) if options.only else {"environment": environment()}
+    for part in options.only or parts:
+        content |= parts[part]()
+    write(name, content)
 
 
 def programs(composition: str, depth: int = 3) -> Any:
@@ -252,58 +259,22 @@ def tiles() -> dict[str, Any]:
     return {"tiles_a_second": count / seconds, "seconds_an_image_of_999x960": seconds / 2}
 
 
-def batches_beside_monai(count: int = 40) -> dict[str, Any]:
-    """Batches of patches a second, and seconds to the first, beside MONAI's transform on the same arrays.
-
-    Ours to the first batch: listing the places of the classes, and compiling.
-    """
-    import jax
-
-    from imbal_jax.data.feeding.patches import cropped, cut, list_places
-    from imbal_jax.sampling import make_plan
+def batches_beside_monai(folder: Path | None, repeats: int = 3) -> dict[str, Any]:
+    """The first batch of patches and those after it beside MONAI (``first_batch``), on spots and on real outlines."""
+    from environment import environment
+    from first_batch import compare, printed
 
     images, masks = masked_images()
-    listing: list[float] = []
+    found = {"spots": compare(images, masks, np.arange(IMAGES), PATCH, repeats)}
+    printed("spots", found["spots"])
+    if folder is not None:
+        from imbal_jax.config import Data
+        from imbal_jax.data.read import read
 
-    def ours() -> tuple[float, float]:
-        begun = time.perf_counter()
-        pools = list_places(masks, np.arange(IMAGES), 2, PATCH)
-        listing.append(time.perf_counter() - begun)
-        plan = make_plan(pools.members, BATCH, "balanced")
-        resident = jax.device_put((images, masks, pools.patches, plan))
-
-        @jax.jit
-        def batch(resident: Any, step: Any) -> Any:
-            images, masks, patches, plan = resident
-            at = cut(patches, plan, step, None, by_image=False)
-            return cropped(images, at, PATCH), cropped(masks, at, PATCH)
-
-        jax.block_until_ready(batch(resident, np.uint32(0)))
-        first = time.perf_counter() - begun
-        begun = time.perf_counter()
-        for step in range(1, count + 1):
-            jax.block_until_ready(batch(resident, np.uint32(step)))
-        return first, count / (time.perf_counter() - begun)
-
-    def monais() -> tuple[float, float]:
-        begun = time.perf_counter()
-        batch = monai_batches(images, masks)
-        batch()
-        first = time.perf_counter() - begun
-        begun = time.perf_counter()
-        for _ in range(count):
-            batch()
-        return first, count / (time.perf_counter() - begun)
-
-    found = {name: [of() for _ in range(3)] for name, of in (("ours", ours), ("monai", monais))}
-    first = {name: statistics.median(f for f, _ in of) for name, of in found.items()}
-    rate = {name: statistics.median(r for _, r in of) for name, of in found.items()}
-    listed = statistics.median(listing)
-    print(
-        f"first batch {first['ours']:.2f} s (listing {listed:.3f} s, then compiling), MONAI {first['monai']:.3f} s; "
-        f"batches a second {rate['ours']:.0f}, MONAI {rate['monai']:.0f}: {rate['ours'] / rate['monai']:.2f}"
-    )
-    return {"first_batch_seconds": first, "listing_seconds": listed, "batches_a_second": rate}
+        data, _ = read(Data(source="skin_lesions", dir=folder, image_size=96), folder, lambda text: None)
+        found["skin_lesions"] = compare(np.asarray(data.images), data.labels, data.groups, 64, repeats)
+        printed("skin_lesions", found["skin_lesions"])
+    return {"batches_beside_monai": {**found, "environment": environment()}}
 
 
 def monai_batches(images: np.ndarray, masks: np.ndarray) -> Any:

@@ -98,9 +98,9 @@ def mask_dtype(num_classes: int) -> np.dtype:
     return np.dtype(np.int8 if num_classes <= 127 else np.int16)
 
 
-def stretches(labels: np.ndarray) -> Iterator[slice]:
-    """Images that are looked at together, so that what is computed of masks stays small."""
-    step = max(1, _STRETCH // max(1, math.prod(labels.shape[1:])))
+def stretches(labels: np.ndarray, pixels: int = _STRETCH) -> Iterator[slice]:
+    """Images that are looked at together, so that what is computed of masks stays small: of so many pixels."""
+    step = max(1, pixels // max(1, math.prod(labels.shape[1:])))
     return (slice(start, start + step) for start in range(0, len(labels), step))
 
 
@@ -130,9 +130,12 @@ def image_labels(labels: np.ndarray, num_classes: int) -> np.ndarray:
     if not is_mask(labels):
         return labels
     found = np.zeros((len(labels), num_classes), np.int8)
-    for image, mask in enumerate(labels):
-        counts = np.bincount(mask.ravel().astype(np.int32) + 1, minlength=num_classes + 1)
-        found[image] = counts[1 : num_classes + 1] > 0
+    for part in stretches(labels):
+        masks = labels[part]
+        masks = masks.reshape(len(masks), math.prod(masks.shape[1:]))
+        if masks.size:
+            for c in range(max(0, int(masks.min())), min(num_classes - 1, int(masks.max())) + 1):
+                found[part, c] = (masks == c).any(axis=1)
     return found
 
 

@@ -36,7 +36,7 @@ def permuted(
     def walk(state: Walk) -> Walk:
         *here, walking = state
         # A loop, because XLA on CPU slows down once six double rounds are fused in one kernel.
-        there = lax.fori_loop(0, DOUBLE_ROUNDS, double_round, tuple(here), unroll=2)
+        there = lax.fori_loop(0, DOUBLE_ROUNDS, double_round, tuple(here))
         left, right = (jnp.where(walking, new, old) for new, old in zip(there, here, strict=True))
         return left, right, left * b + right >= size
 

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -117,13 +116,13 @@ def make_plan(
     slots = [arrange(quota, stages.stream_size) for quota in stages.quotas]
     side = np.ceil(np.sqrt(np.maximum(sizes, 1))).astype(np.int64)
     return Plan(
-        order=jnp.asarray(order, jnp.int32),
+        order=_placed(order, np.int32),
         pool_offset=_words(np.cumsum(sizes) - sizes),
         pool_size=_words(sizes),
         pool_grid=_words(np.stack([side, -(-np.maximum(sizes, 1) // side)], axis=1)),
         pool_key=_words(state[:2].T),
         layout=None if layout is None else _words(layout),
-        counts=jnp.asarray(stages.counts, jnp.int32),
+        counts=_placed(stages.counts, np.int32),
         stage_start=_words(stages.starts),
         stream_size=_words(stages.stream_size),
         start=_words(stage_positions(stages.starts, stages.quotas, stages.stream_size)),
@@ -212,4 +211,9 @@ def _stages(
 
 
 def _words(array: np.ndarray) -> jax.Array:
-    return jnp.asarray(np.asarray(array).astype(np.uint32))
+    return _placed(array, np.uint32)
+
+
+def _placed(array: np.ndarray, dtype: type[np.integer[Any]]) -> jax.Array:
+    # jnp.asarray would compile a program for every shape that it has not seen: a tenth of a second in all
+    return jax.device_put(np.asarray(array).astype(dtype))

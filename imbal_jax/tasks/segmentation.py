@@ -12,7 +12,7 @@ import numpy as np
 from imbal_jax import losses, priors
 from imbal_jax.config import Patch
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.feeding.patches import Pools, list_places
+from imbal_jax.data.feeding.places import Pools, list_places
 from imbal_jax.data.labels import occurrence
 from imbal_jax.engine import keys
 from imbal_jax.engine.step import Batch, Objective

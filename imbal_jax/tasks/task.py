@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from imbal_jax.config import Config, Data, Patch
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.feeding.patches import Pools
 from imbal_jax.data.feeding.pipeline import perturb_images
 from imbal_jax.data.feeding.pixel_statistics import pixel_statistics
+from imbal_jax.data.feeding.places import Pools
 from imbal_jax.decisions.calibration import LogitScaling
 from imbal_jax.decisions.criterion import Criterion
 from imbal_jax.engine.step import Objective

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from imbal_jax.data.feeding.patches import Pools, cropped, cropped_on_host, cut, list_places
+from imbal_jax.data.feeding.patches import cropped, cropped_on_host, cut
+from imbal_jax.data.feeding.places import Pools, list_places
 from imbal_jax.data.feeding.plans import Plans, draw
 from imbal_jax.data.feeding.stream import HostBatches
 from imbal_jax.errors import InputError
