@@ -13,7 +13,8 @@ def relu(x: Array) -> Array:
 
     XLA's CPU backend repeats an element-wise operation of one large operand in every operation that reads it. Along
     the shortcuts of a residual network each block would thus compute all blocks before it again, in both passes. A
-    selection has two large operands, so its result is kept, and the derivative reads it. On GPU and TPU nothing changes.
+    selection has two large operands, so its result is kept, and the derivative reads it. On GPU and TPU
+    nothing changes.
     """
     return _selected(x) if jax.default_backend() == "cpu" else nn.relu(x)
 
