@@ -1,13 +1,15 @@
 """ResNet-32 training on the CPU: ours beside PyTorch, in one run.
 
-    python benchmarks/resnet32_pytorch.py [--repeats 9] [--steps 2]
+    python benchmarks/resnet32_pytorch.py [--repeats 9] [--steps 2] [--only ours pytorch] [--threads N]
 
 One step: forward, backward, SGD with momentum 0.9 and weight decay; batch 128, 32x32x3, BatchNorm
-over all 128 images, float32. Four ways, alternating, so that whatever else the machine does hits
-all of them: XLA's own convolution, ours, ours on two XLA CPU devices (half the batch each, BatchNorm
-synchronised), PyTorch eager channels_last with as many threads as cores. Medians over the repeats,
-and the median of the ratio to PyTorch within a repeat, go to benchmarks/results/resnet32_pytorch.json.
-`cpu_ms_per_image` is processor time (all threads): it says how much of the machine each way was given.
+over all 128 images, float32. Ways that alternate, so that whatever else the machine does hits all of
+them: XLA's own convolution, ours, ours with the rectifier of flax, ours with one step a dispatch, ours on
+two XLA CPU devices (half the batch each, BatchNorm synchronised), PyTorch eager channels_last. The steps of
+a repeat are one dispatch, as in training (`--train.steps-per-dispatch`). Medians over the repeats, and the
+median of the ratio to PyTorch within a repeat, go to benchmarks/results/resnet32_pytorch.json.
+`cpu_ms_per_image` is processor time (all threads), and `cpu_speed_to_pytorch` the ratio by it: with one core
+(`taskset -c 0 ... --threads 1`) it hardly depends on what else runs.
 Run it on an idle machine: where other programs take the cores, PyTorch's OpenMP threads wait for each
 other spinning, which shows as processor time and makes its images/s look far worse than they are.
 `hardware.load` in the result tells (it should be near the number of cores).
@@ -24,6 +26,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +37,7 @@ import numpy as np
 import optax
 import torch
 from environment import processor as processor_name
+from flax import linen as nn
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -42,7 +46,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from imbal_jax.models import resnet, resnet32
 
-BATCH, CLASSES, THREADS = 128, 10, os.cpu_count() or 1
+BATCH, CLASSES = 128, 10
 RESULT = Path(__file__).parent / "results" / "resnet32_pytorch.json"
 
 Step = Callable[[], float]
@@ -55,8 +59,8 @@ def random_batch() -> tuple[np.ndarray, np.ndarray]:
     return images, random.integers(0, CLASSES, BATCH).astype(np.int32)
 
 
-def jax_step(devices: int) -> Step:
-    """A compiled training step on so many devices; a call runs it, waits, and returns the loss."""
+def jax_step(devices: int, steps: int = 1) -> Step:
+    """So many compiled training steps on so many devices; a call runs them, waits, and returns the last loss."""
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     model = resnet32(num_outputs=CLASSES, norm="batch", axis_name="data")
     optimizer = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.1, momentum=0.9))
@@ -80,15 +84,22 @@ def jax_step(devices: int) -> Step:
         updates, momentum = optimizer.update(gradient, momentum, params)
         return (optax.apply_updates(params, updates), statistics, momentum), loss
 
+    def many(state: Any, images: jax.Array, labels: jax.Array, count: jax.Array) -> tuple[Any, jax.Array]:
+        def next_step(_: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+            return step(carry[0], images, labels)
+
+        return lax.fori_loop(0, count, next_step, (state, np.float32(0)))
+
     # check_vma=False: the gradient of each device is its own, and the psum above adds them.
     sharded = jax.shard_map(
-        step, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=(P(), P()), check_vma=False
+        many, mesh=mesh, in_specs=(P(), P("data"), P("data"), P()), out_specs=(P(), P()), check_vma=False
     )
-    compiled = jax.jit(sharded, donate_argnums=0).lower(state, images, labels).compile()
+    count = np.int32(steps)
+    compiled = jax.jit(sharded, donate_argnums=0).lower(state, images, labels, count).compile()
     holder = [state]
 
     def run() -> float:
-        holder[0], loss = compiled(holder[0], images, labels)
+        holder[0], loss = compiled(holder[0], images, labels, count)
         return float(loss)
 
     return run
@@ -112,9 +123,9 @@ class TorchBlock(torch.nn.Module):
         return torch.relu(y + x)
 
 
-def torch_step() -> Step:
+def torch_step(threads: int) -> Step:
     """The same training step in PyTorch eager, channels_last; returns the loss."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     layers = [torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(16), torch.nn.ReLU()]
     width = 16
@@ -139,28 +150,48 @@ def torch_step() -> Step:
     return run
 
 
+def compiled_ways(options: argparse.Namespace) -> dict[str, tuple[Step, int]]:
+    """Each way by its name: what to call, and how often for the steps of a repeat."""
+    makers: dict[str, Callable[[], tuple[Step, int]]] = {
+        "xla": lambda: (jax_step(1, options.steps), 1),
+        "ours_flax_relu": lambda: (jax_step(1, options.steps), 1),
+        "ours": lambda: (jax_step(1, options.steps), 1),
+        "ours_step_by_step": lambda: (jax_step(1), options.steps),
+        "ours_two_devices": lambda: (jax_step(2, options.steps), 1),
+        "pytorch": lambda: (torch_step(options.threads), options.steps),
+    }
+    replaced = {
+        "xla": ("conv_general_dilated", lax.conv_general_dilated),
+        "ours_flax_relu": ("relu", nn.relu),
+    }
+    ways = {}
+    for name in options.only or makers:
+        with mock.patch.object(resnet, *replaced[name]) if name in replaced else nullcontext():
+            ways[name] = makers[name]()
+    return ways
+
+
 def main() -> None:
     """Compile, alternate, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--steps", type=int, default=2, help="steps timed together in one repeat")
+    parser.add_argument("--only", nargs="*", help="of the ways, and pytorch among them; default: all")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch")
     options = parser.parse_args()
 
-    with mock.patch.object(resnet, "conv_general_dilated", lax.conv_general_dilated):
-        ways = {"xla": jax_step(1)}
-    ways |= {"ours": jax_step(1), "ours_two_devices": jax_step(2), "pytorch": torch_step()}
-
-    first_losses = {name: step() for name, step in ways.items()}
+    ways = compiled_ways(options)
+    first_losses = {name: [step() for _ in range(calls)][-1] for name, (step, calls) in ways.items()}
     ours = [loss for name, loss in first_losses.items() if name != "pytorch"]
-    np.testing.assert_allclose(ours, ours[0], rtol=1e-4, err_msg="the three JAX steps must agree")
+    np.testing.assert_allclose(ours, ours[0], rtol=1e-4, err_msg="the JAX steps must agree")
 
     speed: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.repeats):
-        for name, step in ways.items():
+        for name, (step, calls) in ways.items():
             step()
             wall, processor = time.perf_counter(), time.process_time()
-            for _ in range(options.steps):
+            for _ in range(calls):
                 step()
             images = BATCH * options.steps
             speed[name].append(images / (time.perf_counter() - wall))
@@ -177,6 +208,11 @@ def main() -> None:
             name: round(median(a / b for a, b in zip(values, speed["pytorch"], strict=True)), 2)
             for name, values in speed.items()
         },
+        "cpu_speed_to_pytorch": {
+            name: round(median(b / a for a, b in zip(values, cpu["pytorch"], strict=True)), 3)
+            for name, values in cpu.items()
+        },
+        "threads": options.threads,
         "hardware": {"processor": processor_name(), "cores": os.cpu_count(), "load": os.getloadavg()},
         "versions": {
             "python": platform.python_version(),
@@ -190,6 +226,7 @@ def main() -> None:
             f"{name:18s} {result['images_per_s'][name]:7.1f} images/s"
             f"  {result['ratio_to_pytorch'][name]:5.2f} x PyTorch"
             f"  {result['cpu_ms_per_image'][name]:6.2f} CPU ms/image"
+            f"  {result['cpu_speed_to_pytorch'][name]:5.2f} x PyTorch"
         )
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -288,8 +288,8 @@ class Train:
     devices: int | None = None
     # How steps run on several devices; the results are the same.
     backend: Literal["shard_map", "pmap", "jit"] = "shard_map"
-    # FSDP: parameters, optimiser state and averages are spread over the devices, for networks that do not fit on one.
-    # Needs --train.backend jit. The results are the same.
+    # FSDP: parameters, optimiser state and averages are spread over the devices of all processes, for networks that
+    # do not train on one. Needs --train.backend jit. The results are the same.
     shard_parameters: bool = False
     # Between two evaluations the state is saved as often as this; 0 is never. A run that is stopped by
     # SIGTERM or SIGUSR1 saves at once.

@@ -5,6 +5,8 @@ optimiser state and averages are cut along one axis each, gathered where a layer
 to the part that a device updates. The compiler inserts the communication, from the shardings alone (backend jit).
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -37,8 +39,36 @@ def sharding_of(leaf: Any, mesh: Mesh) -> NamedSharding:
 
 
 def fully_shard(tree: Any, mesh: Mesh) -> Any:
-    """``tree`` with every array in parts, or whole where it is small or no axis divides."""
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding_of(leaf, mesh)), tree)
+    """``tree`` with every array in parts, or whole where it is small or no axis divides.
+
+    Where several processes share the mesh, each gives the same values and keeps the parts of its own devices.
+    """
+    return jax.tree.map(lambda leaf: _placed(leaf, sharding_of(leaf, mesh)), tree)
+
+
+def _placed(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if sharding.is_fully_addressable or getattr(leaf, "sharding", None) == sharding:
+        return jax.device_put(leaf, sharding)
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _placed(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, sharding, lambda part: values[part])
+
+
+def whole_on_host(array: Any) -> np.ndarray:
+    """All of an array. Where parts of it lie on devices of other processes, these have to call this as well."""
+    placing = getattr(array, "sharding", None)
+    if isinstance(placing, NamedSharding) and not (
+        placing.is_fully_addressable or placing.is_fully_replicated
+    ):
+        array = _gather(placing.mesh)(array)
+    return np.asarray(array)
+
+
+@lru_cache(maxsize=4)
+def _gather(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, P()))
 
 
 def kept_sharded(tree: Any, mesh: Mesh) -> Any:

@@ -242,6 +242,8 @@ def scan_steps(
 
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, state)[1])
         state, sums = jax.lax.fori_loop(0, count, body, (state, zeros))
+        if sharded:  # else the compiler chooses for small arrays, and compiles again for what it chose
+            state = kept_sharded(state, mesh)
         taken = jnp.where(count == sums["skipped"], jnp.nan, count - sums["skipped"])  # no step: no mean
         return state, {name: value if name == "skipped" else value / taken for name, value in sums.items()}
 

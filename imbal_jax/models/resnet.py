@@ -12,6 +12,7 @@ from imbal_jax.models.convolution import conv_general_dilated
 from imbal_jax.models.dropout import Dropout
 from imbal_jax.models.head import HEADS, Head, Outputs, outputs_of
 from imbal_jax.models.normalization import Norm, normalization
+from imbal_jax.models.rectifier import relu
 
 Stem = Literal["conv", "imagenet", "space_to_depth"]
 Shortcut = Literal["identity", "projection", "pooled"]
@@ -102,7 +103,7 @@ class ResNet(nn.Module):
             x = conv(self.width, (3, 3), padding=1, name="stem")(space_to_depth(x, self.patch))
         else:
             raise InputError(f"stem {self.stem!r} of a ResNet: 'conv', 'imagenet' or 'space_to_depth'")
-        x = nn.relu(norm(name="stem_norm")(x, train))
+        x = relu(norm(name="stem_norm")(x, train))
         if self.stem == "imagenet":
             if self.sliced_pool:
                 x = sliced_max_pool(x)
@@ -141,10 +142,10 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         y = self.conv(self.width, (3, 3), strides=self.stride, padding=1, name="conv0")(x)
-        y = nn.relu(self.norm(name="norm0")(y, train))
+        y = relu(self.norm(name="norm0")(y, train))
         y = self.conv(self.width, (3, 3), padding=1, name="conv1")(y)
         y = self.norm(scale_init=nn.initializers.zeros, name="norm1")(y, train)
-        return nn.relu(
+        return relu(
             y + Skip(self.width, self.stride, self.shortcut, self.conv, self.norm, name="skip")(x, train)
         )
 
@@ -161,13 +162,13 @@ class BottleneckBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         y = self.conv(self.width, (1, 1), name="conv0")(x)
-        y = nn.relu(self.norm(name="norm0")(y, train))
+        y = relu(self.norm(name="norm0")(y, train))
         y = self.conv(self.width, (3, 3), strides=self.stride, padding=1, name="conv1")(y)
-        y = nn.relu(self.norm(name="norm1")(y, train))
+        y = relu(self.norm(name="norm1")(y, train))
         y = self.conv(4 * self.width, (1, 1), name="conv2")(y)
         y = self.norm(scale_init=nn.initializers.zeros, name="norm2")(y, train)
         skip = Skip(4 * self.width, self.stride, self.shortcut, self.conv, self.norm, name="skip")
-        return nn.relu(y + skip(x, train))
+        return relu(y + skip(x, train))
 
 
 class Skip(nn.Module):

@@ -240,8 +240,6 @@ def make_mesh(config: Config) -> Mesh:
     if hosts.count() > 1:
         if config.train.backend == "pmap":
             raise InputError("train.backend is pmap, which is for one process: take shard_map or jit")
-        if config.train.shard_parameters:
-            raise InputError("train.shard-parameters is for the devices of one process: leave it out")
         if mesh.size != jax.device_count():
             raise InputError(
                 f"train.devices is {mesh.size}, and {hosts.count()} processes have {jax.device_count()}: leave it out"

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from imbal_jax.engine import hosts
+from imbal_jax.engine.fully_sharded import whole_on_host
 from imbal_jax.engine.state import TrainState
 from imbal_jax.errors import InputError, Stopped
 from imbal_jax.files import DamagedError, read_json, write_json
@@ -254,10 +255,10 @@ def _plain(state: TrainState) -> dict[str, Any]:
 
 
 def digest(state: TrainState) -> str:
-    """A checksum over all arrays of the state except the random key."""
+    """A checksum over all arrays of the state except the random key, however they lie on devices and processes."""
     total = hashlib.blake2b(digest_size=16)
     for leaf in jax.tree.leaves(_plain(state)):
-        array = np.asarray(leaf)
+        array = whole_on_host(leaf)
         total.update(f"{array.shape}{array.dtype}".encode())
         total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()

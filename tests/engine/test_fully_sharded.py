@@ -92,10 +92,15 @@ def test_the_compiled_step_gathers_parameters_and_holds_no_whole_state() -> None
         return resident
 
     many = scan_steps(step, batch_of, mesh, "jit", sharded=True)
-    parts, metrics = many(fully_shard(state, mesh), replicate(data, mesh), 4)
+    begins = fully_shard(state, mesh)
+    before = jax.tree.map(lambda leaf: leaf.sharding, begins)
+    parts, metrics = many(begins, replicate(data, mesh), 4)
     assert int(parts.step) == 4
     assert np.isfinite(metrics["loss"])
     assert parts.params["Dense_1"]["kernel"].sharding.spec == P(None, "data")
+    for (name, leaf), sharding in zip(jax.tree.leaves_with_path(parts), jax.tree.leaves(before), strict=True):
+        # small arrays too, or the next dispatch would be compiled again
+        assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim), name
 
 
 def test_another_backend_is_refused() -> None:
