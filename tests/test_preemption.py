@@ -58,9 +58,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed_by_kills(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """6,000 steps with two evaluations, so that most of what a kill leaves was saved between them."""
+    """3,000 steps with two evaluations, so that most of what a kill leaves was saved between them."""
     options = Train(
-        epochs=6000 * 64 / 76,
+        epochs=3000 * 64 / 76,
         batch_size=64,
         evaluations=2,
         steps_per_dispatch=8,
@@ -107,6 +107,11 @@ def check_same_bits(one: Path, other: Path) -> None:
 
 def checkpoints(workdir: Path) -> list[int]:
     return sorted(int(path.name) for path in (workdir / CHECKPOINTS).glob("*") if path.name.isdecimal())
+
+
+def unfinished(workdir: Path) -> list[str]:
+    """What is being saved, or what a killed save has left."""
+    return [path.name for path in (workdir / CHECKPOINTS).glob("*") if "tmp" in path.name]
 
 
 def written_at(path: Path) -> float:
@@ -181,6 +186,7 @@ def test_no_kill_loses_more_than_save_minutes_or_leaves_a_folder_that_does_not_l
     status, said = ended(begin(config, workdir, processes))
     assert status == 0, said
     assert f"Resumed at step {reached}." in said or not reached
+    assert unfinished(workdir) == []
     check_same_bits(workdir, whole)
 
 
@@ -193,7 +199,7 @@ def test_sigterm_at_bad_moments_leaves_a_run_that_goes_on(
 
     def now() -> bool:
         if moment == "saving":
-            return any("tmp" in path.name for path in (run / "checkpoints").glob("*"))
+            return bool(unfinished(tmp_path))
         if moment == "report":
             return (run / "result.json").is_file()
         return bool(checkpoints(tmp_path))
@@ -213,7 +219,7 @@ def test_sigterm_at_bad_moments_leaves_a_run_that_goes_on(
         )
     else:
         assert said.count("stopped by SIGTERM at step") == 1
-        assert not [path for path in (run / "checkpoints").iterdir() if "tmp" in path.name]
+        assert unfinished(tmp_path) == []
     status, said = ended(begin(undisturbed / "c.py", tmp_path, processes))
     assert status == 0, said
     assert ("finished before" if moment == "report" else "Resumed at step") in said
