@@ -65,8 +65,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, processes: int) -> Pat
 
 @pytest.fixture(scope="module")
 def undisturbed_by_kills(tmp_path_factory: pytest.TempPathFactory, processes: int) -> Path:
-    """Two evaluations in minutes, so that most of what a kill leaves was saved between them. Two processes take longer
-    for a step."""
+    """Two evaluations, so that most of what a kill leaves was saved between them; a step of two takes longer."""
     options = Train(
         epochs=3000 // processes * 64 / 76,
         batch_size=64,
