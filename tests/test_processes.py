@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +182,27 @@ def test_a_mistake_is_one_line_and_the_launcher_ends_with_its_status(pictures: P
 def test_what_cannot_be_launched_is_named(words: list[str], said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         processes.launch(words)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_process_that_fails_ends_one_that_waits_for_it_for_ever(
+    failing: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one does that was killed before it had joined the others."""
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.5)
+    running = [
+        subprocess.Popen([sys.executable, "-c", text])
+        for text in sorted(("import time; time.sleep(600)", "raise SystemExit(3)"), reverse=failing == 0)
+    ]
+    try:
+        assert processes._together(running) == 3
+        assert running[1 - failing].poll() is None
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    said = f"process {failing} has ended with status 3; process {1 - failing}, which may have waited for it"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
