@@ -182,7 +182,7 @@ def test_no_kill_loses_more_than_save_minutes_or_leaves_a_folder_that_does_not_l
         assert reached >= max(evaluations(workdir)[:-1], default=0), (
             "the evaluation before the last was saved"
         )
-        if newest(workdir / METRICS) > reached:
+        if began < math.inf and newest(workdir / METRICS) > reached:
             saved = written_at(workdir / CHECKPOINTS / str(reached))
             lost.append(written_at(workdir / METRICS) - max(saved, began))
     print(
