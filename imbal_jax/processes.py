@@ -131,7 +131,7 @@ def _whole(name: str, text: str | None, least: int) -> int | None:
 
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-GRACE_SECONDS = 60.0
+GRACE_SECONDS = 50.0
 """How long processes whose neighbour has failed take to say why and end, before they are killed."""
 
 
@@ -199,10 +199,19 @@ def _own_gpus(process: int, count: int) -> dict[str, str]:
 def _together(running: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait for all; once one has failed, for the others no longer than ``GRACE_SECONDS``."""
     failed, until = 0, math.inf
-    while any(process.poll() is None for process in running) and time.monotonic() < until:
-        failed = failed or next((process.returncode for process in running if process.returncode), 0)
+    while True:
+        statuses = [process.poll() for process in running]  # of all, also behind one that still runs
+        failed = failed or next(filter(None, statuses), 0)
+        if None not in statuses or time.monotonic() >= until:
+            break
         if failed and until == math.inf:
             until = time.monotonic() + GRACE_SECONDS
         time.sleep(0.1)
-    failed = failed or next((process.returncode for process in running if process.returncode), 0)
+    if None in statuses:
+        print(
+            f"imbal-jax: process {statuses.index(failed)} has ended with status {failed}; process "
+            f"{statuses.index(None)}, which may have waited for it, did not end within {GRACE_SECONDS:g} seconds "
+            "and is killed",
+            file=sys.stderr,
+        )
     return 128 - failed if failed < 0 else failed

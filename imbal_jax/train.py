@@ -201,6 +201,7 @@ def train_run(job: Job, method: Method) -> RunResult | None:
 
     with Checkpoints(folder / "checkpoints", partial(say, job.console)) as checkpoints:
         # Resume
+        checkpoints.delete_unfinished()
         state = checkpoints.restore(state) or state
         start = int(state.step)
         clock = Clock(folder, fresh=start == 0)

@@ -85,3 +85,29 @@ def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         original(*arguments, found=counted, **rest)
 
     monkeypatch.setattr(run_module, "read_files", read_files)
+
+
+HELD_AFTER = 4
+
+# The command line, which takes so many results and then waits for a signal: on no machine is it done before one comes
+HELD = f"""
+import sys, time
+from imbal_jax import cli
+from imbal_jax.data.ingest import ingest
+
+original = ingest.read_files
+
+def read_files(*arguments, found, **rest):
+    answers = []
+
+    def held(*answer):
+        found(*answer)
+        answers.append(answer)
+        while len(answers) == {HELD_AFTER}:
+            time.sleep(0.01)
+
+    original(*arguments, found=held, **rest)
+
+ingest.read_files = read_files
+sys.exit(cli.main())
+"""

@@ -7,87 +7,38 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
-from made_once import made_once
-from small_runs import COMMAND, QUIET, WHOLE, StopHere, small, stopped_after, write_pictures, written
+from process_runs import METRICS, check_same_run, config_of, pictures_of_processes, run_by_two
+from small_runs import COMMAND, QUIET, written
 from two_processes import as_two, begun_as_two, ended, environment, wait_for_lines
 
 from imbal_jax import processes, train
-from imbal_jax.config import Config, Train
 from imbal_jax.errors import InputError
 from imbal_jax.methods import METHODS
 
 pytestmark = pytest.mark.skipif(not COMMAND.is_file(), reason="imbal-jax is not installed here")
-OPTIONS = Train(epochs=WHOLE, batch_size=8, evaluations=3, steps_per_dispatch=4)
-METRICS = Path("stratified", "seed0", "metrics.jsonl")
-
-
-def config(pictures: Path, **changes: object) -> Config:
-    return small(pictures, train=replace(OPTIONS, **changes))
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "pictures_of_processes", write_pictures)
+    return pictures_of_processes(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def by_two(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workdir ``w`` of a run of two processes, with its config and what they printed; nobody may change it."""
-
-    def run(folder: Path) -> None:
-        first, second = as_two("train", written(config(pictures), folder / "c.py"), "--workdir", folder / "w")
-        (folder / "said.json").write_text(json.dumps([first.out, second.out]))
-
-    return made_once(tmp_path_factory, "by_two", run)
-
-
-def parameters(run: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Of each checkpoint of a run, the parameters by their names."""
-    found = {}
-    for path in sorted((run / "checkpoints").glob("[0-9]*")):
-        reader = ocp.PyTreeCheckpointer()
-        stored = reader.metadata(path / "state").item_metadata.tree
-        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
-        state = reader.restore(path / "state", restore_args=plain)
-        leaves = jax.tree_util.tree_flatten_with_path(state["params"])[0]
-        found[path.name] = {jax.tree_util.keystr(name): leaf for name, leaf in leaves}
-    return found
-
-
-def check_same_run(one: Path, other: Path) -> None:
-    """Parameters equal to 1e-5, scores to 1e-5, and every count of cases and calls to the bit."""
-    first, second = parameters(one), parameters(other)
-    assert first.keys() == second.keys() != set()
-    for step, leaves in first.items():
-        for name, leaf in leaves.items():
-            np.testing.assert_allclose(leaf, second[step][name], atol=1e-5, err_msg=f"{step} {name}")
-    with np.load(one / "test_scores.npz") as left, np.load(other / "test_scores.npz") as right:
-        for name in ("labels", "groups", "digests", "validation_labels", "mean", "deviation"):
-            np.testing.assert_array_equal(left[name], right[name])
-        for name in ("outputs", "validation_outputs", "scores"):
-            np.testing.assert_allclose(left[name], right[name], atol=1e-5)
-            calls = [np.bincount(scores[name].argmax(axis=1), minlength=2) for scores in (left, right)]
-            np.testing.assert_array_equal(*calls)
-    results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
-    assert results[0]["best_step"] == results[1]["best_step"]
-    points = [json.loads((run / "deployment.json").read_text())["points"] for run in (one, other)]
-    for here, there in zip(*points, strict=True):
-        np.testing.assert_allclose(here["sensitivity"], there["sensitivity"])
-        np.testing.assert_allclose(here["threshold"], there["threshold"], atol=1e-4)
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_by_two(tmp_path_factory)
 
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_two_processes_train_as_one(by_two: Path, pictures: Path, tmp_path: Path, devices: int) -> None:
     alone = tmp_path / "alone"
-    train.fit(config(pictures, devices=devices), alone, console=QUIET)
+    train.fit(config_of(pictures, devices=devices), alone, console=QUIET)
     check_same_run(by_two / "w" / "stratified" / "seed0", alone / "stratified" / "seed0")
 
 
@@ -182,7 +133,7 @@ def test_sigterm_to_one_process_stops_both_at_one_step_and_streamed_training_goe
     pictures: Path, tmp_path: Path
 ) -> None:
     """With a second stage, of which both processes read the first."""
-    asked = replace(config(pictures, resident=False), methods=(METHODS["crt"],))
+    asked = replace(config_of(pictures, resident=False), methods=(METHODS["crt"],))
     path, workdir = written(asked, tmp_path / "c.py"), tmp_path / "w"
     pair = begun_as_two("train", path, "--workdir", workdir)
     wait_for_lines(workdir / "ce" / "seed0" / "metrics.jsonl", 2, pair)
@@ -200,7 +151,7 @@ def test_sigterm_to_one_process_stops_both_at_one_step_and_streamed_training_goe
 
 
 def test_a_mistake_is_one_line_and_the_launcher_ends_with_its_status(pictures: Path, tmp_path: Path) -> None:
-    path = written(config(pictures), tmp_path / "c.py")
+    path = written(config_of(pictures), tmp_path / "c.py")
     words = ["launch", "--processes", "2", "--", "train", path, "--workdir", tmp_path / "w"]
     done = subprocess.run(
         [*map(str, (COMMAND, *words)), "--data.dir", "/nowhere"],
@@ -231,6 +182,27 @@ def test_a_mistake_is_one_line_and_the_launcher_ends_with_its_status(pictures: P
 def test_what_cannot_be_launched_is_named(words: list[str], said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         processes.launch(words)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_process_that_fails_ends_one_that_waits_for_it_for_ever(
+    failing: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one does that was killed before it had joined the others."""
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.5)
+    running = [
+        subprocess.Popen([sys.executable, "-c", text])
+        for text in sorted(("import time; time.sleep(600)", "raise SystemExit(3)"), reverse=failing == 0)
+    ]
+    try:
+        assert processes._together(running) == 3
+        assert running[1 - failing].poll() is None
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    said = f"process {failing} has ended with status 3; process {1 - failing}, which may have waited for it"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -279,48 +251,3 @@ def test_other_words_are_left_to_the_command_and_help_starts_nothing() -> None:
     assert processes.join(["c.py", "--workdir", "w"]) == ["c.py", "--workdir", "w"]
     assert processes.join(["--help", "--distributed"]) == ["--help"]
     assert processes.count() == 1
-
-
-def stop_at_the_second_evaluation(asked: Config, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of this process that leaves the checkpoint of its first evaluation."""
-    with monkeypatch.context() as patched:
-        stopped_after(1, patched)
-        with pytest.raises(StopHere):
-            train.fit(asked, workdir, console=QUIET)
-
-
-def test_a_run_of_one_process_goes_on_in_two(
-    by_two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Saved on one device, resumed on two processes of two."""
-    stop_at_the_second_evaluation(config(pictures, devices=1), tmp_path, monkeypatch)
-    first, _ = as_two("train", by_two / "c.py", "--workdir", tmp_path)
-    assert "Resumed at step 20." in first.out
-    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
-
-
-@pytest.mark.slow
-def test_a_run_of_two_processes_goes_on_in_one(by_two: Path, pictures: Path, tmp_path: Path) -> None:
-    pair = begun_as_two("train", by_two / "c.py", "--workdir", tmp_path)
-    wait_for_lines(tmp_path / METRICS, 8, pair)
-    pair[0].send_signal(signal.SIGTERM)
-    assert [process.status for process in ended(pair)] == [143, 143]
-    train.fit(config(pictures, devices=1), tmp_path, console=QUIET)
-    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("resident", [True, False])
-@pytest.mark.parametrize(("saved", "resumed"), [(1, 2), (1, 4), (2, 1), (2, 4), (4, 1), (4, 2)])
-def test_a_run_goes_on_with_another_number_of_devices(
-    by_two: Path,
-    pictures: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    saved: int,
-    resumed: int,
-    resident: bool,
-) -> None:
-    stop_at_the_second_evaluation(config(pictures, devices=saved, resident=resident), tmp_path, monkeypatch)
-    train.fit(config(pictures, devices=resumed, resident=resident), tmp_path, console=QUIET)
-    check_same_run(tmp_path / "stratified" / "seed0", by_two / "w" / "stratified" / "seed0")

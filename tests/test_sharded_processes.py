@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from made_once import made_once
-from same_run import check_same_run, parameters
+from process_runs import check_same_run, parameters
 from small_runs import COMMAND, QUIET, WHOLE, small, write_pictures, written
 from two_processes import environment
 

@@ -30,13 +30,15 @@ def environment(devices: int = 2) -> dict[str, str]:
     return {**os.environ, **gloo, "XLA_FLAGS": f"{flags} {flag}={devices}"}
 
 
-def begun_as_two(*words: object, command: tuple[object, ...] = (COMMAND,)) -> list[subprocess.Popen[str]]:
-    """``imbal-jax WORDS`` as processes 0 and 1 of 2."""
+def begun_as_two(
+    *words: object, command: tuple[object, ...] = (COMMAND,), devices: int = 2
+) -> list[subprocess.Popen[str]]:
+    """``imbal-jax WORDS`` as processes 0 and 1 of 2. devices: of each."""
     place = ("--coordinator", f"localhost:{free_port()}", "--processes", "2", "--process")
     return [
         subprocess.Popen(
             [*map(str, (*command, *words, *place)), str(process)],
-            env=environment(),
+            env=environment(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -55,9 +57,9 @@ def ended(processes: list[subprocess.Popen[str]], seconds: float = 240) -> list[
     return [Ended(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
-def as_two(*words: object) -> list[Ended]:
-    """``imbal-jax WORDS`` as two processes, to their good end."""
-    both = ended(begun_as_two(*words))
+def as_two(*words: object, devices: int = 2) -> list[Ended]:
+    """``imbal-jax WORDS`` as two processes, to their good end. devices: of each."""
+    both = ended(begun_as_two(*words, devices=devices))
     assert [process.status for process in both] == [0, 0], both[0].err + both[1].err
     return both
 

@@ -42,6 +42,7 @@ from imbal_jax.runs.run_report import made_title, print_results, write_run_repor
 from imbal_jax.runs.run_result import ScoredImages, result_of
 from imbal_jax.runs.scoring import given_priors
 from imbal_jax.training.build import make_mesh
+from imbal_jax.training.inference import applied
 
 Part = Literal["all", "train", "validation", "test"]
 PARTS = ("all", *SPLITS)
@@ -240,7 +241,7 @@ def _result(config: Config, model: Deployed, test: Dataset, mesh: Mesh, refit: b
             outputs=outputs,
             own_scores=own_scores(model.method, scored, outputs),
             step=model.step,
-            restored=lambda: (model.network.apply, model.variables),
+            restored=lambda: (applied(model.network), model.variables),
             prevalence=None if target is None else tuple(target.tolist()),
         ),
     )

@@ -27,6 +27,7 @@ from imbal_jax.runs.deployment_choice import deploy
 from imbal_jax.runs.outputs import RESULT, SCORES, RunOutputs
 from imbal_jax.runs.restore import restore_deployed, restore_state
 from imbal_jax.runs.saliency import saliency_maps
+from imbal_jax.training.inference import applied
 from imbal_jax.training.tracking import read_history
 from imbal_jax.transforms.augment import intensities
 
@@ -50,7 +51,7 @@ def deploy_run(
     @cache  # read when the first map is asked for
     def restored() -> tuple[ApplyFn, Mapping[str, Any]]:
         network, state = restore_state(config, method, splits.train, folder, mesh, scored.best_step)
-        return network.apply, jax.device_get(state.evaluation_variables)
+        return applied(network), jax.device_get(state.evaluation_variables)
 
     def predict(images: np.ndarray) -> np.ndarray:
         address = RunAddress(folder.parent.parent, method.name, config.seed)
@@ -104,10 +105,12 @@ def result_of(
     """The result of a run on the images of ``scored``. own: what it left of its own test and validation."""
 
     def maps(indices: np.ndarray, cls: int) -> np.ndarray:
-        pixels = intensities(jnp.asarray(test.images[indices]))
         mean, deviation = (jnp.asarray(v) for v in deployment.inputs.statistics.values())
-        inputs = np.asarray(standardize(pixels, mean, deviation))
-        return saliency_maps(*scored.restored(), inputs, cls, task=task)
+        # one by one: each number of images would be compiled by itself
+        pixels = [intensities(jnp.asarray(image)) for image in test.images[indices]]
+        inputs = np.stack([standardize(each, mean, deviation) for each in pixels])
+        # own.task: with thresholds of its own, each run would be compiled by itself
+        return saliency_maps(*scored.restored(), inputs, cls, task=own.task)
 
     test, task = scored.images, own.task.deciding_at(deployment.thresholds)
     result = RunResult(

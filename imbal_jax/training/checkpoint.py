@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,6 +94,21 @@ class Checkpoints:
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"cannot write checkpoints under {self.folder}: {_reason(error)}")
+
+    def delete_unfinished(self) -> None:
+        """Delete what saves that were killed have left: Orbax deletes it only before it saves the same step again.
+
+        For the run that holds the workdir: what another one is writing looks the same.
+        """
+
+        def delete() -> None:
+            try:
+                for path in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+                    shutil.rmtree(path)
+            except OSError as error:
+                raise self._unwritable(error) from error
+
+        hosts.by_first(delete)
 
     def __enter__(self) -> "Checkpoints":
         return self

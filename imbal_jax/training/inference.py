@@ -156,6 +156,12 @@ def evaluator(
     )
 
 
+@lru_cache(maxsize=16)
+def applied(network: Network | SecondStageNetwork) -> ApplyFn:
+    """``network.apply``, the same function for equal networks: what is compiled for one serves all."""
+    return network.apply
+
+
 def tiles_of(patch: Patch) -> Tiles | None:
     """The tiles by which whole images are predicted where patches were trained on."""
     return Tiles(patch.size, patch.overlap) if patch.size else None

@@ -1,13 +1,20 @@
+from dataclasses import replace
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 from scipy.special import softmax
+from small_runs import BRIEF, QUIET, small, write_pictures
 
 from imbal_jax.engine.step import linen_apply
+from imbal_jax.methods import METHODS
+from imbal_jax.runs import saliency
 from imbal_jax.runs.saliency import saliency_maps
 from imbal_jax.tasks import MANY_LABELS
+from imbal_jax.train import fit
 
 SIDE, CHANNELS, CLASSES = 8, 2, 3
 
@@ -134,3 +141,13 @@ def test_wrong_arguments_are_named(
     arguments = {"inputs": images, "cls": 0} | changes
     with pytest.raises(ValueError, match=message):
         saliency_maps(linear, {"kernel": kernel}, **arguments)
+
+
+def test_runs_of_equal_networks_share_what_is_compiled_for_their_maps(tmp_path: Path) -> None:
+    asked = small(write_pictures(tmp_path / "pictures"), methods=(METHODS["ce"], METHODS["stratified"]))
+    asked = replace(asked, train=replace(asked.train, epochs=BRIEF, evaluations=1))
+    before = saliency._map._cache_size()
+    first, second = fit(asked, tmp_path / "w", console=QUIET)
+    maps = [result.saliency(np.arange(3), 1) for result in (first, second)]
+    assert saliency._map._cache_size() - before <= 1, "none where another test has filled the cache"
+    assert not np.allclose(*maps)

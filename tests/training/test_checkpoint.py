@@ -235,3 +235,13 @@ def test_a_full_disk_is_reported_and_the_earlier_checkpoint_stays_whole(tmp_path
         checkpoints.save(state(20), 0.9)
         assert checkpoints.steps() == [10, 20]
         np.testing.assert_array_equal(checkpoints.restore(state(0)).params["dense"]["kernel"], 20.0)
+
+
+def test_what_a_killed_save_left_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    saved(tmp_path, [0.5, 0.6])
+    (tmp_path / "notes.txt").write_text("mine")
+    shutil.copytree(tmp_path / "20", tmp_path / "30.orbax-checkpoint-tmp")
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.delete_unfinished()
+        assert int(checkpoints.restore(state(0)).step) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "20", "notes.txt"]

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from hospitals import (
+    HELD,
+    HELD_AFTER,
     IMAGES,
     PATIENTS,
     SIZE,
@@ -346,35 +348,31 @@ def test_a_file_that_changed_since_is_read_again(hospital: Path, monkeypatch: py
 @pytest.mark.parametrize(("signal_", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_a_killed_process_goes_on_where_it_was(hospital: Path, signal_: int, status: int) -> None:
     key = hospital.parent / "k"
-    run(hospital, "whole", key_file=key, size=512)
-    words = [str(hospital), "--labels", "labels.csv", "--out", str(hospital.parent / "out"), "--size", "512"]
-    command = [
-        sys.executable,
-        "-m",
-        "imbal_jax.cli",
-        "ingest",
-        *words,
-        "--workers",
-        "1",
-        "--key-file",
-        str(key),
-    ]
+    run(hospital, "whole", key_file=key)
+    given = {
+        "labels": "labels.csv",
+        "out": hospital.parent / "out",
+        "size": SIZE,
+        "workers": 2,
+        "key-file": key,
+    }
+    words = [word for name, value in given.items() for word in (f"--{name}", value)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD, "ingest", *map(str, (hospital, *words))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     partial = hospital.parent / "out.partial"
-    for _ in range(10):  # on a loaded machine the signal may come when all is done
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while process.poll() is None and len(read_in(partial)) < 4:
-            time.sleep(0.002)
-        process.send_signal(signal_)
-        _, error = process.communicate(timeout=60)
-        if process.returncode != 0:
-            break
-        shutil.rmtree(hospital.parent / "out")
+    while process.poll() is None and len(read_in(partial)) < HELD_AFTER:
+        time.sleep(0.002)
+    process.send_signal(signal_)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == status, error
     assert error.count("\n") == (0 if signal_ == signal.SIGKILL else 1), error
-    before = set(read_in(partial))
-    assert len(before) >= 4
+    assert HELD_AFTER <= len(set(read_in(partial))) < IMAGES
     assert not (hospital.parent / "out").exists()
-    run(hospital, "out", key_file=key, size=512)
+    run(hospital, "out", key_file=key)
     assert contents(hospital.parent / "out") == contents(hospital.parent / "whole")
 
 

@@ -1,11 +1,43 @@
-"""Whether two runs are the same, to rounding."""
+"""The small run that two processes of two devices are compared by, and how two runs are compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
+from made_once import made_once
+from small_runs import WHOLE, small, write_pictures, written
+from two_processes import as_two
+
+from imbal_jax.config import Config, Train
+
+OPTIONS = Train(epochs=WHOLE, batch_size=8, evaluations=3, steps_per_dispatch=4)
+RUN = Path("stratified", "seed0")
+METRICS = RUN / "metrics.jsonl"
+
+
+def config_of(pictures: Path, **changes: object) -> Config:
+    """The config of the run, on all devices that there are. changes: of ``Train``."""
+    return small(pictures, train=replace(OPTIONS, **changes))
+
+
+def pictures_of_processes(factory: pytest.TempPathFactory) -> Path:
+    return made_once(factory, "pictures_of_processes", write_pictures)
+
+
+def run_by_two(factory: pytest.TempPathFactory) -> Path:
+    """The workdir ``w`` of the run by two processes, with its config and what they printed; nobody may change it."""
+    pictures = pictures_of_processes(factory)
+
+    def run(folder: Path) -> None:
+        path = written(config_of(pictures), folder / "c.py")
+        first, second = as_two("train", path, "--workdir", folder / "w")
+        (folder / "said.json").write_text(json.dumps([first.out, second.out]))
+
+    return made_once(factory, "by_two", run)
 
 
 def parameters(run: Path) -> dict[str, dict[str, np.ndarray]]:
