@@ -176,7 +176,7 @@ def run(cell: Cell, seed: int, options: argparse.Namespace) -> None:
         "episodes": round(options.scale * cell.episodes),
         "rows": result.table,
         "tested": {
-            f"{ways} ways, {shots} shots": tested(config, workdir, ways, shots) for ways, shots in cell.tested
+            f"{ways}-way {shots}-shot": tested(config, workdir, ways, shots) for ways, shots in cell.tested
         },
         "step": result.best_step,
         "seconds": round(result.seconds, 1),

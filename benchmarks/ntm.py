@@ -203,7 +203,7 @@ def curves(options: argparse.Namespace) -> None:
     mpl.rcParams.update({"svg.hashsalt": "ntm", "font.size": 9})
     lines = read(LINES)
     tasks = [task for task in MODELS if any(line["task"] == task for line in lines)]
-    figure = Figure(figsize=(3.1 * len(tasks), 3.0), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(tasks), 3.6), layout="constrained")
     for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks))), tasks, strict=True):
         longest = {
             model: max((x["sequences"] for x in lines if (x["task"], x["model"]) == (task, model)), default=0)
@@ -231,7 +231,7 @@ def curves(options: argparse.Namespace) -> None:
         )
         if task != "ngrams":
             axes.set_yscale("log")
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     figure.savefig(options.out, metadata={"Date": None})

@@ -89,7 +89,8 @@ def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 HELD_AFTER = 4
 
-# The command line, which takes so many results and then waits for a signal: on no machine is it done before one comes
+# The command line, which takes so many results, says so, and waits for a signal: on no machine is it done before one
+# comes, and none comes while it starts a process, where Python may lose it
 HELD = f"""
 import sys, time
 from imbal_jax import cli
@@ -103,6 +104,8 @@ def read_files(*arguments, found, **rest):
     def held(*answer):
         found(*answer)
         answers.append(answer)
+        if len(answers) == {HELD_AFTER}:
+            print("held", flush=True)
         while len(answers) == {HELD_AFTER}:
             time.sleep(0.01)
 

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -359,13 +358,14 @@ def test_a_killed_process_goes_on_where_it_was(hospital: Path, signal_: int, sta
     words = [word for name, value in given.items() for word in (f"--{name}", value)]
     process = subprocess.Popen(
         [sys.executable, "-c", HELD, "ingest", *map(str, (hospital, *words))],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     partial = hospital.parent / "out.partial"
-    while process.poll() is None and len(read_in(partial)) < HELD_AFTER:
-        time.sleep(0.002)
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) and line != "held\n":
+        pass
     process.send_signal(signal_)
     _, error = process.communicate(timeout=60)
     assert process.returncode == status, error
