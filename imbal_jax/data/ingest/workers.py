@@ -4,10 +4,11 @@ import errno
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,25 @@ def serve(tasks: Connection, job: Job, journal: Path) -> None:
                 return
 
 
+@contextmanager
+def interrupted_after() -> Iterator[None]:
+    """An interruption (SIGINT) that comes meanwhile takes effect at the end; in the main thread, to which they come.
+
+    Amid the start of a process it would leave that half started, with a traceback of its own, or be lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *given: came.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if came and callable(before):
+        before(*came[0])
+
+
 class Worker:
     """One process and its unfinished tasks; the first is the one in progress."""
 
@@ -63,7 +83,8 @@ class Worker:
             context.set_forkserver_preload(["imbal_jax.data.ingest.workers"])
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, job, journal), daemon=True)
-        self.process.start()
+        with interrupted_after():
+            self.process.start()
         theirs.close()
         self.given: deque[Task] = deque()
         self.since = time.monotonic()

@@ -1,6 +1,9 @@
 """A file that takes its reader down, or never lets go of it, costs that file and nothing else."""
 
 import multiprocessing
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from trapped_folder import Trapped
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.ingest.journal import Place, Read, Segment, frames, segments
 from imbal_jax.data.ingest.reading import Job, Task
-from imbal_jax.data.ingest.workers import read_files
+from imbal_jax.data.ingest.workers import interrupted_after, read_files
 from imbal_jax.data.pseudonyms import open_key
 from imbal_jax.errors import Stopped
 
@@ -93,3 +96,37 @@ def test_a_frame_that_was_changed_ends_what_a_segment_tells(folder: Path, tmp_pa
     data[-1] ^= 1
     path.write_bytes(data)
     assert [read.file for read, _ in frames(path)] == ["0", "1"]
+
+
+def test_an_interruption_amid_the_start_of_a_process_comes_after_it() -> None:
+    done, before = [], signal.getsignal(signal.SIGINT)
+
+    def start() -> None:
+        with interrupted_after():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.extend(range(1000))
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done == list(range(1000))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interruption_that_is_ignored_stays_so_and_other_threads_are_left_alone() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupted_after():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    entered = []
+
+    def enter() -> None:
+        with interrupted_after():
+            entered.append(True)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [True]
