@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_once import made_once
+from process_runs import METRICS, RUN
 from small_runs import COMMAND, small, write_pictures, written
 from two_processes import environment
 
@@ -23,8 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not COMMAND.is_file(), reason="imbal-jax is not installed here"),
 ]
-RUN = Path("stratified", "seed0")
-METRICS, CHECKPOINTS = RUN / "metrics.jsonl", RUN / "checkpoints"
+CHECKPOINTS = RUN / "checkpoints"
 KILLS = 25
 """Of one process and of two each."""
 

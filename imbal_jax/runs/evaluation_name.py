@@ -32,10 +32,11 @@ def evaluation_name(config: Config, part: str, step: int | None, runs: Sequence[
     evaluations, and so are all runs and one of them, while the same again replaces the first.
     """
     data = replace(config.data, deployment_priors=None, workers=0, download=False)
-    values = to_json(replace(config, data=data))["data"]
+    described = to_json(replace(config, data=data))
+    values = described["data"]
     values["dir"] = _place(data.dir) if data.dir else None
     if config.episode.ways:
-        values["episode"] = to_json(config)["episode"]
+        values["episode"] = described["episode"]
     decides = {**values, "runs": list(runs)} if runs else values
     digest = blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
     plain = re.sub(r"[^\w.-]+", "-", data_name(data)).strip(".-")[:LONGEST] or data.source

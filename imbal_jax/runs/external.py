@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from imbal_jax.config import Config, Data
+from imbal_jax.config import Config, Data, Episode
 from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
@@ -81,8 +81,9 @@ def validate(
                 highlight=False,
                 soft_wrap=True,
             )
-    splits = hosts.first_then_others(lambda: _load(config, out, part, models[0], console))
+    trained = models[0].config.episode
     models = [model.on_episodes(config.episode) for model in models]
+    splits = hosts.first_then_others(lambda: _load(config, out, part, models[0], trained, console))
     found = [_result(config, model, splits.test, mesh, refit) for model in models]
     results = [result for result in found if result is not None]
     hosts.by_first(
@@ -126,9 +127,12 @@ def check_out(out: Path) -> None:
         raise InputError(f"--out {out} is no folder: name another")
 
 
-def _load(config: Config, out: Path, part: Part, model: Deployed, console: Console) -> Splits:
+def _load(
+    config: Config, out: Path, part: Part, model: Deployed, trained: Episode, console: Console
+) -> Splits:
+    """The images, as ``test``. model: made for the episodes of config. trained: those that it was trained on."""
     tell = partial(say, console)
-    deployment = model.on_episodes(config.episode).deployment
+    deployment = model.deployment
     geometry = deployment.inputs.geometry
     check_asked(config.data, model.config.data, geometry)
     if config.data.label_kind == "auto":
@@ -144,8 +148,8 @@ def _load(config: Config, out: Path, part: Part, model: Deployed, console: Conso
         splits = load(config, model.address.workdir if here == there else out, tell, geometry)
         if replace(here, dir=None) == replace(there, dir=None):
             own = splits
-            if config.episode != model.config.episode:
-                own = load(replace(config, episode=model.config.episode), out, lambda _: None, geometry)
+            if config.episode != trained:
+                own = load(replace(config, episode=trained), out, lambda _: None, geometry)
             claim_splits(model.address.workdir, own.members)
         data = getattr(splits, part)
     if not config.episode.ways:

@@ -69,7 +69,7 @@ class Deployed:
         config = replace(self.config, episode=episode)
         deployment = replace(self.deployment, classes=label_names(config))
         network, wanted = build(config, self.method, deployment.no_images())
-        if shapes_of(wanted) != shapes_of(self.variables):
+        if _shapes_of(wanted) != _shapes_of(self.variables):
             then, now = (
                 f"{of.ways} ways of {episode_steps(replace(config, episode=of))} pictures"
                 for of in (self.config.episode, episode)
@@ -135,7 +135,7 @@ class Deployed:
         return pure(self.variables, images)
 
 
-def shapes_of(variables: Mapping[str, Any]) -> Any:
+def _shapes_of(variables: Mapping[str, Any]) -> Any:
     """The tree of ``variables`` and the shape of each, to compare."""
     return jax.tree.map(np.shape, dict(variables))
 
