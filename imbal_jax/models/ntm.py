@@ -3,8 +3,7 @@
 Graves, Wayne and Danihelka, Neural Turing Machines, 2014, arXiv 1410.5401.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from jax import Array
 from imbal_jax.models import addressing
 from imbal_jax.models.head import LinearHead, Outputs, outputs_of
 from imbal_jax.models.lstm import as_sequences, gates_bias, lstm_step
+from imbal_jax.models.recurrence import Affine, recurrence
 
 Controller = Literal["lstm", "feed_forward"]
 MemoryStart = Literal["learned", "constant"]
@@ -40,8 +40,19 @@ class Carry(NamedTuple):
     cell: Array | None = None
 
 
-class Heads(NamedTuple):
-    """How many heads read and write, over how many shifts they move, and how wide the memory is."""
+@dataclass(frozen=True)
+class NTMCell:
+    """A step of the machine for ``recurrence``; pure.
+
+    ``affine`` knows two weights: "controller" [R D + C, 4 C] of an LSTM, [R D, C] of a feed-forward controller, from
+    the last reads and the last hidden state, its offsets what the inputs add; and "heads" [C, sum of ``sizes``], from
+    the controller to its heads.
+
+    Attributes:
+      read, write: how many heads read and write.
+      shifts: over how many places, itself included, a head may move.
+      width: of the memory.
+    """
 
     read: int
     write: int
@@ -55,101 +66,45 @@ class Heads(NamedTuple):
         written = self.write * self.width
         return (heads * self.width, heads, heads, heads * self.shifts, heads, written, written)
 
+    def __call__(self, affine: Affine, carry: Carry) -> tuple[Carry, Array]:
+        """The new carry, and the features [B, C + R D]: the controller's state and the vectors read.
 
-class Now(NamedTuple):
-    """What enters a step from outside: [B, C or 4 C] added to the controller, [B, sum of ``Heads.sizes``] to what it
-    says to its heads. Biases included."""
+        All heads find their places in the memory as it was left; the read heads read it so, then the write heads
+        write.
+        """
+        hidden, cell = carry.hidden, carry.cell
+        if hidden is None or cell is None:
+            state = jnp.tanh(affine("controller", _flat(carry.reads)))
+        else:
+            gates = affine("controller", jnp.concatenate([_flat(carry.reads), hidden], axis=-1))
+            state, cell = hidden, cell = lstm_step(gates, cell)
+        said = affine("heads", state)
+        ends = [sum(self.sizes[: k + 1]) for k in range(len(self.sizes) - 1)]
+        keys, strengths, gates, shifts, exponents, erase, add = jnp.split(said, ends, axis=-1)
 
-    driven: Array
-    said: Array
+        def of_heads(values: Array, width: int) -> Array:
+            return values.reshape(values.shape[0], values.shape[1] // width, width)
 
-
-def step(params: Mapping[str, Array], heads: Heads, carry: Carry, now: Now) -> tuple[Carry, Array]:
-    """One step of the machine; pure.
-
-    params: ``reads`` [R D, C or 4 C] and, of an LSTM, ``hidden`` [C, 4 C], from the last reads and the last hidden
-    state to the controller; ``heads`` [C, sum of ``Heads.sizes``], from the controller to its heads.
-
-    All heads find their places in the memory as it was left; the read heads read it so, then the write heads write.
-    Returns the new carry, and the features [B, C + R D]: the controller's state and the vectors read.
-    """
-    before = now.driven + _flat(carry.reads) @ params["reads"]
-    hidden, cell = carry.hidden, carry.cell
-    if hidden is None or cell is None:
-        state = jnp.tanh(before)
-    else:
-        state, cell = hidden, cell = lstm_step(before + hidden @ params["hidden"], cell)
-    said = now.said + state @ params["heads"]
-    ends = [sum(heads.sizes[: k + 1]) for k in range(len(heads.sizes) - 1)]
-    keys, strengths, gates, shifts, exponents, erase, add = jnp.split(said, ends, axis=-1)
-
-    def of_heads(values: Array, width: int) -> Array:
-        return values.reshape(values.shape[0], values.shape[1] // width, width)
-
-    weightings = addressing.by_content(
-        jnp.tanh(of_heads(keys, heads.width)), jax.nn.softplus(strengths), carry.memory
-    )
-    weightings = addressing.interpolate(weightings, carry.weightings, jax.nn.sigmoid(gates))
-    weightings = addressing.shift(weightings, jax.nn.softmax(of_heads(shifts, heads.shifts), axis=-1))
-    weightings = addressing.sharpen(weightings, 1 + jax.nn.softplus(exponents))
-    reads = addressing.read(carry.memory, weightings[:, : heads.read])
-    memory = addressing.write(
-        carry.memory,
-        weightings[:, heads.read :],
-        jax.nn.sigmoid(of_heads(erase, heads.width)),
-        jnp.tanh(of_heads(add, heads.width)),
-    )
-    features = jnp.concatenate([state, _flat(reads)], axis=-1)
-    return Carry(memory, weightings, reads, hidden, cell), features
+        weightings = addressing.by_content(
+            jnp.tanh(of_heads(keys, self.width)), jax.nn.softplus(strengths), carry.memory
+        )
+        weightings = addressing.interpolate(weightings, carry.weightings, jax.nn.sigmoid(gates))
+        weightings = addressing.shift(weightings, jax.nn.softmax(of_heads(shifts, self.shifts), axis=-1))
+        weightings = addressing.sharpen(weightings, 1 + jax.nn.softplus(exponents))
+        reads = addressing.read(carry.memory, weightings[:, : self.read])
+        memory = addressing.write(
+            carry.memory,
+            weightings[:, self.read :],
+            jax.nn.sigmoid(of_heads(erase, self.width)),
+            jnp.tanh(of_heads(add, self.width)),
+        )
+        features = jnp.concatenate([state, _flat(reads)], axis=-1)
+        return Carry(memory, weightings, reads, hidden, cell), features
 
 
 def _flat(reads: Array) -> Array:
     """[B, R, D] -> [B, R D]; of a batch of any size, which an exported program knows by a symbol."""
     return reads.reshape(reads.shape[0], reads.shape[1] * reads.shape[2])
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def machine(heads: Heads, params: Mapping[str, Array], start: Carry, inputs: Now) -> Array:
-    """Features [T, B, C + R D] of all steps; params and one step as in ``step``, inputs [T, B, ...].
-
-    The gradient of a matrix is one product over all steps, sum_t before_t (dL / d after_t)': the scan of the backward
-    pass would read and write all of it at each.
-    """
-    return _features(heads, params, start, inputs)
-
-
-def _features(heads: Heads, params: Mapping[str, Array], start: Carry, inputs: Now) -> Array:
-    return jax.lax.scan(lambda carry, now: step(params, heads, carry, now), start, inputs)[1]
-
-
-def _forward(
-    heads: Heads, params: Mapping[str, Array], start: Carry, inputs: Now
-) -> tuple[Array, tuple[Any, ...]]:
-    features, pull = jax.vjp(lambda *given: _features(heads, params, *given), start, inputs)
-    return features, (features, pull, start, params)
-
-
-def _backward(heads: Heads, kept: tuple[Any, ...], slopes: Array) -> tuple[dict[str, Array], Carry, Now]:
-    features, pull, start, params = kept
-    of_start, of_inputs = pull(slopes)
-    states, reads = jnp.split(features, [features.shape[-1] - heads.read * heads.width], axis=-1)
-
-    def before(first: Array, values: Array) -> Array:
-        return jnp.concatenate([first.reshape(1, *values.shape[1:]), values[:-1]])
-
-    def product(entering: Array, slopes: Array) -> Array:
-        return jnp.einsum("tbi,tbo->io", entering, slopes)
-
-    of_params = {
-        "reads": product(before(start.reads, reads), of_inputs.driven),
-        "heads": product(states, of_inputs.said),
-    }
-    if "hidden" in params:
-        of_params["hidden"] = product(before(start.hidden, states), of_inputs.driven)
-    return of_params, of_start, of_inputs
-
-
-machine.defvjp(_forward, _backward)
 
 
 class NTM(nn.Module):
@@ -189,7 +144,7 @@ class NTM(nn.Module):
         ``outputs="features"``: the input of the last layer [B, T, C + R D] instead; "both": a dict of both.
         """
         x = as_sequences(x)
-        heads = Heads(self.read_heads, self.write_heads, self.shifts, self.width)
+        cell = NTMCell(self.read_heads, self.write_heads, self.shifts, self.width)
         gates = 4 if self.controller == "lstm" else 1
         glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros
 
@@ -197,20 +152,23 @@ class NTM(nn.Module):
             return self.param(name, glorot, (rows, columns), self.param_dtype)
 
         inputs = matrix("inputs", x.shape[-1], gates * self.size)
-        params = {
-            "reads": matrix("reads", self.read_heads * self.width, gates * self.size),
-            "heads": matrix("heads", self.size, sum(heads.sizes)),
-        }
+        recurrent = matrix("reads", self.read_heads * self.width, gates * self.size)
+        of_heads = matrix("heads", self.size, sum(cell.sizes))
         if self.controller == "lstm":
-            params["hidden"] = matrix("hidden", self.size, gates * self.size)
+            hidden = matrix("hidden", self.size, gates * self.size)
+            recurrent = jnp.concatenate([recurrent, hidden])
         bias = self.param("bias", gates_bias if gates == 4 else zeros, (gates * self.size,), self.param_dtype)
-
-        said = self.param("heads_bias", zeros, (sum(heads.sizes),), self.param_dtype)
+        said = self.param("heads_bias", zeros, (sum(cell.sizes),), self.param_dtype)
 
         # What the inputs add needs no memory: one product for all steps
         driven = jnp.moveaxis(x @ inputs + bias, 1, 0)
-        now = Now(driven, jnp.broadcast_to(said, (*driven.shape[:2], len(said))))
-        features = jnp.moveaxis(machine(heads, params, self._start(x.shape[0]), now), 0, 1)
+        offsets = {
+            "controller": driven,
+            "heads": jnp.broadcast_to(said, (*driven.shape[:2], len(said))),
+        }
+        weights = {"controller": recurrent, "heads": of_heads}
+        _, features = recurrence(cell, weights, offsets, self._start(x.shape[0]))
+        features = jnp.moveaxis(features, 0, 1)
         return outputs_of(LinearHead(self.num_outputs, name="head"), features, outputs)
 
     def _start(self, batch: int) -> Carry:

@@ -119,12 +119,16 @@ def test_the_gradients_that_are_products_over_all_steps_are_those_of_the_scan(co
     params = initial(model, x, 0.5)["params"]
     taken = []
 
-    def kept(heads: Any, *given: Any) -> jax.Array:
-        taken.append((heads, given))
-        return ntm._features(heads, *given)
+    def scanned(cell: Any, weights: Any, offsets: Any, carry: Any) -> Any:
+        taken.append(cell)
+
+        def step(carry: Any, offset: Any) -> Any:
+            return cell(lambda name, x: x @ weights[name] + offset[name], carry)
+
+        return jax.lax.scan(step, carry, offsets)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ntm, "machine", kept)
+        patch.setattr(ntm, "recurrence", scanned)
         expected = jax.jit(jax.grad(lambda p: jnp.sin(model.apply({"params": p}, x)).sum()))(params)
     found = jax.jit(jax.grad(lambda p: jnp.sin(model.apply({"params": p}, x)).sum()))(params)
     assert len(taken) == 1
