@@ -6,10 +6,10 @@
     python benchmarks/ntm.py curves [--out .github/ntm_curves.svg]
 
 study: trains every task with every model and seed as configs/ntm_copy.py does, with the sizes and learning rates of
-Graves et al. 2014, tables 1 to 3, but for the LSTM of repeat copy: of 256 cells a layer, not 512, whose 5.3 million
-weights no cache of a core holds (two sequences a second). Each run that ends adds a line to results/ntm.jsonl: the
-curve (sequences, bits a sequence in training), the metrics of the test sets by length, seconds. Runs that have a line
-are left out, and one that was stopped goes on where it was.
+Graves et al. 2014, tables 1 to 3, but for the LSTM of repeat copy, of 256 cells a layer, not 512, whose 5.3 million
+weights no cache of a core holds (two sequences a second), and for the models called adam. Each run that ends adds a
+line to results/ntm.jsonl: the curve (sequences, bits a sequence in training), the metrics of the test sets by length,
+seconds. Runs that have a line are left out, and one that was stopped goes on where it was.
 speed: an update (a sequence of at most 20 vectors drawn, gradient, RMSProp) and its compilation; beside the same
 cell, weights and sequences in PyTorch, eager, on one thread. Both in turn, medians of wall and of CPU time;
 results/ntm_speed.json.
@@ -24,6 +24,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,36 +39,51 @@ LINES = RESULTS / "ntm.jsonl"
 
 ONE_HOT = {"weighting": "one_hot"}
 LSTM = {"controller": "lstm", **ONE_HOT}
-MODELS: dict[str, dict[str, tuple[str, dict[str, Any], float]]] = {
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A network of a task: its name, options and learning rate; ``adam``: in batches of 8 with AdamW, a rate that
+    falls as a cosine and a gradient of norm 1 at most, in place of one sequence a batch and RMSProp."""
+
+    network: str
+    options: dict[str, Any]
+    rate: float
+    adam: bool = False
+
+
+MODELS: dict[str, dict[str, Setting]] = {
     "copy": {
-        "feed_forward": ("ntm", {}, 1e-4),
-        "feed_forward_one_hot": ("ntm", ONE_HOT, 1e-4),
-        "lstm_controller": ("ntm", LSTM, 1e-4),
-        "lstm_controller_learned": ("ntm", {"controller": "lstm"}, 1e-4),
-        "lstm": ("lstm", {"size": 256}, 3e-5),
+        "feed_forward": Setting("ntm", {}, 1e-4),
+        "feed_forward_one_hot": Setting("ntm", ONE_HOT, 1e-4),
+        "lstm_controller": Setting("ntm", LSTM, 1e-4),
+        "lstm_controller_learned": Setting("ntm", {"controller": "lstm"}, 1e-4),
+        "lstm": Setting("lstm", {"size": 256}, 3e-5),
     },
     "repeat_copy": {
-        "feed_forward": ("ntm", ONE_HOT, 1e-4),
-        "lstm_controller": ("ntm", LSTM, 1e-4),
-        "lstm": ("lstm", {"size": 256}, 3e-5),
+        "feed_forward": Setting("ntm", ONE_HOT, 1e-4),
+        "lstm_controller": Setting("ntm", LSTM, 1e-4),
+        "lstm": Setting("lstm", {"size": 256}, 3e-5),
     },
     "associative_recall": {
-        "feed_forward": ("ntm", {"size": 256, "read_heads": 4, "write_heads": 4, **ONE_HOT}, 1e-4),
-        "lstm_controller": ("ntm", LSTM, 1e-4),
-        "lstm": ("lstm", {"size": 256}, 1e-4),
+        "feed_forward": Setting("ntm", {"size": 256, "read_heads": 4, "write_heads": 4, **ONE_HOT}, 1e-4),
+        "lstm_controller": Setting("ntm", LSTM, 1e-4),
+        "lstm": Setting("lstm", {"size": 256}, 1e-4),
     },
     "ngrams": {
-        "feed_forward": ("ntm", ONE_HOT, 3e-5),
-        "lstm_controller": ("ntm", LSTM, 3e-5),
-        "lstm": ("lstm", {"size": 128}, 1e-4),
+        "feed_forward": Setting("ntm", ONE_HOT, 3e-5),
+        "lstm_controller": Setting("ntm", LSTM, 3e-5),
+        "lstm": Setting("lstm", {"size": 128}, 1e-4),
+        "lstm_controller_adam": Setting("ntm", {**LSTM, "heads_start": "content"}, 1e-3, adam=True),
+        "lstm_adam": Setting("lstm", {"size": 128}, 1e-3, adam=True),
     },
     "priority_sort": {
-        "feed_forward": ("ntm", {"size": 512, "read_heads": 8, "write_heads": 8, **ONE_HOT}, 3e-5),
-        "lstm_controller": ("ntm", {"size": 100, "read_heads": 5, "write_heads": 5, **LSTM}, 3e-5),
-        "lstm": ("lstm", {"size": 128}, 3e-5),
+        "feed_forward": Setting("ntm", {"size": 512, "read_heads": 8, "write_heads": 8, **ONE_HOT}, 3e-5),
+        "lstm_controller": Setting("ntm", {"size": 100, "read_heads": 5, "write_heads": 5, **LSTM}, 3e-5),
+        "lstm": Setting("lstm", {"size": 128}, 3e-5),
     },
 }
-"""Task -> model -> its name, its options and its learning rate."""
+"""Task -> model -> its setting."""
 
 SEQUENCES = {
     "copy": 20_000,
@@ -115,23 +131,29 @@ def run(task: str, model: str, seed: int, sequences: int, runs: Path) -> dict[st
     from imbal_jax.config import Config, Data, Model, Optim, Train
     from imbal_jax.train import fit
 
-    name, given, rate = MODELS[task][model]
-    optim = Optim(
+    of = MODELS[task][model]
+    published = Optim(
         optimizer="rmsprop",
-        learning_rate=rate,
+        learning_rate=of.rate,
         schedule="constant",
         warmup=0.0,
         weight_decay=0.0,
         clip_norm=10.0,
     )
+    adam = Optim(learning_rate=of.rate, warmup=0.016, weight_decay=0.0)
+    batch_size = 8 if of.adam else 1
     config = Config(
         name=f"ntm_{task}",
         seed=seed,
         data=Data(source="sequences", sequence=task),  # type: ignore[arg-type]
-        model=Model(name=name, options=given),
-        optim=optim,
+        model=Model(name=of.network, options=of.options),
+        optim=adam if of.adam else published,
         train=Train(
-            epochs=sequences / 1000, batch_size=1, evaluations=10, steps_per_dispatch=DISPATCH, devices=1
+            epochs=sequences / 1000,
+            batch_size=batch_size,
+            evaluations=10,
+            steps_per_dispatch=DISPATCH // batch_size,
+            devices=1,
         ),
     )
     cpu = time.process_time()
@@ -142,8 +164,9 @@ def run(task: str, model: str, seed: int, sequences: int, runs: Path) -> dict[st
         "model": model,
         "seed": seed,
         "sequences": sequences,
-        "options": given,
-        "learning_rate": rate,
+        "options": of.options,
+        "learning_rate": of.rate,
+        **({"optimizer": "adamw, cosine", "batch_size": batch_size} if of.adam else {}),
         "rows": {row: {k: round(v, 5) for k, v in of.items()} for row, of in result.table.items()},
         "seconds": round(result.seconds, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),

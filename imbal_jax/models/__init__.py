@@ -23,7 +23,7 @@ from imbal_jax.models.lstm import LSTM
 from imbal_jax.models.mann import MANN, MemoryInit, WeightInit
 from imbal_jax.models.matching import MatchingNetwork
 from imbal_jax.models.normalization import Norm
-from imbal_jax.models.ntm import NTM, MemoryStart, WeightingStart
+from imbal_jax.models.ntm import NTM, HeadStart, MemoryStart, WeightingStart
 from imbal_jax.models.own import USUAL, PlainModel, own_model
 from imbal_jax.models.prototypical import PrototypicalNetwork
 from imbal_jax.models.resnet import ResNet, Shortcut, Stem, resnet18, resnet32, resnet50, resnet_small
@@ -87,6 +87,7 @@ CHOICES = {
     "controller": get_args(Controller),
     "memory": get_args(MemoryStart),
     "weighting": get_args(WeightingStart),
+    "heads_start": get_args(HeadStart),
     "encoder": get_args(Encoder),
     "key_strength": (False, True),
     "write": get_args(Write),

@@ -138,6 +138,22 @@ def test_the_gradients_that_are_products_over_all_steps_are_those_of_the_scan(co
         assert np.abs(slope).max() > 0
 
 
+def test_heads_that_start_by_content_single_out_the_place_of_their_key_and_stay_there() -> None:
+    model = make_model("ntm", num_outputs=3, **SMALL, read_heads=2, heads_start="content")
+    params = jax.jit(model.init)(jax.random.key(0), sequences())["params"]
+    said = iter(np.split(np.asarray(params["heads_bias"]), np.cumsum([3 * 4, 3, 3, 3 * 3, 3, 4])))
+    keys, strengths, gates, shifts, *rest = said
+    np.testing.assert_allclose(np.log1p(np.exp(strengths)), 8, atol=1e-3)
+    np.testing.assert_allclose(sigmoid(gates), 0.731, atol=1e-3)
+    np.testing.assert_allclose(
+        softmax(shifts.reshape(3, 3)), np.tile([0.1065, 0.787, 0.1065], (3, 1)), atol=1e-3
+    )
+    for zeros in (keys, *rest):
+        assert not zeros.any()
+    neutral = make_model("ntm", num_outputs=3, **SMALL, read_heads=2)
+    assert not jax.jit(neutral.init)(jax.random.key(0), sequences())["params"]["heads_bias"].any()
+
+
 def test_a_machine_for_copying_has_as_many_parameters_as_counted_from_the_paper() -> None:
     """16,096: an independent count for 9 inputs, 100 units, 128 places of 20, learned start."""
     shapes = jax.eval_shape(lambda: NTM(8).init(jax.random.key(0), jnp.zeros((1, 3, 9))))
