@@ -44,6 +44,7 @@ class Episodes(Task):
     counts_cases: ClassVar[bool] = False
     example: ClassVar[str] = "episode"
     network_takes: ClassVar[Literal["images", "sequences", "episodes"]] = "episodes"
+    numbers_kept: ClassVar[int] = 2
 
     def check_data(self, data: Dataset) -> None:
         """InputError for labels that are neither of episodes nor the classes of the pictures they are drawn from."""
@@ -174,27 +175,42 @@ class Episodes(Task):
 
     def placeholder_outputs(self, data: Dataset) -> np.ndarray:
         """No label right."""
-        return np.zeros((*data.labels.shape[:2], 2), np.float32)
+        return np.zeros((*data.labels.shape[:2], self.numbers_kept), np.float32)
 
 
 class InContext(Episodes):
     """Sequences whose labels are always the same in training, and what is learned in context and in the weights.
 
-    Chan et al. 2022 (``data.splits.in_context``). Networks have an output for each class of training.
+    Chan et al. 2022 (``data.splits.in_context``). Networks have an output for each class of training. Kept of each
+    sequence is [T, 3]: as of other episodes, and whether the true label is the most probable of those shown before.
     """
 
     name: ClassVar[str] = "in_context"
+    numbers_kept: ClassVar[int] = 3
 
     def episodes(self, config: Config, train: Dataset) -> EpisodePlan | BurstyPlan | None:
         """The sequences of training."""
         return bursty_plan(train.labels, config, random_streams.episodes(config.seed))
+
+    def for_evaluation(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
+        """float32 [B, T, 3]: as of other episodes, and whether the label is right among those shown before."""
+        kept = super().for_evaluation(predictions, labels)
+        targets = labels[..., 1].astype(jnp.int32)
+        shown = jax.nn.one_hot(labels[..., 0], predictions.shape[-1], dtype=bool)  # of -1 none
+        before = jnp.cumsum(shown, axis=1) - shown > 0
+        named = jnp.where(before, predictions, -jnp.inf).argmax(axis=-1)
+        right = (named == targets) & jnp.take_along_axis(before, jnp.maximum(targets, 0)[..., None], axis=-1)[
+            ..., 0
+        ]
+        return jnp.concatenate([kept, (right & (targets >= 0))[..., None].astype(jnp.float32)], axis=-1)
 
     def table(
         self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...], negative_class: str | None
     ) -> Table:
         """Rows ``in context``, ``in weights, common`` and ``in weights, rare``; ``macro`` is of all sequences.
 
-        A sequence asks in context where the true label of its last picture was shown before.
+        A sequence asks in context where the true label of its last picture was shown before; there
+        ``accuracy_among_shown`` is the share whose true label is the most probable of those shown: 1 / ways by guessing.
         """
         query = labels[:, -1, 1]
         in_context = (labels[:, :-1, 0] == query[:, None]).any(axis=1)
@@ -206,6 +222,8 @@ class InContext(Episodes):
         last = np.zeros(labels.shape[:2], bool)
         last[:, -1] = True
         rows = {name: _row(kept, last & of[:, None]) for name, of in parts.items() if of.any()}
+        if in_context.any():
+            rows["in context"]["accuracy_among_shown"] = float(kept[in_context, -1, 2].mean(dtype=np.float64))
         return {**rows, "macro": _row(kept, last)}
 
 

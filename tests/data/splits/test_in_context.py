@@ -60,17 +60,32 @@ def test_labels_of_training_are_the_labels_that_the_weights_are_asked_for(parts)
 
 def test_rows_are_by_what_is_asked(parts):
     test = parts["test"]
-    kept = np.zeros((400, 9, 2), np.float32)
+    kept = np.zeros((400, 9, 3), np.float32)
+    kept[:190, -1, 2] = 1
     kept[:150, -1, 0] = 1  # of 200 in context 150 are right
     target = test.labels[:, -1, 1]
     kept[200:, -1, 0] = target[200:] < 10
     kept[..., 1] = 7  # surprisal counts where it is scored
     table = IN_CONTEXT.table(test.labels, kept, test.classes, None)
     assert table["in context"]["accuracy"] == 0.75
+    assert table["in context"]["accuracy_among_shown"] == 0.95
+    assert "accuracy_among_shown" not in table["in weights, common"]
     assert table["in weights, common"]["accuracy"] == 1
     assert table["in weights, rare"]["accuracy"] == 0
     assert table["macro"]["accuracy"] == pytest.approx((150 + (target[200:] < 10).sum()) / 400)
     assert table["macro"]["surprisal"] == 7
+
+
+def test_a_label_is_right_among_those_shown_where_only_others_are_more_probable():
+    labels = np.array([[[3, -1], [1, -1], [-1, 1]], [[3, -1], [1, -1], [-1, 2]], [[0, -1], [0, -1], [-1, 0]]])
+    chances = np.array([[0.1, 0.3, 0.4, 0.2], [0.1, 0.2, 0.6, 0.1], [0.1, 0.2, 0.3, 0.4]], np.float32)
+    predictions = np.log(np.repeat(chances[:, None], 3, axis=1))
+    kept = np.asarray(IN_CONTEXT.for_evaluation(predictions, labels.astype(np.int8)))
+    # the first names 2, and of 3 and 1 rather 1, which is right; the second is right with a label that was not shown
+    np.testing.assert_allclose(
+        kept[:, -1], [[0, -np.log(0.3), 1], [1, -np.log(0.6), 0], [0, -np.log(0.1), 1]], rtol=1e-5
+    )
+    assert not kept[:, :-1].any()
 
 
 def test_what_does_not_fit_is_said():
