@@ -210,7 +210,7 @@ class InContext(Episodes):
         """Rows ``in context``, ``in weights, common`` and ``in weights, rare``; ``macro`` is of all sequences.
 
         A sequence asks in context where the true label of its last picture was shown before; there
-        ``accuracy_among_shown`` is the share whose true label is the most probable of those shown: 1 / ways by guessing.
+        ``accuracy_among_shown`` is how often the true label is the likeliest of those shown, 1/ways by guessing.
         """
         query = labels[:, -1, 1]
         in_context = (labels[:, :-1, 0] == query[:, None]).any(axis=1)
