@@ -12,6 +12,7 @@ import tyro
 from imbal_jax import __version__, processes
 from imbal_jax.arguments import check_empty, os_error, out_of_memory, parse_command, split_words
 from imbal_jax.console import encode_or_spell, make_console
+from imbal_jax.cores import usable_cores
 from imbal_jax.errors import InputError, did_you_mean
 
 Positional = tyro.conf.Positional
@@ -308,7 +309,7 @@ def predict(words: list[str]) -> int:
         key_file=options.key_file,
         names=options.names,
         batch_size=batch_size,
-        workers=os.cpu_count() or 1,
+        workers=usable_cores(),
         masks=options.masks,
     )
     return 0
@@ -414,10 +415,11 @@ def use_all_cores(batch_size: int, devices: int | None) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if flag in flags:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = processes.count()
     count = devices and max(1, devices // share)
-    count = count or max((n for n in range(1, cores + 1) if batch_size % (n * share) == 0), default=1)
+    count = count or max(
+        (n for n in range(1, usable_cores() + 1) if batch_size % (n * share) == 0), default=1
+    )
     os.environ["XLA_FLAGS"] = f"{flags} {flag}={count}".strip()
 
 

@@ -22,6 +22,7 @@ import imbal_jax
 from imbal_jax import train
 from imbal_jax.arguments import out_of_memory
 from imbal_jax.config import Config, Data
+from imbal_jax.cores import usable_cores
 from imbal_jax.data.load import Splits, load
 from imbal_jax.data.sources.ideal_observer import ideal_observer
 from imbal_jax.errors import InputError, Stopped, Terminated
@@ -29,7 +30,6 @@ from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.outputs import RunOutputs
 from imbal_jax.suite.curve import Curve
 from imbal_jax.suite.definition import Suite, SuiteAddress, config_of
-from imbal_jax.suite.engines.devices import cores
 from imbal_jax.suite.line import identity
 from imbal_jax.suite.measure import line_of
 
@@ -140,7 +140,7 @@ def _about(suite: Suite, address: SuiteAddress, commit: str) -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "hardware": hardware(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "options": {
             name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)
         },

@@ -189,7 +189,7 @@ def test_it_is_called_wrong_in_one_line() -> None:
         ({"places": 0}, "places 0 of model 'ntm': give a whole number from 1"),
         ({"shifts": 4}, "shifts 4 of model 'ntm': give an odd number"),
         ({"norm": "batch"}, "option 'norm' of model 'ntm' is unknown"),
-        ({"depth": 2}, "option 'depth' of model 'ntm' is unknown; choose from controller, memory"),
+        ({"depth": 2}, "option 'depth' of model 'ntm' is unknown; choose from controller, heads_start"),
     ]
     for options, said in wrong:
         with pytest.raises(InputError, match=said):

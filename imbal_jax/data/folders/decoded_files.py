@@ -5,7 +5,6 @@ first appearance.
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.cores import usable_cores
 from imbal_jax.data.dicom.radiograph import Radiograph
 from imbal_jax.data.folders.image_file import CACHE_FORMAT, load_picture
 from imbal_jax.data.images.geometry import Geometry
@@ -83,7 +83,7 @@ def decode_files(
             return error.reason
 
     building = _Building(len(paths), geometry)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         for place, result in enumerate(pool.map(read, paths)):
             building.put(place, result)
             if progress is not None:

@@ -4,7 +4,6 @@ As in ``labelled_folder``, neither arrays nor messages hold a file name: message
 by their place in the order of names.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from imbal_jax.cores import usable_cores
 from imbal_jax.data.dicom.radiograph import quiet
 from imbal_jax.data.folders.field_of_view import beyond_field, find_fields
 from imbal_jax.data.folders.folder_summary import FolderSummary
@@ -188,7 +188,7 @@ def _masks(
             return MaskError(str(error))
         return stored, beyond, aspect
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for place, (row, result) in enumerate(zip(rows, _in_order(pool, read, rows), strict=True)):
             if result is None:
                 out[place] = IGNORED
@@ -214,7 +214,7 @@ def _masks(
 
 def _in_order(pool: ThreadPoolExecutor, read: Callable[[Row], Any], rows: Sequence[Row]) -> Iterator[Any]:
     """Results in order, a few read ahead, so that masks do not pile up."""
-    ahead = 4 * (os.cpu_count() or 1)
+    ahead = 4 * usable_cores()
     for start in range(0, len(rows), ahead):
         yield from pool.map(read, rows[start : start + ahead])
 

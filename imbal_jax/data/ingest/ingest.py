@@ -1,6 +1,5 @@
 """The command ``imbal-jax ingest``, from the folder to the finished data set."""
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from imbal_jax.console import say
+from imbal_jax.cores import usable_cores
 from imbal_jax.data.folders.left_out import NAME as LEFT_OUT
 from imbal_jax.data.folders.left_out import write_left_out
 from imbal_jax.data.folders.listing import PASSED, Listing
@@ -178,7 +178,7 @@ def read_all(
             known[task.path] = (read, place)
             advance()
 
-        workers = options.workers or cores()
+        workers = options.workers or usable_cores()
         read_files(job, ahead, journal, workers=workers, seconds=options.seconds, found=found)
     return known
 
@@ -222,10 +222,6 @@ def hints(joined: Joined, known: Known) -> tuple[str, ...]:
     """Hints on refusals: packages to install, and where reading failed."""
     found = {known[path][0].hint for path, word in joined.became.items() if word in INGEST_REASONS}
     return tuple(sorted(found - {""}))
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # Writing

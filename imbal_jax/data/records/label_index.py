@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imbal_jax.cores import usable_cores
 from imbal_jax.data.images.geometry import FILE as GEOMETRY
 from imbal_jax.data.records.array_records import RecordFiles, RecordFolder, parse, read_folder_info
 from imbal_jax.errors import InputError
@@ -40,7 +41,7 @@ def build_index(folder: Path | str, *, workers: int | None = None, progress: Pro
     info = read_folder_info(Path(folder))
     numbers, done = range(len(info.files)), 0
     if workers is None:
-        workers = 1 if len(info) <= SMALL else _cores()
+        workers = 1 if len(info) <= SMALL else usable_cores()
     labels, patients = [], []
 
     def take(part: tuple[np.ndarray, np.ndarray]) -> None:
@@ -211,7 +212,3 @@ def _scan(info: RecordFolder, number: int) -> tuple[np.ndarray, np.ndarray]:
             f"record {at} of {info.files[number][0]} has the label {labels[outside][0]}, allowed are {low}..{high}"
         )
     return labels.astype(layout.dtype), np.array(patients, np.bytes_)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from imbal_jax.cores import usable_cores
+
 GPU_SHARE = 0.9  # of a GPU's memory, over all its runs; the rest is for the contexts of their processes
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus(devices: Path = Path("/dev")) -> list[str]:
@@ -29,7 +26,7 @@ def gpus(devices: Path = Path("/dev")) -> list[str]:
 
 def default_workers() -> int:
     """One for each GPU, or where there is none one for each core."""
-    return len(gpus()) or cores()
+    return len(gpus()) or usable_cores()
 
 
 def limited_to(threads: int, flags: str = "") -> dict[str, str]:
@@ -46,7 +43,7 @@ def environment(index: int, workers: int, out: Path, host: str) -> Mapping[str, 
     On a CPU each has ``cores / workers`` threads. On GPUs the workers take turns at them and share their memory.
     Compiled programs are kept in OUT/compiled/HOST unless JAX_COMPILATION_CACHE_DIR says where.
     """
-    threads = max(1, cores() // workers)
+    threads = max(1, usable_cores() // workers)
     shared = limited_to(threads, os.environ.get("XLA_FLAGS", ""))
     if ids := gpus():
         sharing = -(-workers // len(ids))
