@@ -7,9 +7,9 @@
 
 study: trains every task with every model and seed as configs/ntm_copy.py does, with the sizes and learning rates of
 Graves et al. 2014, tables 1 to 3, but for the LSTM of repeat copy, of 256 cells a layer, not 512, whose 5.3 million
-weights no cache of a core holds (two sequences a second), and for the models called adam. Each run that ends adds a
-line to results/ntm.jsonl: the curve (sequences, bits a sequence in training), the metrics of the test sets by length,
-seconds. Runs that have a line are left out, and one that was stopped goes on where it was.
+weights no cache of a core holds (two sequences a second), and for the models called adam and readout. Each run that
+ends adds a line to results/ntm.jsonl: the curve (sequences, bits a sequence in training), the metrics of the test sets
+by length, seconds. Runs that have a line are left out, and one that was stopped goes on where it was.
 speed: an update (a sequence of at most 20 vectors drawn, gradient, RMSProp) and its compilation; beside the same
 cell, weights and sequences in PyTorch, eager, on one thread. Both in turn, medians of wall and of CPU time;
 results/ntm_speed.json.
@@ -75,6 +75,9 @@ MODELS: dict[str, dict[str, Setting]] = {
         "lstm_controller": Setting("ntm", LSTM, 3e-5),
         "lstm": Setting("lstm", {"size": 128}, 1e-4),
         "lstm_controller_adam": Setting("ntm", {**LSTM, "heads_start": "content"}, 1e-3, adam=True),
+        "lstm_controller_readout": Setting(
+            "ntm", {**LSTM, "heads_start": "content", "readout": 64}, 1e-3, adam=True
+        ),
         "lstm_adam": Setting("lstm", {"size": 128}, 1e-3, adam=True),
     },
     "priority_sort": {

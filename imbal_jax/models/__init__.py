@@ -156,6 +156,8 @@ def _unfit(option: str, value: Any) -> str:
     sizes = tuple(value) if isinstance(value, tuple | list) else ()
     if option == "stage_sizes" and not (sizes and all(map(_is_count, sizes))):
         return f"give the blocks of each stage, whole numbers from 1 to {LARGEST}, as 2 2 2 2"
+    if option == "readout" and not (_is_int(value) and 0 <= value <= LARGEST):
+        return f"give 0 for none, or a whole number up to {LARGEST}"
     if option == "label_digits" and not (_is_int(value) and 0 <= value <= 10):
         return "give 0 for one-hot labels, or a number of digits up to 10"
     if option == "usage_decay" and not (isinstance(value, int | float) and 0 <= value <= 1):

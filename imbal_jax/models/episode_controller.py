@@ -17,14 +17,15 @@ from imbal_jax.models.episode_inputs import (
     pictures_and_labels,
 )
 from imbal_jax.models.head import LinearHead, Outputs, outputs_of
-from imbal_jax.models.lstm import lstm_step
+from imbal_jax.models.lstm import lstm_cell
 from imbal_jax.models.normalization import Norm
-from imbal_jax.models.recurrence import Affine, recurrence
+from imbal_jax.models.recurrence import recurrence
 
 Controller = Literal["lstm", "feed_forward"]
 GATES = {"lstm": 4, "feed_forward": 1}
 REMEMBER = 1.0
 """Added to what the forget gate of an LSTM controller is given (``lstm.lstm_step``)."""
+REMEMBERING = partial(lstm_cell, remember=REMEMBER)
 
 
 class EpisodeController(nn.Module):
@@ -70,7 +71,9 @@ class EpisodeController(nn.Module):
                 "controller_kernel", per_gate_glorot(self.hidden), (self.hidden, units), self.param_dtype
             )
             zeros = placed_as(jnp.zeros((x.shape[1], self.hidden)), offsets)
-            _, hidden = recurrence(lstm_cell, {"controller": kernel}, {"controller": offsets}, (zeros, zeros))
+            _, hidden = recurrence(
+                REMEMBERING, {"controller": kernel}, {"controller": offsets}, (zeros, zeros)
+            )
         features = jnp.swapaxes(hidden, 0, 1)
         head = LinearHead(self.num_outputs, param_dtype=self.param_dtype, name="head")
         return outputs_of(head, features, outputs, Dropout(self.dropout, self.axis_name), train)
@@ -113,12 +116,6 @@ class ControllerInput(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.units,), self.param_dtype)
         return (x.reshape(-1, x.shape[-1]) @ kernel + bias).reshape(*x.shape[:-1], self.units)
-
-
-def lstm_cell(affine: Affine, carry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
-    """A step of an LSTM for ``recurrence``; the carry is (hidden, cell), the result the hidden units."""
-    hidden, cell = lstm_step(affine("controller", carry[0]), carry[1], REMEMBER)
-    return (hidden, cell), hidden
 
 
 def per_gate_glorot(hidden: int) -> nn.initializers.Initializer:

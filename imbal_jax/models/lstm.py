@@ -13,6 +13,7 @@ from jax import Array
 
 from imbal_jax.errors import InputError
 from imbal_jax.models.head import LinearHead, Outputs, outputs_of
+from imbal_jax.models.recurrence import Affine, recurrence
 
 
 def lstm_step(gates: Array, cell: Array, remember: float = 0.0) -> tuple[Array, Array]:
@@ -26,39 +27,15 @@ def lstm_step(gates: Array, cell: Array, remember: float = 0.0) -> tuple[Array, 
     return jax.nn.sigmoid(shown) * jnp.tanh(cell), cell
 
 
-@jax.custom_vjp
-def lstm_layer(hidden: Array, driven: Array) -> Array:
-    """States h [T, B, C] of a layer, from zeros. hidden: U [C, 4 C], from the last state to the gates; driven [T, B,
-    4 C]: what the inputs add to them.
+def lstm_cell(
+    affine: Affine, carry: tuple[Array, Array], remember: float = 0.0
+) -> tuple[tuple[Array, Array], Array]:
+    """A step for ``recurrence``, whose weight "controller" is U [C, 4 C], from the last state to the gates.
 
-    The gradient of U is one product over all steps, sum_t h_(t-1) (dL / d gates_t)': a scan that sums it step by step
-    would read and write all of it at each.
+    The carry is (h, c); the result is h.
     """
-    return _states(hidden, driven)
-
-
-def _states(hidden: Array, driven: Array) -> Array:
-    def step(carry: tuple[Array, Array], now: Array) -> tuple[tuple[Array, Array], Array]:
-        state, cell = lstm_step(now + carry[0] @ hidden, carry[1])
-        return (state, cell), state
-
-    zeros = jnp.zeros((driven.shape[1], hidden.shape[0]), driven.dtype)
-    return jax.lax.scan(step, (zeros, zeros), driven)[1]
-
-
-def _forward(hidden: Array, driven: Array) -> tuple[Array, Any]:
-    states, pull = jax.vjp(lambda given: _states(hidden, given), driven)
-    return states, (states, pull)
-
-
-def _backward(kept: Any, slopes: Array) -> tuple[Array, Array]:
-    states, pull = kept
-    (of_gates,) = pull(slopes)
-    before = jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
-    return jnp.einsum("tbc,tbg->cg", before, of_gates), of_gates
-
-
-lstm_layer.defvjp(_forward, _backward)
+    hidden, cell = lstm_step(affine("controller", carry[0]), carry[1], remember)
+    return (hidden, cell), hidden
 
 
 def gates_bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
@@ -112,5 +89,6 @@ class LSTM(nn.Module):
         inputs = self.param(f"{name}_inputs", glorot, (x.shape[-1], 4 * size), self.param_dtype)
         hidden = self.param(f"{name}_hidden", glorot, (size, 4 * size), self.param_dtype)
         bias = self.param(f"{name}_bias", gates_bias, (4 * size,), self.param_dtype)
-
-        return lstm_layer(hidden, x @ inputs + bias)
+        driven = x @ inputs + bias
+        zeros = jnp.zeros((driven.shape[1], size), driven.dtype)
+        return recurrence(lstm_cell, {"controller": hidden}, {"controller": driven}, (zeros, zeros))[1]

@@ -138,6 +138,7 @@ class NTM(nn.Module):
       heads_start: before training "neutral", all biases zero: at a strength of 0.7 every place is found nearly alike
         by content; or "content": a strength of 8 with which a key can single out a place, a gate of 0.73 and a share
         of 0.79 of no shift.
+      readout: tanh units of a layer between state and vectors read and the linear one; 0, as in the paper, is none.
       param_dtype: of the parameters.
     """
 
@@ -152,13 +153,15 @@ class NTM(nn.Module):
     memory: MemoryStart = "learned"
     weighting: WeightingStart = "learned"
     heads_start: HeadStart = "neutral"
+    readout: int = 0
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, *, outputs: Outputs = "logits") -> Any:
         """Sequences [B, T, F] (or [B, T, 1, F]) -> float32 logits [B, T, num_outputs].
 
-        ``outputs="features"``: the input of the last layer [B, T, C + R D] instead; "both": a dict of both.
+        ``outputs="features"``: the input of the last layer [B, T, C + R D], or [B, T, readout], instead; "both": a
+        dict of both.
         """
         x = as_sequences(x)
         cell = NTMCell(self.read_heads, self.write_heads, self.shifts, self.width)
@@ -188,6 +191,9 @@ class NTM(nn.Module):
         weights = {"controller": recurrent, "heads": of_heads}
         _, features = recurrence(cell, weights, offsets, self._start(x.shape[0]))
         features = jnp.moveaxis(features, 0, 1)
+        if self.readout:
+            layer = nn.Dense(self.readout, kernel_init=glorot, param_dtype=self.param_dtype, name="readout")
+            features = jnp.tanh(layer(features))
         return outputs_of(LinearHead(self.num_outputs, name="head"), features, outputs)
 
     def _start(self, batch: int) -> Carry:

@@ -76,6 +76,9 @@ def written_out(params: dict[str, Any], x: np.ndarray, model: NTM) -> np.ndarray
             erased *= 1 - np.outer(w[R + head], sigmoid(erase.reshape(W, D)[head]))
         memory = erased + sum(np.outer(w[R + h], np.tanh(add.reshape(W, D)[h])) for h in range(W))
         features = np.concatenate([hidden, reads.reshape(-1)])
+        if model.readout:
+            layer = {name: np.asarray(value) for name, value in p["readout"].items()}
+            features = np.tanh(features @ layer["kernel"] + layer["bias"])
         logits.append(features @ np.asarray(p["head"]["kernel"]) + np.asarray(p["head"]["bias"]))
     return np.array(logits)
 
@@ -98,6 +101,7 @@ def sequences(count: int = 2, steps: int = 9, width: int = 5) -> np.ndarray:
         {"controller": "lstm", "weighting": "one_hot"},
         {"read_heads": 2, "write_heads": 3, "shifts": 5},
         {"controller": "lstm", "read_heads": 3, "memory": "constant"},
+        {"heads_start": "content", "readout": 5},
     ],
 )
 def test_the_machine_is_the_one_written_out(options: dict[str, Any]) -> None:
@@ -188,6 +192,7 @@ def test_it_is_called_wrong_in_one_line() -> None:
         ({"controller": "gru"}, "controller 'gru' of model 'ntm': choose from 'lstm', 'feed_forward'"),
         ({"places": 0}, "places 0 of model 'ntm': give a whole number from 1"),
         ({"shifts": 4}, "shifts 4 of model 'ntm': give an odd number"),
+        ({"readout": -1}, "readout -1 of model 'ntm': give 0 for none"),
         ({"norm": "batch"}, "option 'norm' of model 'ntm' is unknown"),
         ({"depth": 2}, "option 'depth' of model 'ntm' is unknown; choose from controller, heads_start"),
     ]
