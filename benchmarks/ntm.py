@@ -8,8 +8,8 @@
 study: trains every task with every model and seed as configs/ntm_copy.py does, with the sizes and learning rates of
 Graves et al. 2014, tables 1 to 3, but for the LSTM of repeat copy, of 256 cells a layer, not 512, whose 5.3 million
 weights no cache of a core holds (two sequences a second), and for the models called adam and readout. Each run that
-ends adds a line to results/ntm.jsonl: the curve (sequences, bits a sequence in training), the metrics of the test sets
-by length, seconds. Runs that have a line are left out, and one that was stopped goes on where it was.
+ends adds a line to results/ntm.jsonl: the curve (sequences, bits a sequence in training), the metrics of the test
+sets by length, seconds. Runs that have a line are left out, and one that was stopped goes on where it was.
 speed: an update (a sequence of at most 20 vectors drawn, gradient, RMSProp) and its compilation; beside the same
 cell, weights and sequences in PyTorch, eager, on one thread. Both in turn, medians of wall and of CPU time;
 results/ntm_speed.json.
