@@ -217,7 +217,10 @@ NAMES = {
     "feed_forward_one_hot": "NTM, feed-forward, one-hot start",
     "lstm_controller": "NTM, LSTM",
     "lstm_controller_learned": "NTM, LSTM, learned start",
+    "lstm_controller_adam": "NTM, LSTM, AdamW",
+    "lstm_controller_readout": "NTM, LSTM, AdamW, readout",
     "lstm": "LSTM",
+    "lstm_adam": "LSTM, AdamW",
 }
 
 
@@ -245,7 +248,7 @@ def curves(options: argparse.Namespace) -> None:
                     steps / 1000,
                     np.maximum(bits, 1e-3),
                     color=next(c for name, c in COLOURS.items() if model.startswith(name)),
-                    linestyle="--" if model not in COLOURS else "-",
+                    linestyle="-" if model in COLOURS else ":" if model.endswith("readout") else "--",
                     linewidth=1.2,
                     label=f"{NAMES[model]} ({len(own)})" if at == 0 else None,
                 )
