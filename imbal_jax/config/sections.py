@@ -209,7 +209,7 @@ class Model:
     dtype: Literal["float32", "bfloat16"] = "float32"
     # Rate on the features before the head.
     dropout: float = 0.0
-    # Other arguments of the model, as ``key=value``.
+    # Other arguments of the model, each as ``--model.options.NAME VALUE``.
     options: dict[str, int | float | bool | str | tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -135,18 +135,23 @@ def _load(
     deployment = model.deployment
     geometry = deployment.inputs.geometry
     check_asked(config.data, model.config.data, geometry)
-    if config.data.label_kind == "auto":
-        config = replace(config, data=replace(config.data, label_kind=model.task.label_kind))
+    asked, of_training = (
+        replace(data, label_kind=model.task.label_kind) if data.label_kind == "auto" else data
+        for data in (config.data, model.config.data)
+    )
+    config = replace(config, data=asked)
+    of_run = False  # whether these are the run's own images, split as for training
     if part == "all":
         whole = replace(config.data, split="patient")  # the set's own split is not asked for
         data, _ = read(whole, out, tell, classes=deployment.classes, geometry=geometry)
     else:
-        here, there = (_split_of(data) for data in (config.data, model.config.data))
+        here, there = _split_of(asked), _split_of(of_training)
         if here != there and here.enrolled == there.enrolled:  # those of the run's own set
             config = replace(config, data=replace(config.data, enrolled=()))
         # the run's own images are where it left them
         splits = load(config, model.address.workdir if here == there else out, tell, geometry)
-        if replace(here, dir=None) == replace(there, dir=None):
+        of_run = replace(here, dir=None) == replace(there, dir=None)
+        if of_run:
             own = splits
             if config.episode != trained:
                 own = load(replace(config, episode=trained), out, lambda _: None, geometry)
@@ -155,9 +160,11 @@ def _load(
     if not config.episode.ways:
         check_labels(data)
     elif config.task == IN_CONTEXT:
-        raise InputError(
-            "a run of in_context has an output for each of its own classes: evaluate it without --data options"
-        )
+        if not of_run:
+            raise InputError(
+                "a run of in_context has an output for each of its own classes: evaluate it on its own data, as "
+                "--split test does"
+            )
     elif part == "all":
         _check_pictures(check_labels(data).images.shape[1:], data.images.dtype, deployment)
         tell(f"{config.episode.test:,} episodes of all {len(data.classes):,} classes of the set")

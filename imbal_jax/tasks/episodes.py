@@ -210,7 +210,8 @@ class InContext(Episodes):
         """Rows ``in context``, ``in weights, common`` and ``in weights, rare``; ``macro`` is of all sequences.
 
         A sequence asks in context where the true label of its last picture was shown before; there
-        ``accuracy_among_shown`` is how often the true label is the likeliest of those shown, 1/ways by guessing.
+        ``accuracy_among_shown`` is how often the true label is the likeliest of those shown, 1/ways by guessing. That
+        of ``macro`` is the same one.
         """
         query = labels[:, -1, 1]
         in_context = (labels[:, :-1, 0] == query[:, None]).any(axis=1)
@@ -222,9 +223,12 @@ class InContext(Episodes):
         last = np.zeros(labels.shape[:2], bool)
         last[:, -1] = True
         rows = {name: _row(kept, last & of[:, None]) for name, of in parts.items() if of.any()}
+        rows["macro"] = _row(kept, last)
         if in_context.any():
-            rows["in context"]["accuracy_among_shown"] = float(kept[in_context, -1, 2].mean(dtype=np.float64))
-        return {**rows, "macro": _row(kept, last)}
+            among_shown = float(kept[in_context, -1, 2].mean(dtype=np.float64))
+            for name in ("in context", "macro"):
+                rows[name]["accuracy_among_shown"] = among_shown
+        return rows
 
 
 class StringEpisodes(Episodes):

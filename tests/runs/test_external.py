@@ -71,6 +71,24 @@ def test_the_test_split_of_the_same_data_gives_the_scores_of_training(
     np.testing.assert_array_equal(result.labels, scored.labels)
 
 
+def test_the_test_split_is_refused_after_the_folder_of_the_run_has_changed(
+    finished_runs: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished_runs, copy)
+    table = copy / "pictures" / "labels.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-4]) + "\n")
+    for label_kind in ("auto", "one"):
+        with pytest.raises(InputError, match="holds runs on another split"):
+            validate(
+                of(copy, label_kind=label_kind),
+                find_runs(copy / "ce"),
+                tmp_path / "out",
+                part="test",
+                console=QUIET,
+            )
+
+
 def test_any_checkpoint_that_was_kept_can_be_scored(finished_runs: Path, tmp_path: Path) -> None:
     steps = sorted(int(p.name) for p in (finished_runs / "ce" / "seed0" / "checkpoints").iterdir())
     scores = [

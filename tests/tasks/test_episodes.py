@@ -199,6 +199,30 @@ def test_pictures_of_an_episode_are_perturbed_one_by_one() -> None:
     assert len(np.unique(added.round(4))) == 6
 
 
+def test_a_run_of_what_is_learned_in_context_is_scored_on_its_own_test_set_only(tmp_path: Path) -> None:
+    given = {
+        **{"task": "in_context", "train.epochs": 0.5, "model.name": "episode_transformer"},
+        **{"episode.ways": 2, "episode.shots": 3, "episode.test": 30, "episode.validation": 20},
+        **{"model.options.encoder": "pixels", "model.options.layers": 1, "model.options.width": 16},
+    }
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    done = command(tmp_path, "train", str(CONFIG), "--workdir", "work", *words)
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "work")
+    assert list(rows) == ["in context", "in weights, common", "in weights, rare", "macro"]
+    assert "accuracy among shown" in done.stdout
+    done = command(tmp_path, "evaluate", "work", "--split", "test", "--out", "again")
+    assert done.returncode == 0, done.stderr
+    assert rows_of(tmp_path / "again") == rows
+    kept = np.load(tmp_path / "again" / "ce.npz")["kept"]
+    assert kept.shape == (60, 7, 3)
+    for other in (("--data.split-seed", "5"), ("--split", "test", "--data.split-seed", "5")):
+        done = command(tmp_path, "evaluate", "work", *other, "--out", "other")
+        assert done.returncode == 2
+        assert "evaluate it on its own data" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("method", ["stratified", "weighted_ce", "focal", "crt", "mixup"])
 def test_methods_that_balance_are_refused(method: str) -> None:
     with pytest.raises(InputError, match="is not for episodes"):

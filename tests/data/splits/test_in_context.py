@@ -69,6 +69,7 @@ def test_rows_are_by_what_is_asked(parts):
     table = IN_CONTEXT.table(test.labels, kept, test.classes, None)
     assert table["in context"]["accuracy"] == 0.75
     assert table["in context"]["accuracy_among_shown"] == 0.95
+    assert table["macro"]["accuracy_among_shown"] == 0.95
     assert "accuracy_among_shown" not in table["in weights, common"]
     assert table["in weights, common"]["accuracy"] == 1
     assert table["in weights, rare"]["accuracy"] == 0
