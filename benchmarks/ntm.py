@@ -175,7 +175,7 @@ def run(task: str, model: str, seed: int, sequences: int, runs: Path) -> dict[st
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "processor": processor(),
         "jax": jax.__version__,
-        "curve": [[r["step"], round(r["bits_per_sequence"], 4)] for r in history],
+        "curve": [[batch_size * r["step"], round(r["bits_per_sequence"], 4)] for r in history],
     }
 
 
