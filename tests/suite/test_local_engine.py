@@ -184,7 +184,7 @@ def test_each_of_as_many_workers_as_cores_has_one_thread(
 ) -> None:
     from imbal_jax.suite.engines import devices
 
-    monkeypatch.setattr(devices, "cores", lambda: 8)
+    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     monkeypatch.setattr(devices, "gpus", list)
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
