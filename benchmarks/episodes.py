@@ -209,7 +209,7 @@ def report(ledger: Path) -> None:
         wanted = wanted if len(wanted) > 1 else [name for name in rows if name.startswith("in ")] or ["macro"]
         shown = "  ".join(
             f"{name} {100 * rows[name]['accuracy']:.1f} ± {100 * rows[name]['accuracy_margin']:.1f}"
-            + among_shown(name, rows[name])
+            + among_shown(rows[name])
             for name in wanted
         )
         short = "" if line["scale"] == 1 else f"  (trained {line['scale']:g} of its length)"
@@ -218,10 +218,10 @@ def report(ledger: Path) -> None:
             print(f"    {PUBLISHED[line['cell']]}")
 
 
-def among_shown(name: str, row: dict[str, float]) -> str:
+def among_shown(row: dict[str, float]) -> str:
     """Of sequences that ask in context: how often the label is right among those that the sequence shows."""
     value = row.get("accuracy_among_shown")
-    return f" (among those shown {100 * value:.1f})" if name == "in context" and value is not None else ""
+    return "" if value is None else f" (among those shown {100 * value:.1f})"
 
 
 if __name__ == "__main__":

@@ -415,11 +415,9 @@ def use_all_cores(batch_size: int, devices: int | None) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if flag in flags:
         return
-    share = processes.count()
+    cores, share = usable_cores(), processes.count()
     count = devices and max(1, devices // share)
-    count = count or max(
-        (n for n in range(1, usable_cores() + 1) if batch_size % (n * share) == 0), default=1
-    )
+    count = count or max((n for n in range(1, cores + 1) if batch_size % (n * share) == 0), default=1)
     os.environ["XLA_FLAGS"] = f"{flags} {flag}={count}".strip()
 
 

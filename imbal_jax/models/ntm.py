@@ -70,14 +70,13 @@ class NTMCell:
         written = self.write * self.width
         return (heads * self.width, heads, heads, heads * self.shifts, heads, written, written)
 
-    def bias_init(self, start: HeadStart) -> nn.initializers.Initializer:
-        """Of what the controller says to its heads: zeros, or such as to find places by content."""
+    def content_bias(self, key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        """The biases of "heads" with which they begin by content; of keys, exponents and what is written zeros."""
         heads = self.read + self.write
         stay = jnp.zeros((heads, self.shifts)).at[:, self.shifts // 2].set(CONTENT_STAY)
         told = [jnp.zeros(size) for size in self.sizes]
-        if start == "content":
-            told[1:4] = jnp.full(heads, CONTENT_STRENGTH), jnp.full(heads, CONTENT_GATE), stay.reshape(-1)
-        return nn.initializers.constant(jnp.concatenate(told))
+        told[1:4] = jnp.full(heads, CONTENT_STRENGTH), jnp.full(heads, CONTENT_GATE), stay.reshape(-1)
+        return jnp.concatenate(told, dtype=dtype)
 
     def __call__(self, affine: Affine, carry: Carry) -> tuple[Carry, Array]:
         """The new carry, and the features [B, C + R D]: the controller's state and the vectors read.
@@ -178,9 +177,8 @@ class NTM(nn.Module):
             hidden = matrix("hidden", self.size, gates * self.size)
             recurrent = jnp.concatenate([recurrent, hidden])
         bias = self.param("bias", gates_bias if gates == 4 else zeros, (gates * self.size,), self.param_dtype)
-        said = self.param(
-            "heads_bias", cell.bias_init(self.heads_start), (sum(cell.sizes),), self.param_dtype
-        )
+        start = cell.content_bias if self.heads_start == "content" else zeros
+        said = self.param("heads_bias", start, (sum(cell.sizes),), self.param_dtype)
 
         # What the inputs add needs no memory: one product for all steps
         driven = jnp.moveaxis(x @ inputs + bias, 1, 0)

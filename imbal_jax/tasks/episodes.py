@@ -195,14 +195,11 @@ class InContext(Episodes):
     def for_evaluation(self, predictions: jax.Array, labels: jax.Array) -> jax.Array:
         """float32 [B, T, 3]: as of other episodes, and whether the label is right among those shown before."""
         kept = super().for_evaluation(predictions, labels)
-        targets = labels[..., 1].astype(jnp.int32)
         shown = jax.nn.one_hot(labels[..., 0], predictions.shape[-1], dtype=bool)  # of -1 none
         before = jnp.cumsum(shown, axis=1) - shown > 0
         named = jnp.where(before, predictions, -jnp.inf).argmax(axis=-1)
-        right = (named == targets) & jnp.take_along_axis(before, jnp.maximum(targets, 0)[..., None], axis=-1)[
-            ..., 0
-        ]
-        return jnp.concatenate([kept, (right & (targets >= 0))[..., None].astype(jnp.float32)], axis=-1)
+        right = (named == labels[..., 1]) & before.any(axis=-1)
+        return jnp.concatenate([kept, right[..., None].astype(jnp.float32)], axis=-1)
 
     def table(
         self, labels: np.ndarray, kept: np.ndarray, classes: tuple[str, ...], negative_class: str | None
