@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -39,23 +39,21 @@ def train_until(
     Metrics are read one dispatch late, so that a device with resident data stays busy; streaming waits for each
     dispatch. Too many updates without a finite loss therefore stop the run (Stopped) one dispatch later.
     """
-    at, behind = int(state.step), None
+    at, flying = int(state.step), list[Dispatch]()
     began, turn = time.monotonic(), next_turn(pace, stop)
     while at < target:
         state, metrics, steps = advance(state, min(turn.steps, target - at))
         at += steps
         # a copy, because the next dispatch is given the state's own buffer
-        sent = Dispatch(at, steps, metrics, jnp.copy(state.skipped_in_row))
-        if behind is not None:
-            began = _record(behind, began, config, tracker, pace)
-        behind = sent
-        if _is_there(sent):  # the call itself computed it, as on a CPU: stop timing now
-            began, behind = _record(sent, began, config, tracker, pace), None
+        flying.append(Dispatch(at, steps, metrics, jnp.copy(state.skipped_in_row)))
+        # what the call itself computed, as on a CPU, is read now: later its time would be that of more than itself
+        waiting = 0 if _is_there(flying[-1]) else 1
+        ended, flying = flying[: len(flying) - waiting], flying[len(flying) - waiting :]
+        began = _record(ended, began, config, tracker, pace)
         turn = next_turn(pace, stop)
         if turn.ends:
             break
-    if behind is not None:
-        _record(behind, began, config, tracker, pace)
+    _record(flying, began, config, tracker, pace)
     return state
 
 
@@ -64,15 +62,29 @@ def _is_there(sent: Dispatch) -> bool:
     return all(getattr(value, "is_ready", lambda: True)() for value in sent.metrics.values())
 
 
-def _record(sent: Dispatch, began: float, config: Config, tracker: Tracker, pace: Pace) -> float:
-    """Record the metrics of a dispatch that began at ``began``; returns the time at which they were available."""
-    values = {name: float(value) for name, value in sent.metrics.items()}
+def _record(ended: Sequence[Dispatch], began: float, config: Config, tracker: Tracker, pace: Pace) -> float:
+    """Record the metrics of dispatches that began at ``began``; returns the time at which they were available.
+
+    Of two that ended in the same call, only the time of both is known.
+    """
+    if not ended:
+        return began
+    found = [{name: float(value) for name, value in sent.metrics.items()} for sent in ended]
     now = time.monotonic()
-    seconds = max(now - began, 1e-9)
-    pace.took(sent.steps, seconds)
-    tracker.train(sent.at, values)
-    speed = sent.steps * config.train.batch_size / seconds
-    tracker.progress(sent.at, loss=values["loss"], images_per_second=speed)
+    seconds, steps = max(now - began, 1e-9), sum(sent.steps for sent in ended)
+    pace.took(steps, seconds)
+    for sent, values in zip(ended, found, strict=True):
+        tracker.train(sent.at, values)
+        _stop_without_finite_loss(sent, values, config, tracker)
+    tracker.progress(
+        ended[-1].at, loss=found[-1]["loss"], images_per_second=steps * config.train.batch_size / seconds
+    )
+    return now
+
+
+def _stop_without_finite_loss(
+    sent: Dispatch, values: Mapping[str, float], config: Config, tracker: Tracker
+) -> None:
     in_row = int(sent.skipped_in_row) if values["skipped"] else 0
     if math.isnan(values["loss"]) and values["skipped"] == sent.steps and in_row <= sent.steps:
         tracker.message(f"step {sent.at}: no update of this dispatch had a finite loss and gradient")
@@ -81,4 +93,3 @@ def _record(sent: Dispatch, began: float, config: Config, tracker: Tracker, pace
             f"{in_row} updates in a row had no finite loss or gradient (step {sent.at}): stopped; "
             "lower --optim.learning-rate, or set --optim.clip-norm, and start in a new --workdir"
         )
-    return now
