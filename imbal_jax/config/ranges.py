@@ -12,6 +12,15 @@ from imbal_jax.import_paths import is_import_path
 from imbal_jax.metrics.own import check_metrics
 
 EPISODE_TASKS = ("episodes", "string_episodes", "in_context")
+_OF_IN_CONTEXT = {"bursty": 0.9, "zipf": 0.0}
+UNUSED_OF_EPISODES: dict[str, dict[str, Any]] = {
+    "episodes": _OF_IN_CONTEXT,
+    "string_episodes": _OF_IN_CONTEXT,
+    "in_context": {"queries": 0, "long_tail": 1.0},
+}
+"""Task -> options of ``Episode`` that it makes no use of, and their defaults."""
+DRAWS = {"imbalance": None, "long_tail": None, "prevalence": ()}
+"""Options of ``Data`` that draw by class, and what they are where nothing is drawn."""
 Require = Callable[[bool, str, Any, str], None]
 """``(holds, key, value, allowed)``: raises InputError unless it holds."""
 
@@ -118,6 +127,22 @@ def _check_episode(config: Any, require: Require) -> None:
     require(episode.zipf >= 0, "episode.zipf", episode.zipf, "0 or more")
     for key in ("validation", "test"):
         require(getattr(episode, key) >= 1, f"episode.{key}", getattr(episode, key), "1 or more")
+    for key, plain in UNUSED_OF_EPISODES.get(config.task, {}).items():
+        value = getattr(episode, key)
+        require(
+            value == plain,
+            f"episode.{key.replace('_', '-')}",
+            value,
+            f"the task {config.task} makes no use of it",
+        )
+    for key, none in DRAWS.items():
+        value = getattr(config.data, key)
+        require(
+            value == none or not (episode.ways or config.data.source == "sequences"),
+            f"data.{key.replace('_', '-')}",
+            value,
+            "it leaves out images of a class, which is not for episodes and sequences",
+        )
 
 
 def prevalence_of(word: str) -> tuple[str, float]:

@@ -73,7 +73,7 @@ def episode_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset], li
 
     train: the pictures [N, H, W, C] of its classes, ``labels`` int32 [N] those classes, which are more than the
     names in ``classes``; with ``Episode.rotations`` each turned by 0, 90, 180 and 270 degrees, each a class of its
-    own. validation, test: as ``episode_set``. A patient with several pictures of a class gives its first.
+    own. validation, test: as ``episode_set``. A patient gives one picture (``of_one_person``).
     """
     episode = config.episode
     data, dropped = of_one_person(data)
@@ -134,16 +134,22 @@ def pictures_at(data: Dataset, items: np.ndarray) -> np.ndarray:
 
 
 def of_one_person(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-    """The first picture of each class and patient: a patient must not be both example and query; a note on the rest.
+    """One picture of each patient, the first of the class that has fewest patients; a note on the rest.
 
-    Raises InputError for many labels and masks.
+    So a patient is in one part of a split by class, and never both example and query. Raises InputError for many
+    labels and masks.
     """
     if is_mask(data.labels) or is_many(data.labels):
         raise InputError("episodes are for one class an image, and these images have many labels or masks")
     patients = np.unique(data.groups, return_inverse=True)[1]
-    first = np.unique(np.stack([data.labels, patients]), axis=1, return_index=True)[1]
+    people = np.bincount(np.unique(np.stack([data.labels, patients]), axis=1)[0], minlength=len(data.classes))
+    order = np.lexsort((data.labels, people[data.labels], patients))
+    first = order[np.unique(patients[order], return_index=True)[1]]
     left_out = len(data) - len(first)
     if not left_out:
         return data, ()
-    note = f"{left_out:,} further pictures of the same class and {data.grouped_by}: left out of the episodes"
+    note = (
+        f"{left_out:,} further pictures of the same {data.grouped_by}: left out of the episodes, which take one of "
+        "each, of the rarest of its classes"
+    )
     return data.take(np.sort(first)), (note,)

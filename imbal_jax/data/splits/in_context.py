@@ -62,7 +62,7 @@ def in_context_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset],
         images, labels = (np.concatenate(pair) for pair in zip(asked, weights, strict=True))
         parts[name] = Dataset(
             images=images,
-            labels=labels.astype(np.int16),
+            labels=labels.astype(np.int16 if len(classes) < 2**15 else np.int32),
             groups=(config.data.split_seed + number) * 10**6 + np.arange(2 * wanted),
             classes=classes,
             geometry=data.geometry,

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from imbal_jax.config import Config, Data, Episode
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.splits.class_split import episode_parts, rotated, split_classes
+from imbal_jax.data.splits.class_split import episode_parts, of_one_person, rotated, split_classes
+from imbal_jax.data.splits.in_context import in_context_parts
 from imbal_jax.errors import InputError
 
 SIDE, DRAWINGS = 8, 6
@@ -81,7 +85,8 @@ def test_a_patient_is_not_twice_in_a_class():
     numbers = parts["train"].images[:, 0, 1, 0]
     assert sorted(set(numbers.tolist())) == [1, 3, 5]
     assert parts["train"].notes == (
-        "60 further pictures of the same class and patient: left out of the episodes",
+        "60 further pictures of the same patient: left out of the episodes, which take one of each, of the rarest of "
+        "its classes",
     )
 
 
@@ -119,8 +124,93 @@ def test_many_labels_are_refused():
         ("episodes", {"ways": 1}, "episode.ways is 1: 2 or more"),
         ("episodes", {"ways": 5, "shots": 0}, "episode.shots is 0"),
         ("episodes", {"ways": 5, "long_tail": 0.5}, "episode.long-tail is 0.5"),
+        ("episodes", {"ways": 5, "zipf": 1.0}, "episode.zipf is 1.0: the task episodes makes no use of it"),
+        (
+            "string_episodes",
+            {"ways": 5, "bursty": 0.5},
+            "episode.bursty is 0.5: the task string_episodes makes no",
+        ),
+        (
+            "in_context",
+            {"ways": 2, "queries": 1},
+            "episode.queries is 1: the task in_context makes no use of it",
+        ),
+        (
+            "in_context",
+            {"ways": 2, "long_tail": 5.0},
+            "episode.long-tail is 5.0: the task in_context makes no use",
+        ),
     ],
 )
 def test_a_config_of_episodes_is_checked(task, episode, said):
     with pytest.raises(InputError, match=said):
         Config(name="episodes", task=task, episode=Episode(**episode))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [{"imbalance": 10.0}, {"long_tail": 10.0}, {"prevalence": ("a=0.1",)}],
+    ids=lambda draw: next(iter(draw)),
+)
+@pytest.mark.parametrize(
+    "asked",
+    [{"task": "episodes", "source": "omniglot", "episode": Episode(ways=5)}, {"source": "sequences"}],
+    ids=["episodes", "sequences"],
+)
+def test_a_draw_by_class_is_refused_where_nothing_is_drawn_so(draw, asked):
+    data = Data(source=asked["source"], **draw)
+    others = {key: value for key, value in asked.items() if key != "source"}
+    with pytest.raises(InputError, match="not for episodes and sequences"):
+        Config(name="x", data=data, **others)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    labels=arrays(np.int32, st.shared(st.integers(1, 60), key="n"), elements=st.integers(0, 7)),
+    groups=arrays(np.int64, st.shared(st.integers(1, 60), key="n"), elements=st.integers(0, 19)),
+)
+def test_one_picture_of_each_patient_is_kept_and_of_the_rarest_of_its_classes(labels, groups):
+    images = np.arange(len(labels), dtype=np.uint8)[:, None, None, None]
+    kept, notes = of_one_person(Dataset(images, labels, groups, tuple("abcdefgh")))
+    people = {c: len({g for g, label in zip(groups, labels, strict=True) if label == c}) for c in range(8)}
+    wanted = []
+    for patient in sorted(set(groups.tolist())):
+        own = [i for i in range(len(labels)) if groups[i] == patient]
+        wanted.append(min(own, key=lambda i: (people[labels[i]], labels[i], i)))
+    assert kept.images.reshape(-1).tolist() == sorted(wanted)
+    assert bool(notes) == (len(wanted) < len(labels))
+
+
+@pytest.mark.parametrize("parts_of", [episode_parts, in_context_parts])
+def test_a_patient_with_pictures_of_several_classes_is_in_one_part_only(parts_of):
+    """Every fifth picture is of somebody who has one of the next class, too."""
+    classes, each = 60, 20
+    labels = np.repeat(np.arange(classes, dtype=np.int32), each)
+    groups = np.arange(len(labels))
+    other = (groups + each) % len(labels)
+    groups[::5] = other[::5]
+    images = np.zeros((len(labels), SIDE, SIDE, 1), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = groups // 256, groups % 256
+    task = "in_context" if parts_of is in_context_parts else "episodes"
+    asked = Config(
+        name="x",
+        task=task,
+        data=Data(source="omniglot", image_size=SIDE, validation_share=0.2, test_share=0.3),
+        episode=Episode(ways=2, shots=4, validation=40, test=200),
+    )
+    parts, _ = parts_of(asked, Dataset(images, labels, groups, tuple(f"c{c}" for c in range(classes))))
+
+    def people(part: Dataset) -> np.ndarray:
+        pictures = part.images.reshape(len(part), -1, SIDE, SIDE).astype(int)
+        return 256 * pictures[:, :, 0, 0] + pictures[:, :, 0, 1]
+
+    seen = set(people(parts["train"]).ravel().tolist())
+    validation, test = (people(parts[name]) for name in ("validation", "test"))
+    if parts_of is in_context_parts:  # the other half asks for the pictures of training
+        validation, test = validation[:40], test[:200]
+    assert not seen & set(validation.ravel().tolist())
+    assert not seen & set(test.ravel().tolist())
+    assert not set(validation.ravel().tolist()) & set(test.ravel().tolist())
+    assert all(len(set(row)) == len(row) for row in [*validation.tolist(), *test.tolist()]), (
+        "asked about oneself"
+    )
