@@ -39,6 +39,7 @@ LINES = RESULTS / "ntm.jsonl"
 
 ONE_HOT = {"weighting": "one_hot"}
 LSTM = {"controller": "lstm", **ONE_HOT}
+SORTING = {"size": 100, "read_heads": 5, "write_heads": 5, **LSTM}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ MODELS: dict[str, dict[str, Setting]] = {
         "feed_forward": Setting("ntm", ONE_HOT, 1e-4),
         "lstm_controller": Setting("ntm", LSTM, 1e-4),
         "lstm": Setting("lstm", {"size": 256}, 3e-5),
+        "lstm_controller_adam": Setting("ntm", LSTM, 1e-3, adam=True),
     },
     "associative_recall": {
         "feed_forward": Setting("ntm", {"size": 256, "read_heads": 4, "write_heads": 4, **ONE_HOT}, 1e-4),
@@ -82,8 +84,10 @@ MODELS: dict[str, dict[str, Setting]] = {
     },
     "priority_sort": {
         "feed_forward": Setting("ntm", {"size": 512, "read_heads": 8, "write_heads": 8, **ONE_HOT}, 3e-5),
-        "lstm_controller": Setting("ntm", {"size": 100, "read_heads": 5, "write_heads": 5, **LSTM}, 3e-5),
+        "lstm_controller": Setting("ntm", SORTING, 3e-5),
         "lstm": Setting("lstm", {"size": 128}, 3e-5),
+        "lstm_controller_adam": Setting("ntm", {**SORTING, "heads_start": "content"}, 1e-3, adam=True),
+        "lstm_adam": Setting("lstm", {"size": 128}, 1e-3, adam=True),
     },
 }
 """Task -> model -> its setting."""

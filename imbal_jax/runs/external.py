@@ -16,7 +16,7 @@ from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
 from imbal_jax.data.load import SPLITS, Splits, load
 from imbal_jax.data.read import read
-from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_set
+from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_set, of_one_person
 from imbal_jax.data.splits.patient_split import split_summary
 from imbal_jax.engine import hosts
 from imbal_jax.errors import InputError
@@ -143,7 +143,9 @@ def _load(
     of_run = False  # whether these are the run's own images, split as for training
     if part == "all":
         whole = replace(config.data, split="patient")  # the set's own split is not asked for
-        data, _ = read(whole, out, tell, classes=deployment.classes, geometry=geometry)
+        # episodes are of classes that the network has no outputs for
+        classes = None if config.episode.ways else deployment.classes
+        data, _ = read(whole, out, tell, classes=classes, geometry=geometry)
     else:
         here, there = _split_of(asked), _split_of(of_training)
         if here != there and here.enrolled == there.enrolled:  # those of the run's own set
@@ -167,6 +169,9 @@ def _load(
             )
     elif part == "all":
         _check_pictures(check_labels(data).images.shape[1:], data.images.dtype, deployment)
+        data, notes = of_one_person(data)
+        for note in notes:
+            tell(note)
         tell(f"{config.episode.test:,} episodes of all {len(data.classes):,} classes of the set")
         data = episode_set(data, config, config.episode.test, seed=config.data.split_seed)
     data = model.task.aligned(data, deployment.classes)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from episode_network import get_config
 from own_process import command
+from PIL import Image
 from rich.console import Console
 
 from imbal_jax import cli
@@ -98,6 +99,47 @@ def test_evaluate_scores_new_classes_and_predict_and_export_say_what_is_missing(
         error = capfd.readouterr().err
         assert "episodes" in error
         assert error.count("\n") == 1
+
+
+def test_nobody_is_example_and_question_where_another_folder_is_scored(
+    workdir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Classes of noise, in which only the second picture of the same patient is alike: nothing can be known."""
+    rng, hospital = np.random.default_rng(0), tmp_path / "hospital"
+    hospital.mkdir()
+    table = ["file,label,patient"]
+    for patient in range(120):
+        pixels = rng.integers(0, 250, (8, 8), np.uint8)
+        for copy in range(2):
+            Image.fromarray(pixels + np.uint8(copy)).save(hospital / f"{patient}_{copy}.png")
+            table.append(f"{patient}_{copy}.png,finding{patient % 12},p{patient}")
+    (hospital / "labels.csv").write_text("\n".join(table))
+    asked = ["--data.source", "folder", "--data.dir", str(hospital), "--episode.test", "300"]
+    assert cli.main(["evaluate", str(workdir), *asked, "--out", str(tmp_path / "out")]) == 0
+    said = capfd.readouterr().out
+    assert "120 further pictures of the same patient: left out of the episodes" in said
+    assert "300 episodes of all 12 classes of the set" in said
+    rows = rows_of(tmp_path / "out")
+    for presentation in (2, 3, 4):
+        assert rows[f"presentation {presentation}"]["accuracy"] < 0.33, "a quarter by chance"
+
+
+def test_the_classes_of_folders_elsewhere_are_learned_from_their_examples(
+    workdir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rng, hospital = np.random.default_rng(1), tmp_path / "hospital"
+    for name in ("effusion", "hernia", "mass", "nodule", "scar", "wart"):
+        (hospital / name).mkdir(parents=True)
+        shape = np.kron(rng.integers(0, 2, (4, 4)), np.ones((2, 2), int)) * 200
+        for number in range(6):
+            pixels = (shape + rng.integers(0, 40, (8, 8))).astype(np.uint8)
+            Image.fromarray(pixels).save(hospital / name / f"{number}.png")
+    asked = ["--data.source", "folder", "--data.dir", str(hospital)]
+    assert cli.main(["evaluate", str(workdir), *asked, "--out", str(tmp_path / "out")]) == 0
+    assert "24 episodes of all 6 classes of the set" in capfd.readouterr().out
+    rows = rows_of(tmp_path / "out")
+    assert rows["presentation 1"]["accuracy"] < 0.5
+    assert rows["presentation 4"]["accuracy"] > 0.8
 
 
 def test_a_network_that_compares_is_scored_on_episodes_of_other_ways_and_shots(

@@ -111,7 +111,7 @@ def rotated(data: Dataset) -> Dataset:
 
 
 def episode_set(data: Dataset, config: Config, count: int, *, seed: int, part: str = "all") -> Dataset:
-    """``count`` episodes of the classes of ``data``, drawn once.
+    """``count`` episodes of the classes of ``data``, drawn once. data: as ``of_one_person`` leaves it.
 
     images: [E, T H, W, C], the T pictures of an episode one below the other. labels: int16 [E, T, 2], the label shown
     after each prediction and the one that is scored, -1 for none (``sampling.episodes.Drawn``). groups: the episode.
