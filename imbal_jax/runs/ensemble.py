@@ -53,6 +53,11 @@ class Ensemble:
     def inputs(self) -> Inputs:
         return self.members[0].deployment.inputs
 
+    def calibrated(self, c: int) -> bool:
+        """Whether the probabilities of class ``c`` were fitted to cases of it."""
+        fitted = all(member.deployment.calibration != "none" for member in self.members)
+        return fitted and self.prevalence[c] > 0
+
     def predict(self, mesh: Mesh, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
         """``images [N, H, W, channels] -> calibrated probabilities float64 [N, C]``."""
         networks = [(member.deployment, member.predict(mesh, batch_size)) for member in self.members]

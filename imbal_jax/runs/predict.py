@@ -37,9 +37,10 @@ class ImageScorer:
             lines.append(f"pictures: {model.inputs.geometry}")
         for c in model.findings:
             point = model.points[c]
+            holds = f"hold at a prevalence of {percent(model.prevalence[c])}"
             lines.append(
-                f"{model.classes[c]}: called at {threshold_text(point.threshold)} ({point.rule}); probabilities hold "
-                f"at a prevalence of {percent(model.prevalence[c])}"
+                f"{model.classes[c]}: called at {threshold_text(point.threshold)} ({point.rule}); probabilities "
+                f"{holds if model.calibrated(c) else 'are those of the network, not calibrated'}"
             )
         return "\n".join(lines)
 

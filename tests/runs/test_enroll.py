@@ -131,7 +131,7 @@ def test_training_again_finds_the_enrolled_run_finished(enrolled: tuple[Path, st
 
 
 def test_evaluate_predict_and_export_know_the_class(
-    workdir: Path, enrolled: tuple[Path, str], tmp_path: Path
+    workdir: Path, enrolled: tuple[Path, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "runs"
     shutil.copytree(enrolled[0], copy)
@@ -146,6 +146,9 @@ def test_evaluate_predict_and_export_know_the_class(
     assert rows["dark"]["positives"] == 6
     out = tmp_path / "p.csv"
     assert cli.main(["predict", str(copy), str(workdir.parent / "plain"), "--out", str(out)]) == 0
+    said = capfd.readouterr().out
+    assert "validation has no positive case); probabilities are those of the network, not calibrated" in said
+    assert "at a prevalence of 0 %" not in said
     heading, *lines = out.read_text().splitlines()
     assert "probability/dark" in heading
     assert len(lines) == 70
