@@ -12,7 +12,7 @@ from imbal_jax.data.read import Indices, Say, counter, read
 from imbal_jax.data.sources.further_classes import read_further_classes, with_further
 from imbal_jax.data.sources.sequences import SOURCE as SEQUENCES
 from imbal_jax.data.sources.sequences import read_sequences
-from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_parts
+from imbal_jax.data.splits.class_split import IN_CONTEXT, episode_parts, of_one_person
 from imbal_jax.data.splits.config_draw import draw
 from imbal_jax.data.splits.in_context import in_context_parts
 from imbal_jax.data.splits.patient_split import (
@@ -86,9 +86,7 @@ def split_as_asked(config: Config, data: Dataset, given: Indices | None = None, 
     if not config.episode.ways:
         return split_dataset(config.data, data, given, say)
     parts_of = in_context_parts if config.task == IN_CONTEXT else episode_parts
-    parts, table = parts_of(config, check_dataset(data))
-    for note in parts["train"].notes:
-        say(note)
+    parts, table = parts_of(config, of_one_person(check_dataset(data), say))
     return Splits(parts["train"], parts["validation"], parts["test"], table)
 
 

@@ -169,9 +169,7 @@ def _load(
             )
     elif part == "all":
         _check_pictures(check_labels(data).images.shape[1:], data.images.dtype, deployment)
-        data, notes = of_one_person(data)
-        for note in notes:
-            tell(note)
+        data = of_one_person(data, tell)
         tell(f"{config.episode.test:,} episodes of all {len(data.classes):,} classes of the set")
         data = episode_set(data, config, config.episode.test, seed=config.data.split_seed)
     data = model.task.aligned(data, deployment.classes)

@@ -1,5 +1,6 @@
 """Splits by class for few-shot episodes: no class of validation or test is ever trained on."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
@@ -73,10 +74,9 @@ def episode_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset], li
 
     train: the pictures [N, H, W, C] of its classes, ``labels`` int32 [N] those classes, which are more than the
     names in ``classes``; with ``Episode.rotations`` each turned by 0, 90, 180 and 270 degrees, each a class of its
-    own. validation, test: as ``episode_set``. A patient gives one picture (``of_one_person``).
+    own. validation, test: as ``episode_set``. data: as ``of_one_person`` leaves it.
     """
     episode = config.episode
-    data, dropped = of_one_person(data)
     members = split_classes(len(data.classes), config.data)
     parts: dict[str, Dataset] = {}
     table: list[dict[str, object]] = []
@@ -86,7 +86,7 @@ def episode_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset], li
         row: dict[str, object] = {"split": name, "classes": len(classes), "pictures": len(own)}
         if name == "train":
             own = rotated(own) if episode.rotations else own
-            parts[name] = replace(own, groups=own.labels, classes=label_names(config), notes=dropped)
+            parts[name] = replace(own, groups=own.labels, classes=label_names(config))
             if episode.rotations:
                 row["turned"] = len(own)
             episode_plan(own.labels, config, 0)
@@ -133,8 +133,8 @@ def pictures_at(data: Dataset, items: np.ndarray) -> np.ndarray:
     return one_below_the_other(np.asarray(data.images[:])[items])
 
 
-def of_one_person(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-    """One picture of each patient, the first of the class that has fewest patients; a note on the rest.
+def of_one_person(data: Dataset, say: Callable[[str], None] = print) -> Dataset:
+    """One picture of each patient, the first of the class that has fewest patients; ``say`` is told of the rest.
 
     So a patient is in one part of a split by class, and never both example and query. Raises InputError for many
     labels and masks.
@@ -145,11 +145,9 @@ def of_one_person(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     people = np.bincount(np.unique(np.stack([data.labels, patients]), axis=1)[0], minlength=len(data.classes))
     order = np.lexsort((data.labels, people[data.labels], patients))
     first = order[np.unique(patients[order], return_index=True)[1]]
-    left_out = len(data) - len(first)
-    if not left_out:
-        return data, ()
-    note = (
-        f"{left_out:,} further pictures of the same {data.grouped_by}: left out of the episodes, which take one of "
-        "each, of the rarest of its classes"
-    )
-    return data.take(np.sort(first)), (note,)
+    if left_out := len(data) - len(first):
+        say(
+            f"{left_out:,} further pictures of the same {data.grouped_by}: left out of the episodes, which take one "
+            "of each, of the rarest of its classes"
+        )
+    return data.take(np.sort(first)) if left_out else data

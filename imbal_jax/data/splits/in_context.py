@@ -8,7 +8,7 @@ import numpy as np
 
 from imbal_jax.config import Config
 from imbal_jax.data.dataset import Dataset
-from imbal_jax.data.splits.class_split import of_one_person, pictures_at, rotated, split_classes
+from imbal_jax.data.splits.class_split import pictures_at, rotated, split_classes
 from imbal_jax.errors import named
 from imbal_jax.sampling.bursty import BurstyPlan, make_bursty
 from imbal_jax.sampling.episodes import draw_episodes, make_episodes
@@ -36,9 +36,8 @@ def in_context_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset],
 
     Half of the sequences of validation and test ask in context: ``ways`` classes that training never saw, under the
     labels 0, 1, ..., ``shots`` pictures of each, and then one of them. The other half ask the weights: one of the
-    training pictures, none of whose class is in the context.
+    training pictures, none of whose class is in the context. data: as ``class_split.of_one_person`` leaves it.
     """
-    data, notes = of_one_person(data)
     members = split_classes(len(data.classes), config.data)
     order = np.random.default_rng(config.data.split_seed).permutation(len(members["train"]))
     of_train = data.take(np.flatnonzero(np.isin(data.labels, members["train"])))
@@ -47,7 +46,7 @@ def in_context_parts(config: Config, data: Dataset) -> tuple[dict[str, Dataset],
     train = rotated(of_train) if config.episode.rotations else of_train
     classes = tuple(f"class {c}" for c in range(int(train.labels.max()) + 1))
     bursty_plan(train.labels, config, 0)
-    parts = {"train": replace(train, groups=train.labels, classes=classes, notes=notes)}
+    parts = {"train": replace(train, groups=train.labels, classes=classes)}
     table: list[dict[str, object]] = [
         {"split": "train", "classes": len(members["train"]), "pictures": len(of_train)}
     ]

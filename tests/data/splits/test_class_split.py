@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from imbal_jax.config import Config, Data, Episode
 from imbal_jax.data.dataset import Dataset
+from imbal_jax.data.load import split_as_asked
 from imbal_jax.data.splits.class_split import episode_parts, of_one_person, rotated, split_classes
-from imbal_jax.data.splits.in_context import in_context_parts
 from imbal_jax.errors import InputError
 
 SIDE, DRAWINGS = 8, 6
@@ -81,13 +81,17 @@ def test_turned_pictures_are_classes_of_their_own():
 
 def test_a_patient_is_not_twice_in_a_class():
     data = pictures(groups=np.repeat(np.arange(60), 2))  # three people a class, two pictures each
-    parts, _ = episode_parts(config(), data)
-    numbers = parts["train"].images[:, 0, 1, 0]
-    assert sorted(set(numbers.tolist())) == [1, 3, 5]
-    assert parts["train"].notes == (
+    told = []
+    parts = split_as_asked(config(), data, say=told.append)
+    assert sorted(set(parts.train.images[:, 0, 1, 0].tolist())) == [1, 3, 5]
+    assert told == [
         "60 further pictures of the same patient: left out of the episodes, which take one of each, of the rarest of "
-        "its classes",
-    )
+        "its classes"
+    ]
+    told.clear()
+    with pytest.raises(InputError, match="0 classes have the 5 pictures"):
+        split_as_asked(config(shots=5), data, say=told.append)
+    assert len(told) == 1, "it is said before they are too few"
 
 
 def test_string_labels_have_names_for_letters():
@@ -113,7 +117,7 @@ def test_many_labels_are_refused():
     data = pictures()
     many = Dataset(data.images, np.eye(20, dtype=np.int8)[data.labels], data.groups, data.classes)
     with pytest.raises(InputError, match="one class an image"):
-        episode_parts(config(), many)
+        split_as_asked(config(), many)
 
 
 @pytest.mark.parametrize(
@@ -171,18 +175,19 @@ def test_a_draw_by_class_is_refused_where_nothing_is_drawn_so(draw, asked):
 )
 def test_one_picture_of_each_patient_is_kept_and_of_the_rarest_of_its_classes(labels, groups):
     images = np.arange(len(labels), dtype=np.uint8)[:, None, None, None]
-    kept, notes = of_one_person(Dataset(images, labels, groups, tuple("abcdefgh")))
+    told = []
+    kept = of_one_person(Dataset(images, labels, groups, tuple("abcdefgh")), told.append)
     people = {c: len({g for g, label in zip(groups, labels, strict=True) if label == c}) for c in range(8)}
     wanted = []
     for patient in sorted(set(groups.tolist())):
         own = [i for i in range(len(labels)) if groups[i] == patient]
         wanted.append(min(own, key=lambda i: (people[labels[i]], labels[i], i)))
     assert kept.images.reshape(-1).tolist() == sorted(wanted)
-    assert bool(notes) == (len(wanted) < len(labels))
+    assert bool(told) == (len(wanted) < len(labels))
 
 
-@pytest.mark.parametrize("parts_of", [episode_parts, in_context_parts])
-def test_a_patient_with_pictures_of_several_classes_is_in_one_part_only(parts_of):
+@pytest.mark.parametrize("task", ["episodes", "in_context"])
+def test_a_patient_with_pictures_of_several_classes_is_in_one_part_only(task):
     """Every fifth picture is of somebody who has one of the next class, too."""
     classes, each = 60, 20
     labels = np.repeat(np.arange(classes, dtype=np.int32), each)
@@ -191,22 +196,22 @@ def test_a_patient_with_pictures_of_several_classes_is_in_one_part_only(parts_of
     groups[::5] = other[::5]
     images = np.zeros((len(labels), SIDE, SIDE, 1), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = groups // 256, groups % 256
-    task = "in_context" if parts_of is in_context_parts else "episodes"
     asked = Config(
         name="x",
         task=task,
         data=Data(source="omniglot", image_size=SIDE, validation_share=0.2, test_share=0.3),
         episode=Episode(ways=2, shots=4, validation=40, test=200),
     )
-    parts, _ = parts_of(asked, Dataset(images, labels, groups, tuple(f"c{c}" for c in range(classes))))
+    data = Dataset(images, labels, groups, tuple(f"c{c}" for c in range(classes)))
+    parts = split_as_asked(asked, data, say=lambda _: None)
 
     def people(part: Dataset) -> np.ndarray:
         pictures = part.images.reshape(len(part), -1, SIDE, SIDE).astype(int)
         return 256 * pictures[:, :, 0, 0] + pictures[:, :, 0, 1]
 
-    seen = set(people(parts["train"]).ravel().tolist())
-    validation, test = (people(parts[name]) for name in ("validation", "test"))
-    if parts_of is in_context_parts:  # the other half asks for the pictures of training
+    seen = set(people(parts.train).ravel().tolist())
+    validation, test = (people(part) for part in (parts.validation, parts.test))
+    if task == "in_context":  # the other half asks for the pictures of training
         validation, test = validation[:40], test[:200]
     assert not seen & set(validation.ravel().tolist())
     assert not seen & set(test.ravel().tolist())
