@@ -244,6 +244,12 @@ def _table(
     arrays: Arrays, read: Mapping[str, Sequence[np.ndarray]], count: int
 ) -> tuple[TextTable, tuple[str, ...] | None]:
     """Labels, patients and split as a table, and the names of the classes where the labels are their indices."""
+    for part in read["labels"]:
+        if part.ndim > 2 and part.size != len(part):
+            raise InputError(
+                f"labels are {part.dtype} {list(part.shape)}, expected [N] or [N, labels]: call the array masks if "
+                "they are of pixels"
+            )
     labels = np.concatenate([part.reshape(len(part), -1) for part in read["labels"]])
     names = tuple(map(str, read["classes"][0].ravel())) if "classes" in read else ()
     width, one = labels.shape[1], labels.shape[1] == 1

@@ -128,6 +128,7 @@ def test_a_set_of_scikit_learn_is_trained_on_through_load(tmp_path: Path) -> Non
         ({"images": GREY, "labels": LABELS + 1, "classes": np.array(["a", "b", "c"])}, "count from 0"),
         ({"images": GREY, "train_images": GREY, "labels": LABELS}, "images and one of train|other parts"),
         ({"train_images": GREY, "test_images": GREY, "train_labels": LABELS}, "other parts"),
+        ({"images": GREY, "labels": GREY % 2}, r"labels are uint8 \[24, 12, 12\], .* call the array masks"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, arrays: dict, said: str) -> None:
