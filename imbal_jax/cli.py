@@ -50,7 +50,8 @@ class Evaluate:
     method: str | None = None
     # The step of a checkpoint that was kept, instead of the chosen one.
     step: int | None = None
-    # The part of the data set: test, or all where --data.* names another one.
+    # The part of the data set: test, or all where --data.* names another one. It has to be given where that is the set
+    # of the training, as in a folder that was moved.
     split: Literal["all", "train", "validation", "test"] | None = None
     # The folder of the report on other images; WORKDIR/evaluations/NAME if left out.
     out: Path | None = None
@@ -251,7 +252,7 @@ def evaluate(words: list[str]) -> int:
         name="evaluate",
         also="--data.*, --episode.*, --deploy.* and --train.devices as for train",
     )
-    from imbal_jax.config import override
+    from imbal_jax.config import images_of, override
     from imbal_jax.runs.address import find_runs
     from imbal_jax.runs.claim import read_claim
 
@@ -267,9 +268,10 @@ def evaluate(words: list[str]) -> int:
     config = override(read_claim(workdir), changed)
     use_all_cores(config.train.batch_size, config.train.devices)
     flags = [word.split("=")[0] for word in changed if word.startswith("--")]
-    other = any(flag.startswith("--data.") and flag != PRIORS for flag in flags)
+    other = images_of(config.data) != images_of(read_claim(workdir).data)
     episodes = any(flag.startswith("--episode.") for flag in flags)
-    if options.split is None and options.step is None and not other and not episodes:
+    given = options.out is not None and any(flag.startswith("--data.") and flag != PRIORS for flag in flags)
+    if options.split is None and options.step is None and not other and not episodes and not given:
         if options.out is not None:
             raise InputError(
                 "--out is for another data set or checkpoint: give --data.*, --episode.*, --split or --step too"
@@ -282,12 +284,12 @@ def evaluate(words: list[str]) -> int:
     from imbal_jax.runs.evaluation_name import evaluation_name
     from imbal_jax.runs.external import validate
 
-    part = options.split or ("all" if other else "test")
+    part = options.split or (None if other else "test")
     some = [] if runs == find_runs(workdir) else run_names(runs)
     validate(
         config,
         runs,
-        options.out or workdir / "evaluations" / evaluation_name(config, part, options.step, some),
+        options.out or workdir / "evaluations" / evaluation_name(config, part or "all", options.step, some),
         part=part,
         step=options.step,
         refit=any(flag.startswith(("--deploy.", PRIORS)) for flag in flags),

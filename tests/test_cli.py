@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit statuses, one line for a mistake, never a traceback."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import imbal_jax
 from imbal_jax import cli
 from imbal_jax.arguments import out_of_memory
 from imbal_jax.methods import METHODS
+from imbal_jax.runs.claim import read_claim
 from imbal_jax.runs.deployment import Deployment
 
 ROOT = Path(__file__).parents[1]
@@ -208,6 +210,63 @@ def test_evaluate_changes_the_operating_points_of_a_workdir_and_scores_other_ima
     shown = capsys.readouterr().out
     assert "max f2" in shown, "what was chosen last is stored"
     assert "crt" not in shown
+
+
+def test_the_images_of_the_training_are_not_scored_as_another_places(
+    finished_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir, moved = tmp_path / "copy", tmp_path / "moved"
+    shutil.copytree(finished_runs, workdir)
+    was = read_claim(workdir).data.dir
+    assert was is not None
+    shutil.copytree(was, moved)
+    ce = str(workdir / "ce")
+    with np.load(workdir / "ce" / "seed0" / "test_scores.npz") as stored:
+        labels, groups = stored["labels"], stored["groups"]
+    for number, words in enumerate(
+        (
+            ["--data.workers", "1"],
+            ["--data.dir", str(was)],
+            ["--data.dir", str(moved), "--split", "test"],
+        )
+    ):
+        out = tmp_path / f"out{number}"
+        assert cli.main(["evaluate", ce, *words, "--out", str(out)]) == 0
+        with np.load(out / "ce.npz") as scored:
+            np.testing.assert_array_equal(scored["labels"], labels)
+            np.testing.assert_array_equal(scored["groups"], groups)
+    capsys.readouterr()
+    for words in (
+        ["--data.dir", str(moved)],
+        ["--data.split-seed", "3"],
+        ["--data.negative-class", "bright"],
+    ):
+        assert cli.main(["evaluate", ce, *words]) == 2
+        error = capsys.readouterr().err
+        assert (
+            "holds the images that the runs were trained, chosen and tested on: --split test scores its"
+            in error
+        )
+        assert error.count("\n") == 1
+    everything = ["--data.dir", str(moved), "--split", "all", "--out", str(tmp_path / "all")]
+    assert cli.main(["evaluate", ce, *everything]) == 0
+    with np.load(tmp_path / "all" / "ce.npz") as scored:
+        assert len(scored["labels"]) == 120
+
+
+def test_a_first_stage_that_is_asked_for_is_scored_again(
+    finished_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "copy"
+    shutil.copytree(finished_runs, workdir)
+    claim = json.loads((workdir / "config.json").read_text())
+    claim["methods"] = [method for method in claim["methods"] if "crt" in str(method)]
+    (workdir / "config.json").write_text(json.dumps(claim))
+    scores = workdir / "ce" / "seed0" / "test_scores.npz"
+    written = scores.stat().st_mtime_ns
+    assert cli.main(["evaluate", str(workdir / "ce")]) == 0
+    assert "│ ce " in capsys.readouterr().out
+    assert scores.stat().st_mtime_ns > written
 
 
 def test_predict_export_and_compare_leave_their_files(

@@ -1,6 +1,6 @@
 """The sections of a config as frozen dataclasses; a comment above a field is its help text."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -145,6 +145,11 @@ class Data:
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", as_import_path(self.source, "data.source"))
         check_fields(self, "data.")
+
+
+def images_of(data: Data) -> Data:
+    """What determines the images and their split: ``data`` without the options of reading and of use."""
+    return replace(data, deployment_priors=None, workers=0, download=False)
 
 
 @dataclass(frozen=True, kw_only=True)

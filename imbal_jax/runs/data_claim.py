@@ -89,6 +89,12 @@ def claim_splits(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray
     write_json(path, here)
 
 
+def is_claimed(workdir: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Whether the runs in ``workdir`` were trained, chosen and tested on images of these labels and patients."""
+    path = workdir / "splits.json"
+    return present(path) and read_json(path, "choose another --workdir") == members_digest(parts)
+
+
 def members_digest(parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, str]:
     """A digest of the labels and the patients of each split, whatever the patients are called."""
     names = np.concatenate([np.asarray(groups).astype(str) for _, groups in parts.values()])

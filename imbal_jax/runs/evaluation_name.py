@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
-from imbal_jax.config import Config, Data, to_json
+from imbal_jax.config import Config, Data, images_of, to_json
 from imbal_jax.data.records.remote import remote_address
 
 LONGEST = 60  # characters of the data's own name
@@ -16,10 +16,10 @@ LONGEST = 60  # characters of the data's own name
 
 def data_name(data: Data) -> str:
     """Short name of the data: that of its folder, or of its source if no folder is given."""
-    return os.path.basename(_place(data.dir)) if data.dir else data.source
+    return os.path.basename(place_of(data.dir)) if data.dir else data.source
 
 
-def _place(folder: Path) -> str:
+def place_of(folder: Path) -> str:
     """The absolute path of a folder, or its address on object storage."""
     return remote_address(folder) or os.path.realpath(folder)
 
@@ -31,10 +31,10 @@ def evaluation_name(config: Config, part: str, step: int | None, runs: Sequence[
     or episodes, the absolute path of their folder included, and of the runs: two folders of one name are two
     evaluations, and so are all runs and one of them, while the same again replaces the first.
     """
-    data = replace(config.data, deployment_priors=None, workers=0, download=False)
+    data = images_of(config.data)
     described = to_json(replace(config, data=data))
     values = described["data"]
-    values["dir"] = _place(data.dir) if data.dir else None
+    values["dir"] = place_of(data.dir) if data.dir else None
     if config.episode.ways:
         values["episode"] = described["episode"]
     decides = {**values, "runs": list(runs)} if runs else values

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from imbal_jax.config import Config, Data, Episode
+from imbal_jax.config import Config, Data, Episode, images_of
 from imbal_jax.console import make_console, say
 from imbal_jax.data.dataset import Dataset, check_labels
 from imbal_jax.data.images.geometry import Geometry
@@ -25,10 +25,10 @@ from imbal_jax.report import RunResult
 from imbal_jax.report.result import run_names
 from imbal_jax.runs.address import RunAddress
 from imbal_jax.runs.claim import CLAIM
-from imbal_jax.runs.data_claim import claim_splits
+from imbal_jax.runs.data_claim import claim_splits, is_claimed
 from imbal_jax.runs.deployment import Deployment
 from imbal_jax.runs.deployment_choice import check_rules, deploy
-from imbal_jax.runs.evaluation_name import data_name
+from imbal_jax.runs.evaluation_name import data_name, place_of
 from imbal_jax.runs.outputs import (
     RESULT,
     RunOutputs,
@@ -53,7 +53,7 @@ def validate(
     runs: Sequence[RunAddress],
     out: Path,
     *,
-    part: Part = "all",
+    part: Part | None = "all",
     step: int | None = None,
     refit: bool = False,
     console: Console | None = None,
@@ -61,9 +61,10 @@ def validate(
     """Score the ``runs`` on the data set of ``config.data``; print, and write the report to ``out``.
 
     config: of the runs, with the ``data`` of the other place, or other episodes. runs: finished ones of one workdir.
-    part: of the data set, split as for training, or all of it. step: of the checkpoints, instead of the chosen
-    ones, whose calibration, thresholds and correction they are read with. refit: choose the calibration and the
-    thresholds again, as ``config.deploy`` says, on the validation images of the training.
+    part: of the data set, split as for training, or all of it; None: all of it, and InputError where that is the data
+    set of the training. step: of the checkpoints, instead of the chosen ones, whose calibration, thresholds and
+    correction they are read with. refit: choose the calibration and the thresholds again, as ``config.deploy`` says,
+    on the validation images of the training.
 
     Raises InputError for images or classes that the runs do not know, and as ``data.load.load``.
     """
@@ -87,7 +88,7 @@ def validate(
     found = [_result(config, model, splits.test, mesh, refit) for model in models]
     results = [result for result in found if result is not None]
     hosts.by_first(
-        lambda: _write(config, models[0], part, out, results, splits, names=names, console=console)
+        lambda: _write(config, models[0], part or "all", out, results, splits, names=names, console=console)
     )
     return results
 
@@ -128,7 +129,7 @@ def check_out(out: Path) -> None:
 
 
 def _load(
-    config: Config, out: Path, part: Part, model: Deployed, trained: Episode, console: Console
+    config: Config, out: Path, part: Part | None, model: Deployed, trained: Episode, console: Console
 ) -> Splits:
     """The images, as ``test``. model: made for the episodes of config. trained: those that it was trained on."""
     tell = partial(say, console)
@@ -140,19 +141,25 @@ def _load(
         for data in (config.data, model.config.data)
     )
     config = replace(config, data=asked)
-    of_run = False  # whether these are the run's own images, split as for training
-    if part == "all":
+    here, there = images_of(asked), images_of(of_training)
+    same = replace(here, dir=None) == replace(there, dir=None)
+    of_run = same and part in SPLITS  # whether these are the run's own images, split as for training
+    if part not in SPLITS:
         whole = replace(config.data, split="patient")  # the set's own split is not asked for
         # episodes are of classes that the network has no outputs for
         classes = None if config.episode.ways else deployment.classes
         data, _ = read(whole, out, tell, classes=classes, geometry=geometry)
+        if part is None and (_at_same_place(here, there) or (same and _is_own(config, trained, out, model))):
+            raise InputError(
+                f"{data_name(here)} holds the images that the runs were trained, chosen and tested on: --split test "
+                "scores its test images, --split all all of them"
+            )
+        part = "all"
     else:
-        here, there = _split_of(asked), _split_of(of_training)
         if here != there and here.enrolled == there.enrolled:  # those of the run's own set
             config = replace(config, data=replace(config.data, enrolled=()))
         # the run's own images are where it left them
         splits = load(config, model.address.workdir if here == there else out, tell, geometry)
-        of_run = replace(here, dir=None) == replace(there, dir=None)
         if of_run:
             own = splits
             if config.episode != trained:
@@ -187,6 +194,23 @@ def _load(
     return Splits(nothing, nothing, data, table=summary.rows())
 
 
+def _at_same_place(here: Data, there: Data) -> bool:
+    """Whether both are files of one folder, or one file, with one table."""
+    if here.dir is None or there.dir is None:
+        return False
+    of_one = (here.source, here.labels_file) == (there.source, there.labels_file)
+    return of_one and place_of(here.dir) == place_of(there.dir)
+
+
+def _is_own(config: Config, trained: Episode, out: Path, model: Deployed) -> bool:
+    """Whether ``config.data``, split as for training, have the labels and patients that the run was trained on."""
+    try:
+        own = load(replace(config, episode=trained), out, lambda _: None, model.deployment.inputs.geometry)
+    except InputError:
+        return False  # what is wrong is said where it is read
+    return is_claimed(model.address.workdir, own.members)
+
+
 def _check_pictures(shape: tuple[int, ...], dtype: np.dtype, deployment: Deployment) -> None:
     """InputError for pictures of another shape or type than those of the training."""
     wanted = deployment.inputs
@@ -195,11 +219,6 @@ def _check_pictures(shape: tuple[int, ...], dtype: np.dtype, deployment: Deploym
             f"the images are {dtype} {list(shape)}, the network takes {wanted.dtype} {list(wanted.shape)}: set "
             f"--data.image-size {wanted.shape[0]}, and take images of as many channels"
         )
-
-
-def _split_of(data: Data) -> Data:
-    """Fields of ``Data`` that determine the images and their split."""
-    return replace(data, deployment_priors=None, workers=0, download=False)
 
 
 def check_asked(asked: Data, trained: Data, geometry: Geometry | None) -> None:

@@ -56,6 +56,8 @@ def _rescore(
     config: Config, workdir: Path, console: Console, runs: Sequence[RunAddress] | None
 ) -> list[RunResult]:
     finished = find_runs(workdir)
+    # a first stage that only others needed is no method of the workdir, but may be asked for
+    finished += [run for run in runs or () if run not in finished]
     splits = hosts.first_then_others(lambda: load(config, workdir, partial(say, console)))
     claim_geometry(workdir, splits.train)
     claim_splits(workdir, splits.members)
