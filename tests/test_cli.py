@@ -250,6 +250,7 @@ def test_the_images_of_the_training_are_not_scored_as_another_places(
         assert error.count("\n") == 1
     everything = ["--data.dir", str(moved), "--split", "all", "--out", str(tmp_path / "all")]
     assert cli.main(["evaluate", ce, *everything]) == 0
+    assert "the images that the runs were trained on are among these" in capsys.readouterr().out
     with np.load(tmp_path / "all" / "ce.npz") as scored:
         assert len(scored["labels"]) == 120
 

@@ -149,11 +149,14 @@ def _load(
         # episodes are of classes that the network has no outputs for
         classes = None if config.episode.ways else deployment.classes
         data, _ = read(whole, out, tell, classes=classes, geometry=geometry)
-        if part is None and (_at_same_place(here, there) or (same and _is_own(config, trained, out, model))):
+        own = _at_same_place(here, there) or (same and _is_own(config, trained, out, model))
+        if own and part is None:
             raise InputError(
                 f"{data_name(here)} holds the images that the runs were trained, chosen and tested on: --split test "
                 "scores its test images, --split all all of them"
             )
+        if own:
+            tell("the images that the runs were trained on are among these: the scores are too good")
         part = "all"
     else:
         if here != there and here.enrolled == there.enrolled:  # those of the run's own set
