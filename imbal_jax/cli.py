@@ -50,8 +50,8 @@ class Evaluate:
     method: str | None = None
     # The step of a checkpoint that was kept, instead of the chosen one.
     step: int | None = None
-    # The part of the data set: test, or all where --data.* names another one. It has to be given where that is the set
-    # of the training, as in a folder that was moved.
+    # The part of the data set: test, or all where --data.* names another one. It has to be given where that is the
+    # set of the training, as in a folder that was moved.
     split: Literal["all", "train", "validation", "test"] | None = None
     # The folder of the report on other images; WORKDIR/evaluations/NAME if left out.
     out: Path | None = None
