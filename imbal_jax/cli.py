@@ -265,10 +265,11 @@ def evaluate(words: list[str]) -> int:
             raise InputError(
                 f"--method {options.method} is not finished in {workdir}: there are {', '.join(finished)}"
             )
-    config = override(read_claim(workdir), changed)
+    claimed = read_claim(workdir)
+    config = override(claimed, changed)
     use_all_cores(config.train.batch_size, config.train.devices)
     flags = [word.split("=")[0] for word in changed if word.startswith("--")]
-    other = images_of(config.data) != images_of(read_claim(workdir).data)
+    other = images_of(config.data) != images_of(claimed.data)
     episodes = any(flag.startswith("--episode.") for flag in flags)
     given = options.out is not None and any(flag.startswith("--data.") and flag != PRIORS for flag in flags)
     if options.split is None and options.step is None and not other and not episodes and not given:

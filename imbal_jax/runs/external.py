@@ -1,6 +1,6 @@
 """External validation: finished runs on images of another place, with the calibration and thresholds they have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -145,17 +145,13 @@ def _load(
     same = replace(here, dir=None) == replace(there, dir=None)
     of_run = same and part in SPLITS  # whether these are the run's own images, split as for training
     if part not in SPLITS:
-        whole = replace(config.data, split="patient")  # the set's own split is not asked for
-        # episodes are of classes that the network has no outputs for
-        classes = None if config.episode.ways else deployment.classes
-        data, _ = read(whole, out, tell, classes=classes, geometry=geometry)
-        own = _at_same_place(here, there) or (same and _is_own(config, trained, out, model))
-        if own and part is None:
-            raise InputError(
-                f"{data_name(here)} holds the images that the runs were trained, chosen and tested on: --split test "
-                "scores its test images, --split all all of them"
-            )
-        if own:
+        data = _whole(config, out, model, tell)
+        if _at_same_place(here, there) or (same and _is_own(config, trained, out, model)):
+            if part is None:
+                raise InputError(
+                    f"{data_name(here)} holds the images that the runs were trained, chosen and tested on: --split "
+                    "test scores its test images, --split all all of them"
+                )
             tell("the images that the runs were trained on are among these: the scores are too good")
         part = "all"
     else:
@@ -195,6 +191,14 @@ def _load(
     for name, _ in summary.missing:
         tell(f"no image of {name}: its sensitivity is undefined")
     return Splits(nothing, nothing, data, table=summary.rows())
+
+
+def _whole(config: Config, out: Path, model: Deployed, tell: Callable[[str], None]) -> Dataset:
+    """All images of ``config.data``, whose own split is not asked for."""
+    # episodes are of classes that the network has no outputs for
+    classes = None if config.episode.ways else model.deployment.classes
+    asked = replace(config.data, split="patient")
+    return read(asked, out, tell, classes=classes, geometry=model.deployment.inputs.geometry)[0]
 
 
 def _at_same_place(here: Data, there: Data) -> bool:
